@@ -1,0 +1,56 @@
+"""Export PyTorch vision models to phone-ready files, each executed here and proven equal.
+
+    import mobile_export
+
+    report = mobile_export.export("emo_2m", formats=("onnx",), out_dir="out")
+    print(report.artifacts[0].parity.max_rel)
+
+Importing this package is cheap; torch and the converters are imported by the call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import create_model, export, inspect, verify
+    from .config import CoreMLOptions, ExportConfig, TFLiteOptions
+    from .errors import MobileExportError
+
+__all__ = [
+    "CoreMLOptions",
+    "ExportConfig",
+    "MobileExportError",
+    "TFLiteOptions",
+    "__version__",
+    "create_model",
+    "export",
+    "inspect",
+    "verify",
+]
+
+_HOMES = {
+    "CoreMLOptions": "config",
+    "ExportConfig": "config",
+    "MobileExportError": "errors",
+    "TFLiteOptions": "config",
+    "create_model": "api",
+    "export": "api",
+    "inspect": "api",
+    "verify": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,173 @@
+"""Artifacts on disk: written under a temporary name, checked there, then renamed into place.
+
+A run works in a hidden folder beside the destination, so a rename is atomic and a crash, Ctrl-C or
+``kill -9`` leaves no half-written artifact; the next run removes what a killed one left. Beside each
+artifact stands ``<artifact>.manifest.json``: where it came from, what was done, and what was proven.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import ArtifactError
+
+__all__ = ["Workspace", "artifact_stem", "manifest_path", "sha256_of", "size_of"]
+
+_PREFIX = ".mobile-export-"
+_STALE_AFTER_SECONDS = 24 * 3600.0
+
+
+def artifact_stem(spec: str) -> str:
+    """File name, without suffix, for a source: ``timm/resnet18`` -> ``resnet18``."""
+    name = Path(spec).stem if spec.endswith(".pt2") else spec.removeprefix("timm/")
+    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "model"
+
+
+def manifest_path(artifact: Path) -> Path:
+    """``emo_2m.onnx`` -> ``emo_2m.onnx.manifest.json``."""
+    return artifact.with_name(artifact.name + ".manifest.json")
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of the relative names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+class Workspace:
+    """A temporary folder beside the destination of one run.
+
+    Args:
+        out_dir: destination; made when it does not exist, and removed again when nothing came of it.
+        names: file names that the run means to write.
+        force: whether existing ones may be replaced.
+
+    Raises:
+        ArtifactError: on entering, when an output exists or the folder cannot be written to.
+    """
+
+    def __init__(self, out_dir: Path, names: Iterable[str], *, force: bool) -> None:
+        self.out_dir = out_dir
+        self.names = tuple(names)
+        self.force = force
+        self._made: list[Path] = []
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Workspace:
+        existing = [name for name in self.names if (self.out_dir / name).exists()]
+        if existing and not self.force:
+            raise ArtifactError(
+                f"{self.out_dir / existing[0]} exists already.",
+                hint="Overwrite it with --force, or write elsewhere with -o DIR.",
+            )
+        try:
+            self._make_out_dir()
+            self._remove_stale()
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.out_dir))
+        except OSError as error:
+            self._remove_made()
+            raise ArtifactError(
+                f"Cannot write to the folder {self.out_dir}: {error.strerror or error}.",
+                hint="Choose another folder with -o DIR.",
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_made()
+
+    def path(self, name: str) -> Path:
+        """Where to write the artifact ``name`` before it is checked."""
+        assert self._folder is not None, "use the workspace in a with statement"
+        return self._folder / name
+
+    def commit(self, name: str, manifest: dict[str, Any]) -> Path:
+        """Move a checked artifact and its manifest into place; returns its final path.
+
+        Raises:
+            ArtifactError: the disk is full, or the destination cannot be replaced.
+        """
+        source, target = self.path(name), self.out_dir / name
+        try:
+            for file in _files(source):
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            self.path(manifest_path(target).name).write_text(json.dumps(manifest, indent=2) + "\n")
+            self._replace(source, target)
+            os.replace(self.path(manifest_path(target).name), manifest_path(target))
+        except OSError as error:
+            raise ArtifactError(
+                f"Cannot write {target}: {error.strerror or error}.",
+                hint="Free some space, or choose another folder with -o DIR.",
+            ) from error
+        return target
+
+    def _replace(self, source: Path, target: Path) -> None:
+        """``os.replace`` that also replaces a folder."""
+        if target.is_dir() and not target.is_symlink():
+            os.replace(target, self.path(f"{target.name}.old"))
+        os.replace(source, target)
+
+    def _make_out_dir(self) -> None:
+        missing = self.out_dir
+        while not missing.exists():
+            self._made.append(missing)
+            missing = missing.parent
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+
+    def _remove_made(self) -> None:
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails, rightly, when something was written
+
+    def _remove_stale(self) -> None:
+        """Remove the folders of runs that were killed."""
+        for folder in self.out_dir.glob(f"{_PREFIX}*"):
+            pid = folder.name.removeprefix(_PREFIX).split("-")[0]
+            old = time.time() - folder.stat().st_mtime > _STALE_AFTER_SECONDS
+            if old or (pid.isdigit() and not _is_running(int(pid))):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # os.kill would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,360 @@
+"""The command line ``mobile-export``: thin; every command is one call of the Python interface.
+
+Exit codes: 0 done and proven, 1 parity failed or inconclusive, 2 an error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mobile-export",
+    help="Export PyTorch vision models to phone-ready files, each executed here and compared with "
+    "the original model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A zoo name (emo_2m), timm/NAME, package.module:factory[?key=value], or file.pt2.",
+        show_default=False,
+    ),
+]
+OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder of the files.")]
+Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default=False)]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint: .pth, .pt or .safetensors.", show_default=False),
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="A changed classifier keeps its random weights.")
+]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Download the weights (timm/NAME only).")
+]
+NumClasses = Annotated[int | None, typer.Option(help="Size of the classifier.", show_default=False)]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False),
+]
+Channels = Annotated[
+    int | None, typer.Option(help="Input channels of your own model.", show_default=False)
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.", show_default=False),
+]
+Std = Annotated[str | None, typer.Option(help="As --mean.", show_default=False)]
+Labels = Annotated[
+    Path | None, typer.Option(help="Text file with one class label a line.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp16 or fp32; each format has its default.", show_default=False),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+KeepFailed = Annotated[
+    bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
+Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
+ImageInput = Annotated[
+    bool, typer.Option("--image-input", help="Take an 8-bit image, normalised inside the program.")
+]
+Classifier = Annotated[
+    bool, typer.Option("--classifier", help="Add the class labels; the output is probabilities.")
+]
+Layout = Annotated[str, typer.Option(help="Layout of the image input: nhwc or nchw.")]
+
+
+@app.command()
+def onnx(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write an ONNX file; onnxruntime executes it here."""
+    _export(("onnx",), **_common(locals()))
+
+
+@app.command()
+def coreml(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    precision: Precision = None,
+    target: Target = "ios16",
+    image_input: ImageInput = False,
+    classifier: Classifier = False,
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it here."""
+    _export(("coreml",), **_common(locals()))
+
+
+@app.command()
+def tflite(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    precision: Precision = None,
+    layout: Layout = "nhwc",
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a TFLite file; LiteRT executes it here."""
+    _export(("tflite",), **_common(locals()))
+
+
+@app.command("all")
+def all_formats(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    target: Target = "ios16",
+    image_input: ImageInput = False,
+    classifier: Classifier = False,
+    layout: Layout = "nhwc",
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write every format whose libraries are installed, tracing the model once."""
+    _export(None, **_common(locals()))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
+    model: Model,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Find the first tensors that differ.")
+    ] = False,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare an existing file with the model it was exported from."""
+    from . import api
+    from .console import progress_line
+
+    values = _common(locals())
+    with progress_line(enabled=not as_json and not verbose) as progress:
+        report = api.verify(
+            file, layers=layers, verbose=verbose, progress=progress, **_source_options(values)
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        from .console import print_verification
+
+        print_verification(report)
+    raise typer.Exit(0 if report.parity.passed else 1)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is inside an exported file."""
+    from . import api
+    from .quiet import quiet
+
+    with quiet(not verbose):
+        facts = api.inspect(file)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        from .console import print_facts
+
+        print_facts(facts)
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the zoo: our parameters and MACs beside the papers'."""
+    from .listing import list_zoo
+
+    rows = list_zoo()
+    if as_json:
+        typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
+    else:
+        from .console import print_zoo
+
+        print_zoo(rows)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can export and run, and what to install."""
+    from .doctor import diagnose
+
+    facts = diagnose()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        from .console import print_diagnosis
+
+        print_diagnosis(facts)
+    if not any(target["export"] for target in facts["targets"]):
+        raise typer.Exit(2)
+
+
+def _common(values: dict[str, Any]) -> dict[str, Any]:
+    """The options of a command, with the texts of --size, --mean, --std and --labels read."""
+    from .options import parse_numbers, parse_size, read_labels
+
+    readers = {"size": parse_size, "mean": parse_numbers, "std": parse_numbers, "labels": read_labels}
+    return {
+        key: readers[key](value) if key in readers and value is not None else value
+        for key, value in values.items()
+    }
+
+
+_SOURCE_OPTIONS = (
+    "model",
+    "weights",
+    "allow_missing",
+    "pretrained",
+    "num_classes",
+    "size",
+    "channels",
+    "mean",
+    "std",
+    "seed",
+)
+
+
+def _source_options(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: values[key] for key in _SOURCE_OPTIONS}
+
+
+def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
+    from . import api
+    from .config import CoreMLOptions, TFLiteOptions
+    from .console import progress_line
+
+    as_json, verbose = values["as_json"], values["verbose"]
+    with progress_line(enabled=not as_json and not verbose) as progress:
+        report = api.export(
+            formats=formats,
+            out_dir=values["out"],
+            name=values["name"],
+            labels=values["labels"],
+            precision=values.get("precision"),
+            force=values["force"],
+            keep_failed=values["keep_failed"],
+            verbose=verbose,
+            coreml=CoreMLOptions(
+                target=values.get("target", CoreMLOptions.target),
+                image_input=values.get("image_input", False),
+                classifier=values.get("classifier", False),
+            ),
+            tflite=TFLiteOptions(layout=values.get("layout", TFLiteOptions.layout)),
+            progress=progress,
+            **_source_options(values),
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        from .console import print_export
+
+        print_export(report)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def main() -> None:
+    """Entry point: runs the app, turns our errors into one message and an exit code."""
+    from .errors import MobileExportError
+
+    try:
+        app()
+    except MobileExportError as error:
+        from .console import print_error
+
+        print_error(error)
+        sys.exit(error.exit_code)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            sys.stderr.write("Interrupted; no half-written file was left.\n")
+        raise
+
+
+if __name__ == "__main__":
+    main()

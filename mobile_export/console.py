@@ -1,0 +1,230 @@
+"""What people see: a progress line while work goes on, one table at the end, one error message.
+
+Progress and messages go to stderr, results to stdout. In a pipe there is no progress and no colour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from .api import VerifyReport
+    from .errors import MobileExportError
+    from .parity import ParityReport
+    from .pipeline import ExportReport
+
+__all__ = [
+    "export_table",
+    "parity_cells",
+    "print_diagnosis",
+    "print_error",
+    "print_export",
+    "print_facts",
+    "print_verification",
+    "progress_line",
+    "stderr_console",
+    "stdout_console",
+]
+
+_VERDICT_STYLE = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
+
+
+def stdout_console() -> Console:
+    """Console of results; a pipe is given lines that are long enough not to be wrapped."""
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def stderr_console() -> Console:
+    """Console of messages."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: MobileExportError) -> None:
+    """One message, one hint, no traceback."""
+    console = stderr_console()
+    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        console.print(escape(error.hint))
+
+
+@contextlib.contextmanager
+def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner with the current stage on a terminal's stderr; nothing anywhere else.
+
+    It writes to a copy of file descriptor 2, so that it stays visible while vendor output, which
+    shares that descriptor, is silenced.
+    """
+    if not enabled or not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    with os.fdopen(os.dup(2), "w") as stream:
+        console = Console(file=stream, force_terminal=True)
+        with console.status("starting") as status:
+            yield lambda stage: status.update(escape(stage))
+
+
+def parity_cells(parity: ParityReport) -> list[str]:
+    """Runtime, error, tolerance, PyTorch's own float32 error, top-1 agreement, verdict."""
+    runtime = parity.runtime + (" (emulated)" if parity.emulated else "")
+    style = _VERDICT_STYLE[parity.verdict]
+    top1 = "" if parity.top1 is None else f"{parity.top1:.0%}"
+    return [
+        runtime,
+        f"{parity.max_abs:.1e}",
+        f"{parity.max_rel:.1e}",
+        f"{parity.tolerance:.0e}",
+        f"{parity.float32_error:.0e}",
+        top1,
+        f"[{style}]{parity.verdict}[/]",
+    ]
+
+
+PARITY_COLUMNS = (
+    "runs in",
+    "max abs",
+    "max rel",
+    "allowed",
+    "PyTorch fp32",
+    "top-1",
+    "parity",
+)
+
+
+def export_table(report: ExportReport) -> Table:
+    """One row per artifact: file, size, time, parity."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("file", "MB", "type", "seconds", *PARITY_COLUMNS):
+        right = column in ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for artifact in report.artifacts:
+        table.add_row(
+            escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",
+            f"{artifact.bytes / 1e6:.1f}",
+            artifact.precision,
+            f"{sum(artifact.seconds.values()):.1f}",
+            *parity_cells(artifact.parity),
+        )
+    return table
+
+
+def _plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return table
+
+
+def print_export(report: ExportReport) -> None:
+    """The parity table on stdout; warnings, failures and skipped formats on stderr."""
+    out, err = stdout_console(), stderr_console()
+    height, width = report.input_shape[2:]
+    style = "bold yellow" if report.weights_kind == "random" else "default"
+    out.print(f"{escape(report.source)} at {height}x{width}, [{style}]{escape(report.weights)}[/]")
+    if report.artifacts:
+        out.print(export_table(report))
+    for artifact in report.artifacts:
+        for note in artifact.parity.notes:
+            err.print(f"[yellow]note:[/] {artifact.format}: {escape(note)}")
+        if not artifact.parity.passed:
+            _print_verdict(artifact.parity, escape(str(artifact.path)) if artifact.path else None)
+    for note in report.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
+    for name, reason in report.skipped.items():
+        err.print(f"[yellow]skipped:[/] {name}: {escape(reason)}")
+    for failure in report.failures:
+        print_error(failure.error)
+
+
+def _print_verdict(parity: ParityReport, kept: str | None) -> None:
+    err = stderr_console()
+    fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
+    if parity.verdict == "inconclusive":
+        err.print(
+            f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "
+            f"{parity.float32_error:.1e} of the output range, so with these weights no file can be "
+            f"judged; the file was {fate}. Use trained weights, or another --seed."
+        )
+        return
+    err.print(
+        f"[bold red]parity failed:[/] {parity.max_rel:.1e} of the output range, allowed is "
+        f"{parity.tolerance:.1e} (worst at {escape(parity.worst)}{list(parity.worst_index)}); the "
+        f"file was {fate}. Keep it and run: mobile-export verify FILE MODEL --layers"
+    )
+
+
+def print_verification(report: VerifyReport) -> None:
+    """The parity of a file and, if asked for, the layers where it diverges."""
+    out = stdout_console()
+    table = _plain_table("file", "type", *PARITY_COLUMNS)
+    table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
+    out.print(table)
+    for note in report.parity.notes:
+        stderr_console().print(f"[yellow]note:[/] {escape(note)}")
+    if report.layers is None:
+        return
+    layers = report.layers
+    out.print(f"{layers.good} of {layers.tensors} tensors of the file equal one of the model's.")
+    if not layers.errors:
+        out.print("No tensor's error passes the tolerance.")
+        return
+    rows = _plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
+    for error in layers.errors:
+        rows.add_row(
+            escape(error.tensor),
+            escape(error.module),
+            escape(error.counterpart or "nothing of its size"),
+            "x".join(map(str, error.shape)),
+            "" if error.max_rel is None else f"{error.max_rel:.1e}",
+        )
+    out.print(rows)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """What ``inspect`` found in a file."""
+    out = stdout_console()
+    out.print(f"{escape(facts['file'])}: {facts['format']}, {facts['bytes'] / 1e6:.2f} MB")
+    for key in ("version", "precision", "parameters", "highest_rank", "gpu_delegate"):
+        if facts.get(key) is not None:
+            value = f"{facts[key]:,}" if isinstance(facts[key], int) else str(facts[key])
+            out.print(f"{key.replace('_', ' ')}: {escape(value)}")
+    for kind in ("inputs", "outputs"):
+        for item in facts[kind]:
+            shape = "x".join("?" if n is None else str(n) for n in item.get("shape", ()))
+            out.print(f"{kind[:-1]}: {escape(item['name'])} {shape} {item.get('dtype', '')}")
+    table = _plain_table("op", "count", right=("count",))
+    for op, count in facts["ops"].items():
+        table.add_row(escape(op), str(count))
+    out.print(table)
+
+
+def print_diagnosis(facts: dict[str, Any]) -> None:
+    """What ``doctor`` found."""
+    out = stdout_console()
+    out.print(f"Python {facts['python']} on {facts['system']}")
+    table = _plain_table("library", "installed", "tested", "")
+
+    def add(check: dict[str, Any]) -> None:
+        installed = check["installed"] or "not installed"
+        verdict = "[green]ok[/]" if check["ok"] else f"[yellow]{escape(check['fix'])}[/]"
+        table.add_row(check["distribution"], installed, escape(check["tested"]), verdict)
+
+    for check in facts["core"]:
+        add(check)
+    for target in facts["targets"]:
+        for check in target["checks"]:
+            add(check)
+    out.print(table)
+    rows = _plain_table("format", "exports here", "runs here in", "to install")
+    for target in facts["targets"]:
+        ready = "[green]yes[/]" if target["export"] else "[red]no[/]"
+        runs = target["runs_in"] if target["run"] else "-"
+        rows.add_row(target["title"], ready, escape(runs), escape(target["fix"] or ""))
+    out.print(rows)

@@ -1,0 +1,106 @@
+"""The one exception tree of mobile-export.
+
+    MobileExportError            exit code 2
+    ├── UsageError               an option's value, or two options that exclude each other
+    ├── SourceError              the model could not be found, built or called
+    │   └── WeightsError         the checkpoint could not be read, or does not fit the model
+    ├── TraceError               torch.export could not capture the model as one static graph
+    ├── PassError                a graph pass changed what the program computes
+    ├── MissingExtraError        a target's libraries are not installed
+    ├── ExportError              a converter refused the program
+    ├── ArtifactError            a file could not be written, read or recognised
+    ├── ExecutionError           a runtime could not run an artifact
+    │   └── UnsupportedOpError   an evaluator has no implementation of an op
+    └── ParityError              exit code 1: an artifact differs from the model
+
+Every message says what was got, what is valid, and what to run next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "ExecutionError",
+    "ExportError",
+    "MissingExtraError",
+    "MobileExportError",
+    "ParityError",
+    "PassError",
+    "SourceError",
+    "TraceError",
+    "UnsupportedOpError",
+    "UsageError",
+    "WeightsError",
+]
+
+
+class MobileExportError(Exception):
+    """Base of everything this package raises on purpose.
+
+    Args:
+        message: what was got, in one or two sentences.
+        hint: what is valid or what to run next; printed on a line of its own.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class UsageError(MobileExportError):
+    """An option has a value that is not valid, or contradicts another option."""
+
+
+class SourceError(MobileExportError):
+    """The model could not be found, built or called."""
+
+
+class WeightsError(SourceError):
+    """The checkpoint could not be read, or does not fit the model."""
+
+
+class TraceError(MobileExportError):
+    """torch.export could not capture the model as one static graph."""
+
+
+class PassError(MobileExportError):
+    """A graph pass changed what the program computes."""
+
+
+class MissingExtraError(MobileExportError):
+    """A target's libraries are not installed."""
+
+    def __init__(self, target: str, module: str, extra: str) -> None:
+        super().__init__(
+            f"{target} needs the Python module {module!r}, which is not installed.",
+            hint=f"Run: pip install 'mobile-export[{extra}]'",
+        )
+        self.extra = extra
+
+
+class ExportError(MobileExportError):
+    """A converter refused the program."""
+
+
+class ArtifactError(MobileExportError):
+    """A file could not be written, read or recognised."""
+
+
+class ExecutionError(MobileExportError):
+    """A runtime could not run an artifact."""
+
+
+class UnsupportedOpError(ExecutionError):
+    """An evaluator has no implementation of an op that the artifact contains."""
+
+
+class ParityError(MobileExportError):
+    """An artifact does not compute what the model computes."""
+
+    exit_code = 1

@@ -1,0 +1,168 @@
+"""Core ML: an ML Program through torch.export and coremltools.
+
+Multi-array inputs and outputs are float32 whatever the precision inside, so that an app needs no
+float16 arrays. With ``image_input`` the program takes 8-bit pixels and normalises them itself with
+one subtraction and one multiplication per channel, kept in float32; Core ML's own ``scale`` and
+``bias`` know one scale for all channels only, and folding the shift into a zero-padded convolution
+would be wrong at the borders. With ``classifier`` a softmax and the class labels are added.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ExportError, UsageError
+
+if TYPE_CHECKING:
+    from ..config import CoreMLOptions, ExportConfig
+    from ..program import Program
+    from ..specs import InputSpec
+
+__all__ = ["ACTIVATION_KEY", "check", "export"]
+
+ACTIVATION_KEY = "mobile_export.activation"
+_MAX_UINT8 = 255.0
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Refuse a classifier without labels, and images of other than one or three channels."""
+    options = config.coreml
+    if options.classifier:
+        shape = program.outputs[0].shape
+        if len(program.outputs) != 1 or len(shape) != 2:
+            raise UsageError(
+                f"--classifier needs one output of shape (1, classes); {program.spec} has "
+                f"{', '.join(str(output.shape) for output in program.outputs)}.",
+                hint="Leave --classifier out.",
+            )
+        if program.labels is None or len(program.labels) != shape[1]:
+            raise UsageError(
+                f"--classifier needs the names of the {shape[1]} classes of {program.spec}.",
+                hint="Give a text file with one label a line: --labels FILE.",
+            )
+    if options.image_input and program.input.shape[1] not in (1, 3):
+        raise UsageError(
+            f"--image-input needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
+            hint="Leave --image-input out and pass a multi-array.",
+        )
+
+
+class _PixelIO(torch.nn.Module):
+    """Normalises pixels in front of a program and turns logits into probabilities behind it."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, program: Program, options: CoreMLOptions) -> None:
+        super().__init__()
+        self.program = program.module()
+        self.pixels = options.image_input
+        self.probabilities = options.classifier
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std))
+        self.register_buffer("shift", mean * _MAX_UINT8)
+        self.register_buffer("scale", 1.0 / (std * _MAX_UINT8))
+
+    def forward(self, image: torch.Tensor) -> Any:
+        if self.pixels:
+            image = (image - self.shift) * self.scale
+        result = self.program(image)
+        return torch.softmax(result, dim=-1) if self.probabilities else result
+
+
+def _exported(program: Program, options: CoreMLOptions) -> torch.export.ExportedProgram:
+    exported = program.exported
+    if options.image_input or options.classifier:
+        wrapped = _PixelIO(program, options)
+        wrapped.training = False
+        with torch.no_grad():
+            exported = torch.export.export(wrapped, (program.example,), strict=False)
+    return exported.run_decompositions({})
+
+
+def _compute_precision(precision: str, options: CoreMLOptions) -> Any:
+    import coremltools as ct
+
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    if not options.image_input:
+        return ct.precision.FLOAT16
+
+    def in_float16(op: Any) -> bool:
+        """False for the two ops of the normalisation."""
+        if op.op_type == "sub":
+            return op.x.op is not None
+        if op.op_type == "mul":
+            before = op.x.op
+            return before is None or before.op_type != "sub" or before.x.op is not None
+        return True
+
+    return ct.transform.FP16ComputePrecision(op_selector=in_float16)
+
+
+def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
+    import coremltools as ct
+    import numpy as np
+
+    if options.image_input:
+        layout = ct.colorlayout.RGB if spec.shape[1] == 3 else ct.colorlayout.GRAYSCALE
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
+    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path`` (a ``.mlpackage`` folder).
+
+    Raises:
+        ExportError: coremltools refused the program.
+    """
+    import coremltools as ct
+    import numpy as np
+
+    options = config.coreml
+    extra: dict[str, Any] = {}
+    if options.classifier:
+        assert program.labels is not None
+        extra["classifier_config"] = ct.ClassifierConfig(list(program.labels))
+    else:
+        extra["outputs"] = [
+            ct.TensorType(name=output.name, dtype=np.float32) for output in program.outputs
+        ]
+    try:
+        model = ct.convert(
+            _exported(program, options),
+            inputs=[_input_type(program.input, options)],
+            minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
+            compute_precision=_compute_precision(precision, options),
+            convert_to="mlprogram",
+            skip_model_load=True,
+            **extra,
+        )
+    except Exception as error:  # coremltools raises whatever its op handlers raise
+        raise ExportError(
+            f"coremltools cannot convert {program.spec}: {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:300] if str(error).strip() else 'no message'}",
+            hint="Run again with --verbose for the converter's own report.",
+        ) from error
+    _describe(model, program, options)
+    model.save(str(path))
+
+
+def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
+    from .. import __version__
+
+    model.short_description = f"{program.spec} ({program.weights.describe()})"
+    model.version = __version__
+    facts = {
+        "mobile_export.source": program.spec,
+        "mobile_export.mean": json.dumps(program.input.mean),
+        "mobile_export.std": json.dumps(program.input.std),
+        "mobile_export.channel_order": program.input.channel_order,
+    }
+    if options.classifier:
+        facts[ACTIVATION_KEY] = "softmax"
+    for key, value in facts.items():
+        model.user_defined_metadata[key] = value

@@ -1,0 +1,89 @@
+"""TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
+
+The signature ``serving_default`` takes ``image`` and gives the program's outputs by name, in
+PyTorch's layout or, with an NHWC input, rank-4 outputs in NHWC as well. With precision fp16 the weights are stored as float16 and widened when the file is
+loaded (ai-edge-quantizer's ``float_casting``); arithmetic stays float32 on CPUs, GPU delegates
+compute in float16.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import ExportError
+
+if TYPE_CHECKING:
+    from ..config import ExportConfig
+    from ..program import Program
+
+__all__ = ["check", "export"]
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Every program is fine."""
+
+
+class _NamedIO(torch.nn.Module):
+    """Gives a program the input layout and the output names of the file."""
+
+    def __init__(self, program: Program, *, nhwc: bool) -> None:
+        super().__init__()
+        self.program = program.module()
+        self.names = tuple(output.name for output in program.outputs)
+        self.nhwc = nhwc
+        self.training = False
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        result = self.program(image.permute(0, 3, 1, 2) if self.nhwc else image)
+        tensors = (result,) if isinstance(result, torch.Tensor) else result
+        if self.nhwc:
+            tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
+        return dict(zip(self.names, tensors, strict=True))
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path``.
+
+    Raises:
+        ExportError: litert-torch refused the program.
+    """
+    import litert_torch
+
+    nhwc = config.tflite.layout == "nhwc"
+    example = program.example.permute(0, 2, 3, 1).contiguous() if nhwc else program.example
+    try:
+        converted = litert_torch.convert(
+            _NamedIO(program, nhwc=nhwc), sample_kwargs={program.input.name: example}
+        )
+    except Exception as error:  # litert-torch raises whatever its lowerings raise
+        raise ExportError(
+            f"litert-torch cannot convert {program.spec}: {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0][:300] if str(error).strip() else 'no message'}",
+            hint="Run again with --verbose for the converter's own report.",
+        ) from error
+    content: bytes = converted.model_content()
+    if precision == "fp16":
+        content = _store_weights_as_float16(content)
+    path.write_bytes(content)
+
+
+def _store_weights_as_float16(content: bytes) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    job = quantizer.Quantizer(content)
+    job.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        algorithm_key="float_casting",
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+    )
+    return bytes(job.quantize().quantized_model)

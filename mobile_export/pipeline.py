@@ -1,0 +1,340 @@
+"""The pipeline: source -> Program -> passes -> exporter -> artifact -> runtime -> parity report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .artifact import Workspace, artifact_stem, manifest_path, sha256_of, size_of
+from .config import ExportConfig
+from .errors import ArtifactError, MobileExportError
+from .float64 import one_thread
+from .inputs import parity_samples, pixel_samples
+from .parity import ParityReport, Reference, judge, make_reference, with_activation
+from .passes import PassReport, run_passes
+from .program import Program, trace
+from .quiet import quiet
+from .sources import Source
+from .targets import Session, Target
+
+if TYPE_CHECKING:
+    from .localise import LayerReport
+
+__all__ = [
+    "ArtifactReport",
+    "ExportReport",
+    "Failure",
+    "check_parity",
+    "export_program",
+    "verify_artifact",
+]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ArtifactReport:
+    """One artifact: where it is, how long each stage took, and how it compares with the model.
+
+    Attributes:
+        path: final path, or None when the file was removed because it did not pass.
+        seconds: wall time of ``load`` (source to captured program; shared by all formats of a run),
+            ``passes``, ``export`` and ``parity``.
+    """
+
+    format: str
+    path: Path | None
+    files: tuple[Path, ...]
+    bytes: int
+    precision: str
+    seconds: dict[str, float]
+    parity: ParityReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "format": self.format,
+            "path": None if self.path is None else str(self.path),
+            "files": [str(file) for file in self.files],
+            "bytes": self.bytes,
+            "precision": self.precision,
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+            "parity": self.parity.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A format that could not be written."""
+
+    format: str
+    error: MobileExportError
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"format": self.format, "error": self.error.message, "hint": self.error.hint}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The result of one run."""
+
+    source: str
+    weights: str
+    weights_kind: str
+    input_shape: tuple[int, ...]
+    artifacts: tuple[ArtifactReport, ...]
+    failures: tuple[Failure, ...] = ()
+    passes: tuple[PassReport, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when everything asked for was written and passed, 2 for an error, 1 for parity."""
+        if self.failures:
+            return max(failure.error.exit_code for failure in self.failures)
+        return 0 if all(artifact.parity.passed for artifact in self.artifacts) else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "source": self.source,
+            "weights": {"kind": self.weights_kind, "description": self.weights},
+            "input_shape": list(self.input_shape),
+            "artifacts": [artifact.to_dict() for artifact in self.artifacts],
+            "failures": [failure.to_dict() for failure in self.failures],
+            "skipped": self.skipped,
+            "passes": [
+                {"name": p.name, "changes": len(p.changes), "refusals": len(p.refusals)}
+                for p in self.passes
+            ],
+            "notes": list(self.notes),
+        }
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+class _References:
+    """The reference of a model, computed once for normalised inputs and once for pixels."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._made: dict[bool, Reference] = {}
+
+    def get(self, *, pixels: bool = False) -> Reference:
+        if pixels not in self._made:
+            samples = (pixel_samples if pixels else parity_samples)(self._source.input)
+            self._made[pixels] = make_reference(self._source.module, samples)
+        return self._made[pixels]
+
+
+def export_program(
+    load: Callable[[], Source],
+    spec: str,
+    targets: Sequence[Target],
+    config: ExportConfig,
+    *,
+    name: str | None = None,
+    progress: Progress = lambda stage: None,
+) -> ExportReport:
+    """Write one model in every format of ``targets``, tracing it once, and check every file.
+
+    Args:
+        load: makes the source; called after the destination was found to be writable.
+        spec: the source as the user names it.
+        name: file name without suffix; None derives it from ``spec``.
+        progress: told the current stage.
+
+    Raises:
+        MobileExportError: nothing could be written. In a run with several formats, one that fails
+            is a `Failure` of the report instead.
+    """
+    stem = name or artifact_stem(spec)
+    precisions = {target.name: target.precision(config.precision) for target in targets}
+    for target in targets:
+        target.require()
+    with Workspace(
+        config.out_dir, [stem + target.suffix for target in targets], force=config.force
+    ) as work:
+        shared = _Stopwatch()
+        with quiet(not config.verbose), one_thread():
+            with shared("load"):
+                progress(f"loading {spec}")
+                source = load()
+                progress("tracing")
+                program = trace(source)
+            for target in targets:
+                target.exporter().check(program, config)
+            references = _References(source)
+            with shared("parity"):
+                progress("running the reference in float64")
+                reference = references.get()
+            with shared("passes"):
+                progress("passes")
+                program, passes = run_passes(program, reference)
+        artifacts: list[ArtifactReport] = []
+        failures: list[Failure] = []
+        for target in targets:
+            path = work.path(stem + target.suffix)
+            watch = _Stopwatch()
+            try:
+                with quiet(not config.verbose), one_thread():
+                    with watch("export"):
+                        progress(f"{target.title}: exporting")
+                        _write(target, program, path, config, precisions[target.name])
+                    with watch("parity"):
+                        progress(f"{target.title}: checking")
+                        parity = check_parity(target, path, program, references)
+            except MobileExportError as error:
+                if len(targets) == 1:
+                    raise
+                failures.append(Failure(target.name, error))
+                continue
+            seconds = {**shared.seconds, **watch.seconds}
+            seconds["parity"] = shared.seconds["parity"] + watch.seconds["parity"]
+            size = size_of(path)
+            final = None
+            if parity.passed or config.keep_failed:
+                manifest = _manifest(program, path, target, precisions[target.name], passes, parity)
+                final = work.commit(path.name, manifest)
+            artifacts.append(
+                ArtifactReport(
+                    format=target.name,
+                    path=final,
+                    files=() if final is None else (final, manifest_path(final)),
+                    bytes=size,
+                    precision=precisions[target.name],
+                    seconds=seconds,
+                    parity=parity,
+                )
+            )
+    return ExportReport(
+        source=spec,
+        weights=program.weights.describe(),
+        weights_kind=program.weights.kind,
+        input_shape=program.input.shape,
+        artifacts=tuple(artifacts),
+        failures=tuple(failures),
+        passes=passes,
+        notes=program.notes,
+    )
+
+
+def _write(
+    target: Target, program: Program, path: Path, config: ExportConfig, precision: str
+) -> None:
+    try:
+        target.exporter().export(program, path, config, precision)
+    except OSError as error:
+        raise ArtifactError(
+            f"Cannot write {path.name} to {config.out_dir}: {error.strerror or error}.",
+            hint="Free some space, or choose another folder with -o DIR.",
+        ) from error
+
+
+def check_parity(
+    target: Target, path: Path, program: Program, references: _References
+) -> ParityReport:
+    """Execute an artifact on every parity sample and compare it with the original model."""
+    session: Session = target.runtime().load(path, program.outputs)
+    reference = references.get(pixels=session.takes_pixels)
+    return judge(
+        with_activation(reference, session.activation),
+        [session.run(sample) for sample in reference.samples],
+        precision=session.precision,
+        runtime=session.runtime,
+        emulated=session.emulated,
+        output_names=[output.name for output in program.outputs],
+    )
+
+
+def verify_artifact(
+    target: Target,
+    path: Path,
+    load: Callable[[], Source],
+    *,
+    layers: bool,
+    verbose: bool,
+    progress: Progress,
+) -> tuple[ParityReport, LayerReport | None]:
+    """Parity of an existing artifact and, with ``layers``, where it diverges from the model."""
+    from .localise import localise
+
+    with quiet(not verbose), one_thread():
+        progress("loading")
+        source = load()
+        progress("tracing")
+        program = trace(source)
+        progress("running the reference in float64")
+        references = _References(source)
+        references.get()
+        progress(f"{target.title}: checking")
+        parity = check_parity(target, path, program, references)
+        if not layers:
+            return parity, None
+        progress(f"{target.title}: comparing layers")
+        session = target.runtime().load(path, program.outputs)
+        sample = references.get(pixels=session.takes_pixels).samples[0]
+        return parity, localise(session, program, sample, parity.tolerance)
+
+
+def _manifest(
+    program: Program,
+    path: Path,
+    target: Target,
+    precision: str,
+    passes: Sequence[PassReport],
+    parity: ParityReport,
+) -> dict[str, Any]:
+    from .doctor import installed_versions
+
+    return {
+        "schema": 1,
+        "format": target.name,
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "bytes": size_of(path),
+        "precision": precision,
+        "source": program.spec,
+        "weights": {
+            "kind": program.weights.kind,
+            "description": program.weights.describe(),
+            "sha256": program.weights.sha256,
+            "seed": program.weights.seed,
+        },
+        "input": {
+            "name": program.input.name,
+            "shape": list(program.input.shape),
+            "layout": "NCHW of the PyTorch model",
+            "channel_order": program.input.channel_order,
+            "mean": list(program.input.mean),
+            "std": list(program.input.std),
+        },
+        "outputs": [{"name": o.name, "shape": list(o.shape)} for o in program.outputs],
+        "labels": None if program.labels is None else len(program.labels),
+        "passes": [
+            {
+                "name": report.name,
+                "changes": [vars(change) for change in report.changes],
+                "refusals": [vars(refusal) for refusal in report.refusals],
+            }
+            for report in passes
+        ],
+        "parity": parity.to_dict(),
+        "tools": installed_versions(target),
+        "notes": list(program.notes),
+    }

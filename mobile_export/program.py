@@ -1,0 +1,190 @@
+"""Program: the one intermediate representation in front of the exporters.
+
+A `Program` wraps a ``torch.export.ExportedProgram`` (ATen graph, static shapes, batch 1, eval mode)
+with what the graph cannot say: the names, normalisation and labels of its input and outputs.
+`trace` makes one from a `Source`; it is the only place where the model's Python code runs for
+capture.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import SourceError, TraceError
+from .float64 import double_copy
+from .specs import InputSpec, OutputSpec, WeightsInfo
+
+if TYPE_CHECKING:
+    from .sources import Source
+
+__all__ = ["Program", "flatten_outputs", "trace"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured model and its input and output specifications.
+
+    Attributes:
+        exported: the ATen graph with its parameters, float32, one user input of ``input.shape``.
+        outputs: one per user output of the graph, in order.
+        labels: class names in the order of the logits, or None.
+        notes: what the reader of a report should know (dropped outputs, changed modes).
+    """
+
+    exported: torch.export.ExportedProgram
+    spec: str
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    labels: tuple[str, ...] | None
+    weights: WeightsInfo
+    notes: tuple[str, ...] = field(default=())
+
+    def module(self) -> torch.nn.Module:
+        """The program as a plain module: input (1, C, H, W) to a tensor or a tuple of tensors."""
+        module: torch.nn.Module = self.exported.module(check_guards=False)
+        return module
+
+    def float64(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+        """A callable that runs the program; call it under `Float64Mode`."""
+        module = double_copy(self.module())
+        return lambda x: flatten_outputs(module(x))[1]
+
+    @property
+    def example(self) -> torch.Tensor:
+        """A zero input of the right shape, float32."""
+        return torch.zeros(self.input.shape)
+
+
+class _TupleOutputs(torch.nn.Module):
+    """Gives a module that returns a dict, a list or duplicates a flat tuple of distinct tensors."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return flatten_outputs(self.module(image))[1]
+
+
+def flatten_outputs(result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
+    """Names and tensors of whatever a model returns.
+
+    A tensor is called ``logits``; the values of a mapping keep their keys; the items of a sequence
+    are ``output_0``, ``output_1``, …; nesting joins names with an underscore. Tensors that are one
+    and the same object are given once; what is not a tensor is left out.
+    """
+    found: list[tuple[str, torch.Tensor]] = []
+
+    def visit(value: Any, name: str) -> None:
+        if isinstance(value, torch.Tensor):
+            if all(value is not tensor for _, tensor in found):
+                found.append((name or "logits", value))
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                visit(item, f"{name}_{key}" if name else str(key))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            for index, item in enumerate(value):
+                visit(item, f"{name or 'output'}_{index}")
+
+    visit(result, "")
+    if len(found) == 1 and not isinstance(result, Mapping):
+        found = [("logits", found[0][1])]
+    return tuple(name for name, _ in found), tuple(tensor for _, tensor in found)
+
+
+def trace(source: Source) -> Program:
+    """Capture ``source.module`` as a `Program`.
+
+    Raises:
+        SourceError: the module itself fails on an input of ``source.input.shape``.
+        TraceError: the module runs, but torch.export cannot capture it as one static graph.
+    """
+    x = torch.zeros(source.input.shape)
+    result = _call_once(source, x)
+    names, tensors = flatten_outputs(result)
+    if not tensors:
+        raise SourceError(
+            f"{source.spec} returned no tensor.",
+            hint="An exportable model returns a tensor, or a tuple, list or dict of tensors.",
+        )
+    if source.output_names is not None and len(source.output_names) == len(names):
+        names = source.output_names
+    outputs = tuple(
+        OutputSpec(_identifier(name), tuple(tensor.shape))
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+    return Program(
+        exported=source.exported or _export(source, x, flat=isinstance(result, torch.Tensor)),
+        spec=source.spec,
+        input=source.input,
+        outputs=outputs,
+        labels=source.labels,
+        weights=source.weights,
+        notes=source.weights.notes,
+    )
+
+
+def _identifier(name: str) -> str:
+    """``name`` with everything that a Core ML feature name cannot hold replaced."""
+    clean = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    return clean if clean[:1].isalpha() else f"output_{clean}"
+
+
+def _call_once(source: Source, x: torch.Tensor) -> Any:
+    try:
+        with torch.no_grad():
+            return source.module(x)
+    except Exception as error:  # the user's own code may raise anything
+        height, width = x.shape[2:]
+        raise SourceError(
+            f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
+            f"{type(error).__name__}: {_first_line(error)}{_where(error)}",
+            hint=f"Is {height}x{width} a size that it takes? Try another with --size HEIGHTxWIDTH, "
+            "another number of input channels with --channels.",
+        ) from error
+
+
+def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.ExportedProgram:
+    target = source.module if flat else _TupleOutputs(source.module)
+    try:
+        with torch.no_grad():
+            return torch.export.export(target, (x,), strict=False)
+    except Exception as error:  # torch.export raises many types, some of them private
+        text = str(error)
+        if "data-dependent" in text or "DataDependent" in type(error).__name__:
+            reason = "its control flow depends on the values of a tensor"
+            hint = (
+                "A phone file is one static graph. Replace the `if` or loop on tensor values by "
+                "torch.where, torch.cond or arithmetic, then try again."
+            )
+        else:
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+            hint = "Run torch.export.export(model, (example,)) by itself to see torch's full report."
+        raise TraceError(
+            f"torch.export cannot capture {source.spec}: {reason}{_where(error)}", hint=hint
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else "no message"
+
+
+def _where(error: BaseException) -> str:
+    """`` (file.py:12, in forward)`` for the innermost frame outside torch, or nothing."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in frame.filename.replace("\\", "/")
+        and "mobile_export" not in frame.filename
+        and not frame.filename.startswith("<")
+    ]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    return f" ({frame.filename}:{frame.lineno}, in {frame.name})"

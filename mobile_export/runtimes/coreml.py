@@ -1,0 +1,152 @@
+"""Core ML packages: ``predict`` on macOS, the reference evaluator of ML Programs elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import ArtifactError, ExecutionError
+from ..targets import Tensor
+from .mil import MilProgram, load_program
+
+if TYPE_CHECKING:
+    from ..inputs import Sample
+    from ..specs import OutputSpec
+
+__all__ = ["describe", "load"]
+
+ACTIVATION_KEY = "mobile_export.activation"
+
+
+class _EvaluatorSession:
+    """Runs the saved program in our evaluator."""
+
+    emulated = True
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        self.program = load_program(path)
+        self.package = read_description(path)
+        self.runtime = "ML Program evaluator"
+        self.precision = self.program.precision
+        self.takes_pixels = self.package.image_input
+        self.activation = self.package.metadata.get(ACTIVATION_KEY)
+        self.input = self.program.inputs[0].name
+        names = self.program.outputs
+        wanted = tuple(output.name for output in outputs)
+        self.outputs = wanted if set(wanted) <= set(names) else names
+        if self.program.classes is not None:
+            self.outputs = tuple(name for name in names if name != self.package.label_name)
+
+    def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
+        return {self.input: _input_of(sample, pixels=self.takes_pixels)}
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        results = self.program.run(self._feed(sample))
+        arrays = [results[name] for name in self.outputs]
+        return [a[None] if self.program.classes is not None and a.ndim == 1 else a for a in arrays]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        inputs = self.program.dependencies()
+        found: list[Tensor] = []
+
+        def watch(op_name: str, op_type: str, output: str, value: torch.Tensor) -> None:
+            found.append(Tensor(output, inputs[output], value.numpy()))
+
+        self.program.run(self._feed(sample), watch=watch)
+        yield from found
+
+
+class _CoreMLSession(_EvaluatorSession):
+    """Runs the package with Core ML itself; macOS only. Intermediate tensors are the evaluator's."""
+
+    emulated = False
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        super().__init__(path, outputs)
+        import coremltools as ct
+
+        self.model = ct.models.MLModel(str(path))
+        self.runtime = f"Core ML (coremltools {ct.__version__})"
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        feed: Any = self._feed(sample)[self.input]
+        if self.takes_pixels:
+            from PIL import Image
+
+            pixels = feed[0].astype(np.uint8)
+            feed = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+        try:
+            results = self.model.predict({self.input: feed})
+        except Exception as error:  # Core ML's errors arrive as RuntimeError or its own types
+            raise ExecutionError(f"Core ML cannot run the package: {error}") from error
+        classes = self.program.classes
+        if classes is None:
+            return [np.asarray(results[name]) for name in self.outputs]
+        return [np.asarray([[results[n][label] for label in classes]]) for n in self.outputs]
+
+
+def _input_of(sample: Sample, *, pixels: bool) -> np.ndarray:
+    if not pixels:
+        return sample.image.float().numpy()
+    if sample.pixels is None:
+        raise ExecutionError(f"The sample {sample.name} is no image; the package takes pixels.")
+    return sample.pixels.numpy()
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _EvaluatorSession:
+    """Load a package with Core ML on macOS, with the evaluator elsewhere."""
+    return (_CoreMLSession if sys.platform == "darwin" else _EvaluatorSession)(path, outputs)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The part of a package's model description that parity and ``inspect`` need."""
+
+    image_input: bool
+    label_name: str
+    metadata: dict[str, str]
+
+
+def read_description(path: Path) -> _Description:
+    """Read a package's model description (``Model.proto`` of coremltools: field 2)."""
+    from .mil._text import FormatError, _model_path
+    from .mil._wire import Message, WireError
+
+    try:
+        description = Message(_model_path(path).read_bytes()).message(2)
+        first = description.messages(1)[0]
+        user = description.message(100).messages(100)
+        return _Description(
+            image_input=4 in first.message(3),
+            label_name=description.text(11) if 11 in description else "",
+            metadata={entry.text(1): entry.text(2) for entry in user},
+        )
+    except (FormatError, WireError, IndexError) as error:
+        raise ArtifactError(f"{path} is not a Core ML package: {error}.") from error
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, op counts, parameters and precision of a package."""
+    program: MilProgram = load_program(path)
+    package = read_description(path)
+    return {
+        "inputs": [
+            {
+                "name": spec.name,
+                "shape": list(spec.shape),
+                "dtype": "image (8-bit)" if package.image_input else spec.dtype,
+            }
+            for spec in program.inputs
+        ],
+        "outputs": [{"name": name} for name in program.outputs],
+        "ops": dict(program.op_counts().most_common()),
+        "precision": program.precision,
+        "version": program.opset,
+        "metadata": package.metadata,
+    }

@@ -1,0 +1,25 @@
+"""Execute Core ML's ML Programs on any machine.
+
+``MLModel.predict`` exists on macOS only. This package reads an ``.mlpackage`` and executes its
+program in PyTorch, operation by operation, with the semantics of the MIL op reference::
+
+    program = load_program(Path("emo_2m.mlpackage"))
+    outputs = program.run({"image": pixels})
+
+It emulates the numerics of the program's text, float16 included; it does not emulate Apple's
+hardware.
+
+Layout, in the order data passes through:
+
+    _wire.py      protobuf bytes → fields
+    _text.py      package → types, constants, calls
+    registry.py   op type → function
+    ops/          the functions, one file per section of the MIL op reference
+    program.py    bind, run, round
+"""
+
+from __future__ import annotations
+
+from .program import MilProgram, TensorSpec, Watch, load_program
+
+__all__ = ["MilProgram", "TensorSpec", "Watch", "load_program"]

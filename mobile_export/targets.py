@@ -1,0 +1,231 @@
+"""The one table of targets. Nothing else in the package spells a target's name to branch on it.
+
+Adding a target is one row here, one exporter and one runtime module (docs/adding-a-target.md).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from .errors import ArtifactError, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .config import ExportConfig
+    from .inputs import Sample
+    from .program import Program
+    from .specs import OutputSpec
+
+__all__ = [
+    "TARGETS",
+    "Exporter",
+    "Runtime",
+    "Session",
+    "Target",
+    "Tensor",
+    "available_targets",
+    "get_target",
+    "target_of_file",
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output format.
+
+    Attributes:
+        name: on the command line and in reports.
+        title: for people.
+        suffix: of the artifact.
+        extra: of ``pip install 'mobile-export[extra]'``.
+        modules: import name to the range of distribution versions that was tested, as
+            (distribution, lowest, below).
+        precisions: supported, the default first.
+        checked_by: what executes the artifact here, for the documentation and ``doctor``.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    extra: str
+    modules: Mapping[str, tuple[str, str, str]]
+    precisions: tuple[str, ...]
+    checked_by: str
+
+    def missing(self) -> tuple[str, ...]:
+        """Import names that are not installed."""
+        return tuple(name for name in self.modules if importlib.util.find_spec(name) is None)
+
+    def require(self) -> None:
+        """Raise MissingExtraError, with the install command, when a module is missing."""
+        missing = self.missing()
+        if missing:
+            raise MissingExtraError(self.title, missing[0], self.extra)
+
+    def exporter(self) -> Exporter:
+        """The exporter module; its libraries must be installed."""
+        return cast(Exporter, importlib.import_module(f"{__package__}.exporters.{self.name}"))
+
+    def runtime(self) -> Runtime:
+        """The runtime module; its libraries must be installed."""
+        return cast(Runtime, importlib.import_module(f"{__package__}.runtimes.{self.name}"))
+
+    def precision(self, wanted: str | None) -> str:
+        """``wanted`` if this target has it, its default for None.
+
+        Raises:
+            UsageError: the target does not have that precision.
+        """
+        if wanted is None:
+            return self.precisions[0]
+        if wanted not in self.precisions:
+            raise UsageError(
+                f"{self.title} files are not written in {wanted}.",
+                hint=f"Valid for {self.name}: {', '.join(self.precisions)}.",
+            )
+        return wanted
+
+
+class Exporter(Protocol):
+    """What a module of ``mobile_export.exporters`` offers."""
+
+    def export(self, program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+        """Write ``program`` to ``path``, which does not exist yet."""
+
+    def check(self, program: Program, config: ExportConfig) -> None:
+        """Raise UsageError when the options do not fit the program; called before any work."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One value inside an artifact: its name, what it was computed from, and what came out.
+
+    Attributes:
+        inputs: names of the tensors that its operation read; constants may be among them.
+        module: path of the PyTorch module it came from, where the file says so.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    value: np.ndarray
+    module: str | None = None
+
+
+class Session(Protocol):
+    """An artifact loaded and ready to run.
+
+    Attributes:
+        runtime: what executes it, with its version.
+        emulated: True when that is one of our evaluators instead of the vendor's runtime.
+        precision: of the arithmetic or of the stored weights, whichever is lower.
+        takes_pixels: the input is 0 to 255 and normalised inside.
+        activation: "softmax" when the file turns the program's logits into probabilities.
+    """
+
+    runtime: str
+    emulated: bool
+    precision: str
+    takes_pixels: bool
+    activation: str | None
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        """Outputs in the program's order and layout (NCHW for rank 4)."""
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        """Every intermediate tensor, in execution order."""
+
+
+class Runtime(Protocol):
+    """What a module of ``mobile_export.runtimes`` offers."""
+
+    def load(self, path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
+        """Load an artifact of a program whose outputs, in order, are ``outputs``.
+
+        Raises:
+            ArtifactError: the file is damaged, or its outputs are not those.
+        """
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        """Inputs, outputs, op counts, parameters and precision of an artifact, JSON-ready."""
+
+
+
+TARGETS: tuple[Target, ...] = (
+    Target(
+        name="onnx",
+        title="ONNX",
+        suffix=".onnx",
+        extra="onnx",
+        modules={
+            "onnx": ("onnx", "1.18", "2"),
+            "onnxruntime": ("onnxruntime", "1.22", "2"),
+            "onnxscript": ("onnxscript", "0.5", "0.8"),
+            "onnxsim": ("onnxsim", "0.6", "0.9"),
+        },
+        precisions=("fp32",),
+        checked_by="onnxruntime",
+    ),
+    Target(
+        name="coreml",
+        title="Core ML",
+        suffix=".mlpackage",
+        extra="coreml",
+        modules={"coremltools": ("coremltools", "9.0", "10")},
+        precisions=("fp16", "fp32"),
+        checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
+    ),
+    Target(
+        name="tflite",
+        title="TFLite",
+        suffix=".tflite",
+        extra="tflite",
+        modules={
+            "litert_torch": ("litert-torch", "0.10", "0.11"),
+            "ai_edge_litert": ("ai-edge-litert", "2.3", "3"),
+            "ai_edge_quantizer": ("ai-edge-quantizer", "0.10", "0.11"),
+        },
+        precisions=("fp32", "fp16"),
+        checked_by="LiteRT",
+    ),
+)
+
+
+def get_target(name: str) -> Target:
+    """The target called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for target in TARGETS:
+        if target.name == name:
+            return target
+    names = ", ".join(target.name for target in TARGETS)
+    raise UsageError(f"There is no format {name!r}.", hint=f"Valid formats: {names}.")
+
+
+def available_targets() -> tuple[Target, ...]:
+    """The targets whose libraries are installed."""
+    return tuple(target for target in TARGETS if not target.missing())
+
+
+def target_of_file(path: Path) -> Target:
+    """The target that writes files with the suffix of ``path``.
+
+    Raises:
+        ArtifactError: the file does not exist, or no target has that suffix.
+    """
+    suffixes = ", ".join(target.suffix for target in TARGETS)
+    if not path.exists():
+        raise ArtifactError(
+            f"{path} does not exist.", hint=f"Give a file that mobile-export wrote ({suffixes})."
+        )
+    for target in TARGETS:
+        if path.suffix == target.suffix:
+            return target
+    raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")

@@ -1,0 +1,231 @@
+"""Fill a module from a checkpoint: every tensor fits, or one error says which do not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ._checkpoint import read_checkpoint, strip_prefix
+from .errors import WeightsError
+from .specs import WeightsInfo
+
+__all__ = ["load_weights"]
+
+SHOWN = 8
+
+
+def load_weights(
+    module: nn.Module, path: str | Path, *, allow_missing: bool = False, seed: int | None = None
+) -> WeightsInfo:
+    """Copy a checkpoint's tensors into a module, in place, as float32.
+
+    Wrappers (``state_dict``, ``model``, ``net``, …) and prefixes (``module.``, ``_orig_mod.``) are
+    taken off and noted; half precision becomes float32 exactly. ``num_batches_tracked`` counters
+    never matter.
+
+    Args:
+        allow_missing: for a changed classifier. Tensors that the checkpoint lacks or has in
+        another
+            shape keep the values they have, and are listed in the notes. Tensors that the model
+            lacks are then dropped if they belong to a top-level child of which nothing was loaded
+            (the old classifier); any other is still an error, and so is a checkpoint of which less
+            than half fits: that is another model, not another classifier.
+        seed: what the values of missing tensors were made from, for the notes.
+
+    Raises:
+        WeightsError: the file cannot be read, does not fit, or holds NaN or infinity.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    own = _state(module)
+    tensors, prefix = strip_prefix(checkpoint.tensors, set(own))
+    notes = list(checkpoint.notes)
+    if prefix:
+        notes.append(f"The prefix {prefix!r} was taken off the checkpoint's names.")
+
+    fit = _compare(own, tensors)
+    if allow_missing:
+        fit = fit.forgiving()
+    if not fit.complete and not (allow_missing and fit.tolerable):
+        raise _misfit(path, fit, own, tensors, allow_missing)
+    random = (*fit.missing, *fit.misshaped)
+    if random:
+        source = "are as they were" if seed is None else f"are RANDOM (seed {seed})"
+        notes.append(f"{len(random)} tensors {source}: {_some(random)}.")
+    if fit.dropped:
+        notes.append(f"{len(fit.dropped)} tensors were not used: {_some(fit.dropped)}.")
+
+    chosen = {name: tensors[name] for name in fit.fitting}
+    _check_values(path, chosen, own)
+    if any(tensor.dtype == torch.float64 for tensor in chosen.values()):
+        notes.append("float64 weights were rounded to float32.")
+    module.load_state_dict(chosen, strict=False)
+    # Tables that some modules keep between eval calls are dropped on entering training mode.
+    was_training = module.training
+    module.train().train(was_training)
+    return WeightsInfo(
+        "checkpoint",
+        seed=seed if random else None,
+        path=str(path),
+        sha256=_sha256(path),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How two sets of named shapes compare. ``misshaped``: name -> (got, expected)."""
+
+    fitting: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshaped)
+
+    @property
+    def tolerable(self) -> bool:
+        total = len(self.fitting) + len(self.missing) + len(self.misshaped)
+        return not self.unexpected and 2 * len(self.fitting) >= total
+
+    def forgiving(self) -> _Fit:
+        """Without the unexpected tensors of a top-level child from which nothing fits."""
+        alive = {name.partition(".")[0] for name in self.fitting}
+        changed = {name.partition(".")[0] for name in (*self.missing, *self.misshaped)} - alive
+        old = tuple(n for n in self.unexpected if n.partition(".")[0] in changed)
+        rest = tuple(n for n in self.unexpected if n not in old)
+        return _Fit(self.fitting, self.missing, rest, self.misshaped, old)
+
+
+def _counts(name: str) -> bool:
+    """Whether a key matters: batch norm's counter of batches does not."""
+    return name.rpartition(".")[2] != "num_batches_tracked"
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    state = module.state_dict().items()
+    return {name: t for name, t in state if isinstance(t, Tensor) and _counts(name)}
+
+
+def _compare(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
+    both = [name for name in own if name in tensors]
+    misshaped = {
+        name: (tuple(tensors[name].shape), tuple(own[name].shape))
+        for name in both
+        if tensors[name].shape != own[name].shape
+    }
+    return _Fit(
+        fitting=tuple(name for name in both if name not in misshaped),
+        missing=tuple(name for name in own if name not in tensors),
+        unexpected=tuple(name for name in tensors if name not in own and _counts(name)),
+        misshaped=misshaped,
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f", … and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
+
+
+def _misfit(
+    path: Path,
+    fit: _Fit,
+    own: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    allow_missing: bool,
+) -> WeightsError:
+    lines = [f"{path} does not fit this model: {len(fit.fitting)} of {len(own)} tensors agree."]
+    if fit.missing:
+        lines.append(f"  missing in the file ({len(fit.missing)}): {_some(fit.missing)}")
+    if fit.unexpected:
+        lines.append(f"  not in the model ({len(fit.unexpected)}): {_some(fit.unexpected)}")
+    if fit.misshaped:
+        shapes = [
+            f"{name} is {list(got)}, expected {list(expected)}"
+            for name, (got, expected) in fit.misshaped.items()
+        ]
+        lines.append(f"  of another shape ({len(shapes)}): {_some(shapes)}")
+    return WeightsError("\n".join(lines), hint=_way_on(fit, own, tensors, allow_missing))
+
+
+def _way_on(
+    fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], allow_missing: bool
+) -> str:
+    pairs = [(got[:1], got[1:], exp[:1], exp[1:]) for got, exp in fit.misshaped.values()]
+    if pairs and not fit.missing and not fit.unexpected and len({p[0] + p[2] for p in pairs}) == 1:
+        got, got_rest, _, expected_rest = pairs[0]
+        if got and got_rest == expected_rest:
+            return (
+                f"The checkpoint's classifier has {got[0]} classes: add --num-classes {got[0]}, or "
+                "--allow-missing to take everything but the classifier."
+            )
+    fits = _zoo_fits(tensors)
+    if fits:
+        return f"This checkpoint fits {' and '.join(fits)}."
+    if allow_missing:
+        return (
+            "--allow-missing is for a changed classifier: at least half of the model must be in the "
+            "file, and what is in the file must be in the model."
+        )
+    return "Is it another variant of the model? For a changed classifier, add --allow-missing."
+
+
+def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
+    """Names of the built-in models that have exactly these tensors, whatever their classes."""
+    from .models import registry
+
+    matrices = [tensor for tensor in tensors.values() if tensor.ndim >= 2]
+    found: list[str] = []
+    for entry in registry.entries():
+        classes = sorted({entry.num_classes, *(int(m.shape[0]) for m in matrices[-1:])})
+        for count in classes:
+            with torch.device("meta"):
+                candidate = entry.build(num_classes=count) if count > 0 else None
+            if candidate is not None and _compare(_state(candidate), tensors).complete:
+                extra = "" if count == entry.num_classes else f" --num-classes {count}"
+                found.append(entry.name + extra)
+    return found
+
+
+def _check_values(path: Path, chosen: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Refuse NaN, infinity and integers in place of weights."""
+    bad: list[str] = []
+    wrong: list[str] = []
+    for name, tensor in chosen.items():
+        if not own[name].is_floating_point():
+            continue
+        if tensor.is_quantized or not tensor.is_floating_point():
+            wrong.append(f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
+        elif not _finite(tensor) and _finite(own[name]):
+            bad.append(name)
+    if wrong:
+        raise WeightsError(
+            f"{path} holds integers where the model has floating-point weights ({len(wrong)} tensors): "
+            f"{_some(wrong)}.",
+            hint="Give the checkpoint from before quantisation.",
+        )
+    if bad:
+        raise WeightsError(
+            f"{path} holds NaN or infinity in {len(bad)} tensors: {_some(bad)}.",
+            hint="The training diverged, or the file is damaged; give an earlier checkpoint.",
+        )
+
+
+def _finite(tensor: Tensor) -> bool:
+    if tensor.numel() == 0 or tensor.is_meta:
+        return True
+    return bool(torch.isfinite(tensor.float()).all())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
