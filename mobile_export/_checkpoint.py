@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
@@ -136,6 +137,8 @@ def _read_torch(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
+        if not is_zip and not _pickle_is_whole(path):
+            raise _damaged(path, "its pickle breaks off") from error
         raise _refused(path, error) from error
     except Exception as error:  # a damaged pickle fails wherever it is damaged
         raise _damaged(path, _first_line(error)) from error
@@ -158,7 +161,9 @@ def _check_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, …
         raise _damaged(path, _first_line(error)) from error
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
@@ -176,6 +181,20 @@ def _check_zip(path: Path) -> bool:
             f"{path} is a zip archive, but not one that torch.save wrote.",
             hint=f"It holds {', '.join(sorted(names)[:3]) or 'nothing'}.",
         )
+    return True
+
+
+def _pickle_is_whole(path: Path) -> bool:
+    """Whether the first object of a legacy file, after its three headers, is there in full."""
+    with path.open("rb") as file:
+        try:
+            for _ in range(4):
+                for _ in pickletools.genops(file):
+                    pass
+                if not file.peek(1):
+                    break
+        except Exception:  # noqa: BLE001 - whatever broken pickles provoke
+            return False
     return True
 
 

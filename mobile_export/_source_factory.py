@@ -43,8 +43,9 @@ def load_factory(spec: str, request: Request) -> Source:
         )
     folder = Path.cwd()
     with _first_on_path(folder), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(request.seed)
+        torch.manual_seed(request.seed)  # importing may draw numbers,
         target = _attribute(_import(module_name, folder), attribute, spec, folder)
+        torch.manual_seed(request.seed)  # but only once in a process
         made = _make(target, spec, arguments, request, folder)
     return _source_of(made, spec, request)
 
@@ -173,7 +174,7 @@ def _make(target: Any, spec: str, arguments: dict[str, Any], request: Request, f
                 f"{spec!r} is a module already: it takes no arguments and no --num-classes.",
                 hint="Name a function or class that makes it.",
             )
-        return target
+        return copy.deepcopy(target)  # the user's object stays as it is
     if not callable(target):
         raise SourceError(
             f"{spec!r} is a {type(target).__name__}, not a function or class that makes a module.",
@@ -265,22 +266,22 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
             hint="Build it outside `torch.device('meta')`, or call to_empty and load its weights.",
         )
     _check_signature(made, spec)
-    if made.training:
-        notes.append("The factory returned it in training mode; it was put into eval mode.")
-        made = made.eval()
-    elif any(child.training for child in made.modules()):
-        notes.append("Parts of it were in training mode; it was put into eval mode.")
-        made = made.eval()
+    module: nn.Module = made
+    if module.training:
+        notes.append("It came in training mode and was put into eval mode.")
+    elif any(child.training for child in module.modules()):
+        notes.append("Parts of it were in training mode; all was put into eval mode.")
+    module.eval()
     devices = sorted({tensor.device.type for tensor in tensors} - {"cpu"})
     if devices:
         notes.append(f"It was moved from {', '.join(devices)} to the CPU.")
-        made = made.cpu()
+        module = module.cpu()
     kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
     if kinds:
         named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         notes.append(f"It was converted from {named} to float32.")
-        made = made.float()
-    return made
+        module = module.float()
+    return module
 
 
 def _check_signature(module: nn.Module, spec: str) -> None:
@@ -338,10 +339,9 @@ def _extents(value: Any) -> tuple[int, ...] | None:
     """(H, W) or (C, H, W) from the ways in which modules state their input size."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return (value, value)
-    if isinstance(value, (tuple, list)) and len(value) in (2, 3):
-        if all(isinstance(v, int) and v > 0 for v in value):
-            return tuple(value)
-    return None
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        return None
+    return tuple(value) if all(isinstance(v, int) and v > 0 for v in value) else None
 
 
 def _numbers(value: Any) -> tuple[float, ...] | None:

@@ -1,11 +1,11 @@
 """The Python interface; every command of ``mobile-export`` is one of these calls.
 
-    import mobile_export
+import mobile_export
 
-    model = mobile_export.create_model("emo_2m", weights="emo_2m.pth")
-    report = mobile_export.export(model, formats=("onnx", "tflite"), out_dir="out", name="emo_2m")
-    for artifact in report.artifacts:
-        print(artifact.path, artifact.parity.max_rel, artifact.parity.passed)
+model = mobile_export.create_model("emo_2m", weights="emo_2m.pth")
+report = mobile_export.export(model, formats=("onnx", "tflite"), out_dir="out", name="emo_2m")
+for artifact in report.artifacts:
+    print(artifact.path, artifact.parity.max_rel, artifact.parity.passed)
 """
 
 from __future__ import annotations

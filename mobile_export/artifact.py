@@ -89,7 +89,9 @@ class Workspace:
         try:
             self._make_out_dir()
             self._remove_stale()
-            self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.out_dir))
+            self._folder = Path(
+                tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.out_dir)
+            )
         except OSError as error:
             self._remove_made()
             raise ArtifactError(

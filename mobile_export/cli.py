@@ -48,7 +48,9 @@ Pretrained = Annotated[
 NumClasses = Annotated[int | None, typer.Option(help="Size of the classifier.", show_default=False)]
 Size = Annotated[
     str | None,
-    typer.Option(help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False),
+    typer.Option(
+        help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False
+    ),
 ]
 Channels = Annotated[
     int | None, typer.Option(help="Input channels of your own model.", show_default=False)
@@ -67,9 +69,7 @@ Precision = Annotated[
     typer.Option(help="fp16 or fp32; each format has its default.", show_default=False),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-KeepFailed = Annotated[
-    bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")
-]
+KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
 Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
@@ -279,7 +279,12 @@ def _common(values: dict[str, Any]) -> dict[str, Any]:
     """The options of a command, with the texts of --size, --mean, --std and --labels read."""
     from .options import parse_numbers, parse_size, read_labels
 
-    readers = {"size": parse_size, "mean": parse_numbers, "std": parse_numbers, "labels": read_labels}
+    readers = {
+        "size": parse_size,
+        "mean": parse_numbers,
+        "std": parse_numbers,
+        "labels": read_labels,
+    }
     return {
         key: readers[key](value) if key in readers and value is not None else value
         for key, value in values.items()

@@ -18,6 +18,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from .api import VerifyReport
     from .errors import MobileExportError
+    from .listing import ZooRow
     from .parity import ParityReport
     from .pipeline import ExportReport
 
@@ -29,6 +30,7 @@ __all__ = [
     "print_export",
     "print_facts",
     "print_verification",
+    "print_zoo",
     "progress_line",
     "stderr_console",
     "stdout_console",
@@ -102,7 +104,15 @@ def export_table(report: ExportReport) -> Table:
     """One row per artifact: file, size, time, parity."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("file", "MB", "type", "seconds", *PARITY_COLUMNS):
-        right = column in ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
+        right = column in (
+            "MB",
+            "seconds",
+            "max abs",
+            "max rel",
+            "allowed",
+            "PyTorch fp32",
+            "top-1",
+        )
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for artifact in report.artifacts:
         table.add_row(
@@ -228,3 +238,23 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
         runs = target["runs_in"] if target["run"] else "-"
         rows.add_row(target["title"], ready, escape(runs), escape(target["fix"] or ""))
     out.print(rows)
+
+
+def print_zoo(rows: list[ZooRow]) -> None:
+    """The zoo, ours beside the papers'."""
+    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1")
+    table = _plain_table("model", *numbers, "source", right=numbers)
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.size[0]}x{row.size[1]}",
+            f"{row.params_m:.3f}",
+            f"{row.paper_params_m:g}",
+            f"{row.macs_m:.0f}",
+            f"{row.paper_macs_m:g}",
+            f"{row.paper_top1:.1f}",
+            escape(row.source),
+        )
+    out = stdout_console()
+    out.print(table)
+    out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")

@@ -51,7 +51,9 @@ def _check(distribution: str, lowest: str, below: str, extra: str | None) -> Che
     installed = _version(distribution)
     ok = installed is not None and _release(lowest) <= _release(installed) < _release(below)
     tested = f">={lowest},<{below}"
-    package = f"mobile-export[{extra}]" if installed is None and extra else f"{distribution}{tested}"
+    package = (
+        f"mobile-export[{extra}]" if installed is None and extra else f"{distribution}{tested}"
+    )
     return Check(distribution, installed, tested, ok, None if ok else f"pip install '{package}'")
 
 

@@ -111,12 +111,12 @@ def calibrate_batch_norms(
         return
     module.eval()
     for plan in PLANS:
-        images = _mixed_images((sum(plan), *input_shape[1:]), generator).split(plan)
+        images = torch.split(_mixed_images((sum(plan), *input_shape[1:]), generator), list(plan))
         try:
             with _collecting(norms):
                 for image in images:
                     module(image)
-        except Exception:  # the model's own refusal, of any type; see the docstring
+        except Exception:  # noqa: BLE001 - the model's own refusal, of any type; see the docstring
             for norm in norms:
                 norm.reset_running_stats()
             continue
@@ -138,7 +138,7 @@ def calibrate_batch_norms(
 def _amplification(module: nn.Module, probe: Tensor, nudge: Tensor, singly: bool) -> float:
     """Largest |Δoutput| / |output| over |Δinput| / |input| of the probe images, all norms L2."""
     images = torch.cat([probe, probe + nudge])
-    outputs = [module(image) for image in (images.split(1) if singly else [images])]
+    outputs = [module(image) for image in (torch.split(images, 1) if singly else [images])]
     if not all(isinstance(output, Tensor) for output in outputs):
         return 0.0  # several outputs: nothing simple to measure
     flat = torch.cat(outputs).double().flatten(1)
@@ -184,7 +184,7 @@ def _mixed_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def natural_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise with about the spectrum of photographs, and channels that are nearly alike as theirs are.
+    """Noise with about the spectrum of photographs, and channels nearly alike as theirs are.
 
     Args:
         shape: (N, C, H, W).
@@ -193,7 +193,7 @@ def natural_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
         float32 of that shape with mean 0 and standard deviation 1 per image, as normalised pixels
         have.
     """
-    batch, channels, height, width = shape
+    batch, _, height, width = shape
     luminance = _octaves((batch, 1, height, width), generator)
     image = luminance + 0.3 * _octaves(shape, generator)
     mean = image.mean((1, 2, 3), keepdim=True)

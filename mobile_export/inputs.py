@@ -53,7 +53,8 @@ def parity_samples(spec: InputSpec) -> tuple[Sample, ...]:
         for seed in range(2)
     )
     natural = tuple(
-        Sample(f"natural-{seed}", normalise(_natural(spec, seed), spec).float()) for seed in range(2)
+        Sample(f"natural-{seed}", normalise(_natural(spec, seed), spec).float())
+        for seed in range(2)
     )
     return noise + natural
 
@@ -68,7 +69,9 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
         )
         for seed in range(2)
     )
-    natural = tuple(_pixel_sample(f"natural-{seed}", _natural(spec, seed), spec) for seed in range(2))
+    natural = tuple(
+        _pixel_sample(f"natural-{seed}", _natural(spec, seed), spec) for seed in range(2)
+    )
     return noise + natural
 
 

@@ -10,9 +10,8 @@ __all__ = ["imagenet_labels", "labels_for"]
 def imagenet_labels() -> tuple[str, ...]:
     """The 1000 class names, all different.
 
-    They are torchvision's, except that the two pairs of equal names are told apart: 134 "crane
-    bird" and 517 "construction crane", 638 "maillot" and 639 "maillot, tank suit" (dictionaries of
-    Core ML need unique keys).
+    They are torchvision's, where the machine (517) is called "construction crane", so that it is
+    told apart from 134, "crane bird", in every version; Core ML's dictionaries need unique keys.
     """
     text = resources.files("mobile_export.data").joinpath("imagenet1k.txt").read_text("utf-8")
     return tuple(text.splitlines())

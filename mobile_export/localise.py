@@ -89,7 +89,11 @@ class _Recorder(torch.fx.Interpreter):
 
     def run_node(self, n: torch.fx.Node) -> Any:
         result = super().run_node(n)
-        if n.op == "call_function" and isinstance(result, torch.Tensor) and result.is_floating_point():
+        if (
+            n.op == "call_function"
+            and isinstance(result, torch.Tensor)
+            and result.is_floating_point()
+        ):
             value = result.detach().numpy()
             ordered = np.sort(value, axis=None)
             scale = float(np.abs(ordered).max()) if ordered.size else 0.0
@@ -131,9 +135,7 @@ def localise(
     return LayerReport(len(tensors), len(good), tuple(errors[:limit]))
 
 
-def _match(
-    value: np.ndarray, expected: Iterable[_Expected], tolerance: float
-) -> _Expected | None:
+def _match(value: np.ndarray, expected: Iterable[_Expected], tolerance: float) -> _Expected | None:
     """The model's tensor that has the same elements, in any order, within the tolerance."""
     ordered = np.sort(value.astype(np.float64), axis=None)
     for candidate in expected:

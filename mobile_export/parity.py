@@ -213,7 +213,9 @@ def compare(got: np.ndarray, reference: np.ndarray) -> Difference:
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.vdot(a, b)) / norm if norm > 0 else (1.0 if not a.any() and not b.any() else 0.0)
+    return (
+        float(np.vdot(a, b)) / norm if norm > 0 else (1.0 if not a.any() and not b.any() else 0.0)
+    )
 
 
 def _psnr(error: np.ndarray, scale: float) -> float:

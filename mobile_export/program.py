@@ -164,7 +164,9 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
             )
         else:
             reason = f"{type(error).__name__}: {_first_line(error)}"
-            hint = "Run torch.export.export(model, (example,)) by itself to see torch's full report."
+            hint = (
+                "Run torch.export.export(model, (example,)) by itself to see torch's full report."
+            )
         raise TraceError(
             f"torch.export cannot capture {source.spec}: {reason}{_where(error)}", hint=hint
         ) from error

@@ -5,9 +5,9 @@
         package = coremltools.convert(...)
 
 coremltools, TensorFlow and their C++ cores greet the user with pages of warnings that say nothing
-about the user's model. ``quiet`` captures everything that is printed meanwhile, from Python and from
-C++ alike, and throws it away, unless an exception leaves the block: then the last lines are attached
-to the exception, which is otherwise unchanged, as a note (PEP 678).
+about the user's model. ``quiet`` captures everything that is printed meanwhile, from Python and
+from C++ alike, and throws it away, unless an exception leaves the block: then the last lines are
+attached to the exception, which is otherwise unchanged, as a note (PEP 678).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _duplicate(fd: int) -> int | None:
 
 
 def _flush() -> None:
-    """Push out what Python and the C library still buffer, so that it lands where it was meant to."""
+    """Push out what Python and the C library still buffer, so that it lands where it was meant."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()

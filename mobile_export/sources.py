@@ -177,7 +177,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"([0-9]{1,6})(?:[xX×]([0-9]{1,6}))?", text.strip(), re.ASCII)
+    match = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", text.strip(), re.ASCII)
     height = int(match[1]) if match else 0
     width = int(match[2] or height) if match else 0
     if height < 1 or width < 1:

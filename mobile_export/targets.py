@@ -155,7 +155,6 @@ class Runtime(Protocol):
         """Inputs, outputs, op counts, parameters and precision of an artifact, JSON-ready."""
 
 
-
 TARGETS: tuple[Target, ...] = (
     Target(
         name="onnx",

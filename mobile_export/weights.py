@@ -173,8 +173,8 @@ def _way_on(
         return f"This checkpoint fits {' and '.join(fits)}."
     if allow_missing:
         return (
-            "--allow-missing is for a changed classifier: at least half of the model must be in the "
-            "file, and what is in the file must be in the model."
+            "--allow-missing is for a changed classifier: at least half of the model must be in "
+            "the file, and what is in the file must be in the model."
         )
     return "Is it another variant of the model? For a changed classifier, add --allow-missing."
 
@@ -209,8 +209,8 @@ def _check_values(path: Path, chosen: dict[str, Tensor], own: dict[str, Tensor])
             bad.append(name)
     if wrong:
         raise WeightsError(
-            f"{path} holds integers where the model has floating-point weights ({len(wrong)} tensors): "
-            f"{_some(wrong)}.",
+            f"{path} holds integers where the model has floating-point weights "
+            f"({len(wrong)} tensors): {_some(wrong)}.",
             hint="Give the checkpoint from before quantisation.",
         )
     if bad:

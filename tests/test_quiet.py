@@ -1,7 +1,8 @@
-"""`quiet` captures Python, logging and C output, restores everything, and keeps what an error needs."""
+"""`quiet` captures Python, logging and C output, restores all, and keeps what an error needs."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import logging
@@ -57,10 +58,14 @@ def test_disabled_is_an_ordinary_block(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_error_keeps_its_type_and_takes_the_last_lines_with_it() -> None:
-    with pytest.raises(KeyError, match="the key") as caught, quiet():
-        for line in range(100):
-            print("line", line)
-        raise KeyError("the key")
+    def fail() -> None:
+        with quiet():
+            for line in range(100):
+                print("line", line)
+            raise KeyError("the key")
+
+    with pytest.raises(KeyError, match="the key") as caught:
+        fail()
     (note,) = caught.value.__notes__
     assert note.splitlines()[1:] == [f"line {n}" for n in range(100 - NOTE_LINES, 100)]
 
@@ -72,12 +77,20 @@ def test_an_error_without_output_has_no_note() -> None:
 
 
 def test_output_after_a_note_was_taken_is_appended_not_overwritten() -> None:
-    with pytest.raises(ValueError, match="outer") as outer, quiet():
-        with pytest.raises(KeyError), quiet():
+    def fail_inside() -> None:
+        with quiet():
             print("first line")
             raise KeyError("inner")
-        print("second line")
-        raise ValueError("outer")
+
+    def fail_twice() -> None:
+        with quiet():
+            with contextlib.suppress(KeyError):
+                fail_inside()
+            print("second line")
+            raise ValueError("outer")
+
+    with pytest.raises(ValueError, match="outer") as outer:
+        fail_twice()
     assert outer.value.__notes__[0].splitlines()[1:] == ["first line", "second line"]
 
 

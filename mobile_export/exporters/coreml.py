@@ -62,7 +62,9 @@ class _PixelIO(torch.nn.Module):
         self.program = program.module()
         self.pixels = options.image_input
         self.probabilities = options.classifier
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std))
+        mean, std = (
+            torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std)
+        )
         self.register_buffer("shift", mean * _MAX_UINT8)
         self.register_buffer("scale", 1.0 / (std * _MAX_UINT8))
 

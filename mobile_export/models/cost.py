@@ -96,7 +96,7 @@ def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
 
 
 def measure_entry(entry: ModelEntry, size: tuple[int, int] | None = None) -> Cost:
-    """Count a built-in model at ``size`` (height, width), its default size if None; RGB, batch 1."""
+    """Count a built-in model for one RGB image of ``size`` (height, width), None: its default."""
     with torch.device("meta"):
         module = entry.build()
     return measure(module, (1, 3, *(size or entry.size)))

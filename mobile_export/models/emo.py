@@ -129,7 +129,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Stem(nn.Module):
-    """3×3 convolution of stride 2 and batch norm: (B, C, H, W) -> (B, dim, ⌈H/2⌉, ⌈W/2⌉)."""
+    """3x3 convolution of stride 2 and batch norm: (B, C, H, W) -> (B, dim, ⌈H/2⌉, ⌈W/2⌉)."""
 
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -178,11 +178,10 @@ class InvertedResidualMobileBlock(nn.Module):
     """iRMB (§2.3): x + proj(y + dw(y)) with y = v(attention(norm(x))), one residual around all.
 
     Attention mixes the pixels of a window with weights softmax(q·k / √d), q and k projected from
-    the normalised input; the value projection expands *after* the mixing, which is cheaper and the
-    same (a 1×1 convolution commutes with mixing pixels, but for its bias, which the softmax rows
-    keep). Feature maps that the window does not divide are padded with zeros at the bottom and
-    right after the norm; padded pixels take part in the softmax, as in the official code, and are
-    cropped after.
+    the normalised input. What is mixed is that input itself: the value projection v and its
+    activation come after the mixing, which is then done at a block's narrow end. Feature maps that
+    the window does not divide are padded with zeros at the bottom and right after the norm; padded
+    pixels take part in the softmax, as in the official code, and are cropped after.
 
     (B, dim_in, H, W) -> (B, dim_out, ⌈H/stride⌉, ⌈W/stride⌉)
     """
@@ -229,7 +228,8 @@ class InvertedResidualMobileBlock(nn.Module):
         if not self.skip:
             projected: Tensor = self.proj(local)
             return projected
-        return x + self.drop_path(self.proj(y + local))
+        output: Tensor = x + self.drop_path(self.proj(y + local))
+        return output
 
     def attend(self, x: Tensor, head_dim: int) -> Tensor:
         """Window attention and value projection: (B, C, H, W) -> (B, middle, H, W)."""

@@ -144,8 +144,12 @@ def describe(path: Path) -> dict[str, Any]:
             }
             for spec in program.inputs
         ],
-        "outputs": [{"name": name} for name in program.outputs],
+        "outputs": [
+            {"name": name, "shape": list(type_.shape), "dtype": type_.dtype}
+            for name, type_ in program.output_types().items()
+        ],
         "ops": dict(program.op_counts().most_common()),
+        "parameters": program.parameter_count(),
         "precision": program.precision,
         "version": program.opset,
         "metadata": package.metadata,

@@ -89,9 +89,14 @@ def _read(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
     except (DecodeError, OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is not an ONNX file: {error}", hint="Export it again.") from error
+        raise ArtifactError(
+            f"{path} is not an ONNX file: {error}", hint="Export it again."
+        ) from error
+    if not model.opset_import:  # an empty file is an empty message
+        raise ArtifactError(f"{path} is not an ONNX file: it is empty.", hint="Export it again.")
+    return model
 
 
 def _value(info: onnx.ValueInfoProto) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,8 @@ class _LiteRTSession:
         signatures = interpreter.get_signature_list()
         if not signatures:
             raise ArtifactError(
-                f"{path} has no signature.", hint="Export it again with mobile-export or litert-torch."
+                f"{path} has no signature.",
+                hint="Export it again with mobile-export or litert-torch.",
             )
         key, signature = next(iter(signatures.items()))
         self.runner = interpreter.get_signature_runner(key)
@@ -100,7 +102,9 @@ def _open(path: Path, *, preserve: bool = False) -> Any:
     try:
         return Interpreter(str(path), **options)
     except (RuntimeError, ValueError) as error:
-        raise ArtifactError(f"LiteRT cannot load {path}: {error}", hint="Export it again.") from error
+        raise ArtifactError(
+            f"LiteRT cannot load {path}: {error}", hint="Export it again."
+        ) from error
 
 
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _LiteRTSession:
@@ -140,7 +144,9 @@ def describe(path: Path) -> dict[str, Any]:
     tensors = [value(i) for i in range(graph.TensorsLength())]
     stored = [t for t in tensors if t["stored"] and t["dtype"] in ("float32", "float16")]
     operators = (graph.Operators(i) for i in range(graph.OperatorsLength()))
-    ops = Counter(_operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators)
+    ops = Counter(
+        _operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators
+    )
 
     def interface(indices: Iterator[int]) -> list[dict[str, Any]]:
         return [{k: v for k, v in tensors[i].items() if k != "stored"} for i in indices]
@@ -153,4 +159,30 @@ def describe(path: Path) -> dict[str, Any]:
         "precision": "fp16" if any(t["dtype"] == "float16" for t in stored) else "fp32",
         "version": f"schema {model.Version()}",
         "highest_rank": max(len(t["shape"]) for t in tensors),
+        "gpu_delegate": _gpu_compatibility(path),
     }
+
+
+def _gpu_compatibility(path: Path) -> str:
+    """What TensorFlow's model analyzer says about the GPU delegate, on one line per problem."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return "not checked; run: pip install 'mobile-export[gpu-check]'"
+    import contextlib
+    import io
+
+    import tensorflow as tf
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        tf.lite.experimental.Analyzer.analyze(model_path=str(path), gpu_compatibility=True)
+    return _read_analysis(printed.getvalue())
+
+
+def _read_analysis(text: str) -> str:
+    """The verdict of the analyzer's printed report."""
+    lines = [line.strip() for line in text.splitlines()]
+    if any("looks compatible with GPU delegate" in line for line in lines):
+        return "compatible, says TensorFlow's analyzer"
+    problems = dict.fromkeys(line for line in lines if "GPU COMPATIBILITY WARNING" in line)
+    found = "; ".join(line.split("WARNING:")[-1].strip() for line in problems)
+    return f"not compatible: {found}" if found else "unknown: the analyzer gave no verdict"

@@ -123,6 +123,18 @@ class MilProgram:
         """How often each operation is used; constants are not counted."""
         return Counter(self._counts)
 
+    def parameter_count(self) -> int:
+        """Number of floating-point constants: weights, and a few scalars of the operations."""
+        values = self._constants.values()
+        return sum(
+            v.numel() for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()
+        )
+
+    def output_types(self) -> dict[str, TensorType]:
+        """Declared type of every output that is a tensor."""
+        made = dict(output for step in self._steps for output in step.call.outputs)
+        return {name: made[name] for name in self.outputs if name in made}
+
     def dependencies(self) -> dict[str, tuple[str, ...]]:
         """For every value that ``watch`` may see, the values (no constants) it is computed from."""
         return {
@@ -241,7 +253,7 @@ def _plan(function: Function, calls: list[Call], constants: Mapping[str, Value])
             values = [_resolve(value, constants) for value in bound]
             known: list[Value] = [value for value in values if not isinstance(value, Ref)]
             if op is not None and key in op.converters and len(known) == len(values):
-                fixed[key] = op.converters[key](known)
+                fixed[key] = _bind(call, key, op, known)
             else:
                 variable[key] = values
         unknown = () if op is None else tuple(k for k in call.inputs if k not in op.converters)
@@ -249,6 +261,13 @@ def _plan(function: Function, calls: list[Call], constants: Mapping[str, Value])
         site = Site(function.opset, call.name, types)
         steps.append(_Step(call, op, fixed, variable, unknown, site, tuple(ends.get(index, ()))))
     return steps
+
+
+def _bind(call: Call, key: str, op: Op, values: list[Value]) -> Any:
+    try:
+        return op.converters[key](values)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise FormatError(f"{key!r} of {call.name!r} ({call.type}) is wrong: {error}") from error
 
 
 def _execute(
@@ -284,7 +303,7 @@ def _look_up(name: str, values: Mapping[str, Value], constants: Mapping[str, Val
 
 def _checked(value: Value, declared: TensorType) -> Value:
     """The value in its declared type; a shape that differs from the declared one is an error."""
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, torch.Tensor) or declared.kind != "tensor":
         return value
     if declared.is_static and tuple(value.shape) != declared.shape:
         raise ValueError(f"the result has shape {tuple(value.shape)}, declared is {declared.shape}")

@@ -34,7 +34,10 @@ HALVES = _f32([-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 7.49])
 INTS = _i32([[-7, -1, 0], [1, 2, 9]])
 
 _UNARY = [
-    *(Case(name, {"x": X}) for name in ("abs", "ceil", "cos", "cosh", "erf", "exp", "floor", "sin")),
+    *(
+        Case(name, {"x": X})
+        for name in ("abs", "ceil", "cos", "cosh", "erf", "exp", "floor", "sin")
+    ),
     *(Case(name, {"x": X}) for name in ("sinh", "square", "tan", "tanh", "exp2")),
     *(Case(name, {"x": UNIT}) for name in ("acos", "asin", "atan", "atanh")),
     Case("sqrt", {"x": POSITIVE}),
@@ -47,7 +50,9 @@ _UNARY = [
     Case("inverse", {"x": _f32([0.0, 1.0, -4.0])}, expect=[1e4, 1 / 1.0001, -1 / 3.9999]),
     Case("inverse", {"x": POSITIVE}, {"epsilon": np.float32(0.5)}, note="epsilon"),
     Case("log", {"x": POSITIVE}, expect=torch.log),
-    Case("log", {"x": _f32([0.0, 1.0])}, {"epsilon": np.float32(1.0)}, [0.0, math.log(2)], note="eps"),
+    Case(
+        "log", {"x": _f32([0.0, 1.0])}, {"epsilon": np.float32(1.0)}, [0.0, math.log(2)], note="eps"
+    ),
     Case("rsqrt", {"x": _f32([0.0, 4.0, 0.25])}, expect=[1e6, 0.5, 2.0]),
     Case("rsqrt", {"x": _f32([3.0])}, {"epsilon": np.float32(1.0)}, [0.5], note="epsilon"),
     Case("clip", {"x": X}, {"alpha": np.float32(-1.0), "beta": np.float32(0.5)}),
@@ -57,10 +62,14 @@ _UNARY = [
 
 _CASTS = [
     Case("cast", {"x": _f32([-1.9, -0.2, 0.0, 1.9])}, {"dtype": "int32"}, [-1, 0, 0, 1]),
-    Case("cast", {"x": INTS}, {"dtype": "fp32"}, [[-7.0, -1.0, 0.0], [1.0, 2.0, 9.0]], note="float"),
+    Case(
+        "cast", {"x": INTS}, {"dtype": "fp32"}, [[-7.0, -1.0, 0.0], [1.0, 2.0, 9.0]], note="float"
+    ),
     Case("cast", {"x": _f32([-0.5, 0.0, 2.0])}, {"dtype": "bool"}, [1, 0, 1], note="bool"),
     Case("cast", {"x": np.array([True, False])}, {"dtype": "fp32"}, [1.0, 0.0], note="from bool"),
-    Case("cast", {"x": _f32([1.0009765, 70000.0])}, {"dtype": "fp16"}, [1.0009766, np.inf], "iOS16"),
+    Case(
+        "cast", {"x": _f32([1.0009765, 70000.0])}, {"dtype": "fp16"}, [1.0009766, np.inf], "iOS16"
+    ),
     Case("cast", {"x": _i32([-1, 127, 200])}, {"dtype": "int8"}, [-1, 127, -56], "iOS17", "int8"),
     Case("cast", {"x": _i32([0, 255, 257])}, {"dtype": "uint8"}, [0, 255, 1], "iOS17", "uint8"),
     Case("cast", {"x": _f32([3.7, 40000.0])}, {"dtype": "uint16"}, [3, 40000], "iOS17", "uint16"),
@@ -111,7 +120,12 @@ _ACTIVATIONS = [
     Case("silu", {"x": X}, expect=lambda x: x * torch.sigmoid(x)),
     Case("elu", {"x": X}, {"alpha": np.float32(0.7)}),
     Case("leaky_relu", {"x": X}, {"alpha": np.float32(0.1)}),
-    Case("thresholded_relu", {"x": _f32([-1, 0.5, 0.6, 2])}, {"alpha": np.float32(0.6)}, [0, 0, 0.6, 2]),
+    Case(
+        "thresholded_relu",
+        {"x": _f32([-1, 0.5, 0.6, 2])},
+        {"alpha": np.float32(0.6)},
+        [0, 0, 0.6, 2],
+    ),
     Case("gelu", {"x": X}, {"mode": "EXACT"}, note="exact"),
     Case("gelu", {"x": X}, {"mode": "TANH_APPROXIMATION"}, note="tanh"),
     Case("gelu", {"x": X}, {"mode": "SIGMOID_APPROXIMATION"}, note="sigmoid"),

@@ -30,7 +30,9 @@ CUBE, CUBE_WEIGHT = _real(1, 2, 5, 4, 6), _real(3, 2, 2, 3, 2)
 
 
 def _conv(note: str, constants: dict[str, Any], expect: Any, target: str = "iOS15") -> Case:
-    return Case("conv", {"x": IMAGE}, {"weight": WEIGHT, **constants}, expect, target, note, 1e-4, 1e-5)
+    return Case(
+        "conv", {"x": IMAGE}, {"weight": WEIGHT, **constants}, expect, target, note, 1e-4, 1e-5
+    )
 
 
 _CONV = [
@@ -46,7 +48,7 @@ _CONV = [
         {"pad_type": "custom", "pad": [1, 1, 2, 2]},
         lambda x: F.conv2d(x, _t(WEIGHT), padding=(1, 2)),
     ),
-    # 8 rows by stride 3 give 3 rows: 3 * 3 - 8 + 3 - 3 = 1 row of padding; 7 columns by 2 give 4: 2.
+    # 8 rows by stride 3 give 3: 3 * 3 - 8 + 3 - 3 = 1 row of padding; 7 columns by 2 give 4: 2.
     _conv(
         "same",
         {"pad_type": "same", "strides": [3, 2]},
@@ -113,13 +115,21 @@ _CONV_TRANSPOSE = [
     ),
     _up(
         "torch padding",
-        {"strides": [2, 2], "pad_type": "custom", "pad": [1, 1, 1, 1], "groups": 2, "bias": UP_BIAS},
+        {
+            "strides": [2, 2],
+            "pad_type": "custom",
+            "pad": [1, 1, 1, 1],
+            "groups": 2,
+            "bias": UP_BIAS,
+        },
         lambda x: F.conv_transpose2d(
             x, _t(UP_WEIGHT), _t(UP_BIAS), stride=2, padding=1, output_padding=0, groups=2
         ),
     ),
     # Full length 2 * 7 + 3 = 17 and 2 * 6 + 4 = 16; "same" gives 16 and 14.
-    _up("same", {"strides": [2, 2], "pad_type": "same"}, lambda x: _full(x, (2, 2))[:, :, :16, 1:15]),
+    _up(
+        "same", {"strides": [2, 2], "pad_type": "same"}, lambda x: _full(x, (2, 2))[:, :, :16, 1:15]
+    ),
     _up(
         "output_shape",
         {
@@ -152,7 +162,9 @@ _PRODUCTS = [
     Case("matmul", {"x": BATCH, "y": _real(4, 2)}, {"transpose_x": True}, note="x", atol=1e-5),
     Case("matmul", {"x": _real(6), "y": _real(6, 3)}, note="vector", atol=1e-5),
     Case(
-        "einsum", {"values": [_real(2, 3, 4, 5), _real(2, 5, 4, 6)]}, {"equation": "nchw,nwhu->nchu"}
+        "einsum",
+        {"values": [_real(2, 3, 4, 5), _real(2, 5, 4, 6)]},
+        {"equation": "nchw,nwhu->nchu"},
     ),
     Case(
         "einsum",
@@ -175,9 +187,7 @@ _NORMS = [
         "batch_norm",
         {"x": IMAGE},
         {"mean": C4, "variance": VARIANCE, "epsilon": np.float32(0.5)},
-        lambda x: (
-            (x - _t(C4).view(1, 4, 1, 1)) / torch.sqrt(_t(VARIANCE) + 0.5).view(1, 4, 1, 1)
-        ),
+        lambda x: (x - _t(C4).view(1, 4, 1, 1)) / torch.sqrt(_t(VARIANCE) + 0.5).view(1, 4, 1, 1),
         note="no affine",
         atol=1e-5,
     ),
@@ -196,7 +206,11 @@ _NORMS = [
         atol=1e-5,
     ),
     Case(
-        "layer_norm", {"x": IMAGE}, {"axes": [1], "gamma": C4, "beta": C4}, note="channels", atol=1e-5
+        "layer_norm",
+        {"x": IMAGE},
+        {"axes": [1], "gamma": C4, "beta": C4},
+        note="channels",
+        atol=1e-5,
     ),
     Case("layer_norm", {"x": IMAGE}, {"axes": [1, 3]}, note="split axes", atol=1e-5),
     Case(
@@ -228,7 +242,9 @@ K32 = {"kernel_sizes": [3, 2], "strides": [2, 2]}
 CEIL = {"kernel_sizes": [3, 3], "strides": [2, 2], "pad": [1, 1, 1, 1], "ceil_mode": True}
 SQUARES = np.array([[[[1, 2], [3, 4]]]], np.float32)
 _POOLS = [
-    Case("max_pool", {"x": IMAGE}, {**K32, "pad_type": "valid"}, lambda x: F.max_pool2d(x, (3, 2), 2)),
+    Case(
+        "max_pool", {"x": IMAGE}, {**K32, "pad_type": "valid"}, lambda x: F.max_pool2d(x, (3, 2), 2)
+    ),
     Case(
         "max_pool",
         {"x": -np.abs(IMAGE)},
@@ -242,6 +258,20 @@ _POOLS = [
         {**CEIL, "pad_type": "custom"},
         lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
         note="ceil",
+    ),
+    # ceil((5 + 2 - 2) / 3) + 1 = 3 windows, the last of which would start behind the input.
+    Case(
+        "max_pool",
+        {"x": LINE[..., :5].copy()},
+        {
+            "kernel_sizes": [2],
+            "strides": [3],
+            "pad_type": "custom",
+            "pad": [1, 1],
+            "ceil_mode": True,
+        },
+        lambda x: F.max_pool1d(x, 2, 3, 1, ceil_mode=True),
+        note="ceil, dropped",
     ),
     Case(
         "max_pool",
@@ -257,7 +287,9 @@ _POOLS = [
         lambda x: F.max_pool3d(x, 2, 1),
         note="3d",
     ),
-    Case("avg_pool", {"x": IMAGE}, {**K32, "pad_type": "valid"}, lambda x: F.avg_pool2d(x, (3, 2), 2)),
+    Case(
+        "avg_pool", {"x": IMAGE}, {**K32, "pad_type": "valid"}, lambda x: F.avg_pool2d(x, (3, 2), 2)
+    ),
     Case(
         "avg_pool",
         {"x": IMAGE},
@@ -383,7 +415,12 @@ def _torch_rnn(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _torch_gru(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """torch's GRU: gates r, z, o where MIL's are r, o, z; the reset after the product."""
     module = torch.nn.GRU(3, 4)
-    arrays = {"weight_ih_l0": W_IH, "weight_hh_l0": W_HH, "bias_hh_l0": GATES, "bias_ih_l0": GATES / 3}
+    arrays = {
+        "weight_ih_l0": W_IH,
+        "weight_hh_l0": W_HH,
+        "bias_hh_l0": GATES,
+        "bias_ih_l0": GATES / 3,
+    }
     for name, array in arrays.items():
         parts = _t(array[:12].copy()).chunk(3)
         getattr(module, name).data = torch.cat([parts[0], parts[2], parts[1]])

@@ -50,7 +50,12 @@ _SHAPES = [
     Case("flatten2d", {"x": X}),
     Case("flatten2d", {"x": X}, {"axis": -1}, note="negative"),
     Case("transpose", {"x": X}, {"perm": [2, 0, -2]}),
-    Case("concat", {"values": [X, _real(2, 1, 4)]}, {"axis": -2}, lambda **v: torch.cat([*v.values()], 1)),
+    Case(
+        "concat",
+        {"values": [X, _real(2, 1, 4)]},
+        {"axis": -2},
+        lambda **v: torch.cat([*v.values()], 1),
+    ),
     Case(
         "concat",
         {"values": [_f32([[1, 2], [3, 4], [5, 6]]), _f32([[7, 8], [9, 10], [11, 12]])]},
@@ -91,7 +96,11 @@ _SHAPES = [
     Case("cumsum", {"x": X}, {"axis": 2, "reverse": True}, note="reverse"),
     Case("cumsum", {"x": _f32([1, 2, 4])}, {"exclusive": True}, [0, 1, 3], note="exclusive"),
     Case(
-        "cumsum", {"x": _f32([1, 2, 4])}, {"exclusive": True, "reverse": True}, [6, 4, 0], note="both"
+        "cumsum",
+        {"x": _f32([1, 2, 4])},
+        {"exclusive": True, "reverse": True},
+        [6, 4, 0],
+        note="both",
     ),
 ]
 
@@ -151,7 +160,7 @@ _SLICES = [
     Case("crop", {"x": IMAGE}, {"crop_height": [1, 2], "crop_width": [0, 1]}, IMAGE[..., 1:4, :3]),
 ]
 
-# Channels first: channel = (row in block * 2 + column in block) * C + c, which is TensorFlow's order.
+# Channel = (row in block * 2 + column in block) * C + c, which is TensorFlow's order.
 BLOCKS = np.arange(16, dtype=np.float32).reshape(1, 8, 1, 2)
 _LAYOUTS = [
     Case(
@@ -213,7 +222,12 @@ _LAYOUTS = [
 DATA = _f32([[1, 2, 3], [4, 5, 6]])
 TABLE = _real(3, 4, 5)
 _GATHERS = [
-    Case("gather", {"x": TABLE, "indices": _i32([[2, 0], [-1, 1]])}, {"axis": 1}, TABLE[:, [[2, 0], [-1, 1]]]),
+    Case(
+        "gather",
+        {"x": TABLE, "indices": _i32([[2, 0], [-1, 1]])},
+        {"axis": 1},
+        TABLE[:, [[2, 0], [-1, 1]]],
+    ),
     Case("gather", {"x": TABLE, "indices": _i32(1)}, {"axis": -1}, TABLE[..., 1], note="scalar"),
     Case(
         "gather",
@@ -270,7 +284,11 @@ _SCATTERS = [
     ),
     Case(
         "scatter_along_axis",
-        {"data": DATA, "indices": _i32([[0, 1, 1], [0, 0, 1]]), "updates": _f32([[1, 2, 3], [4, 5, 6]])},
+        {
+            "data": DATA,
+            "indices": _i32([[0, 1, 1], [0, 0, 1]]),
+            "updates": _f32([[1, 2, 3], [4, 5, 6]]),
+        },
         {"axis": 0},
         [[6, 7, 3], [4, 7, 15]],
         note="add, by hand",
@@ -280,6 +298,13 @@ _SCATTERS = [
         {"data": DATA, "indices": _i32([[0, 2], [1, 0], [0, 2]]), "updates": _f32([10, 20, 30])},
         {"mode": "add"},
         [[1, 2, 43], [24, 5, 6]],
+    ),
+    Case(
+        "scatter_nd",
+        {"data": DATA, "indices": _i32([[1]]), "updates": _f32([[7, 8, 9]])},
+        {},
+        [[1, 2, 3], [11, 13, 15]],
+        note="default mode",
     ),
     Case(
         "scatter_nd",
@@ -299,7 +324,9 @@ _SORTING = [
     Case("argsort", {"x": X}, {"axis": 0, "ascending": True}, note="ascending"),
     Case("topk", {"x": X}, {"k": 2, "axis": 1}),
     Case("topk", {"x": X}, {"k": 2, "axis": -1, "ascending": True}, note="ascending"),
-    Case("topk", {"x": X}, {"k": 3, "sort": False, "return_indices": False}, None, "iOS16", "values"),
+    Case(
+        "topk", {"x": X}, {"k": 3, "sort": False, "return_indices": False}, None, "iOS16", "values"
+    ),
     Case(
         "topk",
         {"x": _f32([3, 1, 2])},

@@ -20,7 +20,7 @@ def along(axis: int | None, vector: Tensor, rank: int) -> Tensor:
 
 @op("quantize")
 def quantize(
-    input: Tensor,  # noqa: A002 (the parameter's name in MIL)
+    input: Tensor,
     scale: Tensor,
     output_dtype: str,
     zero_point: Tensor | None = None,
@@ -36,7 +36,7 @@ def quantize(
 
 @op("dequantize")
 def dequantize(
-    input: Tensor,  # noqa: A002 (the parameter's name in MIL)
+    input: Tensor,
     scale: Tensor,
     zero_point: Tensor | None = None,
     axis: int | None = None,

@@ -1,0 +1,50 @@
+"""The zoo as a table: what we count beside what the paper prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ZooRow", "list_zoo"]
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One model of the zoo; parameters and MACs in millions, MACs at ``size``."""
+
+    name: str
+    family: str
+    size: tuple[int, int]
+    params_m: float
+    macs_m: float
+    paper_params_m: float
+    paper_macs_m: float
+    paper_top1: float
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**vars(self), "size": list(self.size)}
+
+
+def list_zoo() -> list[ZooRow]:
+    """One row per model of the zoo, sorted by name; counting runs on the meta device."""
+    from .models import cost, registry
+
+    rows = []
+    for entry in registry.entries():
+        counted = cost.measure_entry(entry)
+        rows.append(
+            ZooRow(
+                name=entry.name,
+                family=entry.family,
+                size=entry.size,
+                params_m=counted.parameters / 1e6,
+                macs_m=counted.macs / 1e6,
+                paper_params_m=entry.published.params_m,
+                paper_macs_m=entry.published.macs_m,
+                paper_top1=entry.published.top1,
+                source=entry.published.source,
+            )
+        )
+    return rows

@@ -1,0 +1,118 @@
+"""Fixtures that several test modules share: small networks, and the models and files made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export._source_factory import source_of_module
+from mobile_export.config import CoreMLOptions, ExportConfig, TFLiteOptions
+from mobile_export.pipeline import ExportReport, export_program
+from mobile_export.program import Program, trace
+from mobile_export.sources import Request, Source
+from mobile_export.targets import get_target
+
+torch.set_num_threads(1)
+
+
+class TinyNet(nn.Module):
+    """A little of everything: strided and depthwise convolution, norms, attention, a classifier."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.SiLU()
+        )
+        self.mixer = nn.Conv2d(8, 8, 3, 1, 1, groups=8)
+        self.norm = nn.LayerNorm(8)
+        self.qkv = nn.Linear(8, 24)
+        self.head = nn.Linear(8, classes)
+        self.num_classes = classes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = x + self.mixer(x)
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        q, k, v = self.qkv(tokens).chunk(3, dim=-1)
+        attention = (q @ k.transpose(-2, -1) * 8**-0.5).softmax(dim=-1)
+        tokens = tokens + nn.functional.gelu(attention @ v)
+        return self.head(tokens.mean(dim=1))
+
+
+class MultiOutput(nn.Module):
+    """Returns a dict with one tensor under two names, and a feature map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.conv(x)
+        pooled = features.mean((2, 3))
+        return {"out": pooled, "out_kd": pooled, "features": features}
+
+
+def make_source(
+    module: nn.Module | None = None, size: tuple[int, int] = (32, 32), seed: int = 0
+) -> Source:
+    """A source of a module (`TinyNet` by default) with seeded weights and busy norm statistics."""
+    torch.manual_seed(seed)
+    module = TinyNet() if module is None else module
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.running_mean.normal_(0, 0.3)
+            child.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(child.weight, 0.5, 1.5)
+            nn.init.normal_(child.bias, std=0.3)
+    return source_of_module(module.eval(), Request(size=size))
+
+
+@pytest.fixture(scope="session")
+def source() -> Source:
+    return make_source()
+
+
+@pytest.fixture(scope="session")
+def program(source: Source) -> Program:
+    return trace(source)
+
+
+@pytest.fixture(scope="session")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, source: Source
+) -> Callable[..., ExportReport]:
+    """Export `TinyNet` once per format and set of options; later calls get the same report."""
+    made: dict[tuple[object, ...], ExportReport] = {}
+
+    def get(
+        format_name: str,
+        *,
+        precision: str | None = None,
+        coreml: CoreMLOptions | None = None,
+        tflite: TFLiteOptions | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> ExportReport:
+        key = (format_name, precision, coreml, tflite, labels)
+        if key not in made:
+            config = ExportConfig(
+                out_dir=tmp_path_factory.mktemp(format_name),
+                precision=precision,
+                coreml=coreml or CoreMLOptions(),
+                tflite=tflite or TFLiteOptions(),
+            )
+            loaded = source if labels is None else Source(**{**vars(source), "labels": labels})
+            made[key] = export_program(lambda: loaded, "tiny", [get_target(format_name)], config)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

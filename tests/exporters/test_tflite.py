@@ -1,0 +1,65 @@
+"""TFLite files: layouts, names, weights in float16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobile_export.config import ExportConfig, TFLiteOptions
+from mobile_export.exporters import tflite as exporter
+from mobile_export.pipeline import ExportReport
+from mobile_export.program import trace
+from mobile_export.sources import Source
+
+from ..conftest import MultiOutput, make_source
+
+litert = pytest.importorskip("ai_edge_litert.interpreter")
+pytest.importorskip("litert_torch")
+
+
+def run(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+    interpreter = litert.Interpreter(str(path))
+    return dict(interpreter.get_signature_runner("serving_default")(image=image))
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_layout_of_the_input(
+    layout: str, exported: Callable[..., ExportReport], source: Source
+) -> None:
+    path = exported("tflite", tflite=TFLiteOptions(layout=layout)).artifacts[0].path
+    image = torch.randn(source.input.shape)
+    fed = image.permute(0, 2, 3, 1) if layout == "nhwc" else image
+    with torch.no_grad():
+        expected = source.module(image).numpy()
+    got = run(path, np.ascontiguousarray(fed))
+    assert list(got) == ["logits"]
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
+
+
+def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -> None:
+    from mobile_export.api import inspect
+
+    full, half = (exported("tflite", precision=p).artifacts[0] for p in ("fp32", "fp16"))
+    assert half.parity.passed
+    assert half.parity.precision == "fp16"
+    assert inspect(half.path)["precision"] == "fp16"
+    assert inspect(full.path)["precision"] == "fp32"
+    assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:
+    source = make_source(MultiOutput())
+    program = trace(source)
+    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(1, 3, 32, 32)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image)
+    assert set(got) == {"out", "features"}
+    assert got["features"].shape == (1, 32, 32, 6)
+    np.testing.assert_allclose(got["features"], expected["features"].permute(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(got["out"], expected["out"], atol=1e-5)

@@ -1,0 +1,86 @@
+"""The proof around the passes: a wrong rewrite and a wrong capture never get through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import PassError, TraceError
+from mobile_export.inputs import parity_samples
+from mobile_export.parity import Reference, make_reference
+from mobile_export.passes import PASSES, Change, PassResult, run_passes
+from mobile_export.program import Program, trace
+from mobile_export.sources import Source
+
+from ..conftest import make_source
+
+
+def reference_of(source: Source) -> Reference:
+    return make_reference(source.module, parity_samples(source.input))
+
+
+class Scaled(nn.Module):
+    """The model times one and a millionth: what an inexact rewrite looks like."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x) * (1 + 1e-6)
+
+
+def scale_slightly(program: Program) -> PassResult:
+    """A wrong pass."""
+    wrapped = Scaled(program.module())
+    exported = torch.export.export(wrapped, (program.example,), strict=False)
+    return PassResult(replace(program, exported=exported), (Change("mul", "scaled"),))
+
+
+def do_nothing(program: Program) -> PassResult:
+    """A right pass."""
+    return PassResult(program)
+
+
+def test_the_registered_passes_prove_themselves(source: Source, program: Program) -> None:
+    rewritten, reports = run_passes(program, reference_of(source), PASSES)
+    assert len(reports) == len(PASSES)
+    assert rewritten.outputs == program.outputs
+
+
+def test_an_inexact_pass_is_named_and_stops_the_run(source: Source, program: Program) -> None:
+    with pytest.raises(PassError, match="scale_slightly"):
+        run_passes(program, reference_of(source), (do_nothing, scale_slightly))
+
+
+def test_reports_are_in_order(source: Source, program: Program) -> None:
+    _, reports = run_passes(program, reference_of(source), (do_nothing, do_nothing))
+    assert [report.name for report in reports] == ["do_nothing", "do_nothing"]
+
+
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + torch.rand(x.shape)).mean((2, 3))
+
+
+class Counting(nn.Module):
+    """Changes its own state on every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x.mean((2, 3)) * self.calls
+
+
+@pytest.mark.parametrize("module", [Noisy(), Counting()], ids=["random", "stateful"])
+def test_a_capture_that_is_not_the_model_is_refused(module: nn.Module) -> None:
+    source = make_source(module)
+    program = trace(source)
+    with pytest.raises(TraceError, match="differs from the eager model"):
+        run_passes(program, reference_of(source), ())

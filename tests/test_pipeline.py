@@ -1,0 +1,157 @@
+"""From source to proven files, and what happens when a file does not pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobile_export.artifact import sha256_of
+from mobile_export.config import ExportConfig
+from mobile_export.errors import ExportError, MissingExtraError
+from mobile_export.exporters import onnx as onnx_exporter
+from mobile_export.pipeline import ExportReport, export_program
+from mobile_export.runtimes import onnx as onnx_runtime
+from mobile_export.sources import Source
+from mobile_export.targets import TARGETS, Target, get_target
+
+pytest.importorskip("onnxruntime")
+
+
+def run(source: Source, folder: Path, *targets: Target, **options: Any) -> ExportReport:
+    config = ExportConfig(out_dir=folder, **options)
+    return export_program(lambda: source, "tiny", targets or (get_target("onnx"),), config)
+
+
+def test_every_format_from_one_trace(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for target in TARGETS:
+        pytest.importorskip(next(iter(target.modules)))
+    calls: list[object] = []
+    forward = type(source.module).forward
+
+    def counted(self: object, x: object) -> object:
+        import torch
+
+        if torch.compiler.is_exporting():
+            calls.append(x)
+        return forward(self, x)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(source.module), "forward", counted)
+    report = run(source, tmp_path, *TARGETS)
+    assert report.exit_code == 0
+    assert len(calls) == 1, "the model's own code was captured once"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        f"tiny{t.suffix}{end}" for t in TARGETS for end in ("", ".manifest.json")
+    )
+
+
+def test_the_json_that_was_promised(exported: Callable[..., ExportReport]) -> None:
+    report = exported("onnx").to_dict()
+    json.dumps(report, allow_nan=False)
+    (artifact,) = report["artifacts"]
+    assert {"format", "path", "files", "bytes", "seconds", "parity"} <= set(artifact)
+    assert {"load", "passes", "export", "parity"} <= set(artifact["seconds"])
+    assert {
+        "runtime", "emulated", "max_abs", "max_rel", "cosine", "tolerance", "passed",
+    } <= set(artifact["parity"])  # fmt: skip
+    assert artifact["bytes"] == Path(artifact["path"]).stat().st_size
+    assert all(Path(file).exists() for file in artifact["files"])
+
+
+def test_the_manifest(exported: Callable[..., ExportReport]) -> None:
+    path = exported("onnx").artifacts[0].path
+    assert path is not None
+    manifest = json.loads(path.with_name(path.name + ".manifest.json").read_text())
+    assert manifest["sha256"] == sha256_of(path)
+    assert manifest["source"] == "TinyNet"
+    assert manifest["input"]["shape"] == [1, 3, 32, 32]
+    assert manifest["parity"]["passed"] is True
+    assert {"torch", "onnx", "onnxruntime", "mobile-export"} <= set(manifest["tools"])
+
+
+def test_emulation_is_said(exported: Callable[..., ExportReport]) -> None:
+    import sys
+
+    pytest.importorskip("coremltools")
+    assert exported("onnx").artifacts[0].parity.emulated is False
+    assert exported("coreml").artifacts[0].parity.emulated is (sys.platform != "darwin")
+
+
+@pytest.fixture
+def wrong_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime whose file is 0.1 % off."""
+    run_file = onnx_runtime._OnnxSession.run
+
+    def wrong(self: Any, sample: Any) -> list[np.ndarray]:
+        return [array * 1.001 for array in run_file(self, sample)]
+
+    monkeypatch.setattr(onnx_runtime._OnnxSession, "run", wrong)
+
+
+def test_a_file_that_fails_parity_is_not_kept(
+    tmp_path: Path, source: Source, wrong_results: None
+) -> None:
+    report = run(source, tmp_path / "out")
+    assert report.exit_code == 1
+    assert report.artifacts[0].parity.verdict == "failed"
+    assert report.artifacts[0].path is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_keep_failed(tmp_path: Path, source: Source, wrong_results: None) -> None:
+    report = run(source, tmp_path, keep_failed=True)
+    assert report.exit_code == 1
+    path = report.artifacts[0].path
+    assert path is not None
+    manifest = json.loads(path.with_name(path.name + ".manifest.json").read_text())
+    assert manifest["parity"]["passed"] is False
+
+
+def test_one_format_failing_does_not_stop_the_others(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("coremltools")
+
+    def refuse(*_: object) -> None:
+        raise ExportError("refused")
+
+    monkeypatch.setattr(onnx_exporter, "export", refuse)
+    report = run(source, tmp_path, get_target("onnx"), get_target("coreml"))
+    assert [failure.format for failure in report.failures] == ["onnx"]
+    assert [artifact.format for artifact in report.artifacts] == ["coreml"]
+    assert report.exit_code == 2
+    assert (tmp_path / "tiny.mlpackage").exists()
+    assert not (tmp_path / "tiny.onnx").exists()
+    with pytest.raises(ExportError):
+        run(source, tmp_path, get_target("onnx"))
+
+
+def test_a_missing_extra_names_the_install_command(tmp_path: Path, source: Source) -> None:
+    target = replace(get_target("onnx"), modules={"not_installed_at_all": ("x", "1", "2")})
+    with pytest.raises(MissingExtraError, match=r"pip install 'mobile-export\[onnx\]'"):
+        run(source, tmp_path / "out", target)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_disk_fills_up_while_exporting(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from mobile_export.errors import ArtifactError
+
+    def full(program: object, path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(onnx_exporter, "export", full)
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

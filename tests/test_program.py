@@ -1,0 +1,84 @@
+"""Capturing a model: names of outputs, static shapes, and what cannot be captured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import SourceError, TraceError
+from mobile_export.float64 import double_copy, run_float64
+from mobile_export.program import Program, flatten_outputs, trace
+
+from .conftest import MultiOutput, make_source
+
+
+def test_one_tensor_is_called_logits(program: Program) -> None:
+    assert [(o.name, o.shape) for o in program.outputs] == [("logits", (1, 10))]
+
+
+def test_names_of_nested_outputs() -> None:
+    a, b, c = (torch.zeros(i + 1) for i in range(3))
+    names, tensors = flatten_outputs({"x": a, "y": [b, {"z": c}], "again": a, "none": None})
+    assert names == ("x", "y_0", "y_1_z")
+    assert [t.numel() for t in tensors] == [1, 2, 3]
+    assert flatten_outputs((a,))[0] == ("logits",)
+    assert flatten_outputs((a, b))[0] == ("output_0", "output_1")
+    assert flatten_outputs({"out": a})[0] == ("out",)
+
+
+def test_a_dict_is_captured_flat_and_without_duplicates() -> None:
+    program = trace(make_source(MultiOutput()))
+    assert [(o.name, o.shape) for o in program.outputs] == [
+        ("out", (1, 6)),
+        ("features", (1, 6, 32, 32)),
+    ]
+    outputs = program.module()(torch.zeros(1, 3, 32, 32))
+    assert [tuple(t.shape) for t in outputs] == [(1, 6), (1, 6, 32, 32)]
+
+
+def test_the_captured_program_is_the_model_in_float64() -> None:
+    source = make_source()
+    program = trace(source)
+    x = torch.randn(source.input.shape, dtype=torch.float64)
+    expected = run_float64(double_copy(source.module), x)
+    (got,) = run_float64(program.float64(), x)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 0:
+            return x.mean((2, 3))
+        return x.amax((2, 3))
+
+
+class Refusing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[-1] == 48, f"I take 48, got {x.shape[-1]}"
+        return x.mean((2, 3))
+
+
+class NoTensor(nn.Module):
+    def forward(self, x: torch.Tensor) -> str:
+        return "nothing"
+
+
+def test_data_dependent_control_flow_is_named_with_its_line() -> None:
+    with pytest.raises(
+        TraceError, match=r"depends on the values of a tensor.*test_program.py:\d+"
+    ) as e:
+        trace(make_source(Branching()))
+    assert "torch.where" in str(e.value)
+
+
+def test_a_size_that_the_model_refuses() -> None:
+    with pytest.raises(SourceError, match=r"I take 48, got 32.*test_program.py:\d+") as e:
+        trace(make_source(Refusing()))
+    assert "--size" in str(e.value)
+    assert trace(make_source(Refusing(), size=(48, 48))).outputs[0].shape == (1, 3)
+
+
+def test_a_model_without_tensors() -> None:
+    with pytest.raises(SourceError, match="returned no tensor"):
+        trace(make_source(NoTensor()))
