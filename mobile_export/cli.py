@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -279,7 +280,7 @@ def _common(values: dict[str, Any]) -> dict[str, Any]:
     """The options of a command, with the texts of --size, --mean, --std and --labels read."""
     from .options import parse_numbers, parse_size, read_labels
 
-    readers = {
+    readers: dict[str, Callable[[Any], Any]] = {
         "size": parse_size,
         "mean": parse_numbers,
         "std": parse_numbers,

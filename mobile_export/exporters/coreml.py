@@ -82,7 +82,8 @@ def _exported(program: Program, options: CoreMLOptions) -> torch.export.Exported
         wrapped.training = False
         with torch.no_grad():
             exported = torch.export.export(wrapped, (program.example,), strict=False)
-    return exported.run_decompositions({})
+    decomposed: torch.export.ExportedProgram = exported.run_decompositions({})
+    return decomposed
 
 
 def _compute_precision(precision: str, options: CoreMLOptions) -> Any:

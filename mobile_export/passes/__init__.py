@@ -97,8 +97,8 @@ def run_passes(
         raise TraceError(
             f"The captured graph of {program.spec} differs from the eager model by {before:.1e} of "
             "the output range in float64.",
-            hint="Does its forward use random numbers, or change its own state? Such a model has no "
-            "static graph; make eval mode deterministic.",
+            hint="Does its forward use random numbers, or change its own state? Such a model has "
+            "no static graph; make eval mode deterministic.",
         )
     names = ", ".join(report.name for report in reports if report.changes)
     raise PassError(
