@@ -1,4 +1,4 @@
-"""timm models through every format. The default run samples one; ``-m matrix`` takes a family each."""
+"""timm models in every format. The default run samples one; ``-m matrix`` takes ten families."""
 
 from __future__ import annotations
 
