@@ -19,13 +19,31 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="mobile-export",
-    help="Export PyTorch vision models to phone-ready files, each executed here and compared with "
-    "the original model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"mobile-export {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Export PyTorch vision models to phone-ready files, each executed here and compared with the
+    original model."""
+
 
 Model = Annotated[
     str,

@@ -223,6 +223,12 @@ def test_ctrl_c(folder: Path) -> None:
     assert outputs(folder) == []
 
 
+def test_version(tmp_path: Path) -> None:
+    import mobile_export
+
+    assert run("--version", cwd=tmp_path).stdout == f"mobile-export {mobile_export.__version__}\n"
+
+
 def test_doctor_and_list(tmp_path: Path) -> None:
     done = run("doctor", cwd=tmp_path)
     assert done.returncode == 0

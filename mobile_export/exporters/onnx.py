@@ -43,7 +43,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
             program.exported,
             input_names=[program.input.name],
             output_names=[output.name for output in program.outputs],
-            verbose=False,
+            verbose=config.verbose,
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
