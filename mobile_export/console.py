@@ -242,7 +242,7 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
 
 def print_zoo(rows: list[ZooRow]) -> None:
     """The zoo, ours beside the papers'."""
-    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1")
+    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU")
     table = _plain_table("model", *numbers, "source", right=numbers)
     for row in rows:
         table.add_row(
@@ -252,7 +252,8 @@ def print_zoo(rows: list[ZooRow]) -> None:
             f"{row.paper_params_m:g}",
             f"{row.macs_m:.0f}",
             f"{row.paper_macs_m:g}",
-            f"{row.paper_top1:.1f}",
+            "" if row.paper_top1 is None else f"{row.paper_top1:.1f}",
+            "" if row.paper_miou is None else f"{row.paper_miou:.1f}",
             escape(row.source),
         )
     out = stdout_console()

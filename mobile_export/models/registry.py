@@ -12,7 +12,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import SourceError
+from ..errors import SourceError, UsageError
 from ..specs import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
@@ -29,15 +29,17 @@ class Published:
         source: paper and table.
         params_m: parameters in millions, as printed there.
         macs_m: multiply-accumulates of one image in millions, as printed there ("FLOPs").
-        top1: ImageNet-1k top-1 accuracy in percent of the official weights.
         code: where the official code and weights are.
+        top1: ImageNet-1k top-1 accuracy in percent of the official weights.
+        miou: mean intersection over union in percent, for segmentation.
     """
 
     source: str
     params_m: float
     macs_m: float
-    top1: float
     code: str
+    top1: float | None = None
+    miou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,50 @@ class ModelEntry:
         name: what the user types.
         family: the paper's name of the family.
         builder: ``module:function`` below ``mobile_export.models``; the function takes
-            ``num_classes`` and returns an ``nn.Module``: (1, 3, H, W) -> (1, num_classes).
+            ``num_classes`` and returns an ``nn.Module``. A classifier maps (1, 3, H, W) ->
+            (1, num_classes); a segmenter also takes ``output`` (`segmentation.finish`).
         published: the paper's figures.
+        task: "classification" or "segmentation".
         size: default (height, width) in pixels.
         mean, std: normalisation of pixels scaled to [0, 1], per channel (RGB).
         num_classes: of the official weights.
+        options: further keywords of the builder that users may give, ``NAME?key=value``, with the
+            values that each can have; the first is the default.
     """
 
     name: str
     family: str
     builder: str
     published: Published
+    task: str = "classification"
     size: tuple[int, int] = (224, 224)
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     num_classes: int = 1000
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def parse_options(self, query: str) -> dict[str, str]:
+        """Keywords for `build` from ``key=value&key=value``.
+
+        Raises:
+            UsageError: a key or a value that this model does not have.
+        """
+        known = dict(self.options)
+        chosen: dict[str, str] = {}
+        for part in filter(None, query.split("&")):
+            key, _, value = part.partition("=")
+            if key not in known:
+                raise UsageError(
+                    f"{self.name} has no option {key!r}.",
+                    hint=f"It has: {', '.join(known)}." if known else "It has no options.",
+                )
+            if value not in known[key]:
+                raise UsageError(
+                    f"{self.name} has no {key} {value!r}.",
+                    hint=f"{key} can be {', '.join(known[key])}: {self.name}?{key}={known[key][0]}",
+                )
+            chosen[key] = value
+        return chosen
 
     def build(self, num_classes: int | None = None, **kwargs: Any) -> torch.nn.Module:
         """Make the module, with its own initialisation from the current random state."""
@@ -71,6 +102,9 @@ class ModelEntry:
         builder = getattr(module, function_name)
         classes = self.num_classes if num_classes is None else num_classes
         return cast("torch.nn.Module", builder(num_classes=classes, **kwargs))
+
+
+_SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 
 
 def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -88,6 +122,40 @@ def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
     )
 
 
+def _seaformer(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"seaformer_{variant}",
+        family="SeaFormer",
+        builder=f"seaformer:seaformer_{variant}",
+        published=Published(
+            source="SeaFormer++ (arXiv 2301.13156), Table 14",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code="https://github.com/fudan-zvg/SeaFormer",
+        ),
+    )
+
+
+def _seaformer_seg(variant: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"seaformer_{variant}_seg",
+        family="SeaFormer",
+        builder=f"seaformer_seg:seaformer_{variant}_seg",
+        published=Published(
+            source="SeaFormer++ (arXiv 2301.13156), Tables 2 and 13",
+            params_m=params_m,
+            macs_m=macs_m,
+            miou=miou,
+            code="https://github.com/fudan-zvg/SeaFormer",
+        ),
+        task="segmentation",
+        size=(512, 512),
+        num_classes=150,
+        options=_SEGMENTATION,
+    )
+
+
 _ENTRIES = {
     entry.name: entry
     for entry in (
@@ -95,6 +163,14 @@ _ENTRIES = {
         _emo("2m", 2.3, 439, 75.1),
         _emo("5m", 5.1, 903, 78.4),
         _emo("6m", 6.1, 961, 79.0),
+        _seaformer("tiny", 1.8, 100, 67.9),
+        _seaformer("small", 4.1, 200, 73.3),
+        _seaformer("base", 8.7, 300, 76.0),
+        _seaformer("large", 14.0, 1200, 79.9),
+        _seaformer_seg("tiny", 1.7, 600, 35.8),
+        _seaformer_seg("small", 4.0, 1100, 39.4),
+        _seaformer_seg("base", 8.6, 1820, 41.0),
+        _seaformer_seg("large", 14.0, 6500, 43.7),
     )
 }
 
