@@ -220,7 +220,9 @@ def _load_zoo(spec_text: str, request: Request) -> Source:
         raise UsageError(
             f"--pretrained is for timm/NAME; {name} has no weights on a hub.",
             hint=f"Download the official file from {entry.published.code} and give it with "
-            "--weights FILE.",
+            "--weights FILE."
+            if entry.published.code
+            else "No weights of it are public; your own go in with --weights FILE.",
         )
     spec = request.input_spec(size=entry.size, mean=entry.mean, std=entry.std)
     classes = request.num_classes or entry.num_classes

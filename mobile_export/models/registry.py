@@ -29,7 +29,7 @@ class Published:
         source: paper and table.
         params_m: parameters in millions, as printed there.
         macs_m: multiply-accumulates of one image in millions, as printed there ("FLOPs").
-        code: where the official code and weights are.
+        code: where the official code and weights are; None: neither is public.
         top1: ImageNet-1k top-1 accuracy in percent of the official weights.
         miou: mean intersection over union in percent, for segmentation.
     """
@@ -37,7 +37,7 @@ class Published:
     source: str
     params_m: float
     macs_m: float
-    code: str
+    code: str | None
     top1: float | None = None
     miou: float | None = None
 
@@ -156,6 +156,21 @@ def _seaformer_seg(variant: str, params_m: float, macs_m: float, miou: float) ->
     )
 
 
+def _freenet(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"freenet_{variant}",
+        family="FreeNet",
+        builder=f"freenet:freenet_{variant}",
+        published=Published(
+            source="FreeNet (AAAI 2025), Tables 1 and 3",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code=None,
+        ),
+    )
+
+
 _ENTRIES = {
     entry.name: entry
     for entry in (
@@ -163,6 +178,10 @@ _ENTRIES = {
         _emo("2m", 2.3, 439, 75.1),
         _emo("5m", 5.1, 903, 78.4),
         _emo("6m", 6.1, 961, 79.0),
+        _freenet("s1", 2.4, 280, 71.9),
+        _freenet("s2", 6.8, 900, 78.8),
+        _freenet("s3", 9.6, 1310, 79.4),
+        _freenet("s4", 15.3, 2010, 81.0),
         _seaformer("tiny", 1.8, 100, 67.9),
         _seaformer("small", 4.1, 200, 73.3),
         _seaformer("base", 8.7, 300, 76.0),
