@@ -122,37 +122,34 @@ def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
     )
 
 
-def _seaformer(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+def _seaformer(
+    name: str,
+    params_m: float,
+    macs_m: float,
+    *,
+    top1: float | None = None,
+    miou: float | None = None,
+) -> ModelEntry:
+    """A row of Table 14 (classification) or Table 2 (segmentation, FLOPs of Table 13 if there)."""
+    segments = miou is not None
+    plus = name.startswith("seaformerpp")
+    module = "seaformerpp" if plus else "seaformer_seg" if segments else "seaformer"
     return ModelEntry(
-        name=f"seaformer_{variant}",
-        family="SeaFormer",
-        builder=f"seaformer:seaformer_{variant}",
+        name=name,
+        family="SeaFormer++" if plus else "SeaFormer",
+        builder=f"{module}:{name}",
         published=Published(
-            source="SeaFormer++ (arXiv 2301.13156), Table 14",
+            source=f"SeaFormer++ (arXiv 2301.13156), Table{'s 2 and 13' if segments else ' 14'}",
             params_m=params_m,
             macs_m=macs_m,
             top1=top1,
-            code="https://github.com/fudan-zvg/SeaFormer",
-        ),
-    )
-
-
-def _seaformer_seg(variant: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
-    return ModelEntry(
-        name=f"seaformer_{variant}_seg",
-        family="SeaFormer",
-        builder=f"seaformer_seg:seaformer_{variant}_seg",
-        published=Published(
-            source="SeaFormer++ (arXiv 2301.13156), Tables 2 and 13",
-            params_m=params_m,
-            macs_m=macs_m,
             miou=miou,
-            code="https://github.com/fudan-zvg/SeaFormer",
+            code=None if plus else "https://github.com/fudan-zvg/SeaFormer",
         ),
-        task="segmentation",
-        size=(512, 512),
-        num_classes=150,
-        options=_SEGMENTATION,
+        task="segmentation" if segments else "classification",
+        size=(512, 512) if segments else (224, 224),
+        num_classes=150 if segments else 1000,
+        options=_SEGMENTATION if segments else (),
     )
 
 
@@ -182,14 +179,22 @@ _ENTRIES = {
         _freenet("s2", 6.8, 900, 78.8),
         _freenet("s3", 9.6, 1310, 79.4),
         _freenet("s4", 15.3, 2010, 81.0),
-        _seaformer("tiny", 1.8, 100, 67.9),
-        _seaformer("small", 4.1, 200, 73.3),
-        _seaformer("base", 8.7, 300, 76.0),
-        _seaformer("large", 14.0, 1200, 79.9),
-        _seaformer_seg("tiny", 1.7, 600, 35.8),
-        _seaformer_seg("small", 4.0, 1100, 39.4),
-        _seaformer_seg("base", 8.6, 1820, 41.0),
-        _seaformer_seg("large", 14.0, 6500, 43.7),
+        _seaformer("seaformer_tiny", 1.8, 100, top1=67.9),
+        _seaformer("seaformer_tiny_seg", 1.7, 600, miou=35.8),
+        _seaformer("seaformer_small", 4.1, 200, top1=73.3),
+        _seaformer("seaformer_small_seg", 4.0, 1100, miou=39.4),
+        _seaformer("seaformer_base", 8.7, 300, top1=76.0),
+        _seaformer("seaformer_base_seg", 8.6, 1820, miou=41.0),
+        _seaformer("seaformer_large", 14.0, 1200, top1=79.9),
+        _seaformer("seaformer_large_seg", 14.0, 6500, miou=43.7),
+        _seaformer("seaformerpp_tiny", 1.9, 100, top1=69.8),
+        _seaformer("seaformerpp_tiny_seg", 1.8, 610, miou=36.8),
+        _seaformer("seaformerpp_small", 4.2, 200, top1=74.5),
+        _seaformer("seaformerpp_small_seg", 4.1, 1110, miou=39.7),
+        _seaformer("seaformerpp_base", 8.8, 300, top1=77.0),
+        _seaformer("seaformerpp_base_seg", 8.7, 1830, miou=41.4),
+        _seaformer("seaformerpp_large", 14.1, 1200, top1=80.6),
+        _seaformer("seaformerpp_large_seg", 14.1, 6500, miou=43.8),
     )
 }
 

@@ -153,11 +153,11 @@ class SeaAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
         details: Tensor = self.pwconv(F.relu6(self.dwconv(torch.cat([q, k, v], 1))))
-        gate: Tensor = F.hardsigmoid(self.proj(v + self.axial(q, k, v)))
+        gate: Tensor = F.hardsigmoid(self.proj(v + self.axial(x, q, k, v)))
         return gate * details
 
-    def axial(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention among rows plus attention among columns, broadcast: shape of ``v``."""
+    def axial(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention among rows plus attention among columns, on all pixels: shape of ``v``."""
         rows = self.attend_rows(q.mean(-1), k.mean(-1), v.mean(-1))
         columns = self.attend_columns(q.mean(-2), k.mean(-2), v.mean(-2))
         return rows + columns
