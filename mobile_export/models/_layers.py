@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["DropPath"]
+__all__ = ["DropPath", "attend"]
 
 
 class DropPath(nn.Module):
@@ -18,4 +18,16 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        return x * (x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep) / keep)
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Σ softmax(q·k / √d) v, channels first: (B, C, N), (B, C, M), (B, D, M) -> (B, D, N)."""
+    batch, channels, length = q.shape
+    queries = q.reshape(batch, heads, -1, length).transpose(-2, -1)
+    keys = k.reshape(batch, heads, -1, k.shape[2])
+    values = v.reshape(batch, heads, -1, v.shape[2])
+    scale: float = (channels // heads) ** -0.5
+    weights = (queries @ keys * scale).softmax(-1)
+    return (values @ weights.transpose(-2, -1)).reshape(batch, -1, length)

@@ -168,6 +168,21 @@ def _freenet(variant: str, params_m: float, macs_m: float, top1: float) -> Model
     )
 
 
+def _mobile_former(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"mobile_former_{variant}",
+        family="Mobile-Former",
+        builder=f"mobile_former:mobile_former_{variant}",
+        published=Published(
+            source="Mobile-Former (arXiv 2108.05895), table of the official code",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code="https://github.com/AAboys/MobileFormer",
+        ),
+    )
+
+
 _ENTRIES = {
     entry.name: entry
     for entry in (
@@ -179,6 +194,11 @@ _ENTRIES = {
         _freenet("s2", 6.8, 900, 78.8),
         _freenet("s3", 9.6, 1310, 79.4),
         _freenet("s4", 15.3, 2010, 81.0),
+        _mobile_former("96m", 4.6, 96, 72.8),
+        _mobile_former("151m", 7.6, 151, 75.2),
+        _mobile_former("214m", 9.4, 214, 76.7),
+        _mobile_former("294m", 11.4, 294, 77.9),
+        _mobile_former("508m", 14.0, 508, 79.3),
         _seaformer("seaformer_tiny", 1.8, 100, top1=67.9),
         _seaformer("seaformer_tiny_seg", 1.7, 600, miou=35.8),
         _seaformer("seaformer_small", 4.1, 200, top1=73.3),

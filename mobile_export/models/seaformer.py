@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath
+from ._layers import DropPath, attend
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 
 __all__ = [
@@ -109,17 +109,6 @@ class AxialPosition(nn.Module):
         if length != POSITIONS:
             embedding = F.interpolate(embedding, size=length, mode="linear", align_corners=False)
         return x + embedding
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q·k / √d) v along one axis: (B, C, N) each -> (B, C of v, N)."""
-    batch, channels, length = q.shape
-    queries = q.reshape(batch, heads, -1, length).transpose(-2, -1)
-    keys = k.reshape(batch, heads, -1, length)
-    values = v.reshape(batch, heads, -1, length)
-    scale: float = (channels // heads) ** -0.5
-    weights = (queries @ keys * scale).softmax(-1)
-    return (values @ weights.transpose(-2, -1)).reshape(batch, -1, length)
 
 
 class SeaAttention(nn.Module):
