@@ -134,6 +134,8 @@ def _seaformer(
     segments = miou is not None
     plus = name.startswith("seaformerpp")
     module = "seaformerpp" if plus else "seaformer_seg" if segments else "seaformer"
+    if name.endswith("_kd_seg"):
+        module = "seaformerpp_kd"
     return ModelEntry(
         name=name,
         family="SeaFormer++" if plus else "SeaFormer",
@@ -209,12 +211,16 @@ _ENTRIES = {
         _seaformer("seaformer_large_seg", 14.0, 6500, miou=43.7),
         _seaformer("seaformerpp_tiny", 1.9, 100, top1=69.8),
         _seaformer("seaformerpp_tiny_seg", 1.8, 610, miou=36.8),
+        _seaformer("seaformerpp_tiny_kd_seg", 2.3, 300, miou=35.5),
         _seaformer("seaformerpp_small", 4.2, 200, top1=74.5),
         _seaformer("seaformerpp_small_seg", 4.1, 1110, miou=39.7),
+        _seaformer("seaformerpp_small_kd_seg", 5.0, 500, miou=38.4),
         _seaformer("seaformerpp_base", 8.8, 300, top1=77.0),
         _seaformer("seaformerpp_base_seg", 8.7, 1830, miou=41.4),
+        _seaformer("seaformerpp_base_kd_seg", 10.2, 900, miou=39.5),
         _seaformer("seaformerpp_large", 14.1, 1200, top1=80.6),
         _seaformer("seaformerpp_large_seg", 14.1, 6500, miou=43.8),
+        _seaformer("seaformerpp_large_kd_seg", 17.1, 2900, miou=42.2),
     )
 }
 

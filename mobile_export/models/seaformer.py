@@ -237,17 +237,21 @@ class SeaFormerBackbone(nn.Module):
             ]
             setattr(self, f"trans{index + 1}", SeaStage(layers))
 
-    def forward_features(self, x: Tensor) -> list[Tensor]:
-        """The stride-8 feature map, then the output of every attending stage."""
+    def stage_outputs(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of strides 4, 8, 16, 32 and 64, with attention where there is any."""
         before = len(self.config.stages) - len(self.config.depths)
-        features: list[Tensor] = []
+        outputs: list[Tensor] = []
         for index in range(len(self.config.stages)):
             x = getattr(self, f"smb{index + 1}")(x)
             if index >= before:
                 x = getattr(self, f"trans{index - before + 1}")(x)
-            if index == 1 or index >= before:
-                features.append(x)
-        return features
+            outputs.append(x)
+        return outputs
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """The stride-8 feature map, then the output of every attending stage."""
+        outputs = self.stage_outputs(x)
+        return [outputs[1], *outputs[-len(self.config.depths) :]]
 
 
 class SeaFormer(SeaFormerBackbone):
