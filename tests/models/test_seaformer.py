@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mobile_export.errors import WeightsError
 from mobile_export.models import registry
 from mobile_export.models.cost import measure_entry
 from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
 from mobile_export.models.seaformer_seg import seaformer_tiny_seg
+from mobile_export.weights import load_weights
 from tests.models.fill import fill_input, fill_state_dict
 
 DATA = Path(__file__).parent / "data"
@@ -122,6 +124,21 @@ def test_refuses_what_it_cannot_build() -> None:
         seaformer_tiny_seg(num_classes=-1)
     with pytest.raises(ValueError, match="one of logits, upsampled, labels"):
         registry.get("seaformer_tiny_seg").build(output="mask")
+
+
+def test_checkpoint_of_another_variant_is_named(tmp_path: Path) -> None:
+    """As mmsegmentation saves it, and with another data set's classes."""
+    state = {k: torch.zeros(v) for k, v in SHAPES["seaformer_small_seg"].items()}
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "small.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(seaformer_tiny_seg(), tmp_path / "small.pth")
+    assert "fits seaformer_small_seg." in str(caught.value.hint or caught.value)
+    for leaf in ("weight", "bias"):
+        state[f"decode_head.conv_seg.{leaf}"] = state[f"decode_head.conv_seg.{leaf}"][:19].clone()
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "cityscapes.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(seaformer_tiny_seg(), tmp_path / "cityscapes.pth")
+    assert "fits seaformer_small_seg --num-classes 19." in str(caught.value.hint or caught.value)
 
 
 @pytest.mark.parametrize("length", [1, 7, 16, 33])
