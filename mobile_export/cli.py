@@ -265,8 +265,17 @@ def inspect(
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(
+    seeds: Annotated[
+        bool,
+        typer.Option("--seeds", help="Every model of the seeds' tables, and its name here."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the zoo: our parameters and MACs beside the papers'."""
+    if seeds:
+        _list_seeds(as_json)
+        return
     from .listing import list_zoo
 
     rows = list_zoo()
@@ -276,6 +285,18 @@ def list_models(as_json: AsJson = False) -> None:
         from .console import print_zoo
 
         print_zoo(rows)
+
+
+def _list_seeds(as_json: bool) -> None:
+    from .console import print_seeds, progress_line
+    from .listing_seeds import list_seeds
+
+    with progress_line(enabled=True) as stage:
+        rows = list_seeds(stage)
+    if as_json:
+        typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
+    else:
+        print_seeds(rows)
 
 
 @app.command()
