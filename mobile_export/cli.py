@@ -72,6 +72,15 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files."
 KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show what every graph pass rewrote and refused, and why.")
+]
+NoPass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--no-pass", help="Leave a graph pass out; may be given again.", show_default=False
+    ),
+]
 Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
 ImageInput = Annotated[
     bool, typer.Option("--image-input", help="Take an 8-bit image, normalised inside the program.")
@@ -99,6 +108,8 @@ def onnx(
     seed: Seed = 0,
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -127,6 +138,8 @@ def coreml(
     classifier: Classifier = False,
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -153,6 +166,8 @@ def tflite(
     layout: Layout = "nhwc",
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -181,11 +196,57 @@ def all_formats(
     layout: Layout = "nhwc",
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write every format whose libraries are installed, tracing the model once."""
     _export(None, **_common(locals()))
+
+
+@app.command()
+def prepare(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .pt2 file.", show_default=False)],
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    force: Force = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fold and merge what can be, exactly, and save the program for torch.export.load."""
+    from . import api
+    from .console import print_passes, progress_line, stdout_console
+    from .pipeline import save_program
+
+    values = _common(locals())
+    reports: list[Any] = []
+    with progress_line(enabled=not as_json and not verbose) as progress:
+        program = api.prepare(
+            no_passes=no_pass or (),
+            explain=reports.append,
+            progress=progress,
+            **_source_options(values),
+        )
+    written = save_program(program, out, reports, force=force)
+    if as_json:
+        passes = [report.to_dict() for report in reports]
+        typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))
+        return
+    if explain:
+        print_passes(reports)
+    changes = sum(len(report.changes) for report in reports)
+    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")
 
 
 @app.command()
@@ -325,6 +386,7 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
             force=values["force"],
             keep_failed=values["keep_failed"],
             verbose=verbose,
+            no_passes=values["no_pass"] or (),
             coreml=CoreMLOptions(
                 target=values.get("target", CoreMLOptions.target),
                 image_input=values.get("image_input", False),
@@ -335,10 +397,15 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
             **_source_options(values),
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        facts = report.to_dict()
+        if values["explain"]:
+            facts["passes"] = [done.to_dict() for done in report.passes]
+        typer.echo(json.dumps(facts, indent=2))
     else:
-        from .console import print_export
+        from .console import print_export, print_passes
 
+        if values["explain"]:
+            print_passes(report.passes)
         print_export(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
