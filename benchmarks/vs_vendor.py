@@ -243,7 +243,8 @@ def main() -> None:
                         stream.write(json.dumps(asdict(row)) + "\n")
         for name, values in ratios.items():
             mean = statistics.geometric_mean(values)
-            print(f"{name}: geometric mean {mean:.3f}, worst {max(values):.3f}, {len(values)} models")
+            count = f"{len(values)} models"
+            print(f"{name}: geometric mean {mean:.3f}, worst {max(values):.3f}, {count}")
 
 
 if __name__ == "__main__":

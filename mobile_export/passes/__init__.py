@@ -20,6 +20,7 @@ from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
 from .merge_branches import merge_branches
+from .move_less import move_less
 from .normalize_ops import normalize_ops
 from .remove_noops import remove_noops
 
@@ -50,6 +51,7 @@ PASSES: tuple[Pass, ...] = (
     merge_branches,
     fold_norms,
     fold_scales,
+    move_less,
 )
 """Every pass, in the order in which they run. Add one with docs/adding-a-pass.md.
 
