@@ -269,14 +269,12 @@ def _split_layer(graph: Graph, node: Node) -> None:
             picked = values.reshape(*rows, *rest).narrow(mine - first, start, size)
             return picked.reshape(-1, *rest)
 
-        part = _call_again(graph, layer, piece, item)
+        part = _call_again(graph, layer, piece)
         graph.replace(item, emit(graph, part, path, item))
     graph.changed(node, f"{len(items)} pieces of {root.name} computed apart")
 
 
-def _call_again(
-    graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torch.Tensor], like: Node
-) -> Node:
+def _call_again(graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torch.Tensor]) -> Node:
     """The call of ``layer`` with pieces of its weight and bias."""
     root = layer.node
     weight = graph.derived(argument(root, "weight"), piece(layer.weight), f"{root.name}.weight")
@@ -284,9 +282,9 @@ def _call_again(
     if layer.bias is not None:
         bias = graph.derived(argument(root, "bias"), piece(layer.bias), f"{root.name}.bias")
     if not layer.rank:
-        return graph.call(aten.linear.default, layer.source, weight, bias, like=like)
+        return graph.call(aten.linear.default, layer.source, weight, bias, like=root)
     numbers = [list(value) for value in (layer.stride, layer.padding, layer.dilation)]
-    return graph.call(root.target, layer.source, weight, bias, *numbers, like=like)
+    return graph.call(root.target, layer.source, weight, bias, *numbers, like=root)
 
 
 def _exact_atoms(
