@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import create_model, export, inspect, verify
+    from .api import create_model, export, inspect, prepare, verify
     from .config import CoreMLOptions, ExportConfig, TFLiteOptions
     from .errors import MobileExportError
 
@@ -28,6 +28,7 @@ __all__ = [
     "create_model",
     "export",
     "inspect",
+    "prepare",
     "verify",
 ]
 
@@ -39,6 +40,7 @@ _HOMES = {
     "create_model": "api",
     "export": "api",
     "inspect": "api",
+    "prepare": "api",
     "verify": "api",
 }
 

@@ -24,10 +24,20 @@ if TYPE_CHECKING:
 
     from .localise import LayerReport
     from .parity import ParityReport
+    from .passes import PassReport
     from .pipeline import ExportReport
+    from .program import Program
     from .sources import Request, Source
 
-__all__ = ["SourceOptions", "VerifyReport", "create_model", "export", "inspect", "verify"]
+__all__ = [
+    "SourceOptions",
+    "VerifyReport",
+    "create_model",
+    "export",
+    "inspect",
+    "prepare",
+    "verify",
+]
 
 Size = int | tuple[int, int]
 
@@ -124,6 +134,7 @@ def export(
     force: bool = False,
     keep_failed: bool = False,
     verbose: bool = False,
+    no_passes: Sequence[str] = (),
     coreml: CoreMLOptions | None = None,
     tflite: TFLiteOptions | None = None,
     progress: Callable[[str], None] | None = None,
@@ -141,6 +152,7 @@ def export(
         force: overwrite existing files.
         keep_failed: keep files whose parity failed.
         verbose: let the vendors' own output through.
+        no_passes: names of graph passes to leave out (`mobile_export.passes`).
         progress: told the current stage.
 
     Returns:
@@ -164,6 +176,7 @@ def export(
         keep_failed=keep_failed,
         precision=precision,
         verbose=verbose,
+        no_passes=tuple(no_passes),
         coreml=coreml or CoreMLOptions(),
         tflite=tflite or TFLiteOptions(),
     )
@@ -177,6 +190,55 @@ def export(
         progress=progress or (lambda stage: None),
     )
     return replace(report, skipped=skipped)
+
+
+def prepare(
+    model: str | torch.nn.Module,
+    example: torch.Tensor | None = None,
+    *,
+    no_passes: Sequence[str] = (),
+    explain: Callable[[PassReport], None] | None = None,
+    progress: Callable[[str], None] | None = None,
+    **source: Unpack[SourceOptions],
+) -> Program:
+    """Fold and merge what can be, exactly, and stop there: for people who want the model only.
+
+        program = mobile_export.prepare(module, torch.zeros(1, 3, 224, 224))
+        folded = program.module()    # a plain torch.nn.Module, float32
+
+    Args:
+        model: a source as for `create_model`, or a module, which is not changed.
+        example: an input (1, C, H, W), of which only the shape counts; or give ``size``.
+        no_passes: names of graph passes to leave out.
+        explain: told what each pass rewrote and refused.
+        progress: told the current stage.
+
+    Returns:
+        The program, proven equal to the model in float64 to 1e-9 of the output range.
+
+    Raises:
+        MobileExportError: the model cannot be loaded or traced.
+    """
+    from .pipeline import prepare_program
+
+    request = _request(source)
+    if example is not None:
+        if example.ndim != 4 or example.shape[0] != 1:
+            raise UsageError(
+                f"The example has shape {tuple(example.shape)}.",
+                hint="Give one image: (1, channels, height, width).",
+            )
+        channels, height, width = example.shape[1:]
+        request = replace(request, size=(height, width), channels=channels)
+    program, reports = prepare_program(
+        lambda: _source(model, request),
+        ExportConfig(no_passes=tuple(no_passes)),
+        progress or (lambda stage: None),
+    )
+    for report in reports:
+        if explain is not None:
+            explain(report)
+    return program
 
 
 def verify(

@@ -7,11 +7,40 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from . import cli_look
+from .cli_options import (
+    AllowMissing,
+    AsJson,
+    Channels,
+    Classifier,
+    Explain,
+    Force,
+    ImageInput,
+    KeepFailed,
+    Labels,
+    Layout,
+    Mean,
+    Model,
+    Name,
+    NoPass,
+    NumClasses,
+    OutDir,
+    Precision,
+    Pretrained,
+    Seed,
+    Size,
+    Std,
+    Target,
+    Verbose,
+    Weights,
+    read_options,
+    source_options,
+)
 
 __all__ = ["app", "main"]
 
@@ -45,62 +74,6 @@ def options(
     original model."""
 
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A zoo name (emo_2m), timm/NAME, package.module:factory[?key=value], or file.pt2.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder of the files.")]
-Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default=False)]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="Checkpoint: .pth, .pt or .safetensors.", show_default=False),
-]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="A changed classifier keeps its random weights.")
-]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Download the weights (timm/NAME only).")
-]
-NumClasses = Annotated[int | None, typer.Option(help="Size of the classifier.", show_default=False)]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False
-    ),
-]
-Channels = Annotated[
-    int | None, typer.Option(help="Input channels of your own model.", show_default=False)
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.", show_default=False),
-]
-Std = Annotated[str | None, typer.Option(help="As --mean.", show_default=False)]
-Labels = Annotated[
-    Path | None, typer.Option(help="Text file with one class label a line.", show_default=False)
-]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="fp16 or fp32; each format has its default.", show_default=False),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
-Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
-ImageInput = Annotated[
-    bool, typer.Option("--image-input", help="Take an 8-bit image, normalised inside the program.")
-]
-Classifier = Annotated[
-    bool, typer.Option("--classifier", help="Add the class labels; the output is probabilities.")
-]
-Layout = Annotated[str, typer.Option(help="Layout of the image input: nhwc or nchw.")]
-
-
 @app.command()
 def onnx(
     model: Model,
@@ -118,11 +91,13 @@ def onnx(
     seed: Seed = 0,
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write an ONNX file; onnxruntime executes it here."""
-    _export(("onnx",), **_common(locals()))
+    _export(("onnx",), **read_options(locals()))
 
 
 @app.command()
@@ -146,11 +121,13 @@ def coreml(
     classifier: Classifier = False,
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it here."""
-    _export(("coreml",), **_common(locals()))
+    _export(("coreml",), **read_options(locals()))
 
 
 @app.command()
@@ -172,11 +149,13 @@ def tflite(
     layout: Layout = "nhwc",
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write a TFLite file; LiteRT executes it here."""
-    _export(("tflite",), **_common(locals()))
+    _export(("tflite",), **read_options(locals()))
 
 
 @app.command("all")
@@ -200,20 +179,19 @@ def all_formats(
     layout: Layout = "nhwc",
     force: Force = False,
     keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write every format whose libraries are installed, tracing the model once."""
-    _export(None, **_common(locals()))
+    _export(None, **read_options(locals()))
 
 
 @app.command()
-def verify(
-    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
+def prepare(
     model: Model,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Find the first tensors that differ.")
-    ] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .pt2 file.", show_default=False)],
     weights: Weights = None,
     allow_missing: AllowMissing = False,
     pretrained: Pretrained = False,
@@ -223,130 +201,41 @@ def verify(
     mean: Mean = None,
     std: Std = None,
     seed: Seed = 0,
+    force: Force = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare an existing file with the model it was exported from."""
+    """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from . import api
-    from .console import progress_line
+    from .console import print_passes, progress_line, stdout_console
+    from .pipeline import save_program
 
-    values = _common(locals())
+    values = read_options(locals())
+    reports: list[Any] = []
     with progress_line(enabled=not as_json and not verbose) as progress:
-        report = api.verify(
-            file, layers=layers, verbose=verbose, progress=progress, **_source_options(values)
+        program = api.prepare(
+            no_passes=no_pass or (),
+            explain=reports.append,
+            progress=progress,
+            **source_options(values),
         )
+    written = save_program(program, out, reports, force=force)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        from .console import print_verification
-
-        print_verification(report)
-    raise typer.Exit(0 if report.parity.passed else 1)
-
-
-@app.command()
-def inspect(
-    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Show what is inside an exported file."""
-    from . import api
-    from .quiet import quiet
-
-    with quiet(not verbose):
-        facts = api.inspect(file)
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        from .console import print_facts
-
-        print_facts(facts)
-
-
-@app.command("list")
-def list_models(
-    seeds: Annotated[
-        bool,
-        typer.Option("--seeds", help="Every model of the seeds' tables, and its name here."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List the zoo: our parameters and MACs beside the papers'."""
-    if seeds:
-        _list_seeds(as_json)
+        passes = [report.to_dict() for report in reports]
+        typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))
         return
-    from .listing import list_zoo
-
-    rows = list_zoo()
-    if as_json:
-        typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
-    else:
-        from .console import print_zoo
-
-        print_zoo(rows)
+    if explain:
+        print_passes(reports)
+    changes = sum(len(report.changes) for report in reports)
+    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")
 
 
-def _list_seeds(as_json: bool) -> None:
-    from .console import print_seeds, progress_line
-    from .listing_seeds import list_seeds
-
-    with progress_line(enabled=True) as stage:
-        rows = list_seeds(stage)
-    if as_json:
-        typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
-    else:
-        print_seeds(rows)
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine can export and run, and what to install."""
-    from .doctor import diagnose
-
-    facts = diagnose()
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        from .console import print_diagnosis
-
-        print_diagnosis(facts)
-    if not any(target["export"] for target in facts["targets"]):
-        raise typer.Exit(2)
-
-
-def _common(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of a command, with the texts of --size, --mean, --std and --labels read."""
-    from .options import parse_numbers, parse_size, read_labels
-
-    readers: dict[str, Callable[[Any], Any]] = {
-        "size": parse_size,
-        "mean": parse_numbers,
-        "std": parse_numbers,
-        "labels": read_labels,
-    }
-    return {
-        key: readers[key](value) if key in readers and value is not None else value
-        for key, value in values.items()
-    }
-
-
-_SOURCE_OPTIONS = (
-    "model",
-    "weights",
-    "allow_missing",
-    "pretrained",
-    "num_classes",
-    "size",
-    "channels",
-    "mean",
-    "std",
-    "seed",
-)
-
-
-def _source_options(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: values[key] for key in _SOURCE_OPTIONS}
+app.command()(cli_look.verify)
+app.command()(cli_look.inspect)
+app.command("list")(cli_look.list_models)
+app.command()(cli_look.doctor)
 
 
 def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
@@ -365,6 +254,7 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
             force=values["force"],
             keep_failed=values["keep_failed"],
             verbose=verbose,
+            no_passes=values["no_pass"] or (),
             coreml=CoreMLOptions(
                 target=values.get("target", CoreMLOptions.target),
                 image_input=values.get("image_input", False),
@@ -372,13 +262,18 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
             ),
             tflite=TFLiteOptions(layout=values.get("layout", TFLiteOptions.layout)),
             progress=progress,
-            **_source_options(values),
+            **source_options(values),
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        facts = report.to_dict()
+        if values["explain"]:
+            facts["passes"] = [done.to_dict() for done in report.passes]
+        typer.echo(json.dumps(facts, indent=2))
     else:
-        from .console import print_export
+        from .console import print_export, print_passes
 
+        if values["explain"]:
+            print_passes(report.passes)
         print_export(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)

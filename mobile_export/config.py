@@ -52,6 +52,7 @@ class ExportConfig:
         keep_failed: keep an artifact whose parity failed or is inconclusive.
         precision: "fp16" or "fp32"; None takes each target's default.
         verbose: let the vendors' own output through.
+        no_passes: names of graph passes to leave out.
     """
 
     out_dir: Path = Path()
@@ -59,6 +60,7 @@ class ExportConfig:
     keep_failed: bool = False
     precision: str | None = None
     verbose: bool = False
+    no_passes: tuple[str, ...] = ()
     coreml: CoreMLOptions = field(default_factory=CoreMLOptions)
     tflite: TFLiteOptions = field(default_factory=TFLiteOptions)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .listing import ZooRow
     from .listing_seeds import CountedSeedRow
     from .parity import ParityReport
+    from .passes import PassReport
     from .pipeline import ExportReport
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "print_error",
     "print_export",
     "print_facts",
+    "print_passes",
     "print_seeds",
     "print_verification",
     "print_zoo",
@@ -153,6 +155,19 @@ def print_export(report: ExportReport) -> None:
         err.print(f"[yellow]skipped:[/] {name}: {escape(reason)}")
     for failure in report.failures:
         print_error(failure.error)
+
+
+def print_passes(reports: Iterable[PassReport]) -> None:
+    """What every pass rewrote and what it refused, node by node, with the reason."""
+    out = stdout_console()
+    for report in reports:
+        counts = f"{len(report.changes)} changes, {len(report.refusals)} refusals"
+        out.print(f"[bold]{report.name}[/]: {counts}")
+        for change in report.changes:
+            out.print(f"  {escape(change.node)}: {escape(change.what)}", soft_wrap=True)
+        for refusal in report.refusals:
+            line = f"  [yellow]refused[/] {escape(refusal.node)}: {escape(refusal.reason)}"
+            out.print(line, soft_wrap=True)
 
 
 def _print_verdict(parity: ParityReport, kept: str | None) -> None:

@@ -15,7 +15,7 @@ from .errors import ArtifactError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
 from .parity import ParityReport, Reference, judge, make_reference, with_activation
-from .passes import PassReport, run_passes
+from .passes import PassReport, run_passes, select_passes
 from .program import Program, trace
 from .quiet import quiet
 from .sources import Source
@@ -30,6 +30,8 @@ __all__ = [
     "Failure",
     "check_parity",
     "export_program",
+    "prepare_program",
+    "save_program",
     "verify_artifact",
 ]
 
@@ -165,6 +167,7 @@ def export_program(
     """
     stem = name or artifact_stem(spec)
     precisions = {target.name: target.precision(config.precision) for target in targets}
+    chosen = select_passes(config.no_passes)
     for target in targets:
         target.require()
     with Workspace(
@@ -185,7 +188,7 @@ def export_program(
                 reference = references.get()
             with shared("passes"):
                 progress("passes")
-                program, passes = run_passes(program, reference)
+                program, passes = run_passes(program, reference, chosen)
         artifacts: list[ArtifactReport] = []
         failures: list[Failure] = []
         for target in targets:
@@ -232,6 +235,56 @@ def export_program(
         passes=passes,
         notes=program.notes,
     )
+
+
+def prepare_program(
+    load: Callable[[], Source],
+    config: ExportConfig,
+    progress: Progress = lambda stage: None,
+) -> tuple[Program, tuple[PassReport, ...]]:
+    """The proven program that the exporters would be given.
+
+    Raises:
+        MobileExportError: the source cannot be loaded or traced, or a pass is not exact.
+    """
+    chosen = select_passes(config.no_passes)
+    with quiet(not config.verbose), one_thread():
+        progress("loading")
+        source = load()
+        progress("tracing")
+        program = trace(source)
+        progress("running the reference in float64")
+        reference = _References(source).get()
+        progress("passes")
+        return run_passes(program, reference, chosen)
+
+
+def save_program(
+    program: Program, path: Path, passes: Sequence[PassReport] = (), *, force: bool = False
+) -> Path:
+    """Write ``program`` as a ``.pt2`` file with a manifest beside it.
+
+    Raises:
+        ArtifactError: the file exists (without ``force``) or cannot be written.
+    """
+    import torch
+
+    with Workspace(path.parent, [path.name], force=force) as work:
+        draft = work.path(path.name)
+        torch.export.save(program.exported, draft)
+        return work.commit(
+            path.name,
+            {
+                "schema": 1,
+                "format": "pt2",
+                "file": path.name,
+                "sha256": sha256_of(draft),
+                "bytes": size_of(draft),
+                "source": program.spec,
+                "weights": vars(program.weights),
+                "passes": [report.to_dict() for report in passes],
+            },
+        )
 
 
 def _write(
@@ -326,14 +379,7 @@ def _manifest(
         },
         "outputs": [{"name": o.name, "shape": list(o.shape)} for o in program.outputs],
         "labels": None if program.labels is None else len(program.labels),
-        "passes": [
-            {
-                "name": report.name,
-                "changes": [vars(change) for change in report.changes],
-                "refusals": [vars(refusal) for refusal in report.refusals],
-            }
-            for report in passes
-        ],
+        "passes": [report.to_dict() for report in passes],
         "parity": parity.to_dict(),
         "tools": installed_versions(target),
         "notes": list(program.notes),

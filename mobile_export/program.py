@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +53,42 @@ class Program:
         """A callable that runs the program; call it under `Float64Mode`."""
         module = double_copy(self.module())
         return lambda x: flatten_outputs(module(x))[1]
+
+    def in_float32(self) -> Program:
+        """With every stored tensor rounded once to the dtype that the graph gives it.
+
+        Passes combine weights in float64 and leave them so (`passes._graph`).
+        """
+        exported = self.exported
+        dtypes = {
+            spec.target: node.meta["val"].dtype
+            for node, spec in zip(
+                exported.graph.nodes, exported.graph_signature.input_specs, strict=False
+            )
+            if spec.target is not None and isinstance(node.meta.get("val"), torch.Tensor)
+        }
+        stores: list[dict[str, Any]] = [{}, {}]
+        for store, values in zip(stores, (exported.state_dict, exported.constants), strict=True):
+            for name, value in values.items():
+                rounded = value
+                if isinstance(value, torch.Tensor) and value.dtype != dtypes.get(name, value.dtype):
+                    rounded = value.detach().to(dtypes[name])
+                    if isinstance(value, torch.nn.Parameter):
+                        rounded = torch.nn.Parameter(rounded, requires_grad=False)
+                store[name] = rounded
+        return replace(
+            self,
+            exported=torch.export.ExportedProgram(
+                root=torch.nn.Module(),
+                graph=exported.graph,
+                graph_signature=exported.graph_signature,
+                state_dict=stores[0],
+                range_constraints=exported.range_constraints,
+                module_call_graph=exported.module_call_graph,
+                example_inputs=exported.example_inputs,
+                constants=stores[1],
+            ),
+        )
 
     @property
     def example(self) -> torch.Tensor:

@@ -12,86 +12,99 @@ capture that is not what the model computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ..errors import PassError, TraceError
+from ..errors import PassError, TraceError, UsageError
+from ._types import Change, Pass, PassReport, PassResult, Refusal
+from .fold_constants import fold_constants
+from .fold_norms import fold_norms
+from .fold_scales import fold_scales
+from .merge_branches import merge_branches
+from .move_less import move_less
+from .normalize_ops import normalize_ops
+from .remove_noops import remove_noops
 
 if TYPE_CHECKING:
     from ..parity import Reference
     from ..program import Program
 
-__all__ = ["EXACT", "PASSES", "Change", "Pass", "PassReport", "PassResult", "Refusal", "run_passes"]
+__all__ = [
+    "EXACT",
+    "PASSES",
+    "Change",
+    "Pass",
+    "PassReport",
+    "PassResult",
+    "Refusal",
+    "run_passes",
+    "select_passes",
+]
 
 EXACT = 1e-9
 """Largest float64 error of a rewritten program, relative to max |reference|."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """One rewrite: the node it was made at, and what was done, in a sentence."""
+PASSES: tuple[Pass, ...] = (
+    normalize_ops,
+    fold_constants,
+    remove_noops,
+    merge_branches,
+    fold_norms,
+    fold_scales,
+    move_less,
+)
+"""Every pass, in the order in which they run. Add one with docs/adding-a-pass.md.
 
-    node: str
-    what: str
+Sums of branches are merged before norms are folded: a norm behind a sum has nowhere to go until the
+sum is one convolution. What a fold uncovers is merged in the next round.
+"""
 
-
-@dataclass(frozen=True)
-class Refusal:
-    """One rewrite that would not have been exact: the node, and why, naming the value."""
-
-    node: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass returns."""
-
-    program: Program
-    changes: tuple[Change, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+_ROUNDS = 6
 
 
-class Pass(Protocol):
-    """A pass: a pure function with a name."""
+def select_passes(without: Sequence[str] = ()) -> tuple[Pass, ...]:
+    """`PASSES` without those named.
 
-    __name__: str
-
-    def __call__(self, program: Program) -> PassResult:
-        """Rewrite ``program``."""
-
-
-@dataclass(frozen=True)
-class PassReport:
-    """What one pass did in one run of the pipeline."""
-
-    name: str
-    changes: tuple[Change, ...]
-    refusals: tuple[Refusal, ...]
-
-
-PASSES: tuple[Pass, ...] = ()
-"""Every pass, in the order in which they run. Add one with docs/adding-a-pass.md."""
+    Raises:
+        UsageError: there is no pass of that name.
+    """
+    names = {function.__name__ for function in PASSES}
+    unknown = [name for name in without if name not in names]
+    if unknown:
+        raise UsageError(
+            f"There is no pass {unknown[0]!r}.", hint=f"The passes are: {', '.join(sorted(names))}."
+        )
+    return tuple(function for function in PASSES if function.__name__ not in without)
 
 
 def run_passes(
     program: Program, reference: Reference, passes: Sequence[Pass] = PASSES
 ) -> tuple[Program, tuple[PassReport, ...]]:
-    """Apply ``passes`` in order and prove the result on the last sample of ``reference``.
+    """Apply ``passes`` in order until none finds anything, prove the result, round it to float32.
+
+    The proof is a run in float64 on the first sample of ``reference``.
+
+    Returns:
+        The program, and one report per pass: all its changes, and the refusals of its last run.
 
     Raises:
         TraceError: the captured program, before any pass, is not what the eager model computes.
         PassError: the program after the passes is not what the eager model computes.
     """
-    reports: list[PassReport] = []
+    reports = [PassReport(function.__name__, (), ()) for function in passes]
     rewritten = program
-    for function in passes:
-        result = function(rewritten)
-        rewritten = result.program
-        reports.append(PassReport(function.__name__, result.changes, result.refusals))
+    for _ in range(_ROUNDS):
+        last = rewritten
+        for index, function in enumerate(passes):
+            result = function(rewritten)
+            rewritten = result.program
+            changes = reports[index].changes + result.changes
+            reports[index] = PassReport(function.__name__, changes, result.refusals)
+        if rewritten is last:
+            break
     error = _error(rewritten, reference)
     if error <= EXACT:
-        return rewritten, tuple(reports)
+        return rewritten.in_float32(), tuple(reports)
     before = error if rewritten is program else _error(program, reference)
     if before > EXACT:
         raise TraceError(
@@ -100,11 +113,11 @@ def run_passes(
             hint="Does its forward use random numbers, or change its own state? Such a model has "
             "no static graph; make eval mode deterministic.",
         )
-    names = ", ".join(report.name for report in reports if report.changes)
+    names = ", ".join(dict.fromkeys(report.name for report in reports if report.changes))
     raise PassError(
         f"The passes changed what {program.spec} computes: {error:.1e} of the output range in "
         f"float64, allowed is {EXACT:.0e}. Passes that rewrote something: {names}.",
-        hint="No file was written. Please report the model.",
+        hint="No file was written; --no-pass NAME leaves a pass out. Please report the model.",
     )
 
 

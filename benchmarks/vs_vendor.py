@@ -1,0 +1,251 @@
+"""Our files against the vendor's own conversion of the same module, timed side by side.
+
+    python benchmarks/vs_vendor.py emo_2m timm/mobileone_s0 --format onnx tflite
+
+The vendor's file is the straight path that its documentation shows, from the module in training
+form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, or ``litert_torch.convert(module,
+x)``. Ours is what ``mobile-export`` writes (fp32). Both run in one process on one thread, in turn,
+A B B A …, so that a slow moment of the machine meets both. The ratio is the median of ours/vendor
+over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
+
+    --keep DIR    keep the files there, and take the vendor's from there when they exist
+    --json FILE   append one JSON object per row
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+REACH = (
+    *("timm/mobileone_s0", "timm/mobileone_s1", "timm/mobileone_s2", "timm/mobileone_s3"),
+    *("timm/mobileone_s4", "timm/repvgg_a0", "timm/repvgg_b1", "timm/fastvit_t8"),
+    *("timm/fastvit_sa12", "timm/repvit_m1_0", "timm/repghostnet_080", "timm/levit_128s"),
+    *("timm/efficientformer_l1", "timm/efficientformerv2_s0", "timm/tiny_vit_11m_224"),
+    *("timm/starnet_s1", "timm/edgenext_x_small", "timm/mobilenetv3_large_100"),
+    *("timm/convnext_atto", "emo_1m", "emo_2m", "emo_5m"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: milliseconds are medians, the ratio is ours / vendor."""
+
+    model: str
+    format: str
+    ours_ms: float
+    vendor_ms: float
+    ratio: float
+    low: float
+    high: float
+    max_rel: float
+    ours: dict[str, int]
+    vendor: dict[str, int]
+
+
+def vendor_onnx(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+    """torch.onnx.export and onnxsim."""
+    import onnx
+    import onnxsim
+
+    converted = torch.onnx.export(module, (x,), dynamo=True, verbose=False)
+    assert converted is not None
+    model, _ = onnxsim.simplify(converted.model_proto)
+    onnx.save(model, str(path))
+
+
+def vendor_tflite(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+    """litert_torch.convert."""
+    import litert_torch
+
+    path.write_bytes(litert_torch.convert(module, (x,)).model_content())
+
+
+def session_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A call of onnxruntime on one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: np.asarray(session.run(None, {name: x})[0])
+
+
+def session_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A call of LiteRT with XNNPACK on one thread; NHWC files are given NHWC."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        given = x if tuple(entry["shape"]) == x.shape else x.transpose(0, 2, 3, 1)
+        interpreter.set_tensor(entry["index"], np.ascontiguousarray(given))
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(out["index"]))
+
+    return run
+
+
+def count_onnx(path: Path) -> dict[str, int]:
+    """Ops that move data, and the highest rank."""
+    import onnx
+
+    model = onnx.load(str(path))
+    found = Counter(node.op_type for node in model.graph.node)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    ranks = [len(value.type.tensor_type.shape.dim) for value in inferred]
+    return _counts(found, "Transpose", "Reshape", max(ranks, default=0))
+
+
+def count_tflite(path: Path) -> dict[str, int]:
+    """Ops that move data, and the highest rank."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    found = Counter(op["op_name"] for op in interpreter._get_ops_details())
+    ranks = [len(tensor["shape"]) for tensor in interpreter.get_tensor_details()]
+    return _counts(found, "TRANSPOSE", "RESHAPE", max(ranks, default=0))
+
+
+def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dict[str, int]:
+    return {
+        "ops": sum(found.values()),
+        "transpose": found[transpose],
+        "reshape": found[reshape],
+        "rank": rank,
+    }
+
+
+PATHS: dict[str, tuple[Any, Any, Any]] = {
+    "onnx": (vendor_onnx, session_onnx, count_onnx),
+    "tflite": (vendor_tflite, session_tflite, count_tflite),
+}
+
+
+def interleaved(
+    ours: Callable[[], Any], vendor: Callable[[], Any], pairs: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each call, in the order A B B A A B B A …, after a warm-up."""
+    for _ in range(5):
+        ours()
+        vendor()
+    times: tuple[list[float], list[float]] = ([], [])
+    for index in range(pairs):
+        for which in (0, 1) if index % 2 else (1, 0):
+            start = time.perf_counter()
+            (ours, vendor)[which]()
+            times[which].append(time.perf_counter() - start)
+    return times
+
+
+def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the median."""
+    values = np.asarray(ratios)
+    picks = np.random.default_rng(seed).integers(0, len(values), (2000, len(values)))
+    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]:
+    """Write both files in every format, check them against each other, and time them."""
+    from mobile_export.api import _request, _source
+    from mobile_export.config import ExportConfig
+    from mobile_export.pipeline import prepare_program
+    from mobile_export.quiet import quiet
+    from mobile_export.targets import get_target
+
+    source = _source(model, _request({}))
+    config = ExportConfig(precision="fp32")
+    program, _ = prepare_program(lambda: source, config)
+    x = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(0))
+    rows = []
+    for name in formats:
+        export, session, count = PATHS[name]
+        stem = model.replace("/", "_")
+        theirs, mine = keep / f"{stem}.vendor.{name}", keep / f"{stem}.ours.{name}"
+        with quiet():
+            if not theirs.exists():
+                export(source.module, x, theirs)
+            get_target(name).exporter().export(program, mine, config, "fp32")
+            ours, vendor = session(mine), session(theirs)
+            a, b = ours(x.numpy()), vendor(x.numpy())
+            max_rel = float(np.abs(a - b).max() / np.abs(b).max())
+            first, second = interleaved(
+                lambda f=ours: f(x.numpy()), lambda f=vendor: f(x.numpy()), pairs
+            )
+        ratios = [p / q for p, q in zip(first, second, strict=True)]
+        low, high = interval(ratios)
+        rows.append(
+            Row(
+                model,
+                name,
+                statistics.median(first) * 1e3,
+                statistics.median(second) * 1e3,
+                statistics.median(ratios),
+                low,
+                high,
+                max_rel,
+                count(mine),
+                count(theirs),
+            )
+        )
+    return rows
+
+
+def show(row: Row) -> str:
+    """One line of the table."""
+    moves = " ".join(f"{key} {row.vendor[key]}->{row.ours[key]}" for key in row.ours)
+    return (
+        f"{row.model:28} {row.format:7} {row.ours_ms:7.2f} ms {row.vendor_ms:7.2f} ms  "
+        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("models", nargs="*", default=REACH)
+    parser.add_argument("--format", nargs="+", default=list(PATHS), choices=list(PATHS))
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        keep = options.keep or Path(folder)
+        keep.mkdir(parents=True, exist_ok=True)
+        ratios: dict[str, list[float]] = {}
+        for model in options.models:
+            try:
+                rows = compare(model, options.format, options.pairs, keep)
+            except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
+                print(f"{model:28} {type(error).__name__}: {str(error).splitlines()[0][:120]}")
+                continue
+            for row in rows:
+                print(show(row), flush=True)
+                ratios.setdefault(row.format, []).append(row.ratio)
+                if options.json:
+                    with options.json.open("a") as stream:
+                        stream.write(json.dumps(asdict(row)) + "\n")
+        for name, values in ratios.items():
+            mean = statistics.geometric_mean(values)
+            count = f"{len(values)} models"
+            print(f"{name}: geometric mean {mean:.3f}, worst {max(values):.3f}, {count}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Reading ATen calls: arguments by name, convolutions and linear layers with stored weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ._graph import Graph, shape_of
+
+__all__ = [
+    "CONVS",
+    "TRANSPOSED",
+    "Layer",
+    "argument",
+    "as_list",
+    "call_layer",
+    "is_call",
+    "layer_of",
+    "source_of",
+]
+
+aten = torch.ops.aten
+
+CONVS = {
+    aten.conv1d.default: 1,
+    aten.conv2d.default: 2,
+    aten.conv3d.default: 3,
+}
+TRANSPOSED = {
+    aten.conv_transpose1d.default: 1,
+    aten.conv_transpose2d.input: 2,
+    aten.conv_transpose3d.input: 3,
+}
+FOLDABLE = (torch.float32, torch.float64)
+
+
+def is_call(node: Any, *targets: Any) -> bool:
+    """Whether ``node`` is a call of one of ``targets``."""
+    return isinstance(node, Node) and node.op == "call_function" and node.target in targets
+
+
+def source_of(node: Node) -> Node:
+    """The first argument of a call, which must be a node."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    return source
+
+
+def argument(node: Node, name: str) -> Any:
+    """The value of an argument of an ATen call by name: given, or the schema's default."""
+    target = node.target
+    assert isinstance(target, torch._ops.OpOverload)
+    for position, parameter in enumerate(target._schema.arguments):
+        if parameter.name == name:
+            if position < len(node.args) and not parameter.kwarg_only:
+                return node.args[position]
+            return node.kwargs.get(name, parameter.default_value)
+    raise KeyError(f"{target} has no argument {name}")
+
+
+def as_list(value: Any, rank: int) -> list[int]:
+    """A per-axis argument of a convolution or a pool: one number stands for all axes."""
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return values * rank if len(values) == 1 else values
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, transposed convolution (``rank`` spatial axes) or linear layer (``rank`` 0).
+
+    ``weight`` and ``bias`` are float64; ``weight`` has the layout of the op. ``axis`` is the one of
+    the output that holds the channels, counted from the front for convolutions, -1 for linear.
+    """
+
+    node: Node
+    source: Node
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    rank: int
+    transposed: bool = False
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+
+    @property
+    def axis(self) -> int:
+        return 1 if self.rank else -1
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        shape = self.weight.shape
+        return int(shape[1] * self.groups if self.transposed else shape[0])
+
+
+def layer_of(graph: Graph, node: Any) -> Layer | str | None:
+    """``node`` as a `Layer`; why its weights cannot be changed; None when it is no layer."""
+    if not isinstance(node, Node) or node.op != "call_function":
+        return None
+    target: Any = node.target
+    rank = CONVS.get(target, TRANSPOSED.get(target))
+    if rank is None and target is not aten.linear.default:
+        return None
+    weight_node, bias_node = argument(node, "weight"), argument(node, "bias")
+    stored = graph.constant(weight_node)
+    if stored is None:
+        return "its weight is computed from the input"
+    if bias_node is not None and not graph.is_constant(bias_node):
+        return "its bias is computed from the input"
+    if stored.dtype not in FOLDABLE:
+        return f"its weight is {stored.dtype}, and only float32 can be combined without loss"
+    if stored.is_quantized or stored.layout is not torch.strided:
+        return f"its weight is stored as {stored.layout}"
+    weight, bias = stored.double(), graph.exact(bias_node)
+    if not torch.isfinite(weight).all():
+        return "its weight holds NaN or infinity"
+    if rank is not None and len(shape_of(source_of(node))) != rank + 2:
+        return "its input has no batch axis"
+    if rank is None:
+        return Layer(node, source_of(node), weight, bias, 0)
+    return Layer(
+        node,
+        source_of(node),
+        weight,
+        bias,
+        rank,
+        transposed=target in TRANSPOSED,
+        stride=tuple(as_list(argument(node, "stride"), rank)),
+        padding=tuple(as_list(argument(node, "padding"), rank)),
+        dilation=tuple(as_list(argument(node, "dilation"), rank)),
+        groups=argument(node, "groups"),
+    )
+
+
+def call_layer(graph: Graph, layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    """Give the node of ``layer`` other weights of the same shapes, in place in the graph."""
+    node = layer.node
+    args, kwargs = list(node.args), dict(node.kwargs)
+    old_weight, old_bias = argument(node, "weight"), argument(node, "bias")
+    name = f"{node.name}"
+    new_weight = graph.derived(old_weight, weight, f"{name}.weight")
+    new_bias = None
+    if bias is not None:
+        beside = graph.name_of(old_weight)
+        fallback = f"{beside.removesuffix('.weight')}.bias" if beside else f"{name}.bias"
+        new_bias = graph.derived(old_bias, bias, fallback)
+    values = (new_weight, new_bias)
+    for position, (key, value) in enumerate(zip(("weight", "bias"), values, strict=True), start=1):
+        if key in kwargs:
+            kwargs[key] = value
+        elif position < len(args):
+            args[position] = value
+        else:
+            args.append(value)
+    node.args, node.kwargs = tuple(args), kwargs

@@ -1,0 +1,67 @@
+"""Fold stored factors and offsets (layer scale, residual scale, 1/√d, mean and std) into layers.
+
+``y = s · x + t`` with s and t stored, written as a multiplication, division, addition, subtraction
+or negation, moves into the layer that computes x (also through reshapes, splits, sums and the
+products of attention, where s (q k) = (s q) k), or into every layer that uses y; exactly as
+`fold_norms` does and with the same refusals. Multiplying by one and adding zero disappear.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.fx import Node
+
+from ._absorb import plan_after, plan_before
+from ._affine import scale_of
+from ._graph import Graph
+
+if TYPE_CHECKING:
+    from ..program import Program
+    from ._types import PassResult
+
+__all__ = ["fold_scales"]
+
+aten = torch.ops.aten
+SCALES = (
+    aten.mul.Tensor,
+    aten.div.Tensor,
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.neg.default,
+)
+
+
+def fold_scales(program: Program) -> PassResult:
+    """No stored factor or offset is left where a layer can take it."""
+    graph = Graph(program)
+    before = -1
+    while graph.edits != before:  # of two in a row, the inner one may have to wait for the outer
+        before = graph.edits
+        for node in graph.find(*SCALES):
+            _fold(graph, node)
+        graph.sweep()
+    return graph.result()
+
+
+def _fold(graph: Graph, node: Node) -> None:
+    found = scale_of(graph, node)
+    if found is None:
+        return
+    if isinstance(found, str):
+        graph.refuse(node, found)
+        return
+    source, affine = found
+    if not affine.shifts and bool((affine.scale == 1).all()):
+        graph.replace(node, source, "changes nothing")
+        return
+    plan = plan_before(graph, source, node, affine)
+    side = "before"
+    if isinstance(plan, str):
+        after = plan_after(graph, node, affine)
+        if isinstance(after, str):
+            graph.refuse(node, f"before: {plan}; after: {after}")
+            return
+        plan, side = after, "after"
+    graph.replace(node, source, f"folded into {plan.run()} {side} it")

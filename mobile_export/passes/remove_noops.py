@@ -1,0 +1,156 @@
+"""Remove ops that change nothing and shorten chains of ops that only rearrange.
+
+Nothing:       reshape or expand to the own shape, permute in order, slice of everything, padding by
+               zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, relu of
+               relu.
+Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x).
+Only ones:     a permute that moves nothing but axes of size 1 is a reshape.
+Duplicates:    two calls of one op with the same arguments are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import Node
+
+from ._graph import Graph, shape_of
+from ._ops import argument, as_list, is_call, source_of
+
+if TYPE_CHECKING:
+    from ..program import Program
+    from ._types import PassResult
+
+__all__ = ["remove_noops", "simplify"]
+
+aten = torch.ops.aten
+
+
+def remove_noops(program: Program) -> PassResult:
+    """No op is left that changes nothing."""
+    graph = Graph(program)
+    simplify(graph)
+    return graph.result()
+
+
+def simplify(graph: Graph) -> None:
+    """`remove_noops` inside the session of another pass."""
+    before = -1
+    while graph.edits != before:
+        before = graph.edits
+        seen: dict[Any, Node] = {}
+        for node in graph.nodes:
+            if node.op != "call_function" or node not in graph or not node.users:
+                continue
+            rule = _RULES.get(node.target)
+            new = rule(graph, node) if rule is not None else None
+            if new is not None:
+                graph.replace(node, new, "changes nothing" if new is node.args[0] else "shortened")
+                continue
+            key = _key(node)
+            if key is not None and seen.setdefault(key, node) is not node:
+                graph.replace(node, seen[key], f"the same as {seen[key].name}")
+        graph.sweep()
+
+
+def _key(node: Node) -> Any:
+    """Equal for calls that compute the same; None for what must not be shared."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload) and (
+        target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
+    ):
+        return None
+    return (target, _frozen(node.args), _frozen(node.kwargs))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return tuple(sorted((key, _frozen(item)) for key, item in value.items()))
+    if isinstance(value, Node):
+        return value
+    return (type(value).__name__, value)
+
+
+def _reshape(graph: Graph, node: Node) -> Node | None:
+    source = source_of(node)
+    if shape_of(source) == shape_of(node):
+        return source
+    if is_call(source, aten.reshape.default):
+        return graph.call(aten.reshape.default, source.args[0], list(shape_of(node)), like=node)
+    return None
+
+
+def _permute(graph: Graph, node: Node) -> Node | None:
+    source = source_of(node)
+    order: list[int] = node.args[1]  # type: ignore[assignment]
+    if order == sorted(order):
+        return source
+    if is_call(source, aten.permute.default):
+        first: list[int] = source.args[1]  # type: ignore[assignment]
+        composed = [first[axis] for axis in order]
+        return graph.call(aten.permute.default, source.args[0], composed, like=node)
+    shape = shape_of(source)
+    if [axis for axis in order if shape[axis] != 1] == [
+        axis for axis in range(len(shape)) if shape[axis] != 1
+    ]:
+        return graph.call(aten.reshape.default, source, list(shape_of(node)), like=node)
+    return None
+
+
+def _same_shape(graph: Graph, node: Node) -> Node | None:
+    source = source_of(node)
+    return source if shape_of(source) == shape_of(node) else None
+
+
+def _slice(graph: Graph, node: Node) -> Node | None:
+    return _same_shape(graph, node) if argument(node, "step") == 1 else None
+
+
+def _pad(graph: Graph, node: Node) -> Node | None:
+    return source_of(node) if not any(node.args[1]) else None  # type: ignore[arg-type]
+
+
+def _pool(graph: Graph, node: Node) -> Node | None:
+    ones = all(n == 1 for n in as_list(argument(node, "kernel_size"), 2))
+    divisor = is_call(node, aten.avg_pool2d.default) and argument(node, "divisor_override")
+    return _same_shape(graph, node) if ones and not divisor else None
+
+
+def _mean(graph: Graph, node: Node) -> Node | None:
+    source, axes = source_of(node), node.args[1]
+    if argument(node, "dtype") is not None or not axes:
+        return None
+    if any(shape_of(source)[axis] != 1 for axis in axes):  # type: ignore[union-attr,index]
+        return None
+    if argument(node, "keepdim"):
+        return source
+    return graph.call(aten.reshape.default, source, list(shape_of(node)), like=node)
+
+
+def _cat(graph: Graph, node: Node) -> Node | None:
+    tensors: list[Node] = node.args[0]  # type: ignore[assignment]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def _relu(graph: Graph, node: Node) -> Node | None:
+    source = source_of(node)
+    return source if is_call(source, aten.relu.default, aten.relu6.default) else None
+
+
+_RULES: dict[Any, Callable[[Graph, Node], Node | None]] = {
+    aten.reshape.default: _reshape,
+    aten.permute.default: _permute,
+    aten.expand.default: _same_shape,
+    aten.slice.Tensor: _slice,
+    aten.pad.default: _pad,
+    aten.constant_pad_nd.default: _pad,
+    aten.avg_pool2d.default: _pool,
+    aten.max_pool2d.default: _pool,
+    aten.mean.dim: _mean,
+    aten.cat.default: _cat,
+    aten.relu.default: _relu,
+}

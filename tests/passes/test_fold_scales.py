@@ -1,0 +1,73 @@
+"""Stored factors and offsets fold into layers, through what only rearranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.passes.fold_scales import fold_scales
+
+from .graphs import apply, ops, reasons
+
+IMAGE = (1, 4, 6, 6)
+
+
+class Net(nn.Module):
+    def __init__(self, function: Callable[[Net, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.point = nn.Conv2d(4, 4, 1)
+        self.qkv = nn.Linear(6, 18)
+        self.norm = nn.LayerNorm(6)
+        self.gamma = nn.Parameter(torch.linspace(0.5, 1.5, 4).reshape(4, 1, 1))
+        self.table = nn.Parameter(torch.randn(6, 6))
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self, x)
+
+
+def _attention(m: Net, x: torch.Tensor) -> torch.Tensor:
+    q, k, v = m.qkv(x).chunk(3, -1)
+    return (q @ k.transpose(-2, -1) * 6**-0.5).softmax(-1) @ v
+
+
+FOLDED: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
+    "layer scale": lambda m, x: m.gamma * m.conv(x),
+    "division": lambda m, x: m.conv(x) / 3,
+    "offset": lambda m, x: m.conv(x) + m.gamma,
+    "offset from": lambda m, x: m.gamma - m.conv(x),
+    "negative": lambda m, x: -m.conv(x),
+    "alpha": lambda m, x: torch.sub(m.conv(x), m.gamma, alpha=2),
+    "mean and std of the image": lambda m, x: m.point((x - m.gamma) / 0.25),
+    "std before padding": lambda m, x: m.conv(x * 2),
+    "attention": _attention,
+    "after layer norm": lambda m, x: m.norm(x) * 2 + 1,
+    "two in a row": lambda m, x: m.conv(x) * m.gamma * 2,
+    "one": lambda m, x: m.conv(x.relu() * 1 + 0),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_it_folds(name: str) -> None:
+    found = ops(apply(fold_scales, Net(FOLDED[name]), IMAGE).program)
+    assert not {"mul", "div", "add", "sub", "neg", "rsub"} & set(found)
+
+
+REFUSED: dict[str, tuple[Callable[[Net, torch.Tensor], torch.Tensor], str]] = {
+    "mean before padding": (lambda m, x: m.conv(x - m.gamma), "pads with zeros"),
+    "offset of a product": (lambda m, x: (x @ x + 1).softmax(-1), "a shift cannot move"),
+    "a factor per pixel": (lambda m, x: m.conv(x) * m.table, "other axes than the channels"),
+    "between two activations": (lambda m, x: (x.relu() * 2).exp(), "not linear"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_refuses(name: str) -> None:
+    function, reason = REFUSED[name]
+    result = apply(fold_scales, Net(function), IMAGE)
+    assert result.changes == ()
+    assert reason in reasons(result)

@@ -1,0 +1,173 @@
+"""Movements compose and are written with rank 4 at most; attention moves less than before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mobile_export.passes._movement import MAX_RANK, Movement, identity, permutation, steps_of
+from mobile_export.passes.move_less import move_less
+from mobile_export.passes.normalize_ops import normalize_ops
+from mobile_export.passes.remove_noops import remove_noops
+from mobile_export.program import Program
+
+from .graphs import apply, ops, program_of
+
+# Movements --------------------------------------------------------------------------------------
+
+
+def run(movement: Movement, x: torch.Tensor) -> torch.Tensor:
+    for kind, value in steps_of(movement):
+        x = x.reshape(value) if kind == "reshape" else x.permute(value)
+    return x
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[list[int], list[tuple[str, list[int]]]]:
+    """A shape and a chain of permutes and reshapes that split or join axes."""
+    shape = draw(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4))
+    now, steps = list(shape), []
+    for _ in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(["permute", "split", "join"]))
+        if kind == "permute":
+            order = draw(st.permutations(range(len(now))))
+            steps.append(("permute", list(order)))
+            now = [now[axis] for axis in order]
+            continue
+        axis = draw(st.integers(0, len(now) - 1))
+        if kind == "split":
+            factor = draw(st.sampled_from([d for d in range(1, 7) if now[axis] % d == 0]))
+            now = [*now[:axis], factor, now[axis] // factor, *now[axis + 1 :]]
+        elif axis + 1 < len(now):
+            now = [*now[:axis], now[axis] * now[axis + 1], *now[axis + 2 :]]
+        steps.append(("reshape", list(now)))
+    return shape, steps
+
+
+@settings(max_examples=200, deadline=None)
+@given(chains())
+def test_a_chain_is_one_movement(chain: tuple[list[int], list[tuple[str, list[int]]]]) -> None:
+    shape, steps = chain
+    x = torch.arange(math.prod(shape)).reshape(shape)
+    y, total = x, identity(shape)
+    for kind, value in steps:
+        whole = tuple(y.shape)
+        step = permutation(whole, value) if kind == "permute" else None
+        step = step or Movement(whole, whole, tuple(range(len(whole))), tuple(value)).simplified()
+        y = y.permute(value) if kind == "permute" else y.reshape(value)
+        longer = total.then(step)
+        if longer is None:  # boundaries of axes cross: 6 = 2 · 3 = 3 · 2
+            return
+        total = longer
+    assert torch.equal(run(total, x), y)
+    assert torch.equal(run(total.inverse, y), x)
+    assert (total.cost == 0) == torch.equal(x.flatten(), y.flatten()) or x.numel() == 1
+    if len(total.atoms) <= 6:
+        assert all(len(v) <= MAX_RANK for kind, v in steps_of(total) if kind == "permute")
+
+
+# The pass ---------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self, function: Callable[[Net, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+        self.point = nn.Conv2d(8, 12, 1)
+        self.qk = nn.Conv2d(8, 16, 1)
+        self.v = nn.Conv2d(8, 12, 1)
+        self.qkv = nn.Linear(8, 24)
+        self.local = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self, x)
+
+
+def _norm_then_point(m: Net, x: torch.Tensor) -> torch.Tensor:
+    x = m.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return m.point(x).relu().flatten(2).transpose(1, 2)
+
+
+def _window_attention(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """EMO's, in small: 2 heads, windows of 2x2 on an image of 4x6."""
+    x = m.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    windows = x.reshape(1, 8, 2, 2, 2, 3).permute(0, 3, 5, 1, 2, 4).reshape(6, 8, 2, 2)
+    q, k = m.qk(windows).reshape(6, 2, 2, 4, 4).unbind(1)
+    weights = (q.transpose(-2, -1) @ k).softmax(-1)
+    mixed = (windows.reshape(6, 2, 4, 4) @ weights.transpose(-2, -1)).reshape(6, 8, 2, 2)
+    y = nn.functional.gelu(m.v(mixed)).reshape(1, 2, 3, 12, 2, 2).permute(0, 3, 4, 1, 5, 2)
+    return m.local(y.reshape(1, 12, 4, 6))
+
+
+def _token_attention(m: Net, x: torch.Tensor) -> torch.Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    q, k, v = m.qkv(tokens).reshape(1, 24, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
+    return ((q @ k.transpose(-2, -1)).softmax(-1) @ v).transpose(1, 2).reshape(1, 24, 8)
+
+
+def _far_permute(m: Net, x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(2, 4, 2, 2, 3, 2).permute(5, 2, 0, 3, 1, 4).exp()
+
+
+IMAGE = (1, 8, 4, 6)
+
+
+def clean(program: Program) -> Program:
+    return remove_noops(program).program
+
+
+def permutes(program: Program) -> list[int]:
+    """Ranks of the permutes of a program."""
+    return [
+        len(node.args[1])
+        for node in program.exported.graph.nodes
+        if node.op == "call_function" and str(node.target) == "aten.permute.default"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [(_norm_then_point, 1), (_window_attention, 8), (_token_attention, 5)],
+    ids=["norm, then 1x1", "window attention", "token attention"],
+)
+def test_less_is_moved(
+    function: Callable[[Net, torch.Tensor], torch.Tensor], expected: int
+) -> None:
+    result = apply(move_less, Net(function), IMAGE)
+    ranks = permutes(result.program)
+    assert len(ranks) <= expected
+    assert all(rank <= MAX_RANK for rank in ranks)
+
+
+def test_pieces_of_a_layer_are_layers() -> None:
+    result = apply(move_less, Net(_window_attention), IMAGE)
+    found = ops(result.program)
+    assert found["linear"] == 3
+    assert "unbind" not in found
+
+
+def test_a_permute_of_six_axes_is_written_in_rank_4() -> None:
+    result = apply(move_less, Net(_far_permute), IMAGE)
+    assert all(rank <= MAX_RANK for rank in permutes(result.program))
+
+
+KEPT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
+    "images stay images": lambda m, x: m.local(m.point(x.relu())),
+    "a piece of something else": lambda m, x: x.relu().chunk(2, 1)[0].exp(),
+    "a strided 1x1": lambda m, x: nn.functional.conv2d(
+        x.permute(0, 3, 1, 2).permute(0, 2, 3, 1), m.point.weight, stride=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_would_not_pay_stays(name: str) -> None:
+    program = clean(normalize_ops(program_of(Net(KEPT[name]), IMAGE)).program)
+    assert move_less(program).changes == ()
