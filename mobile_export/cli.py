@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +41,9 @@ from .cli_options import (
     read_options,
     source_options,
 )
+
+if TYPE_CHECKING:
+    from .errors import MobileExportError
 
 __all__ = ["app", "main"]
 
@@ -290,10 +293,27 @@ def main() -> None:
 
         print_error(error)
         sys.exit(error.exit_code)
+    except Exception as error:  # a bug of ours; a person gets one message, not a traceback
+        if "--verbose" in sys.argv:
+            raise
+        from .console import print_error
+
+        print_error(_as_bug(error))
+        sys.exit(2)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             sys.stderr.write("Interrupted; no half-written file was left.\n")
         raise
+
+
+def _as_bug(error: Exception) -> MobileExportError:
+    from .errors import MobileExportError
+
+    return MobileExportError(
+        f"mobile-export itself failed: {type(error).__name__}: {error}",
+        hint="That is a bug; nothing was written. Run again with --verbose for the traceback, and "
+        "please report it with the model.",
+    )
 
 
 if __name__ == "__main__":

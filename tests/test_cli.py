@@ -223,6 +223,22 @@ def test_ctrl_c(folder: Path) -> None:
     assert outputs(folder) == []
 
 
+def test_a_bug_of_ours_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobile_export import cli, doctor
+
+    def fail() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(doctor, "diagnose", fail)
+    monkeypatch.setattr(sys, "argv", ["mobile-export", "doctor"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "RuntimeError: boom" in capsys.readouterr().err
+
+
 def test_version(tmp_path: Path) -> None:
     import mobile_export
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import PassError, TraceError, UsageError
+from ..errors import MobileExportError, PassError, TraceError, UsageError
 from ._types import Change, Pass, PassReport, PassResult, Refusal
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
@@ -82,7 +82,7 @@ def run_passes(
 ) -> tuple[Program, tuple[PassReport, ...]]:
     """Apply ``passes`` in order until none finds anything, prove the result, round it to float32.
 
-    The proof is a run in float64 on the first sample of ``reference``.
+    The proof is a run in float64 on the last sample of ``reference``.
 
     Returns:
         The program, and one report per pass: all its changes, and the refusals of its last run.
@@ -96,7 +96,7 @@ def run_passes(
     for _ in range(_ROUNDS):
         last = rewritten
         for index, function in enumerate(passes):
-            result = function(rewritten)
+            result = _apply(function, rewritten)
             rewritten = result.program
             changes = reports[index].changes + result.changes
             reports[index] = PassReport(function.__name__, changes, result.refusals)
@@ -119,6 +119,19 @@ def run_passes(
         f"float64, allowed is {EXACT:.0e}. Passes that rewrote something: {names}.",
         hint="No file was written; --no-pass NAME leaves a pass out. Please report the model.",
     )
+
+
+def _apply(function: Pass, program: Program) -> PassResult:
+    try:
+        return function(program)
+    except MobileExportError:
+        raise
+    except Exception as error:  # a graph that the pass did not expect; any type
+        raise PassError(
+            f"The pass {function.__name__} failed on {program.spec}: "
+            f"{type(error).__name__}: {error}",
+            hint=f"Leave it out with --no-pass {function.__name__}, and please report the model.",
+        ) from error
 
 
 def _error(program: Program, reference: Reference) -> float:

@@ -56,6 +56,17 @@ def test_an_inexact_pass_is_named_and_stops_the_run(source: Source, program: Pro
         run_passes(program, reference_of(source), (do_nothing, scale_slightly))
 
 
+def crash(program: Program) -> PassResult:
+    """A pass with a bug."""
+    raise KeyError("conv2d")
+
+
+def test_a_pass_that_crashes_is_named(source: Source, program: Program) -> None:
+    with pytest.raises(PassError, match=r"crash failed on TinyNet: KeyError") as caught:
+        run_passes(program, reference_of(source), (crash,))
+    assert "--no-pass crash" in str(caught.value)
+
+
 def test_reports_are_in_order(source: Source, program: Program) -> None:
     _, reports = run_passes(program, reference_of(source), (do_nothing, do_nothing))
     assert [report.name for report in reports] == ["do_nothing", "do_nothing"]
