@@ -125,7 +125,7 @@ class Workspace:
         source, target = self.path(name), self.out_dir / name
         try:
             for file in _files(source):
-                with file.open("rb") as stream:
+                with file.open("r+b") as stream:  # Windows flushes writable files only
                     os.fsync(stream.fileno())
             self.path(manifest_path(target).name).write_text(json.dumps(manifest, indent=2) + "\n")
             self._replace(source, target)

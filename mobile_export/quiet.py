@@ -77,8 +77,7 @@ class _Silence:
         _flush()
         size = os.fstat(self._file.fileno()).st_size
         start = max(0, size - 65536)
-        # The offset is shared with the writers; a seek here would make them overwrite.
-        captured = os.pread(self._file.fileno(), size - start, start)
+        captured = _read_at(self._file.fileno(), start, size - start)
         lines = captured.decode(errors="replace").rstrip().splitlines()
         return "\n".join(lines[-NOTE_LINES:])
 
@@ -121,6 +120,17 @@ def _leave() -> None:
         if _depth == 0 and _silence is not None:
             _silence.close()
             _silence = None
+
+
+def _read_at(fd: int, start: int, count: int) -> bytes:
+    """Bytes of a file whose offset is shared with those who write to it."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, start)
+    try:  # Windows
+        os.lseek(fd, start, os.SEEK_SET)
+        return os.read(fd, count)
+    finally:
+        os.lseek(fd, 0, os.SEEK_END)
 
 
 def _duplicate(fd: int) -> int | None:

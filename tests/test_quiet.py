@@ -142,3 +142,16 @@ def test_output_of_child_processes_is_captured(capfd: pytest.CaptureFixture[str]
     with quiet():
         subprocess.run([sys.executable, "-c", "print('child')"], check=True)
     assert capfd.readouterr().out == ""
+
+
+def test_the_tail_is_read_without_pread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pread", raising=False)  # as on Windows
+
+    def fail() -> None:
+        with quiet():
+            print("first", flush=True)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x") as caught:
+        fail()
+    assert "first" in "".join(caught.value.__notes__)
