@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .models.seeds import SeedRow, seed_rows
+from .models.stored_costs import StoredCost, stored_cost
 
 if TYPE_CHECKING:
     from .models.cost import Cost
@@ -51,9 +52,9 @@ def list_seeds(stage: Callable[[str], None] = lambda _: None) -> list[CountedSee
     """Every row of the seeds' tables with our count at the table's input size.
 
     Args:
-        stage: told each network that is being counted; counting all takes about a minute.
+        stage: told each network that is being counted; counting timm's takes half a minute.
     """
-    counted: dict[tuple[object, ...], Cost | str] = {}
+    counted: dict[tuple[object, ...], Cost | StoredCost | str] = {}
     rows = []
     for row in seed_rows():
         if row.name is None or row.size is None:
@@ -71,16 +72,10 @@ def list_seeds(stage: Callable[[str], None] = lambda _: None) -> list[CountedSee
     return rows
 
 
-def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
+def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | StoredCost | str:
     """The cost of a network, or why it cannot be told."""
-    import torch
-
-    from .models import cost, registry
-
     if not name.startswith("timm/"):
-        with torch.device("meta"):
-            module = registry.get(name).build(num_classes=classes)
-        return cost.measure(module, (1, 3, *size))
+        return _count_zoo(name, size, classes)
     try:
         import timm
         from timm.utils import reparameterize_model
@@ -90,5 +85,22 @@ def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
     if model_name not in timm.list_models():
         return f"the installed timm {timm.__version__} does not have it"
     # Papers count the branches of MobileOne, FastViT and their like merged, as they run on phones.
-    module = reparameterize_model(timm.create_model(model_name).eval())
-    return cost.measure(module, (1, 3, *size))
+    from .models.cost import measure
+
+    return measure(reparameterize_model(timm.create_model(model_name).eval()), (1, 3, *size))
+
+
+def _count_zoo(name: str, size: tuple[int, int], classes: int | None) -> Cost | StoredCost:
+    from .models import registry
+
+    entry = registry.get(name)
+    stored = stored_cost(name, size, classes or entry.num_classes)
+    if stored is not None:
+        return stored
+    import torch
+
+    from .models.cost import measure
+
+    with torch.device("meta"):
+        module = entry.build(num_classes=classes)
+    return measure(module, (1, 3, *size))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobile_export.models import registry
-from mobile_export.models.cost import measure, measure_entry
+from mobile_export.models.cost import measure
 from mobile_export.models.freenet import S2Mixer, ShiftFFN, freenet_s1
+from tests.models.costs import cost_of
 
 # Table 2: five modules in a row; c, h = w, FLOPs (M) of ShiftFFN and of S2-Mixer.
 TABLE_2 = [
@@ -33,7 +33,7 @@ TABLE_2 = [
     ],
 )
 def test_variants_agree_with_tables_1_and_3(name: str, params_m: float, macs_g: float) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert cost.parameters / 1e6 == pytest.approx(params_m, rel=0.02)
     assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.03)
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from mobile_export.models import registry
-from mobile_export.models.cost import measure_entry
 from mobile_export.models.mobile_former import DynamicReLU, mobile_former_96m
+from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
 
 DATA = Path(__file__).parent / "data"
@@ -49,7 +49,7 @@ def test_outputs_are_the_official_ones(name: str) -> None:
 
 @pytest.mark.parametrize("entry", [e for e in registry.entries() if e.family == "Mobile-Former"])
 def test_agrees_with_the_official_table(entry: registry.ModelEntry) -> None:
-    cost = measure_entry(entry)
+    cost = cost_of(entry.name)
     assert round(cost.parameters / 1e6, 1) == entry.published.params_m
     assert cost.macs / 1e6 == pytest.approx(entry.published.macs_m, rel=0.05)
 
@@ -70,7 +70,7 @@ def test_agrees_with_the_official_table(entry: registry.ModelEntry) -> None:
     ],
 )
 def test_agrees_with_table_14_of_seaformerpp(name: str, params_m: float, macs_g: float) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert round(cost.macs / 1e9, 1) == macs_g
     assert cost.parameters / 1e6 == pytest.approx(params_m, rel=0.05)
 

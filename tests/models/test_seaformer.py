@@ -17,10 +17,10 @@ from torch import nn
 
 from mobile_export.errors import WeightsError
 from mobile_export.models import registry
-from mobile_export.models.cost import measure_entry
 from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
 from mobile_export.models.seaformer_seg import seaformer_tiny_seg
 from mobile_export.weights import load_weights
+from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
 
 DATA = Path(__file__).parent / "data"
@@ -69,7 +69,7 @@ def test_outputs_are_the_official_ones(name: str) -> None:
 def test_agrees_with_the_papers_tables(
     name: str, params_m: float, macs_g: float, digits: int
 ) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert round(cost.parameters / 1e6, 1) == params_m
     assert round(cost.macs / 1e9, digits) == macs_g
     assert registry.get(name).published.params_m == params_m
@@ -80,7 +80,7 @@ def test_agrees_with_the_papers_tables(
     [("seaformer_tiny_seg", 0.60), ("seaformer_small_seg", 1.10), ("seaformer_base_seg", 1.82)],
 )
 def test_segmentation_agrees_with_table_13(name: str, macs_g: float) -> None:
-    assert measure_entry(registry.get(name)).macs / 1e9 == pytest.approx(macs_g, rel=0.03)
+    assert cost_of(name).macs / 1e9 == pytest.approx(macs_g, rel=0.03)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (65, 97), (200, 72)])

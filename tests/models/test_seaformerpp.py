@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.models import registry
-from mobile_export.models.cost import measure_entry
 from mobile_export.models.seaformer import SeaAttention
 from mobile_export.models.seaformerpp import (
     AdaptiveSeaAttention,
     seaformerpp_tiny,
     seaformerpp_tiny_seg,
 )
+from tests.models.costs import cost_of
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ from mobile_export.models.seaformerpp import (
 def test_segmentation_agrees_with_tables_2_and_13(
     name: str, params_m: float, macs_g: float
 ) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert cost.parameters / 1e6 == pytest.approx(params_m, rel=0.03)
     assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.03)
 
@@ -43,7 +42,7 @@ def test_segmentation_agrees_with_tables_2_and_13(
     ],
 )
 def test_classification_agrees_with_table_14(name: str, params_m: float, macs_g: float) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert cost.parameters / 1e6 == pytest.approx(params_m, rel=0.03)
     assert round(cost.macs / 1e9, 1) == macs_g, "Table 14 prints one digit"
 

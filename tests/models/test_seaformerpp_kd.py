@@ -6,9 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mobile_export.models import registry
-from mobile_export.models.cost import measure_entry
 from mobile_export.models.seaformerpp_kd import Upsampler, seaformerpp_tiny_kd_seg
+from tests.models.costs import cost_of
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ from mobile_export.models.seaformerpp_kd import Upsampler, seaformerpp_tiny_kd_s
     ],
 )
 def test_agrees_with_table_2(name: str, params_m: float, macs_g: float) -> None:
-    cost = measure_entry(registry.get(name))
+    cost = cost_of(name)
     assert cost.parameters / 1e6 == pytest.approx(params_m, rel=0.03)
     assert round(cost.macs / 1e9, 1) == macs_g, "Table 2 prints one digit"
 

@@ -10,7 +10,10 @@ import pytest
 
 from mobile_export import listing_seeds
 from mobile_export.models import registry
+from mobile_export.models.cost import measure
 from mobile_export.models.seeds import SeedRow, seed_rows
+from mobile_export.models.stored_costs import StoredCost, stored_cost
+from tests.models.costs import cost_of
 
 ROWS = seed_rows()
 
@@ -91,6 +94,27 @@ def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatc
         if row.macs_m is not None:
             near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
             assert near or round(counted.macs_m, -2) == row.macs_m, row
+
+
+@pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
+def test_stored_counts_are_fresh(entry: registry.ModelEntry) -> None:
+    """If not: python -m mobile_export.models.stored_costs"""
+    stored = stored_cost(entry.name, entry.size, entry.num_classes)
+    counted = cost_of(entry.name)
+    assert stored == StoredCost(counted.parameters, counted.macs)
+
+
+def test_stored_counts_hold_every_size_of_the_seeds() -> None:
+    for row in filter(ours, ROWS):
+        assert row.name is not None
+        assert row.size is not None
+        classes = row.classes or registry.get(row.name).num_classes
+        assert stored_cost(row.name, row.size, classes) is not None
+    cityscapes = stored_cost("seaformer_small_seg", (512, 1024), 19)
+    module = registry.get("seaformer_small_seg").build(num_classes=19)
+    counted = measure(module, (1, 3, 512, 1024))
+    assert cityscapes == StoredCost(counted.parameters, counted.macs)
+    assert stored_cost("emo_1m", (1, 1), 3) is None
 
 
 def test_timm_models_are_counted_with_their_branches_merged(
