@@ -161,9 +161,7 @@ def _check_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (
-        Exception
-    ) as error:  # BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, …
+    except Exception as error:  # BadZipFile, UnicodeDecodeError, struct.error, …
         raise _damaged(path, _first_line(error)) from error
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):

@@ -117,9 +117,7 @@ def _check_zip(content: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
-    except (
-        Exception
-    ) as error:  # BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, …
+    except Exception as error:  # BadZipFile, UnicodeDecodeError, struct.error, …
         raise damaged(name, error) from error
     inside = {member.partition("/")[2] for member in names}
     if "serialized_exported_program.json" in names:

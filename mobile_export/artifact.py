@@ -1,8 +1,9 @@
 """Artifacts on disk: written under a temporary name, checked there, then renamed into place.
 
 A run works in a hidden folder beside the destination, so a rename is atomic and a crash, Ctrl-C or
-``kill -9`` leaves no half-written artifact; the next run removes what a killed one left. Beside each
-artifact stands ``<artifact>.manifest.json``: where it came from, what was done, and what was proven.
+``kill -9`` leaves no half-written artifact; the next run removes what a killed one left. Beside
+each artifact stands ``<artifact>.manifest.json``: where it came from, what was done, what was
+proven.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Workspace:
     """A temporary folder beside the destination of one run.
 
     Args:
-        out_dir: destination; made when it does not exist, and removed again when nothing came of it.
+        out_dir: destination; made when it does not exist, removed again when nothing came.
         names: file names that the run means to write.
         force: whether existing ones may be replaced.
 
@@ -128,7 +129,7 @@ class Workspace:
                     os.fsync(stream.fileno())
             self.path(manifest_path(target).name).write_text(json.dumps(manifest, indent=2) + "\n")
             self._replace(source, target)
-            os.replace(self.path(manifest_path(target).name), manifest_path(target))
+            self.path(manifest_path(target).name).replace(manifest_path(target))
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",
@@ -137,10 +138,10 @@ class Workspace:
         return target
 
     def _replace(self, source: Path, target: Path) -> None:
-        """``os.replace`` that also replaces a folder."""
+        """``Path.replace`` that also replaces a folder."""
         if target.is_dir() and not target.is_symlink():
-            os.replace(target, self.path(f"{target.name}.old"))
-        os.replace(source, target)
+            target.rename(self.path(f"{target.name}.old"))
+        source.replace(target)
 
     def _make_out_dir(self) -> None:
         missing = self.out_dir

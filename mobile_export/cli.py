@@ -12,83 +12,65 @@ from typing import Annotated, Any
 
 import typer
 
+from ._cli_options import (
+    AllowMissing,
+    AsJson,
+    Channels,
+    Classifier,
+    Explain,
+    Force,
+    ImageInput,
+    KeepFailed,
+    Labels,
+    Layout,
+    Mean,
+    Model,
+    Name,
+    NoPass,
+    NumClasses,
+    OutDir,
+    Precision,
+    Pretrained,
+    Seed,
+    Size,
+    Std,
+    Target,
+    Verbose,
+    Weights,
+    common,
+    source_options,
+)
+
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
 
 app = typer.Typer(
     name="mobile-export",
-    help="Export PyTorch vision models to phone-ready files, each executed here and compared with "
-    "the original model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A zoo name (emo_2m), timm/NAME, package.module:factory[?key=value], or file.pt2.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder of the files.")]
-Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default=False)]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="Checkpoint: .pth, .pt or .safetensors.", show_default=False),
-]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="A changed classifier keeps its random weights.")
-]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Download the weights (timm/NAME only).")
-]
-NumClasses = Annotated[int | None, typer.Option(help="Size of the classifier.", show_default=False)]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False
-    ),
-]
-Channels = Annotated[
-    int | None, typer.Option(help="Input channels of your own model.", show_default=False)
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.", show_default=False),
-]
-Std = Annotated[str | None, typer.Option(help="As --mean.", show_default=False)]
-Labels = Annotated[
-    Path | None, typer.Option(help="Text file with one class label a line.", show_default=False)
-]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="fp16 or fp32; each format has its default.", show_default=False),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
-Explain = Annotated[
-    bool, typer.Option("--explain", help="Show what every graph pass rewrote and refused, and why.")
-]
-NoPass = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--no-pass", help="Leave a graph pass out; may be given again.", show_default=False
-    ),
-]
-Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
-ImageInput = Annotated[
-    bool, typer.Option("--image-input", help="Take an 8-bit image, normalised inside the program.")
-]
-Classifier = Annotated[
-    bool, typer.Option("--classifier", help="Add the class labels; the output is probabilities.")
-]
-Layout = Annotated[str, typer.Option(help="Layout of the image input: nhwc or nchw.")]
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"mobile-export {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Export PyTorch vision models to phone-ready files, each executed here and compared with the
+    original model."""
 
 
 @app.command()
@@ -114,7 +96,7 @@ def onnx(
     verbose: Verbose = False,
 ) -> None:
     """Write an ONNX file; onnxruntime executes it here."""
-    _export(("onnx",), **_common(locals()))
+    _export(("onnx",), **common(locals()))
 
 
 @app.command()
@@ -144,7 +126,7 @@ def coreml(
     verbose: Verbose = False,
 ) -> None:
     """Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it here."""
-    _export(("coreml",), **_common(locals()))
+    _export(("coreml",), **common(locals()))
 
 
 @app.command()
@@ -172,7 +154,7 @@ def tflite(
     verbose: Verbose = False,
 ) -> None:
     """Write a TFLite file; LiteRT executes it here."""
-    _export(("tflite",), **_common(locals()))
+    _export(("tflite",), **common(locals()))
 
 
 @app.command("all")
@@ -202,7 +184,7 @@ def all_formats(
     verbose: Verbose = False,
 ) -> None:
     """Write every format whose libraries are installed, tracing the model once."""
-    _export(None, **_common(locals()))
+    _export(None, **common(locals()))
 
 
 @app.command()
@@ -229,14 +211,14 @@ def prepare(
     from .console import print_passes, progress_line, stdout_console
     from .pipeline import save_program
 
-    values = _common(locals())
+    values = common(locals())
     reports: list[Any] = []
     with progress_line(enabled=not as_json and not verbose) as progress:
         program = api.prepare(
             no_passes=no_pass or (),
             explain=reports.append,
             progress=progress,
-            **_source_options(values),
+            **source_options(values),
         )
     written = save_program(program, out, reports, force=force)
     if as_json:
@@ -272,10 +254,10 @@ def verify(
     from . import api
     from .console import progress_line
 
-    values = _common(locals())
+    values = common(locals())
     with progress_line(enabled=not as_json and not verbose) as progress:
         report = api.verify(
-            file, layers=layers, verbose=verbose, progress=progress, **_source_options(values)
+            file, layers=layers, verbose=verbose, progress=progress, **source_options(values)
         )
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
@@ -307,8 +289,17 @@ def inspect(
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(
+    seeds: Annotated[
+        bool,
+        typer.Option("--seeds", help="Every model of the seeds' tables, and its name here."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the zoo: our parameters and MACs beside the papers'."""
+    if seeds:
+        _list_seeds(as_json)
+        return
     from .listing import list_zoo
 
     rows = list_zoo()
@@ -318,6 +309,18 @@ def list_models(as_json: AsJson = False) -> None:
         from .console import print_zoo
 
         print_zoo(rows)
+
+
+def _list_seeds(as_json: bool) -> None:
+    from .console import print_seeds, progress_line
+    from .listing_seeds import list_seeds
+
+    with progress_line(enabled=True) as stage:
+        rows = list_seeds(stage)
+    if as_json:
+        typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
+    else:
+        print_seeds(rows)
 
 
 @app.command()
@@ -334,40 +337,6 @@ def doctor(as_json: AsJson = False) -> None:
         print_diagnosis(facts)
     if not any(target["export"] for target in facts["targets"]):
         raise typer.Exit(2)
-
-
-def _common(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of a command, with the texts of --size, --mean, --std and --labels read."""
-    from .options import parse_numbers, parse_size, read_labels
-
-    readers = {
-        "size": parse_size,
-        "mean": parse_numbers,
-        "std": parse_numbers,
-        "labels": read_labels,
-    }
-    return {
-        key: readers[key](value) if key in readers and value is not None else value
-        for key, value in values.items()
-    }
-
-
-_SOURCE_OPTIONS = (
-    "model",
-    "weights",
-    "allow_missing",
-    "pretrained",
-    "num_classes",
-    "size",
-    "channels",
-    "mean",
-    "std",
-    "seed",
-)
-
-
-def _source_options(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: values[key] for key in _SOURCE_OPTIONS}
 
 
 def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
@@ -394,7 +363,7 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
             ),
             tflite=TFLiteOptions(layout=values.get("layout", TFLiteOptions.layout)),
             progress=progress,
-            **_source_options(values),
+            **source_options(values),
         )
     if as_json:
         facts = report.to_dict()

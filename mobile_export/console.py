@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .api import VerifyReport
     from .errors import MobileExportError
     from .listing import ZooRow
+    from .listing_seeds import CountedSeedRow
     from .parity import ParityReport
     from .passes import PassReport
     from .pipeline import ExportReport
@@ -31,6 +32,7 @@ __all__ = [
     "print_export",
     "print_facts",
     "print_passes",
+    "print_seeds",
     "print_verification",
     "print_zoo",
     "progress_line",
@@ -257,7 +259,7 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
 
 def print_zoo(rows: list[ZooRow]) -> None:
     """The zoo, ours beside the papers'."""
-    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1")
+    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU")
     table = _plain_table("model", *numbers, "source", right=numbers)
     for row in rows:
         table.add_row(
@@ -267,9 +269,48 @@ def print_zoo(rows: list[ZooRow]) -> None:
             f"{row.paper_params_m:g}",
             f"{row.macs_m:.0f}",
             f"{row.paper_macs_m:g}",
-            f"{row.paper_top1:.1f}",
+            "" if row.paper_top1 is None else f"{row.paper_top1:.1f}",
+            "" if row.paper_miou is None else f"{row.paper_miou:.1f}",
             escape(row.source),
         )
     out = stdout_console()
     out.print(table)
     out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")
+
+
+def print_seeds(rows: list[CountedSeedRow]) -> None:
+    """The models of the seeds' tables: printed figures, the name here, our own count."""
+    numbers = ("size", "paper M", "paper MACs M", "value", "params M", "MACs M")
+    table = _plain_table(
+        "seed",
+        "table",
+        "model",
+        *numbers[:3],
+        "metric",
+        "value",
+        "here",
+        *numbers[4:],
+        right=numbers,
+    )
+
+    def shown(value: float | None, digits: int | None = None) -> str:
+        if value is None:
+            return ""
+        return f"{value:g}" if digits is None else f"{value:.{digits}f}"
+
+    for counted in rows:
+        row = counted.row
+        table.add_row(
+            row.seed,
+            row.table,
+            escape(f"{row.model} + {row.head}" if row.head else row.model),
+            "" if row.size is None else f"{row.size[0]}x{row.size[1]}",
+            shown(row.params_m),
+            shown(row.macs_m),
+            row.metric,
+            shown(row.value),
+            escape(row.name or f"not available: {counted.reason}"),
+            shown(counted.params_m, 2),
+            shown(counted.macs_m, 0),
+        )
+    stdout_console().print(table)

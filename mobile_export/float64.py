@@ -30,7 +30,7 @@ def _raise_precision(value: Any) -> Any:
     return value
 
 
-class Float64Mode(TorchDispatchMode):
+class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode under which float16, bfloat16 and float32 do not exist."""
 
     def __torch_dispatch__(
@@ -75,5 +75,5 @@ def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
         call: a float64 module (see `double_copy`), or any function of one tensor.
         x: input of any float dtype.
     """
-    with torch.no_grad(), Float64Mode():
+    with torch.no_grad(), Float64Mode():  # type: ignore[no-untyped-call]
         return call(x.double())

@@ -10,7 +10,7 @@ __all__ = ["ZooRow", "list_zoo"]
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One model of the zoo; parameters and MACs in millions, MACs at ``size``."""
+    """One model of the zoo; parameters and MACs (at ``size``) in millions, accuracy in percent."""
 
     name: str
     family: str
@@ -19,7 +19,8 @@ class ZooRow:
     macs_m: float
     paper_params_m: float
     paper_macs_m: float
-    paper_top1: float
+    paper_top1: float | None
+    paper_miou: float | None
     source: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def list_zoo() -> list[ZooRow]:
                 paper_params_m=entry.published.params_m,
                 paper_macs_m=entry.published.macs_m,
                 paper_top1=entry.published.top1,
+                paper_miou=entry.published.miou,
                 source=entry.published.source,
             )
         )

@@ -1,10 +1,10 @@
 """Which layer went wrong? Compare every tensor of an artifact with the original model's.
 
-Converters rename, fuse and transpose, so a tensor of a file is matched with a tensor of the model in
-two ways. By value: the sorted elements agree within the tolerance; that finds a tensor under any
-name and layout. By name: the converters keep many of torch.export's node names. A tensor that
-matches by value is good. One that does not, and on which no good tensor depends, is bad: the error
-came in there or before it. (A tensor that a converter rewrote on purpose, such as a convolution that
+Converters rename, fuse and transpose, so a tensor of a file is matched with the model's in two
+ways. By value: the sorted elements agree within the tolerance; that finds a tensor under any name
+and layout. By name: the converters keep many of torch.export's node names. A tensor that matches
+by value is good. One that does not, and on which no good tensor depends, is bad: the error came in
+there or before it. (A tensor that a converter rewrote on purpose, such as a convolution that
 absorbed a norm, has no counterpart either, but good tensors depend on it.)
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .float64 import Float64Mode, double_copy
+from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .parity import compare
 from .program import Program
@@ -121,8 +121,7 @@ def localise(
     module = double_copy(program.module())
     assert isinstance(module, torch.fx.GraphModule)
     recorder = _Recorder(module)
-    with torch.no_grad(), Float64Mode():
-        recorder.run(sample.image.double())
+    run_float64(recorder.run, sample.image)
     tensors = [t for t in session.tensors(sample) if np.issubdtype(t.value.dtype, np.floating)]
     matches = {t.name: _match(t.value, recorder.found, tolerance) for t in tensors}
     good = {name for name, match in matches.items() if match is not None}

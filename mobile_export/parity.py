@@ -52,7 +52,7 @@ class Reference:
     Attributes:
         samples: the inputs, in order.
         outputs: per sample, one float64 (or integer) array per output.
-        float32_error: worst error of eager float32 against ``outputs``, relative to max |reference|.
+        float32_error: worst error of eager float32, relative to max |reference|.
         notes: warnings about what these inputs can prove.
     """
 

@@ -96,7 +96,7 @@ def quiet(enabled: bool = True) -> Iterator[None]:
     silence = _enter()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # re-raised, with a note
         tail = silence.tail()
         if tail:
             error.add_note(f"The last lines printed before this error:\n{tail}")

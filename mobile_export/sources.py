@@ -1,6 +1,6 @@
 """Sources: from what the user types to an ``nn.Module`` in eval mode and the facts about its input.
 
-    NAME                          the built-in zoo
+    NAME?output=labels            the built-in zoo; some models have options
     timm/NAME                     PyTorch Image Models
     package.module:factory?k=v    the user's own code, imported from the current folder
     file.pt2                      a saved torch.export program
@@ -30,7 +30,8 @@ class Source:
     """A model, before anything is done to it.
 
     Attributes:
-        spec: as typed, e.g. ``emo_2m``, ``timm/resnet18``, ``mynet:build?width=2``, ``file.pt2``.
+        spec: as typed, e.g. ``emo_2m``, ``seaformer_tiny_seg?output=labels``, ``timm/resnet18``,
+            ``mynet:build?width=2``, ``file.pt2``.
         module: eval mode, CPU, float32; takes one tensor of ``input.shape``.
         output_names: None when they follow from what the module returns.
         labels: ImageNet's class names for a classifier of 1000 classes, else None.
@@ -206,25 +207,30 @@ def prepare(
     return module, info
 
 
-def _load_zoo(name: str, request: Request) -> Source:
+def _load_zoo(spec_text: str, request: Request) -> Source:
     from .labels import labels_for
     from .models import registry
 
+    name, _, query = spec_text.partition("?")
     if name not in registry.names():
         raise _unknown_name(name)
     entry = registry.get(name)
+    options = entry.parse_options(query)
     if request.pretrained:
         raise UsageError(
             f"--pretrained is for timm/NAME; {name} has no weights on a hub.",
             hint=f"Download the official file from {entry.published.code} and give it with "
-            "--weights FILE.",
+            "--weights FILE."
+            if entry.published.code
+            else "No weights of it are public; your own go in with --weights FILE.",
         )
     spec = request.input_spec(size=entry.size, mean=entry.mean, std=entry.std)
     classes = request.num_classes or entry.num_classes
     module, info = prepare(
-        lambda: entry.build(num_classes=classes, in_chans=spec.shape[1]), spec, request
+        lambda: entry.build(num_classes=classes, in_chans=spec.shape[1], **options), spec, request
     )
-    return Source(name, module, spec, None, labels_for(classes), info)
+    labels = labels_for(classes) if entry.task == "classification" else None
+    return Source(spec_text, module, spec, None, labels, info)
 
 
 def _unknown_name(name: str) -> SourceError:

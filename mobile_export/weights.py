@@ -183,16 +183,21 @@ def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the built-in models that have exactly these tensors, whatever their classes."""
     from .models import registry
 
-    matrices = [tensor for tensor in tensors.values() if tensor.ndim >= 2]
     found: list[str] = []
     for entry in registry.entries():
-        classes = sorted({entry.num_classes, *(int(m.shape[0]) for m in matrices[-1:])})
-        for count in classes:
-            with torch.device("meta"):
-                candidate = entry.build(num_classes=count) if count > 0 else None
-            if candidate is not None and _compare(_state(candidate), tensors).complete:
-                extra = "" if count == entry.num_classes else f" --num-classes {count}"
-                found.append(entry.name + extra)
+        with torch.device("meta"):
+            fit = _compare(_state(entry.build()), tensors)
+        if fit.missing or fit.unexpected:
+            continue
+        counts = {
+            got[0] if got[1:] == own[1:] and own[0] == entry.num_classes else None
+            for got, own in fit.misshaped.values()
+        }
+        count = counts.pop() if len(counts) == 1 else None
+        if not fit.misshaped:
+            found.append(entry.name)
+        elif count:
+            found.append(f"{entry.name} --num-classes {count}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share: small networks, and the models and files made of them."""
+"""Fixtures that several test modules share: small networks, and the files made of them."""
 
 from __future__ import annotations
 

@@ -46,12 +46,8 @@ def test_commit_writes_the_file_and_its_manifest(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_when_nothing_was_committed(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError),
-        Workspace(tmp_path / "a" / "b", ["x.onnx"], force=False) as work,
-    ):
+    with Workspace(tmp_path / "a" / "b", ["x.onnx"], force=False) as work:
         work.path("x.onnx").write_text("half")
-        raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,9 +78,8 @@ def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
 
 def test_a_failed_run_with_force_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("precious")
-    with pytest.raises(RuntimeError), Workspace(tmp_path, ["x.onnx"], force=True) as work:
+    with Workspace(tmp_path, ["x.onnx"], force=True) as work:
         work.path("x.onnx").write_text("half")
-        raise RuntimeError
     assert (tmp_path / "x.onnx").read_text() == "precious"
 
 

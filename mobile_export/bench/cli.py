@@ -1,4 +1,4 @@
-"""The command line ``mobile-bench``. Measurement is not here yet; the command says what is coming."""
+"""The command line ``mobile-bench``: it cannot measure yet and says what is coming."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ or Xcode's performance report of a Core ML package.
 
 
 def main() -> None:
-    """Say what is coming; exit code 0 for ``--help``, 2 for anything else, because nothing was timed."""
+    """Say what is coming; exit code 2 unless asked for help, because nothing was timed."""
     asked_for_help = sys.argv[1:] in ([], ["-h"], ["--help"])
     (sys.stdout if asked_for_help else sys.stderr).write(_TEXT)
     sys.exit(0 if asked_for_help else 2)

@@ -1,9 +1,9 @@
 """ONNX: torch.onnx's own exporter, then onnxsim, then names, metadata and the checker.
 
-The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs named
-as the program's. Every node carries the path of the PyTorch module it came from as the metadata
-property ``module`` (shown by Netron, used by ``verify --layers``); source paths of the machine that
-exported are left out.
+The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs
+named as in the program. Every node carries the path of the PyTorch module it came from as the
+metadata property ``module`` (Netron shows it, ``verify --layers`` uses it); paths of the machine
+that exported are left out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
             program.exported,
             input_names=[program.input.name],
             output_names=[output.name for output in program.outputs],
-            verbose=False,
+            verbose=config.verbose,
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(

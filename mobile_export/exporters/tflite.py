@@ -1,9 +1,9 @@
 """TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
 
-The signature ``serving_default`` takes ``image`` and gives the program's outputs by name, in
-PyTorch's layout or, with an NHWC input, rank-4 outputs in NHWC as well. With precision fp16 the weights are stored as float16 and widened when the file is
-loaded (ai-edge-quantizer's ``float_casting``); arithmetic stays float32 on CPUs, GPU delegates
-compute in float16.
+The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
+NHWC input, rank-4 outputs are NHWC as well. With precision fp16 the weights are stored as float16
+and widened when the file is loaded (ai-edge-quantizer's ``float_casting``): arithmetic stays
+float32 on CPUs, GPU delegates compute in float16.
 """
 
 from __future__ import annotations

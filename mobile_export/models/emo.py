@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._layers import DropPath
+
 __all__ = [
     "EMO",
     "EMOConfig",
@@ -139,20 +141,6 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.convs[0](x)
         return y
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: while training, drops a residual branch per sample with this rate."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
-        keep = 1.0 - self.rate
-        return x * (x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep) / keep)
 
 
 def partition_windows(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import SourceError
+from ..errors import SourceError, UsageError
 from ..specs import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
@@ -29,15 +29,17 @@ class Published:
         source: paper and table.
         params_m: parameters in millions, as printed there.
         macs_m: multiply-accumulates of one image in millions, as printed there ("FLOPs").
+        code: where the official code and weights are; None: neither is public.
         top1: ImageNet-1k top-1 accuracy in percent of the official weights.
-        code: where the official code and weights are.
+        miou: mean intersection over union in percent, for segmentation.
     """
 
     source: str
     params_m: float
     macs_m: float
-    top1: float
-    code: str
+    code: str | None
+    top1: float | None = None
+    miou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,50 @@ class ModelEntry:
         name: what the user types.
         family: the paper's name of the family.
         builder: ``module:function`` below ``mobile_export.models``; the function takes
-            ``num_classes`` and returns an ``nn.Module``: (1, 3, H, W) -> (1, num_classes).
+            ``num_classes`` and returns an ``nn.Module``. A classifier maps (1, 3, H, W) ->
+            (1, num_classes); a segmenter also takes ``output`` (`segmentation.finish`).
         published: the paper's figures.
+        task: "classification" or "segmentation".
         size: default (height, width) in pixels.
         mean, std: normalisation of pixels scaled to [0, 1], per channel (RGB).
         num_classes: of the official weights.
+        options: further keywords of the builder that users may give, ``NAME?key=value``, with the
+            values that each can have; the first is the default.
     """
 
     name: str
     family: str
     builder: str
     published: Published
+    task: str = "classification"
     size: tuple[int, int] = (224, 224)
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     num_classes: int = 1000
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def parse_options(self, query: str) -> dict[str, str]:
+        """Keywords for `build` from ``key=value&key=value``.
+
+        Raises:
+            UsageError: a key or a value that this model does not have.
+        """
+        known = dict(self.options)
+        chosen: dict[str, str] = {}
+        for part in filter(None, query.split("&")):
+            key, _, value = part.partition("=")
+            if key not in known:
+                raise UsageError(
+                    f"{self.name} has no option {key!r}.",
+                    hint=f"It has: {', '.join(known)}." if known else "It has no options.",
+                )
+            if value not in known[key]:
+                raise UsageError(
+                    f"{self.name} has no {key} {value!r}.",
+                    hint=f"{key} can be {', '.join(known[key])}: {self.name}?{key}={known[key][0]}",
+                )
+            chosen[key] = value
+        return chosen
 
     def build(self, num_classes: int | None = None, **kwargs: Any) -> torch.nn.Module:
         """Make the module, with its own initialisation from the current random state."""
@@ -71,6 +102,9 @@ class ModelEntry:
         builder = getattr(module, function_name)
         classes = self.num_classes if num_classes is None else num_classes
         return cast("torch.nn.Module", builder(num_classes=classes, **kwargs))
+
+
+_SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 
 
 def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -88,6 +122,69 @@ def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
     )
 
 
+def _seaformer(
+    name: str,
+    params_m: float,
+    macs_m: float,
+    *,
+    top1: float | None = None,
+    miou: float | None = None,
+) -> ModelEntry:
+    """A row of Table 14 (classification) or Table 2 (segmentation, FLOPs of Table 13 if there)."""
+    segments = miou is not None
+    plus = name.startswith("seaformerpp")
+    module = "seaformerpp" if plus else "seaformer_seg" if segments else "seaformer"
+    if name.endswith("_kd_seg"):
+        module = "seaformerpp_kd"
+    return ModelEntry(
+        name=name,
+        family="SeaFormer++" if plus else "SeaFormer",
+        builder=f"{module}:{name}",
+        published=Published(
+            source=f"SeaFormer++ (arXiv 2301.13156), Table{'s 2 and 13' if segments else ' 14'}",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            miou=miou,
+            code=None if plus else "https://github.com/fudan-zvg/SeaFormer",
+        ),
+        task="segmentation" if segments else "classification",
+        size=(512, 512) if segments else (224, 224),
+        num_classes=150 if segments else 1000,
+        options=_SEGMENTATION if segments else (),
+    )
+
+
+def _freenet(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"freenet_{variant}",
+        family="FreeNet",
+        builder=f"freenet:freenet_{variant}",
+        published=Published(
+            source="FreeNet (AAAI 2025), Tables 1 and 3",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code=None,
+        ),
+    )
+
+
+def _mobile_former(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"mobile_former_{variant}",
+        family="Mobile-Former",
+        builder=f"mobile_former:mobile_former_{variant}",
+        published=Published(
+            source="Mobile-Former (arXiv 2108.05895), table of the official code",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code="https://github.com/AAboys/MobileFormer",
+        ),
+    )
+
+
 _ENTRIES = {
     entry.name: entry
     for entry in (
@@ -95,6 +192,35 @@ _ENTRIES = {
         _emo("2m", 2.3, 439, 75.1),
         _emo("5m", 5.1, 903, 78.4),
         _emo("6m", 6.1, 961, 79.0),
+        _freenet("s1", 2.4, 280, 71.9),
+        _freenet("s2", 6.8, 900, 78.8),
+        _freenet("s3", 9.6, 1310, 79.4),
+        _freenet("s4", 15.3, 2010, 81.0),
+        _mobile_former("96m", 4.6, 96, 72.8),
+        _mobile_former("151m", 7.6, 151, 75.2),
+        _mobile_former("214m", 9.4, 214, 76.7),
+        _mobile_former("294m", 11.4, 294, 77.9),
+        _mobile_former("508m", 14.0, 508, 79.3),
+        _seaformer("seaformer_tiny", 1.8, 100, top1=67.9),
+        _seaformer("seaformer_tiny_seg", 1.7, 600, miou=35.8),
+        _seaformer("seaformer_small", 4.1, 200, top1=73.3),
+        _seaformer("seaformer_small_seg", 4.0, 1100, miou=39.4),
+        _seaformer("seaformer_base", 8.7, 300, top1=76.0),
+        _seaformer("seaformer_base_seg", 8.6, 1820, miou=41.0),
+        _seaformer("seaformer_large", 14.0, 1200, top1=79.9),
+        _seaformer("seaformer_large_seg", 14.0, 6500, miou=43.7),
+        _seaformer("seaformerpp_tiny", 1.9, 100, top1=69.8),
+        _seaformer("seaformerpp_tiny_seg", 1.8, 610, miou=36.8),
+        _seaformer("seaformerpp_tiny_kd_seg", 2.3, 300, miou=35.5),
+        _seaformer("seaformerpp_small", 4.2, 200, top1=74.5),
+        _seaformer("seaformerpp_small_seg", 4.1, 1110, miou=39.7),
+        _seaformer("seaformerpp_small_kd_seg", 5.0, 500, miou=38.4),
+        _seaformer("seaformerpp_base", 8.8, 300, top1=77.0),
+        _seaformer("seaformerpp_base_seg", 8.7, 1830, miou=41.4),
+        _seaformer("seaformerpp_base_kd_seg", 10.2, 900, miou=39.5),
+        _seaformer("seaformerpp_large", 14.1, 1200, top1=80.6),
+        _seaformer("seaformerpp_large_seg", 14.1, 6500, miou=43.8),
+        _seaformer("seaformerpp_large_kd_seg", 17.1, 2900, miou=42.2),
     )
 }
 

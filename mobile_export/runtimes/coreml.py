@@ -63,7 +63,7 @@ class _EvaluatorSession:
 
 
 class _CoreMLSession(_EvaluatorSession):
-    """Runs the package with Core ML itself; macOS only. Intermediate tensors are the evaluator's."""
+    """Runs the package with Core ML itself (macOS); tensors inside are the evaluator's."""
 
     emulated = False
 

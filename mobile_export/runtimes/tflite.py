@@ -133,12 +133,13 @@ def describe(path: Path) -> dict[str, Any]:
 
     def value(index: int) -> dict[str, Any]:
         tensor = graph.Tensors(index)
+        buffer = model.Buffers(tensor.Buffer())
         shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
         return {
             "name": tensor.Name().decode(),
             "shape": shape,
             "dtype": types.get(tensor.Type(), "unknown"),
-            "stored": model.Buffers(tensor.Buffer()).DataLength(),
+            "stored": buffer.DataLength() or buffer.Size(),  # large ones lie behind the table
         }
 
     tensors = [value(i) for i in range(graph.TensorsLength())]

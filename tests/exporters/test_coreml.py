@@ -13,7 +13,7 @@ from torch import nn
 from mobile_export.config import COREML_TARGETS, CoreMLOptions, ExportConfig
 from mobile_export.errors import UsageError
 from mobile_export.exporters import coreml as exporter
-from mobile_export.inputs import pixel_samples
+from mobile_export.inputs import Sample, pixel_samples
 from mobile_export.pipeline import ExportReport
 from mobile_export.program import trace
 from mobile_export.runtimes import coreml as runtime
@@ -151,3 +151,42 @@ def test_an_image_has_one_or_three_channels() -> None:
 def test_an_unknown_target() -> None:
     with pytest.raises(UsageError, match="ios14"):
         CoreMLOptions(target="ios14")
+
+
+class ScaledAndShifted(nn.Module):
+    """What coremltools' fuse_elementwise_to_batchnorm gets wrong in the sixth digit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(1, 3, 1, 1) + 0.5)
+        self.shift = nn.Parameter(torch.rand(1, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.silu(nn.functional.gelu(x) * self.scale + self.shift)
+
+
+class Aliased(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.alias.default(x.relu()).mean((2, 3))
+
+
+class Bicubic(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.interpolate(x, size=(12, 14), mode="bicubic", align_corners=False)
+        return torch.addcmul(x, x, x, value=0.5).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "module", [ScaledAndShifted(), Aliased(), Bicubic()], ids=["scale", "alias", "bicubic"]
+)
+def test_what_coremltools_alone_gets_wrong(module: nn.Module, tmp_path: Any) -> None:
+    source = make_source(module, size=(8, 8))
+    program = trace(source)
+    path = tmp_path / "a.mlpackage"
+    exporter.export(program, path, ExportConfig(), "fp32")
+    session = runtime.load(path, program.outputs)
+    x = torch.randn(1, 3, 8, 8)
+    (got,) = session.run(Sample("s", x))
+    with torch.no_grad():
+        expected = source.module.double()(x.double()).numpy()
+    assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()

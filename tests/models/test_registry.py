@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mobile_export.errors import SourceError
+from mobile_export.errors import SourceError, UsageError
 from mobile_export.models import registry
 
 
@@ -26,10 +26,51 @@ def test_every_row_builds_what_it_says(name: str) -> None:
     with torch.device("meta"):
         module = entry.build(num_classes=7)
         module.eval()
-        assert module(torch.empty(1, 3, *entry.size)).shape == (1, 7)
+        output = module(torch.empty(1, 3, *entry.size))
+    if entry.task == "classification":
+        assert output.shape == (1, 7)
+        assert entry.published.top1 is not None
+    else:
+        assert entry.task == "segmentation"
+        assert output.shape == (1, 7, entry.size[0] // 8, entry.size[1] // 8)
+        assert entry.published.miou is not None
     assert entry.published.source
-    assert entry.published.code.startswith("https://")
+    assert entry.published.code is None or entry.published.code.startswith("https://")
     assert len(entry.mean) == len(entry.std) == 3
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_option_of_a_row_builds(name: str) -> None:
+    import torch
+
+    entry = registry.get(name)
+    for key, values in entry.options:
+        for value in values:
+            assert entry.parse_options(f"{key}={value}") == {key: value}
+            with torch.device("meta"):
+                entry.build(**{key: value})
+
+
+def test_unknown_options_name_the_known_ones() -> None:
+    entry = registry.get("seaformer_tiny_seg")
+    assert entry.parse_options("") == {}
+    with pytest.raises(UsageError, match="no option 'head'") as caught:
+        entry.parse_options("output=labels&head=2")
+    assert "output" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no output ''") as caught:
+        entry.parse_options("output")
+    assert "logits, upsampled, labels" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="emo_1m has no option 'output'"):
+        registry.get("emo_1m").parse_options("output=labels")
+
+
+def test_a_segmenter_as_a_source_has_options_and_no_labels() -> None:
+    from mobile_export.sources import load_source
+
+    source = load_source("seaformer_tiny_seg?output=labels", size=(64, 64), num_classes=1000)
+    assert source.labels is None
+    assert source.spec == "seaformer_tiny_seg?output=labels"
+    assert source.module.output == "labels"
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

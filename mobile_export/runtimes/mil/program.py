@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mobile_export.errors import ArtifactError, ExecutionError, UnsupportedOpError
-
+from ...errors import ArtifactError, ExecutionError, UnsupportedOpError
 from . import ops as _ops  # noqa: F401  (fills OPS)
 from ._text import Call, Constant, FormatError, Function, Ref, TensorType, read_package
 from .registry import OPS, Op, Site, Value
@@ -289,8 +288,6 @@ def _execute(
         if len(results) != len(step.site.outputs):
             raise ValueError(f"{len(results)} results for {len(step.site.outputs)} outputs")
         return [_checked(r, type_) for r, type_ in zip(results, step.site.outputs, strict=True)]
-    except UnsupportedOpError:
-        raise
     except (ArithmeticError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ExecutionError(
             f"Operation {step.call.name!r} ({step.call.type}, {step.site.opset}) failed: {error}"

@@ -143,6 +143,19 @@ _CONV_TRANSPOSE = [
             x, _t(UP_WEIGHT), _t(UP_BIAS[:3]), stride=2, padding=1, output_padding=1
         ),
     ),
+    # One row and column behind the full 17 and 16: nothing but the bias arrives there.
+    _up(
+        "output_shape, longer",
+        {
+            "strides": [2, 2],
+            "pad_type": "custom",
+            "output_shape": [1, 3, 18, 17],
+            "bias": UP_BIAS[:3],
+        },
+        lambda x: F.conv_transpose2d(
+            x, _t(UP_WEIGHT), _t(UP_BIAS[:3]), stride=2, padding=0, output_padding=1
+        ),
+    ),
     Case(
         "conv_transpose",
         {"x": LINE},

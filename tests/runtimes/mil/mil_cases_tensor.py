@@ -346,6 +346,19 @@ _SORTING = [
             _i32([2]),
         ],
     ),
+    # A box of half the other's area inside of it: an overlap of exactly the threshold is kept.
+    Case(
+        "non_maximum_suppression",
+        {"boxes": _f32([[[1, 0, 2, 1], [0.5, 0, 1, 1]]]), "scores": _f32([[[0.9], [0.8]]])},
+        {**NMS, "score_threshold": np.float32(0), "max_boxes": 2},
+        [
+            _f32([[[1, 0, 2, 1], [0.5, 0, 1, 1]]]),
+            _f32([[[0.9], [0.8]]]),
+            _i32([[0, 1]]),
+            _i32([2]),
+        ],
+        note="threshold",
+    ),
     # The two that overlap are of different classes; the output is full after three.
     Case(
         "non_maximum_suppression",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,13 @@ def test_an_annotation_must_be_a_known_one() -> None:
         @op("no_such_op")
         def wrong(x: complex) -> Tensor:
             raise NotImplementedError
+
+
+def test_the_documentation_lists_every_op() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "coreml-evaluator.md").read_text()
+    covered = text.split("## Operations covered")[1]
+    assert [name for name in sorted(OPS) if f"`{name}`" not in covered] == []
+    assert f"{len(OPS)} operations" in covered
 
 
 def test_reading_needs_no_coremltools() -> None:

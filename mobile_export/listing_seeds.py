@@ -1,0 +1,94 @@
+"""The seeds' tables as a table: every model that they name, and what we count for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .models.seeds import SeedRow, seed_rows
+
+if TYPE_CHECKING:
+    from .models.cost import Cost
+
+__all__ = ["CountedSeedRow", "list_seeds"]
+
+
+@dataclass(frozen=True)
+class CountedSeedRow:
+    """A row of a seed with our own count: parameters and MACs in millions.
+
+    Where there is no count, ``reason`` says why.
+    """
+
+    row: SeedRow
+    params_m: float | None
+    macs_m: float | None
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; the printed figures have ``paper_`` in front."""
+        row = self.row
+        return {
+            "seed": row.seed,
+            "table": row.table,
+            "model": row.model,
+            "head": row.head,
+            "size": None if row.size is None else list(row.size),
+            "classes": row.classes,
+            "paper_params_m": row.params_m,
+            "paper_macs_m": row.macs_m,
+            "metric": row.metric,
+            "paper_value": row.value,
+            "name": row.name,
+            "params_m": self.params_m,
+            "macs_m": self.macs_m,
+            "reason": self.reason,
+        }
+
+
+def list_seeds(stage: Callable[[str], None] = lambda _: None) -> list[CountedSeedRow]:
+    """Every row of the seeds' tables with our count at the table's input size.
+
+    Args:
+        stage: told each network that is being counted; counting all takes about a minute.
+    """
+    counted: dict[tuple[object, ...], Cost | str] = {}
+    rows = []
+    for row in seed_rows():
+        if row.name is None or row.size is None:
+            rows.append(CountedSeedRow(row, None, None, row.reason or "the input size is not told"))
+            continue
+        key = (row.name, row.size, row.classes)
+        if key not in counted:
+            stage(f"counting {row.name}")
+            counted[key] = _count(row.name, row.size, row.classes)
+        cost = counted[key]
+        if isinstance(cost, str):
+            rows.append(CountedSeedRow(row, None, None, cost))
+        else:
+            rows.append(CountedSeedRow(row, cost.parameters / 1e6, cost.macs / 1e6, ""))
+    return rows
+
+
+def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
+    """The cost of a network, or why it cannot be told."""
+    import torch
+
+    from .models import cost, registry
+
+    if not name.startswith("timm/"):
+        with torch.device("meta"):
+            module = registry.get(name).build(num_classes=classes)
+        return cost.measure(module, (1, 3, *size))
+    try:
+        import timm
+        from timm.utils import reparameterize_model
+    except ImportError:
+        return "timm is not installed; run: pip install 'mobile-export[timm]'"
+    model_name = name.removeprefix("timm/")
+    if model_name not in timm.list_models():
+        return f"the installed timm {timm.__version__} does not have it"
+    # Papers count the branches of MobileOne, FastViT and their like merged, as they run on phones.
+    module = reparameterize_model(timm.create_model(model_name).eval())
+    return cost.measure(module, (1, 3, *size))

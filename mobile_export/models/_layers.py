@@ -1,0 +1,33 @@
+"""Small layers that several families share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["DropPath", "attend"]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: while training, drops a residual branch per sample with this rate."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Σ softmax(q·k / √d) v, channels first: (B, C, N), (B, C, M), (B, D, M) -> (B, D, N)."""
+    batch, channels, length = q.shape
+    queries = q.reshape(batch, heads, -1, length).transpose(-2, -1)
+    keys = k.reshape(batch, heads, -1, k.shape[2])
+    values = v.reshape(batch, heads, -1, v.shape[2])
+    scale: float = (channels // heads) ** -0.5
+    weights = (queries @ keys * scale).softmax(-1)
+    return (values @ weights.transpose(-2, -1)).reshape(batch, -1, length)

@@ -1,0 +1,30 @@
+"""What comes out of a segmentation network: one option for all of them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["SegmentationOutput", "check_output", "finish"]
+
+SegmentationOutput = Literal["logits", "upsampled", "labels"]
+"""``logits``: (B, classes, H/8, W/8), as the head makes them; what phones are timed with.
+``upsampled``: (B, classes, H, W), bilinear, pixel centres aligned.
+``labels``: (B, H, W) int64, the class of each pixel of the image: arg-max of ``upsampled``."""
+
+
+def check_output(output: str) -> None:
+    """Refuse an unknown option with a sentence that lists the known ones."""
+    if output not in get_args(SegmentationOutput):
+        known = ", ".join(get_args(SegmentationOutput))
+        raise ValueError(f"output is {output!r}; it must be one of {known}")
+
+
+def finish(logits: Tensor, size: tuple[int, int], output: SegmentationOutput) -> Tensor:
+    """Bring a head's logits (B, classes, h, w) into the form asked for, for images of ``size``."""
+    if output == "logits":
+        return logits
+    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    return logits.argmax(1) if output == "labels" else logits

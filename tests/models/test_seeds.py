@@ -1,0 +1,133 @@
+"""The models that the seeds' tables name: complete, named rightly, counted at the right size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from mobile_export import listing_seeds
+from mobile_export.models import registry
+from mobile_export.models.seeds import SeedRow, seed_rows
+
+ROWS = seed_rows()
+
+# Lines of the tables as one counts them in the seeds' text.
+PRINTED = {
+    ("000", "3"): 28,
+    ("001", "7"): 30,
+    ("001", "8"): 13,
+    ("003", "2"): 35,
+    ("003", "14"): 32,
+}
+
+
+def test_rows_are_complete() -> None:
+    counts = Counter((row.seed, row.table) for row in ROWS)
+    for table, lines in PRINTED.items():
+        assert counts[table] == lines
+    assert {row.seed for row in ROWS} == {"000", "001", "003"}
+    assert {row.metric for row in ROWS} == {"top-1", "mIoU", "box AP"}
+    for row in ROWS:
+        assert row.params_m or row.macs_m
+        assert (row.name is None) == bool(row.reason), row
+
+
+@pytest.mark.parametrize(
+    ("seed", "table", "model", "params_m", "macs_m", "value", "name"),
+    [
+        ("000", "3", "FreeNet-S2", 6.8, 900, 78.8, "freenet_s2"),
+        ("000", "3", "EfficientNet-B2", 9.2, 1000, 80.1, "timm/efficientnet_b2"),
+        ("001", "3", "PVT-Tiny", 13.2, 1943, 75.1, None),
+        ("001", "7", "MFormer-294M", 11.4, 294, 77.9, "mobile_former_294m"),
+        ("001", "7", "tiny-MOAT-0", 3.4, 800, 75.5, None),
+        ("003", "2", "SeaFormer-B++(KD)", 10.2, 900, 39.5, "seaformerpp_base_kd_seg"),
+        ("003", "14", "EdgeViT-XS", 6.8, 1100, 77.5, None),
+        ("003", "14", "MobileOne-S4", 14.8, 3000, 79.4, "timm/mobileone_s4"),
+    ],
+)
+def test_samples_read_from_the_seeds(
+    seed: str,
+    table: str,
+    model: str,
+    params_m: float,
+    macs_m: float,
+    value: float,
+    name: str | None,
+) -> None:
+    found = [r for r in ROWS if (r.seed, r.table, r.model) == (seed, table, model)]
+    assert [(r.params_m, r.macs_m, r.value, r.name) for r in found] == [
+        (params_m, macs_m, value, name)
+    ]
+
+
+def test_every_name_exists() -> None:
+    timm = pytest.importorskip("timm")
+    known = {*registry.names(), *(f"timm/{name}" for name in timm.list_models())}
+    assert {row.name for row in ROWS if row.name} <= known
+
+
+def test_every_family_of_the_zoo_is_in_a_table() -> None:
+    named = {row.name for row in ROWS}
+    families = {entry.family for entry in registry.entries()}
+    assert {entry.family for entry in registry.entries() if entry.name in named} == families
+
+
+def ours(row: SeedRow) -> bool:
+    return row.name is not None and not row.name.startswith("timm/") and row.size is not None
+
+
+def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 8 %, or to the one digit that a table prints; the tables differ among themselves."""
+    monkeypatch.setattr(listing_seeds, "seed_rows", lambda: tuple(filter(ours, ROWS)))
+    for counted in listing_seeds.list_seeds():
+        row = counted.row
+        assert counted.params_m is not None
+        assert counted.macs_m is not None
+        if row.params_m is not None:
+            assert counted.params_m == pytest.approx(row.params_m, rel=0.06), row
+        if row.macs_m is not None:
+            near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
+            assert near or round(counted.macs_m, -2) == row.macs_m, row
+
+
+def test_timm_models_are_counted_with_their_branches_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("timm")
+    rows = [r for r in ROWS if r.model in {"MobileOne-S0", "EdgeViT-XS", "MNetv1"}]
+    monkeypatch.setattr(listing_seeds, "seed_rows", lambda: tuple(rows))
+    stages: list[str] = []
+    counted = listing_seeds.list_seeds(stages.append)
+    assert stages == ["counting timm/mobileone_s0"], "once for both tables"
+    for one in counted:
+        if one.row.model == "MobileOne-S0":
+            assert one.params_m == pytest.approx(2.1, rel=0.02)  # 5.3 before merging
+        else:
+            assert one.params_m is None
+            assert one.reason
+        assert one.to_dict()["paper_params_m"] == one.row.params_m
+
+
+def test_printed_as_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobile_export.console import print_seeds
+
+    rows = [r for r in ROWS if r.model in {"FreeNet-S1", "EdgeViT-XS"}]
+    monkeypatch.setattr(listing_seeds, "seed_rows", lambda: tuple(rows))
+    print_seeds(listing_seeds.list_seeds())
+    out = capsys.readouterr().out
+    assert "freenet_s1" in out
+    assert "not available: neither in the zoo nor in timm" in out
+
+
+def test_importing_it_does_not_import_torch() -> None:
+    code = (
+        "import mobile_export.listing_seeds, mobile_export.models.seeds as s, sys; s.seed_rows(); "
+        "print(sorted({'torch', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
