@@ -222,13 +222,13 @@ def prepare(
         )
     written = save_program(program, out, reports, force=force)
     if as_json:
-        passes = [report.to_dict() for report in reports]
-        typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))
+        facts = {"file": str(written), "passes": [report.to_dict() for report in reports]}
+        typer.echo(json.dumps(facts, indent=2))
         return
     if explain:
         print_passes(reports)
-    changes = sum(len(report.changes) for report in reports)
-    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")
+    count = sum(len(report.changes) for report in reports)
+    stdout_console().print(f"{written}: {count} changes, equal to the model in float64")
 
 
 @app.command()
@@ -373,8 +373,7 @@ def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
     else:
         from .console import print_export, print_passes
 
-        if values["explain"]:
-            print_passes(report.passes)
+        print_passes(report.passes if values["explain"] else ())
         print_export(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)

@@ -101,17 +101,23 @@ def _point_to_linear(graph: Graph, node: Node, done: dict[Node, list[Movement]])
     if tokens is None or tokens.cost >= moved_by.cost:
         return
     inputs, outputs = layer.weight.shape[1], layer.weight.shape[0]
-    turn = _best_order(tokens, _onward(graph, node), inputs, outputs, done.setdefault(root, []))
+    onward = _onward(graph, node)
+    turn = _best_order(tokens, onward, inputs, outputs, done.setdefault(root, []))
     there = tokens.then(turn)
     assert there is not None
+    back = _with_channels(turn, inputs, outputs).inverse
+    image = back.then(permutation(back.after, (0, 3, 1, 2)))
+    assert image is not None
+    after = image.then(onward)
+    now = _price(moved_by) + _price(onward)
+    then = (0.0 if there in done[root] else _price(there)) + _price(after or image)
+    if then >= now:
+        return
     done[root].append(there)
     moved = emit(graph, root, there, node)
     weight = graph.derived(node.args[1], layer.weight.flatten(1), f"{node.name}.weight")
     bias = argument(node, "bias")
     linear = graph.call(aten.linear.default, moved, weight, bias, like=node)
-    back = _with_channels(turn, inputs, outputs).inverse
-    image = back.then(permutation(back.after, (0, 3, 1, 2)))
-    assert image is not None
     new = emit(graph, linear, image, node)
     graph.replace(node, new, "1x1 convolution is a linear layer on channels at the end")
 
@@ -258,7 +264,7 @@ def _split_layer(graph: Graph, node: Node) -> None:
             return
         paths.append(path)
         now, apart = now + _price(onward), apart + _price(whole)
-    if apart >= now:
+    if apart >= now and len(there.after) <= MAX_RANK:
         return
     for item, path in zip(items, paths, strict=True):
         number: Any = item.args[1]
