@@ -380,14 +380,14 @@ def _price(movement: Movement) -> float:
 
 def _written(node: Node, root: Node) -> tuple[float, bool]:
     """What the chain costs now, up to a node that others use too; whether a rank is above 4."""
-    price, high = 0.0, False
-    while True:
+    price, high, shared = 0.0, False, False
+    while node is not root:
+        step = 0.1
         if is_call(node, aten.permute.default):
             order: list[int] = node.args[1]  # type: ignore[assignment]
-            price += 1.0 + 0.4 * (order[-1] != len(order) - 1)
+            step = 1.0 + 0.4 * (order[-1] != len(order) - 1)
             high = high or len(order) > MAX_RANK
-        else:
-            price += 0.1
+        price += 0.0 if shared else step
         node = source_of(node)
-        if node is root or len(node.users) > 1:
-            return price, high
+        shared = shared or len(node.users) > 1
+    return price, high
