@@ -101,17 +101,23 @@ def _point_to_linear(graph: Graph, node: Node, done: dict[Node, list[Movement]])
     if tokens is None or tokens.cost >= moved_by.cost:
         return
     inputs, outputs = layer.weight.shape[1], layer.weight.shape[0]
-    turn = _best_order(tokens, _onward(graph, node), inputs, outputs, done.setdefault(root, []))
+    onward = _onward(graph, node)
+    turn = _best_order(tokens, onward, inputs, outputs, done.setdefault(root, []))
     there = tokens.then(turn)
     assert there is not None
+    back = _with_channels(turn, inputs, outputs).inverse
+    image = back.then(permutation(back.after, (0, 3, 1, 2)))
+    assert image is not None
+    after = image.then(onward)
+    now = _price(moved_by) + _price(onward)
+    then = (0.0 if there in done[root] else _price(there)) + _price(after or image)
+    if then >= now:
+        return
     done[root].append(there)
     moved = emit(graph, root, there, node)
     weight = graph.derived(node.args[1], layer.weight.flatten(1), f"{node.name}.weight")
     bias = argument(node, "bias")
     linear = graph.call(aten.linear.default, moved, weight, bias, like=node)
-    back = _with_channels(turn, inputs, outputs).inverse
-    image = back.then(permutation(back.after, (0, 3, 1, 2)))
-    assert image is not None
     new = emit(graph, linear, image, node)
     graph.replace(node, new, "1x1 convolution is a linear layer on channels at the end")
 
@@ -258,7 +264,7 @@ def _split_layer(graph: Graph, node: Node) -> None:
             return
         paths.append(path)
         now, apart = now + _price(onward), apart + _price(whole)
-    if apart >= now:
+    if apart >= now and len(there.after) <= MAX_RANK:
         return
     for item, path in zip(items, paths, strict=True):
         number: Any = item.args[1]
@@ -374,14 +380,14 @@ def _price(movement: Movement) -> float:
 
 def _written(node: Node, root: Node) -> tuple[float, bool]:
     """What the chain costs now, up to a node that others use too; whether a rank is above 4."""
-    price, high = 0.0, False
-    while True:
+    price, high, shared = 0.0, False, False
+    while node is not root:
+        step = 0.1
         if is_call(node, aten.permute.default):
             order: list[int] = node.args[1]  # type: ignore[assignment]
-            price += 1.0 + 0.4 * (order[-1] != len(order) - 1)
+            step = 1.0 + 0.4 * (order[-1] != len(order) - 1)
             high = high or len(order) > MAX_RANK
-        else:
-            price += 0.1
+        price += 0.0 if shared else step
         node = source_of(node)
-        if node is root or len(node.users) > 1:
-            return price, high
+        shared = shared or len(node.users) > 1
+    return price, high

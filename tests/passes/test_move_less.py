@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import mobile_export
 from mobile_export.passes._movement import MAX_RANK, Movement, identity, permutation, steps_of
 from mobile_export.passes.move_less import move_less
 from mobile_export.passes.normalize_ops import normalize_ops
@@ -171,3 +172,25 @@ KEPT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
 def test_what_would_not_pay_stays(name: str) -> None:
     program = clean(normalize_ops(program_of(Net(KEPT[name]), IMAGE)).program)
     assert move_less(program).changes == ()
+
+
+class _SharedWindows(nn.Module):
+    """Windows of an image, of which one axis has a single window, read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        windows = x.reshape(1, 8, 7, 1, 7, 2).permute(0, 3, 5, 1, 2, 4).reshape(2, 8, 7, 7)
+        return self.project(windows) + windows.flatten(2).softmax(-1).reshape(2, 8, 7, 7)
+
+
+def test_no_rank_above_4_where_two_read_the_same_windows() -> None:
+    program = mobile_export.prepare(_SharedWindows(), torch.zeros(1, 8, 7, 14))
+    ranks = [
+        node.meta["val"].dim()
+        for node in program.exported.graph.nodes
+        if isinstance(node.meta.get("val"), torch.Tensor)
+    ]
+    assert max(ranks) <= 4
