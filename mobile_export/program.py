@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.export.graph_signature import OutputKind
 
 from .errors import SourceError, TraceError
-from .float64 import double_copy
 from .specs import InputSpec, OutputSpec, WeightsInfo
 
 if TYPE_CHECKING:
@@ -50,9 +50,21 @@ class Program:
         return module
 
     def float64(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-        """A callable that runs the program; call it under `Float64Mode`."""
-        module = double_copy(self.module())
-        return lambda x: flatten_outputs(module(x))[1]
+        """A callable that runs the program with float64 weights; call it under `Float64Mode`."""
+        exported = self.exported
+        signature = exported.graph_signature
+        stored = {**exported.state_dict, **exported.constants}
+        values = [
+            _doubled(stored.get(spec.target)) if spec.target is not None else None
+            for spec in signature.input_specs
+        ]
+        wanted = [spec.kind is OutputKind.USER_OUTPUT for spec in signature.output_specs]
+
+        def run(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            results = exported.graph_module(*[x if value is None else value for value in values])
+            return tuple(r for r, keep in zip(results, wanted, strict=True) if keep)
+
+        return run
 
     def in_float32(self) -> Program:
         """With every stored tensor rounded once to the dtype that the graph gives it.
@@ -94,6 +106,13 @@ class Program:
     def example(self) -> torch.Tensor:
         """A zero input of the right shape, float32."""
         return torch.zeros(self.input.shape)
+
+
+def _doubled(value: Any) -> Any:
+    """A float64 copy of a floating-point tensor, a copy of any other, other objects as they are."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().to(torch.float64 if value.is_floating_point() else value.dtype, copy=True)
 
 
 class _TupleOutputs(torch.nn.Module):

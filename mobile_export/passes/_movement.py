@@ -222,6 +222,7 @@ def steps_of(movement: Movement) -> Steps:
     return _general_steps(movement)
 
 
+@functools.cache
 def _one_permute(movement: Movement) -> tuple[int, ...] | None:
     before, after = movement.before, movement.after
     if sorted(before) != sorted(after) or len(before) > MAX_RANK or not movement.cost:

@@ -18,6 +18,7 @@ elements, 2 for moving single ones).
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable
@@ -371,6 +372,7 @@ def _shorten(graph: Graph) -> None:
         ends.setdefault(root, []).append((there, node))
 
 
+@functools.cache
 def _price(movement: Movement) -> float:
     total = 0.0
     for kind, value in steps_of(movement):
