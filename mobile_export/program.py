@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._contexts import inline_contexts
 from .errors import SourceError, TraceError
 from .float64 import double_copy
 from .specs import InputSpec, OutputSpec, WeightsInfo
@@ -52,7 +53,12 @@ class Program:
     def float64(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
         """A callable that runs the program; call it under `Float64Mode`."""
         module = double_copy(self.module())
-        return lambda x: flatten_outputs(module(x))[1]
+
+        def run(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            results = module(x)  # one per output, also where two are the same tensor
+            return (results,) if isinstance(results, torch.Tensor) else tuple(results)
+
+        return run
 
     def in_float32(self) -> Program:
         """With every stored tensor rounded once to the dtype that the graph gives it.
@@ -154,8 +160,16 @@ def trace(source: Source) -> Program:
         OutputSpec(_identifier(name), tuple(tensor.shape))
         for name, tensor in zip(names, tensors, strict=True)
     )
+    for output in outputs:
+        if 0 in output.shape:
+            raise SourceError(
+                f"{source.spec} returns {output.name} of shape {output.shape}: it has no elements.",
+                hint="Return tensors that hold something.",
+            )
+    exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
+    _refuse_dynamic(exported, source.spec)
     return Program(
-        exported=source.exported or _export(source, x, flat=isinstance(result, torch.Tensor)),
+        exported=inline_contexts(exported, source.spec),
         spec=source.spec,
         input=source.input,
         outputs=outputs,
@@ -174,7 +188,7 @@ def _identifier(name: str) -> str:
 def _call_once(source: Source, x: torch.Tensor) -> Any:
     try:
         with torch.no_grad():
-            return source.module(x)
+            return source.module(x.clone())  # which it may write to
     except Exception as error:  # the user's own code may raise anything
         height, width = x.shape[2:]
         raise SourceError(
@@ -196,7 +210,7 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
             reason = "its control flow depends on the values of a tensor"
             hint = (
                 "A phone file is one static graph. Replace the `if` or loop on tensor values by "
-                "torch.where, torch.cond or arithmetic, then try again."
+                "torch.where or arithmetic, then try again."
             )
         else:
             reason = f"{type(error).__name__}: {_first_line(error)}"
@@ -206,6 +220,21 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
         raise TraceError(
             f"torch.export cannot capture {source.spec}: {reason}{_where(error)}", hint=hint
         ) from error
+
+
+def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and any(not isinstance(n, int) for n in value.shape):
+            trace_of_user: str = node.meta.get("stack_trace") or ""
+            lines = [line.strip() for line in trace_of_user.splitlines() if line.strip()]
+            where = f" ({lines[-1]})" if lines else ""
+            raise TraceError(
+                f"The shape of a tensor in {spec} depends on the values of the image: "
+                f"{node.name}{where}.",
+                hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
+                "torch.where or a product with the mask.",
+            )
 
 
 def _first_line(error: BaseException) -> str:
