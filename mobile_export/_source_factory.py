@@ -6,7 +6,6 @@ This runs the user's own code, with the user's rights: it is what they asked for
 from __future__ import annotations
 
 import ast
-import copy
 import importlib
 import importlib.util
 import inspect
@@ -24,6 +23,7 @@ import torch
 from torch import nn
 
 from .errors import SourceError, UsageError
+from .float64 import deep_copy
 from .labels import labels_for
 from .sources import Request, Source, near_matches
 from .specs import InputSpec, WeightsInfo
@@ -52,7 +52,9 @@ def load_factory(spec: str, request: Request) -> Source:
 
 def source_of_module(module: nn.Module, request: Request) -> Source:
     """A module that the caller of the Python interface has made; it is copied, never changed."""
-    return _source_of(copy.deepcopy(module), type(module).__name__, request)
+    return _source_of(
+        deep_copy(getattr(module, "_orig_mod", module)), type(module).__name__, request
+    )
 
 
 def _source_of(made: Any, spec: str, request: Request) -> Source:
@@ -174,7 +176,7 @@ def _make(target: Any, spec: str, arguments: dict[str, Any], request: Request, f
                 f"{spec!r} is a module already: it takes no arguments and no --num-classes.",
                 hint="Name a function or class that makes it.",
             )
-        return copy.deepcopy(target)  # the user's object stays as it is
+        return deep_copy(target)  # the user's object stays as it is
     if not callable(target):
         raise SourceError(
             f"{spec!r} is a {type(target).__name__}, not a function or class that makes a module.",
@@ -246,6 +248,7 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
             f"{spec!r} gave a TorchScript module; torch.export needs the Python module.",
             hint="Return it from before torch.jit.script or torch.jit.trace.",
         )
+    made = getattr(made, "_orig_mod", made)  # of torch.compile
     if not isinstance(made, nn.Module):
         raise SourceError(
             f"{spec!r} gave a {type(made).__module__}.{type(made).__qualname__}, not a "

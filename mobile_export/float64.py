@@ -17,7 +17,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-__all__ = ["Float64Mode", "double_copy", "one_thread", "run_float64"]
+from .errors import SourceError
+
+__all__ = ["Float64Mode", "deep_copy", "double_copy", "one_thread", "run_float64"]
 
 _LOW = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -65,7 +67,42 @@ def one_thread() -> Iterator[None]:
 
 def double_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A float64 copy of ``module``; the original is untouched."""
-    return copy.deepcopy(module).double()
+    return deep_copy(module).double()
+
+
+def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of ``module`` that shares nothing with it.
+
+    Raises:
+        SourceError: the module holds something that cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for child in module.modules():
+        for value in vars(child).values():
+            _detach_into(memo, value)
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # whatever a user's attribute raises when it is copied
+        raise SourceError(
+            f"{type(module).__name__} cannot be copied: {type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}",
+            hint="copy.deepcopy(model) must work: the reference is a float64 copy of the model. "
+            "Remove the attribute that cannot be copied, or give its class a __deepcopy__.",
+        ) from error
+
+
+def _detach_into(memo: dict[int, Any], value: Any) -> None:
+    """Let ``deepcopy`` take results of earlier calls (a kept attention map, the ``weight`` of
+    ``torch.nn.utils.weight_norm``), which it refuses by itself, without their history."""
+    if isinstance(value, torch.Tensor):
+        if not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _detach_into(memo, item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _detach_into(memo, item)
 
 
 def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
@@ -73,7 +110,7 @@ def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
 
     Args:
         call: a float64 module (see `double_copy`), or any function of one tensor.
-        x: input of any float dtype.
+        x: input of any float dtype; ``call`` gets a copy that it may write to.
     """
     with torch.no_grad(), Float64Mode():  # type: ignore[no-untyped-call]
-        return call(x.double())
+        return call(x.double().clone())

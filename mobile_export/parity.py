@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .errors import SourceError
 from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .program import flatten_outputs
@@ -128,14 +129,25 @@ def make_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Refere
     outputs: list[tuple[np.ndarray, ...]] = []
     float32_error = 0.0
     for sample in samples:
-        exact = _arrays(run_float64(double, sample.image))
+        exact = _arrays(_run_exactly(double, sample.image))
         with torch.no_grad():
-            single = _arrays(module(sample.image.float()))
+            single = _arrays(module(sample.image.float().clone()))  # it may write to it
         float32_error = max(
             float32_error, *(compare(b, a).max_rel for a, b in zip(exact, single, strict=True))
         )
         outputs.append(exact)
     return Reference(tuple(samples), tuple(outputs), float32_error, _sensitivity(outputs))
+
+
+def _run_exactly(double: torch.nn.Module, image: torch.Tensor) -> Any:
+    try:
+        return run_float64(double, image)
+    except Exception as error:  # an operator of the user's own may not know float64
+        raise SourceError(
+            f"{type(double).__name__} runs in float32, but not in float64, which is the reference: "
+            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}",
+            hint="Every operator of the model must take float64 on the CPU.",
+        ) from error
 
 
 def _arrays(result: Any) -> tuple[np.ndarray, ...]:
@@ -144,9 +156,11 @@ def _arrays(result: Any) -> tuple[np.ndarray, ...]:
 
 def _sensitivity(outputs: Sequence[tuple[np.ndarray, ...]]) -> tuple[str, ...]:
     """A warning when the model's output hardly depends on its input: parity would prove little."""
+    if any(np.isnan(array).any() for arrays in outputs for array in arrays):
+        return ("the model itself returns NaN on these inputs",)
     first = np.stack([arrays[0] for arrays in outputs]).astype(np.float64)
     if not np.isfinite(first).all():
-        return ("the model itself returns NaN or infinity on these inputs",)
+        return ("the model itself returns infinity on these inputs",)
     spread, scale = float(np.ptp(first, axis=0).max()), float(np.abs(first).max())
     if len(outputs) > 1 and spread <= 1e-4 * scale:
         return (
@@ -187,7 +201,8 @@ def compare(got: np.ndarray, reference: np.ndarray) -> Difference:
     """Difference of ``got`` from ``reference`` (same shape), computed in float64.
 
     Integer references (arg-max maps) are compared for equality: ``max_rel`` is then the fraction of
-    elements that differ.
+    elements that differ. An infinity (a mask) equals the same infinity only, and NaN nothing;
+    "max |reference|" is that of its finite elements. No figure that decides a verdict is ever NaN.
     """
     index: tuple[int, ...]
     if got.shape != reference.shape:
@@ -199,15 +214,26 @@ def compare(got: np.ndarray, reference: np.ndarray) -> Difference:
         return Difference(float(wrong.any()), share, 1.0 - share, math.inf, index)
     a = np.asarray(got, dtype=np.float64)
     b = np.asarray(reference, dtype=np.float64)
-    error = np.abs(a - b)
+    if b.size == 0:
+        return Difference(0.0, 0.0, 1.0, math.inf, ())
+    with np.errstate(invalid="ignore"):
+        error = np.abs(a - b)
     error = np.where(np.isfinite(error), error, math.inf)
+    same = np.isinf(b) & (a == b)
+    error = np.where(same, 0.0, error)
     index = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
     max_abs = float(error.max())
-    scale = float(np.abs(b).max())
+    scale = float(np.abs(b[np.isfinite(b)]).max(initial=0.0))
     max_rel = max_abs / scale if scale > 0 else (0.0 if max_abs == 0 else math.inf)
     top1, top5 = _top(a, b)
     return Difference(
-        max_abs, max_rel, _cosine(a, b), _psnr(error, scale), index, top1=top1, top5=top5
+        max_abs,
+        max_rel,
+        _cosine(a[~same], b[~same]),
+        _psnr(error, scale),
+        index,
+        top1=top1,
+        top5=top5,
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.export.graph_signature import OutputKind
 
+from ._contexts import inline_contexts
 from .errors import SourceError, TraceError
 from .specs import InputSpec, OutputSpec, WeightsInfo
 
@@ -173,8 +174,16 @@ def trace(source: Source) -> Program:
         OutputSpec(_identifier(name), tuple(tensor.shape))
         for name, tensor in zip(names, tensors, strict=True)
     )
+    for output in outputs:
+        if 0 in output.shape:
+            raise SourceError(
+                f"{source.spec} returns {output.name} of shape {output.shape}: it has no elements.",
+                hint="Return tensors that hold something.",
+            )
+    exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
+    _refuse_dynamic(exported, source.spec)
     return Program(
-        exported=source.exported or _export(source, x, flat=isinstance(result, torch.Tensor)),
+        exported=inline_contexts(exported, source.spec),
         spec=source.spec,
         input=source.input,
         outputs=outputs,
@@ -193,7 +202,7 @@ def _identifier(name: str) -> str:
 def _call_once(source: Source, x: torch.Tensor) -> Any:
     try:
         with torch.no_grad():
-            return source.module(x)
+            return source.module(x.clone())  # which it may write to
     except Exception as error:  # the user's own code may raise anything
         height, width = x.shape[2:]
         raise SourceError(
@@ -215,7 +224,7 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
             reason = "its control flow depends on the values of a tensor"
             hint = (
                 "A phone file is one static graph. Replace the `if` or loop on tensor values by "
-                "torch.where, torch.cond or arithmetic, then try again."
+                "torch.where or arithmetic, then try again."
             )
         else:
             reason = f"{type(error).__name__}: {_first_line(error)}"
@@ -225,6 +234,21 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
         raise TraceError(
             f"torch.export cannot capture {source.spec}: {reason}{_where(error)}", hint=hint
         ) from error
+
+
+def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and any(not isinstance(n, int) for n in value.shape):
+            trace_of_user: str = node.meta.get("stack_trace") or ""
+            lines = [line.strip() for line in trace_of_user.splitlines() if line.strip()]
+            where = f" ({lines[-1]})" if lines else ""
+            raise TraceError(
+                f"The shape of a tensor in {spec} depends on the values of the image: "
+                f"{node.name}{where}.",
+                hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
+                "torch.where or a product with the mask.",
+            )
 
 
 def _first_line(error: BaseException) -> str:

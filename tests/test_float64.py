@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
 import torch
 from torch import nn
 
+from mobile_export.errors import SourceError
 from mobile_export.float64 import double_copy, one_thread, run_float64
 
 
@@ -44,3 +48,40 @@ def test_one_thread_is_restored() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+class Keeps(nn.Module):
+    """Keeps results of earlier calls, with their history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.utils.weight_norm(nn.Linear(4, 4))
+        self.last: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last.append(self.linear(x))
+        return self.last[-1]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_results_kept_from_earlier_calls_do_not_prevent_a_copy() -> None:
+    module = Keeps()
+    x = torch.randn(2, 4)
+    expected = module(x)
+    result = run_float64(double_copy(module), x)
+    torch.testing.assert_close(result.float(), expected)
+    assert len(module.last) == 1
+    assert module.last[0].grad_fn is not None
+
+
+def test_what_cannot_be_copied_is_a_named_error() -> None:
+    module = nn.Linear(4, 4)
+    module.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(SourceError, match=r"Linear cannot be copied.*lock"):
+        double_copy(module)
+
+
+def test_the_input_is_not_written_to() -> None:
+    x = torch.zeros(2, dtype=torch.float64)
+    assert run_float64(lambda given: given.add_(1), x).tolist() == [1, 1]
+    assert x.tolist() == [0, 0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.errors import SourceError
 from mobile_export.inputs import Sample
 from mobile_export.parity import (
     FP16_TOLERANCE,
@@ -195,3 +196,40 @@ def test_reports_differ_when_figures_differ() -> None:
     )  # fmt: skip
     assert report.passed
     assert not replace(report, verdict="inconclusive").passed
+
+
+def test_an_infinity_equals_itself_and_hides_nothing() -> None:
+    reference = np.array([[-math.inf, 2.0, math.inf]])
+    assert compare(reference, reference).max_rel == 0
+    assert compare(np.array([[-math.inf, 2.2, math.inf]]), reference).max_rel == pytest.approx(0.1)
+    for bad in (0.0, math.inf, math.nan):
+        assert compare(np.array([[bad, 2.0, math.inf]]), reference).max_rel == math.inf
+
+
+def test_a_wrong_output_beside_infinities_fails_whatever_its_place() -> None:
+    right, masked = np.ones((1, 3)), np.array([[-math.inf, 1.0, 2.0]])
+    image = torch.zeros(1, 3, 4, 4)
+    reference = Reference((Sample("noise", image),), ((right, masked),), 0.0)
+    wrong = [np.array([[math.nan, 1.0, 2.0]]), np.array([[0.0, 1.0, 2.0]])]
+    for got in wrong:
+        report = judge(
+            reference,
+            [[right, got]],
+            precision="fp32",
+            runtime="test",
+            emulated=False,
+            output_names=["a", "b"],
+        )
+        assert report.verdict == "failed"
+
+
+class NoFloat64(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float64:
+            raise RuntimeError("only float is supported")
+        return x
+
+
+def test_a_model_that_fails_in_float64_only() -> None:
+    with pytest.raises(SourceError, match=r"not in float64.*only float is supported"):
+        make_reference(NoFloat64(), [Sample("noise", torch.zeros(1, 3, 4, 4))])

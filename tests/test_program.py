@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.api import prepare
 from mobile_export.errors import SourceError, TraceError
 from mobile_export.float64 import double_copy, run_float64
 from mobile_export.program import Program, flatten_outputs, trace
@@ -82,3 +83,63 @@ def test_a_size_that_the_model_refuses() -> None:
 def test_a_model_without_tensors() -> None:
     with pytest.raises(SourceError, match="returned no tensor"):
         trace(make_source(NoTensor()))
+
+
+class Selecting(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[x > 0]
+
+
+class SelectingInside(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + x[x >= 0].mean()
+
+
+class Empty(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :0]
+
+
+def test_what_has_no_static_shape_or_no_elements_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"no elements"):
+        trace(make_source(Selecting()))  # nothing is greater than 0 in the zero image
+    with pytest.raises(TraceError, match=r"shape of a tensor .* depends on the values"):
+        trace(make_source(SelectingInside()))
+    with pytest.raises(SourceError, match=r"\(1, 0, 32, 32\): it has no elements"):
+        trace(make_source(Empty()))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.conv(x), self.conv(x), self.conv.weight, x.clone()]
+
+
+def test_outputs_that_become_one_tensor_stay_outputs() -> None:
+    module = Twice().eval()
+    program = prepare(module, torch.zeros(1, 3, 8, 8))
+    assert len(program.outputs) == 4
+    x = torch.randn(1, 3, 8, 8)
+    for got, expected in zip(program.module()(x), module(x), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+class WritesToItsInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x += 1
+        x[:, 0] = x[:, 0] * 0.5
+        return self.conv(x)
+
+
+def test_a_model_that_writes_to_its_input() -> None:
+    module = WritesToItsInput().eval()
+    program = prepare(module, torch.zeros(1, 3, 8, 8))
+    x = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(program.module()(x.clone()), module(x.clone()))

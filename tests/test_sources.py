@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
+from mobile_export._source_factory import source_of_module
 from mobile_export.errors import MissingExtraError, SourceError, UsageError, WeightsError
 from mobile_export.labels import imagenet_labels, labels_for
-from mobile_export.sources import create_model, load_source, near_matches, parse_size
+from mobile_export.sources import Request, create_model, load_source, near_matches, parse_size
 from mobile_export.specs import IMAGENET_MEAN, IMAGENET_STD
 
 # ---------------------------------------------------------------- sizes
@@ -617,3 +618,9 @@ def test_installed_packages_work_too() -> None:
     source = load_source("torchvision.models:mobilenet_v3_small?width_mult=0.5", num_classes=3)
     with torch.no_grad():
         assert source.module(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+def test_a_compiled_module_is_the_module_inside() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    source = source_of_module(torch.compile(module), Request(size=(8, 8)))  # type: ignore[arg-type]
+    assert type(source.module) is nn.Sequential

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import MobileExportError, PassError, TraceError, UsageError
+from ..errors import MobileExportError, PassError, SourceError, TraceError, UsageError
 from ._types import Change, Pass, PassReport, PassResult, Refusal
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
@@ -88,9 +88,11 @@ def run_passes(
         The program, and one report per pass: all its changes, and the refusals of its last run.
 
     Raises:
+        SourceError: the eager model returns NaN, which nothing can be compared with.
         TraceError: the captured program, before any pass, is not what the eager model computes.
         PassError: the program after the passes is not what the eager model computes.
     """
+    _refuse_nan(program, reference)
     reports = [PassReport(function.__name__, (), ()) for function in passes]
     rewritten = program
     for _ in range(_ROUNDS):
@@ -134,6 +136,33 @@ def _apply(function: Pass, program: Program) -> PassResult:
         ) from error
 
 
+def _refuse_nan(program: Program, reference: Reference) -> None:
+    import numpy as np
+    import torch
+
+    if not any(np.isnan(array).any() for array in reference.outputs[-1]):
+        return
+    exported = program.exported
+    stored = {**exported.state_dict, **exported.constants}
+    bad = [
+        name.removeprefix("module.")
+        for name, value in stored.items()
+        if isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and not (
+            bool(torch.isfinite(value).all())
+            and (not name.endswith("running_var") or bool((value > 0).all()))
+        )
+    ]
+    raise SourceError(
+        f"{program.spec} itself returns NaN in float64, so no file can be compared with it.",
+        hint="Look at " + ", ".join(repr(name) for name in bad[:5]) + ": NaN, infinity, or a "
+        "variance that is not positive."
+        if bad
+        else "Its weights are finite; look for a logarithm, root or division in its forward.",
+    )
+
+
 def _error(program: Program, reference: Reference) -> float:
     """Float64 error of ``program`` on the last sample, relative to max |reference|.
 
@@ -146,5 +175,5 @@ def _error(program: Program, reference: Reference) -> float:
 
     exact = reference.outputs[-1]
     results = run_float64(program.float64(), reference.samples[-1].image)
-    errors = [compare(a.numpy(), b).max_rel for a, b in zip(results, exact, strict=True)]
+    errors = [compare(a.detach().numpy(), b).max_rel for a, b in zip(results, exact, strict=True)]
     return float(np.max(errors))

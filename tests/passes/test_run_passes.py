@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from mobile_export.errors import PassError, TraceError
+from mobile_export.errors import PassError, SourceError, TraceError
 from mobile_export.inputs import parity_samples
 from mobile_export.parity import Reference, make_reference
 from mobile_export.passes import PASSES, Change, PassResult, run_passes
@@ -95,3 +96,25 @@ def test_a_capture_that_is_not_the_model_is_refused(module: nn.Module) -> None:
     program = trace(source)
     with pytest.raises(TraceError, match="differs from the eager model"):
         run_passes(program, reference_of(source), ())
+
+
+@pytest.mark.parametrize(
+    ("statistic", "value"),
+    [("running_var", -1.0), ("running_var", math.nan), ("running_mean", math.nan)],
+)
+def test_statistics_that_give_nan_are_named(statistic: str, value: float) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    source = make_source(module)
+    broken: nn.Module = source.module
+    broken[1].get_buffer(statistic)[0] = value  # type: ignore[index]
+    with pytest.raises(SourceError, match=rf"returns NaN.*\n.*'1.{statistic}'"):
+        run_passes(trace(source), reference_of(source), PASSES)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, math.inf])
+def test_extreme_variances_are_exact(value: float) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    source = make_source(module)
+    module = source.module
+    module[1].get_buffer("running_var")[0] = value  # type: ignore[operator]
+    run_passes(trace(source), reference_of(source), PASSES)
