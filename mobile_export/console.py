@@ -275,6 +275,9 @@ def print_zoo(rows: list[ZooRow]) -> None:
         )
     out = stdout_console()
     out.print(table)
+    out.print(
+        "Papers print few digits, and some cut instead of rounding: EMO's Table 7 has 1.3 for 1.36."
+    )
     out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")
 
 
