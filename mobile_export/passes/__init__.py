@@ -95,11 +95,14 @@ def run_passes(
     _refuse_nan(program, reference)
     reports = [PassReport(function.__name__, (), ()) for function in passes]
     rewritten = program
+    settled: dict[int, Program] = {}  # what each pass found nothing more in: passes are idempotent
     for _ in range(_ROUNDS):
         last = rewritten
         for index, function in enumerate(passes):
+            if settled.get(index) is rewritten:
+                continue
             result = _apply(function, rewritten)
-            rewritten = result.program
+            rewritten = settled[index] = result.program
             changes = reports[index].changes + result.changes
             reports[index] = PassReport(function.__name__, changes, result.refusals)
         if rewritten is last:
