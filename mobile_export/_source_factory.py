@@ -271,9 +271,9 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
     _check_signature(made, spec)
     module: nn.Module = made
     if module.training:
-        notes.append("It came in training mode and was put into eval mode.")
+        notes.append("The model came in training mode and was put into eval mode.")
     elif any(child.training for child in module.modules()):
-        notes.append("Parts of it were in training mode; all was put into eval mode.")
+        notes.append("Parts of the model were in training mode; all was put into eval mode.")
     module.eval()
     devices = sorted({tensor.device.type for tensor in tensors} - {"cpu"})
     if devices:

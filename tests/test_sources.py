@@ -467,7 +467,7 @@ def test_runs_repeat_and_leave_the_random_state_alone() -> None:
     ("spec", "noted"),
     [
         ("mynet:build", "training mode"),
-        ("mynet:partly", "Parts of it were in training mode"),
+        ("mynet:partly", "Parts of the model were in training mode"),
         ("mynet:half", "converted from float16 to float32"),
     ],
 )
