@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ExportError, UsageError
+from ..runtimes.coreml import ACTIVATION_KEY
 
 if TYPE_CHECKING:
     from ..config import CoreMLOptions, ExportConfig
     from ..program import Program
     from ..specs import InputSpec
 
-__all__ = ["ACTIVATION_KEY", "check", "export"]
+__all__ = ["check", "export"]
 
-ACTIVATION_KEY = "mobile_export.activation"
 _MAX_UINT8 = 255.0
 
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..inputs import Sample
     from ..specs import OutputSpec
 
-__all__ = ["describe", "load"]
+__all__ = ["ACTIVATION_KEY", "describe", "load"]
 
 ACTIVATION_KEY = "mobile_export.activation"
+"""User-defined metadata: what a package computes behind the program's outputs ("softmax")."""
 
 
 class _EvaluatorSession:
@@ -115,11 +116,11 @@ class _Description:
 
 def read_description(path: Path) -> _Description:
     """Read a package's model description (``Model.proto`` of coremltools: field 2)."""
-    from .mil._text import FormatError, _model_path
+    from .mil._text import FormatError, model_path
     from .mil._wire import Message, WireError
 
     try:
-        description = Message(_model_path(path).read_bytes()).message(2)
+        description = Message(model_path(path).read_bytes()).message(2)
         first = description.messages(1)[0]
         user = description.message(100).messages(100)
         return _Description(

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from ._wire import Message, WireError
 
-__all__ = ["Call", "Constant", "FormatError", "Function", "Ref", "TensorType", "read_package"]
+__all__ = [
+    "Call",
+    "Constant",
+    "FormatError",
+    "Function",
+    "Ref",
+    "TensorType",
+    "model_path",
+    "read_package",
+]
 
 Array = npt.NDArray[np.generic]
 Constant = Array | str | list["Constant"]
@@ -90,9 +99,9 @@ class Function:
 
 def read_package(path: Path, function: str = "main") -> Function:
     """Read one function of the ML Program in an ``.mlpackage`` directory."""
-    model_path = _model_path(path)
+    root = model_path(path)
     try:
-        model = Message(model_path.read_bytes())
+        model = Message(root.read_bytes())
         if _ML_PROGRAM not in model:
             kinds = [_MODEL_KINDS.get(n, f"field {n}") for n in model.numbers() if n >= 200]
             raise FormatError(f"the model inside is of kind {', '.join(kinds) or 'none'}")
@@ -100,12 +109,13 @@ def read_package(path: Path, function: str = "main") -> Function:
         functions = program.table(2)
         if function not in functions:
             raise FormatError(f"it has no function {function!r}, only {sorted(functions)}")
-        return _Reader(model_path.parent).function(functions[function])
+        return _Reader(root.parent).function(functions[function])
     except (WireError, UnicodeDecodeError, struct.error) as error:
-        raise FormatError(f"{model_path.name} cannot be decoded: {error}") from error
+        raise FormatError(f"{root.name} cannot be decoded: {error}") from error
 
 
-def _model_path(path: Path) -> Path:
+def model_path(path: Path) -> Path:
+    """The ``.mlmodel`` file inside an ``.mlpackage`` directory."""
     manifest_path = path / "Manifest.json"
     if not path.exists():
         raise FormatError("it does not exist")
@@ -116,10 +126,10 @@ def _model_path(path: Path) -> Path:
         root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"its Manifest.json names no root model ({error!r})") from error
-    model_path = path / "Data" / root
-    if not model_path.is_file():
+    found = path / "Data" / root
+    if not found.is_file():
         raise FormatError(f"its root model {root} is missing")
-    return model_path
+    return found
 
 
 class _Reader:
