@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .errors import MissingExtraError, SourceError
+from .errors import MissingExtraError, SourceError, summary
 from .labels import labels_for
 from .sources import Request, Source, near_matches, prepare
 from .specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, WeightsInfo
@@ -109,8 +109,7 @@ def _weigh(
             module: torch.nn.Module = build(**extra)
         except Exception as error:  # any HTTP library's, and timm's own
             raise SourceError(
-                f"The pretrained weights of {name} could not be had from {place}: "
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                f"The pretrained weights of {name} could not be had from {place}: {summary(error)}",
                 hint="No network? Download the file elsewhere "
                 f"({_address(facts)}) and give it with --weights FILE.",
             ) from error

@@ -235,8 +235,8 @@ def prepare(
         ExportConfig(no_passes=tuple(no_passes)),
         progress or (lambda stage: None),
     )
-    for report in reports:
-        if explain is not None:
+    if explain is not None:
+        for report in reports:
             explain(report)
     return program
 

@@ -106,18 +106,8 @@ PARITY_COLUMNS = (
 
 def export_table(report: ExportReport) -> Table:
     """One row per artifact: file, size, time, parity."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("file", "MB", "type", "seconds", *PARITY_COLUMNS):
-        right = column in (
-            "MB",
-            "seconds",
-            "max abs",
-            "max rel",
-            "allowed",
-            "PyTorch fp32",
-            "top-1",
-        )
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    numbers = ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
+    table = _plain_table("file", "MB", "type", "seconds", *PARITY_COLUMNS, right=numbers)
     for artifact in report.artifacts:
         table.add_row(
             escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",

@@ -31,7 +31,14 @@ __all__ = [
     "UnsupportedOpError",
     "UsageError",
     "WeightsError",
+    "summary",
 ]
+
+
+def summary(error: BaseException) -> str:
+    """Type and first line of somebody else's exception, for a message of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
 
 
 class MobileExportError(Exception):

@@ -126,12 +126,9 @@ def localise(
     matches = {t.name: _match(t.value, recorder.found, tolerance) for t in tensors}
     good = {name for name, match in matches.items() if match is not None}
     excused = _ancestors(good, {t.name: t.inputs for t in tensors})
-    errors = [
-        _describe(t, tensors, matches, recorder.found)
-        for t in tensors
-        if t.name not in good and t.name not in excused
-    ]
-    return LayerReport(len(tensors), len(good), tuple(errors[:limit]))
+    bad = [t for t in tensors if t.name not in good and t.name not in excused]
+    errors = [_describe(t, tensors, matches, recorder.found) for t in bad[:limit]]
+    return LayerReport(len(tensors), len(good), tuple(errors))
 
 
 def _match(value: np.ndarray, expected: Iterable[_Expected], tolerance: float) -> _Expected | None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import SourceError
+from .errors import SourceError, summary
 from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .program import flatten_outputs
@@ -145,7 +145,7 @@ def _run_exactly(double: torch.nn.Module, image: torch.Tensor) -> Any:
     except Exception as error:  # an operator of the user's own may not know float64
         raise SourceError(
             f"{type(double).__name__} runs in float32, but not in float64, which is the reference: "
-            f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}",
+            f"{summary(error)}",
             hint="Every operator of the model must take float64 on the CPU.",
         ) from error
 

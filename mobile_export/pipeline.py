@@ -144,6 +144,16 @@ class _References:
         return self._made[pixels]
 
 
+def _capture(
+    load: Callable[[], Source], progress: Progress, label: str = "loading"
+) -> tuple[Program, _References]:
+    """Load and trace a model; its references are computed when they are asked for."""
+    progress(label)
+    source = load()
+    progress("tracing")
+    return trace(source), _References(source)
+
+
 def export_program(
     load: Callable[[], Source],
     spec: str,
@@ -176,13 +186,9 @@ def export_program(
         shared = _Stopwatch()
         with quiet(not config.verbose), one_thread():
             with shared("load"):
-                progress(f"loading {spec}")
-                source = load()
-                progress("tracing")
-                program = trace(source)
+                program, references = _capture(load, progress, f"loading {spec}")
             for target in targets:
                 target.exporter().check(program, config)
-            references = _References(source)
             with shared("parity"):
                 progress("running the reference in float64")
                 reference = references.get()
@@ -201,7 +207,8 @@ def export_program(
                         _write(target, program, path, config, precisions[target.name])
                     with watch("parity"):
                         progress(f"{target.title}: checking")
-                        parity = check_parity(target, path, program, references)
+                        session = target.runtime().load(path, program.outputs)
+                        parity = check_parity(session, program, references)
             except MobileExportError as error:
                 if len(targets) == 1:
                     raise
@@ -249,12 +256,9 @@ def prepare_program(
     """
     chosen = select_passes(config.no_passes)
     with quiet(not config.verbose), one_thread():
-        progress("loading")
-        source = load()
-        progress("tracing")
-        program = trace(source)
+        program, references = _capture(load, progress)
         progress("running the reference in float64")
-        reference = _References(source).get()
+        reference = references.get()
         progress("passes")
         return run_passes(program, reference, chosen)
 
@@ -299,11 +303,8 @@ def _write(
         ) from error
 
 
-def check_parity(
-    target: Target, path: Path, program: Program, references: _References
-) -> ParityReport:
+def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
-    session: Session = target.runtime().load(path, program.outputs)
     reference = references.get(pixels=session.takes_pixels)
     return judge(
         with_activation(reference, session.activation),
@@ -328,19 +329,13 @@ def verify_artifact(
     from .localise import localise
 
     with quiet(not verbose), one_thread():
-        progress("loading")
-        source = load()
-        progress("tracing")
-        program = trace(source)
-        progress("running the reference in float64")
-        references = _References(source)
-        references.get()
+        program, references = _capture(load, progress)
         progress(f"{target.title}: checking")
-        parity = check_parity(target, path, program, references)
+        session = target.runtime().load(path, program.outputs)
+        parity = check_parity(session, program, references)
         if not layers:
             return parity, None
         progress(f"{target.title}: comparing layers")
-        session = target.runtime().load(path, program.outputs)
         sample = references.get(pixels=session.takes_pixels).samples[0]
         return parity, localise(session, program, sample, parity.tolerance)
 

@@ -17,7 +17,7 @@ import torch
 from torch.export.graph_signature import OutputKind
 
 from ._contexts import inline_contexts
-from .errors import SourceError, TraceError
+from .errors import SourceError, TraceError, summary
 from .specs import InputSpec, OutputSpec, WeightsInfo
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _call_once(source: Source, x: torch.Tensor) -> Any:
         height, width = x.shape[2:]
         raise SourceError(
             f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
-            f"{type(error).__name__}: {_first_line(error)}{_where(error)}",
+            f"{summary(error)}{_where(error)}",
             hint=f"Is {height}x{width} a size that it takes? Try another with --size HEIGHTxWIDTH, "
             "another number of input channels with --channels.",
         ) from error
@@ -227,7 +227,7 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
                 "torch.where or arithmetic, then try again."
             )
         else:
-            reason = f"{type(error).__name__}: {_first_line(error)}"
+            reason = summary(error)
             hint = (
                 "Run torch.export.export(model, (example,)) by itself to see torch's full report."
             )
@@ -249,11 +249,6 @@ def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
                 hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
                 "torch.where or a product with the mask.",
             )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else "no message"
 
 
 def _where(error: BaseException) -> str:

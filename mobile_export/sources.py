@@ -22,7 +22,7 @@ from .specs import InputSpec, WeightsInfo
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Request", "Source", "create_model", "load_source", "parse_size"]
+__all__ = ["Request", "Source", "load_source", "parse_size"]
 
 
 @dataclass(frozen=True)
@@ -141,32 +141,6 @@ def load_source(
 
         return load_factory(spec, request)
     return _load_zoo(spec, request)
-
-
-def create_model(
-    name: str,
-    weights: str | Path | None = None,
-    num_classes: int | None = None,
-    *,
-    pretrained: bool = False,
-    seed: int = 0,
-    allow_missing: bool = False,
-    size: tuple[int, int] | None = None,
-) -> torch.nn.Module:
-    """The model of any source as an ``nn.Module`` in eval mode, on the CPU, in float32.
-
-    Without ``weights`` or ``pretrained`` a zoo or timm model gets sane random weights from
-    ``seed`` (`mobile_export.initialize`). Arguments and errors are those of `load_source`.
-    """
-    return load_source(
-        name,
-        size=size,
-        num_classes=num_classes,
-        weights=None if weights is None else Path(weights),
-        allow_missing=allow_missing,
-        pretrained=pretrained,
-        seed=seed,
-    ).module
 
 
 _SIZE_HINT = "Give pixels: one number for a square (224), or HEIGHTxWIDTH (512x1024)."

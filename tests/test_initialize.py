@@ -212,7 +212,7 @@ def test_same_seed_same_weights_and_the_callers_random_state_is_untouched() -> N
 def test_same_weights_in_another_process() -> None:
     code = (
         "import hashlib, torch; torch.set_num_threads(1)\n"
-        "from mobile_export.sources import create_model\n"
+        "from mobile_export.api import create_model\n"
         "state = create_model('emo_1m', seed=5, size=(64, 64)).state_dict()\n"
         "print(hashlib.sha256(b''.join(t.numpy().tobytes() for t in state.values())).hexdigest())"
     )

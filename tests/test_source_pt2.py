@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.api import create_model
 from mobile_export.errors import SourceError, UsageError
-from mobile_export.sources import create_model, load_source
+from mobile_export.sources import load_source
 from tests.pt2_files import (
     CONSTANTS,
     MODEL,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ExportError, UsageError
+from ..errors import ExportError, UsageError, summary
 from ..runtimes.coreml import ACTIVATION_KEY
 
 if TYPE_CHECKING:
@@ -185,8 +185,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
         )
     except Exception as error:  # coremltools raises whatever its op handlers raise
         raise ExportError(
-            f"coremltools cannot convert {program.spec}: {type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0][:300] if str(error).strip() else 'no message'}",
+            f"coremltools cannot convert {program.spec}: {summary(error)}",
             hint="Run again with --verbose for the converter's own report.",
         ) from error
     _describe(model, program, options)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import ExportError
+from ..errors import ExportError, summary
 
 if TYPE_CHECKING:
     from ..config import ExportConfig
@@ -60,8 +60,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
-            f"litert-torch cannot convert {program.spec}: {type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0][:300] if str(error).strip() else 'no message'}",
+            f"litert-torch cannot convert {program.spec}: {summary(error)}",
             hint="Run again with --verbose for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()
