@@ -48,7 +48,9 @@ def test_an_input_that_cannot_be_made_is_an_error(change: dict[str, str]) -> Non
 def test_errors_are_relative_to_the_largest_magnitude() -> None:
     exact = np.array([[1.0, -4.0, 2.0]])
     assert compare_expected(facts(exact), [exact]).max_rel == 0
-    assert compare_expected(facts(exact), [exact + [0, 0, 0.4]]).max_rel == pytest.approx(0.1)
+    assert compare_expected(facts(exact), [exact + np.array([0, 0, 0.4])]).max_rel == pytest.approx(
+        0.1
+    )
 
 
 @pytest.mark.parametrize(
