@@ -51,6 +51,7 @@ RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
     RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, ("cpu", "vulkan")),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
+    RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
 )
 
 
