@@ -55,6 +55,7 @@ class Found:
 DEVICES: tuple[DeviceRow, ...] = (
     DeviceRow("local", "local", "this machine"),
     DeviceRow("ssh", "ssh://USER@HOST[:PORT]", "a board or computer with an SSH server"),
+    DeviceRow("ios", "ios[:UDID]", "an iPhone or iPad on a cable", exercised=False),
 )
 
 

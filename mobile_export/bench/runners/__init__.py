@@ -47,6 +47,7 @@ class RunnerRow:
 _PYTHON_HOSTS = ("local", "ssh")
 _SHELLS = ("adb", "local", "ssh")
 
+_UNITS = ("all", "cpu", "gpu", "ne")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
 
@@ -60,6 +61,7 @@ RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, ("cpu", "vulkan")),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
+    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
     _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
     _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
     _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
