@@ -1,73 +1,69 @@
 """What Android tells about itself, read from the text of its own tools.
 
-Each question is one shell script, hence one round trip: its answers are separated by lines
-``@@name``. Formats: AOSP's ``getprop``, ``dumpsys battery`` (BatteryService), ``dumpsys
-thermalservice`` (ThermalManagerService) and the kernel's cpufreq files.
+Each question is one shell script, hence one round trip: the answers of Android's tools are
+separated by lines ``@@name``, those of the kernel's files as `_linux.print_files` does. Formats:
+AOSP's ``getprop``, ``dumpsys battery`` (BatteryService) and ``dumpsys thermalservice``
+(ThermalManagerService).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..device import DeviceInfo, State
-from .linux_facts import (
-    clusters,
-    core_names,
-    cpu_features,
+from ._linux import (
+    capped_mhz,
+    clusters_of,
+    features_of,
     memory_mb,
-    parse_clocks,
-    parse_core_list,
-    parse_ticks,
+    print_files,
+    split_files,
+    state_of,
 )
 
 __all__ = ["DESCRIBE", "STATE", "parse_description", "parse_state"]
 
-_CLOCKS = "grep -sH . /sys/devices/system/cpu/cpu[0-9]*/cpufreq/"
+_CPU = "/sys/devices/system/cpu"
+_CPUFREQ = f"{_CPU}/cpu[0-9]*/cpufreq"
+_INFO_FILES = (
+    *("/proc/cpuinfo", "/proc/meminfo"),
+    *(f"{_CPU}/present", f"{_CPUFREQ}/cpuinfo_max_freq"),
+)
+_STATE_FILES = (
+    *("/proc/loadavg", "/proc/stat"),
+    *(f"{_CPUFREQ}/scaling_{file}" for file in ("cur_freq", "max_freq", "governor")),
+    f"{_CPUFREQ}/cpuinfo_max_freq",
+)
 
 DESCRIBE = f"""\
 echo @@properties; getprop
 echo @@arch; uname -m
-echo @@cpuinfo; cat /proc/cpuinfo
-echo @@meminfo; grep MemTotal /proc/meminfo
-echo @@present; cat /sys/devices/system/cpu/present
-echo @@clocks; {_CLOCKS}cpuinfo_max_freq"""
+echo @@files; {print_files(_INFO_FILES)}"""
 
 STATE = f"""\
-echo @@clocks
-{_CLOCKS}scaling_cur_freq; {_CLOCKS}scaling_max_freq
-{_CLOCKS}cpuinfo_max_freq; {_CLOCKS}scaling_governor
 echo @@thermal; dumpsys thermalservice
 echo @@battery; dumpsys battery
-echo @@load; cat /proc/loadavg || uptime
-echo @@stat; head -n 1 /proc/stat"""
+echo @@files; {print_files(_STATE_FILES)}"""
 
-_TICKS_PER_SECOND = 100  # USER_HZ of every Linux kernel for ARM and x86
-_CPU, _SKIN, _SOC = 0, 3, 13  # android.hardware.thermal TemperatureType
+_CPU_SENSOR, _SKIN_SENSOR, _SOC_SENSOR = 0, 3, 13  # android.hardware.thermal TemperatureType
 _CHARGING, _FULL = 2, 5  # android.os.BatteryManager.BATTERY_STATUS_*
 
 
 def _sections(text: str) -> dict[str, str]:
     """Text after every line ``@@name``."""
-    parts = re.split(r"^@@(\w+)[ \t\r]*$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    parts = re.split(r"^@@(\w+)[ \t]*$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def parse_properties(text: str) -> dict[str, str]:
-    """``[key]: [value]`` of getprop; values may have several lines."""
-    return dict(re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
 
 
 def parse_description(spec: str, text: str) -> DeviceInfo:
     """The answers of `DESCRIBE`; what is not there is None or empty."""
     parts = _sections(text)
-    props = parse_properties(parts.get("properties", ""))
-    cpuinfo = parts.get("cpuinfo", "")
-    clocks = parse_clocks(parts.get("clocks", ""))
-    names = core_names(cpuinfo)
-    cores = parse_core_list(parts.get("present", "")) or sorted({*names, *clocks})
+    props = _properties(parts.get("properties", ""))
+    files = split_files(parts.get("files", ""))
     return DeviceInfo(
         spec=spec,
         kind="adb",
@@ -75,10 +71,15 @@ def parse_description(spec: str, text: str) -> DeviceInfo:
         soc=_soc(props),
         arch=parts.get("arch", "").strip() or props.get("ro.product.cpu.abi", "unknown"),
         os=_os(props),
-        memory_mb=memory_mb(parts.get("meminfo", "")),
-        clusters=clusters(cores, {core: clock.maximum for core, clock in clocks.items()}, names),
-        features=cpu_features(cpuinfo),
+        memory_mb=memory_mb(files),
+        clusters=clusters_of(files),
+        features=features_of(files),
     )
+
+
+def _properties(text: str) -> dict[str, str]:
+    """``[key]: [value]`` of getprop; values may have several lines."""
+    return dict(re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
 
 
 def _name(props: Mapping[str, str]) -> str:
@@ -102,37 +103,35 @@ def _os(props: Mapping[str, str]) -> str:
 
 
 def parse_state(text: str) -> State:
-    """The answers of `STATE`; what is not there is None or empty."""
+    """The answers of `STATE`; what is not there is None or empty.
+
+    The device is throttled when Android's thermal status is above 0, or when the highest clock
+    that a core is allowed is below the highest that it has.
+    """
     parts = _sections(text)
-    clocks = parse_clocks(parts.get("clocks", ""))
+    files = split_files(parts.get("files", ""))
     thermal = _thermal(parts.get("thermal", ""))
     battery = _battery(parts.get("battery", ""))
-    governors = sorted({clock.governor for clock in clocks.values() if clock.governor})
-    capped = sorted(core for core, clock in clocks.items() if clock.capped)
-    status = thermal.get("status")
-    ticks = parse_ticks(parts.get("stat", ""))
-    load = re.search(r"(?:load average:\s*)?(\d+\.\d+)", parts.get("load", ""))
-    extra: dict[str, Any] = {"temperatures": thermal["all"]} if thermal.get("all") else {}
+    state = state_of(files)
+    status, capped = thermal.get("status"), capped_mhz(files)
+    extra: dict[str, Any] = {}
+    if thermal["sensors"]:
+        extra["temperatures_c"] = thermal["sensors"]
     if capped:
-        extra["capped_mhz"] = {str(core): clocks[core].allowed for core in capped}
-    return State(
-        mhz={core: clock.current for core, clock in clocks.items() if clock.current},
-        governor=",".join(governors) or None,
+        extra["capped_mhz"] = {str(core): mhz for core, mhz in capped.items()}
+    return dataclasses.replace(
+        state,
         temperature_c=thermal.get("celsius"),
         thermal_status=status,
-        throttled=None if status is None and not clocks else bool(status or capped),
+        throttled=None if status is None and not state.mhz else bool(status or capped),
         battery_percent=battery.get("percent"),
         charging=battery.get("charging"),
-        load=float(load[1]) if load else None,
-        busy_ticks=ticks[0] if ticks else None,
-        steal_ticks=ticks[1] if ticks else None,
-        ticks_per_second=_TICKS_PER_SECOND if ticks else None,
-        extra=extra,
+        extra={**state.extra, **extra},
     )
 
 
 def _thermal(text: str) -> dict[str, Any]:
-    """``status`` 0 to 6, ``all`` sensors in °C, ``celsius`` of the hottest of CPU and SoC.
+    """``status`` 0 to 6, ``sensors`` name to °C, ``celsius`` of the hottest of CPU and SoC.
 
     The HAL's current temperatures count; the cached ones, which may be hours old, only when the
     device prints no others. Without a sensor of the CPU the skin's is taken.
@@ -150,9 +149,10 @@ def _thermal(text: str) -> dict[str, Any]:
         )
         if math.isfinite(float(value))
     ]
-    facts["all"] = {name: value for kind, name, value in sensors if kind in (_CPU, _SKIN, _SOC)}
-    for kinds in ((_CPU, _SOC), (_SKIN,)):
-        values = [value for kind, _, value in sensors if kind in kinds]
+    shown = (_CPU_SENSOR, _SOC_SENSOR, _SKIN_SENSOR)
+    facts["sensors"] = {name: celsius for kind, name, celsius in sensors if kind in shown}
+    for kinds in (shown[:2], shown[2:]):
+        values = [celsius for kind, _, celsius in sensors if kind in kinds]
         if values:
             facts["celsius"] = max(values)
             break
@@ -166,7 +166,7 @@ def _battery(text: str) -> dict[str, Any]:
     level, scale = values.get("level", ""), values.get("scale", "100")
     if values.get("present") != "false" and level.isdigit() and scale.isdigit() and int(scale):
         facts["percent"] = 100.0 * int(level) / int(scale)
-    powered = [v for k, v in values.items() if k.endswith(" powered")]
+    powered = [value for key, value in values.items() if key.endswith(" powered")]
     if powered:
         facts["charging"] = "true" in powered
     elif values.get("status", "").isdigit():

@@ -12,7 +12,8 @@
 // --serve the first answer says what was loaded, and each line of stdin then gets one:
 //
 //   run N              N timed inferences
-//   infer              one inference: writes the --output files, compares with the --expect files
+//   infer [PREFIX]     one inference: compares with the --expect files, writes the --output files, and
+//                      output i into PREFIX<i>.f32
 //   input NAME=FILE    from now on this input is FILE
 //   quit               (or the end of stdin) ends the process
 //
@@ -561,11 +562,15 @@ public:
     }
 
     // Writes and compares the outputs of the last inference.
-    void check_outputs(Object& object) const
+    void check_outputs(Object& object, const std::string& prefix = "") const
     {
         std::string json = "[";
         for (size_t i = 0; i < outputs_.size(); i++)
+        {
             json += (i ? "," : "") + check_output(net_.output_names()[i], outputs_[i]);
+            if (!prefix.empty())
+                write_floats(prefix + std::to_string(i) + ".f32", values_of(outputs_[i]));
+        }
         object.add("outputs", json + "]");
     }
 
@@ -628,11 +633,12 @@ bool answer(Session& session, const std::string& line)
     if (command == "run")
         session.measure(object, (int)parse_integer("run", rest.c_str(), 1, kMaxLoops));
     else if (command == "infer")
-        object.add("infer_ns", std::to_string(session.infer())), session.check_outputs(object);
+        object.add("infer_ns", std::to_string(session.infer())), session.check_outputs(object, rest);
     else if (command == "input")
         session.set_input(parse_file("input", rest));
     else
-        fail(kUsage, "usage", "unknown command '%s'; valid: run N, infer, input NAME=FILE, quit", command.c_str());
+        fail(kUsage, "usage", "unknown command '%s'; valid: run N, infer [PREFIX], input NAME=FILE, quit",
+             command.c_str());
     print_line(object);
     return true;
 }

@@ -86,6 +86,10 @@ class FakeDevice:
         mapped = re.sub(r"/(data/local/tmp|sys/devices|proc)(?=/)", rf"{self.root}/\1", text)
         return ["sh", "-c", mapped]
 
+    def unmapped(self, output: bytes) -> bytes:
+        """What a command printed, with the device's paths again."""
+        return output if self.wrapper else output.replace(os.fsencode(self.root), b"")
+
 
 class Closed(Exception):
     """The other side closed the stream."""
@@ -279,6 +283,7 @@ class Shell:
 
     async def pump(self, stream: Stream, pipe: asyncio.StreamReader, kind: int) -> None:
         while data := await pipe.read(MAX_SYNC):
+            data = self.device.unmapped(data)
             packet = struct.pack("<BI", kind, len(data)) + data
             await stream.write(packet if self.packets else data)
 
