@@ -200,6 +200,7 @@ class NativeSession:
             try:
                 line = self._lines.read(deadline)
             except TimeoutError:
+                self._conversation.kill()
                 raise RunnerError(
                     f"The ncnn runner on {self._device.spec} did not answer within "
                     f"{self._job.timeout:g} seconds.{self._last_words()}",
