@@ -52,7 +52,10 @@ class Found:
     problem: str | None = None
 
 
-DEVICES: tuple[DeviceRow, ...] = (DeviceRow("local", "local", "this machine"),)
+DEVICES: tuple[DeviceRow, ...] = (
+    DeviceRow("local", "local", "this machine"),
+    DeviceRow("ssh", "ssh://USER@HOST[:PORT]", "a board or computer with an SSH server"),
+)
 
 
 def kind_of(spec: str) -> DeviceRow:

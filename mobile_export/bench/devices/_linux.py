@@ -21,6 +21,7 @@ __all__ = [
     "cpu_name",
     "features_of",
     "memory_mb",
+    "os_name",
     "print_files",
     "split_files",
     "state_of",
@@ -112,6 +113,12 @@ def memory_mb(files: Mapping[str, str]) -> int | None:
     """Physical memory in MiB."""
     found = re.search(r"^MemTotal:\s*(\d+) kB", files.get("/proc/meminfo", ""), re.M)
     return int(found[1]) // 1024 if found else None
+
+
+def os_name(files: Mapping[str, str], kernel: str) -> str:
+    """``Debian GNU/Linux 12 (bookworm), Linux 6.1.0``."""
+    found = re.search(r"^PRETTY_NAME=(.*)$", files.get("/etc/os-release", ""), re.M)
+    return f"{found[1].strip(chr(34))}, {kernel}" if found else kernel
 
 
 def features_of(files: Mapping[str, str]) -> tuple[str, ...]:
