@@ -166,6 +166,8 @@ class NativeSession:
                 peak_memory=int(answer["peak_memory_bytes"]),
                 switches=int(answer["switches"]),
                 wall_ns=int(answer["wall_ns"]),
+                cpu_ns=int(answer["cpu_ns"]),
+                waited_ns=answer["waited_ns"],
             ),
         )
 

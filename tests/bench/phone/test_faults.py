@@ -24,8 +24,8 @@ _HELLO = (
     '"cpu":{"features":["asimd"]},"load_ns":5,"end":true}'
 )
 _ANSWER = (
-    '{"ncnn_runner":1,"ncnn":"1.0.1","samples_ns":[11,12],"wall_ns":30,"switches":0,'
-    '"peak_memory_bytes":4096,"end":true}'
+    '{"ncnn_runner":1,"ncnn":"1.0.1","samples_ns":[11,12],"wall_ns":30,"cpu_ns":25,'
+    '"waited_ns":null,"switches":0,"peak_memory_bytes":4096,"end":true}'
 )
 
 
