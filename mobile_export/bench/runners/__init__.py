@@ -48,6 +48,7 @@ _PYTHON_HOSTS = ("local", "ssh")
 _SHELLS = ("adb", "local", "ssh")
 
 _UNITS = ("all", "cpu", "gpu", "ne")
+_NCNN = ("cpu", "vulkan")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
 
@@ -58,7 +59,8 @@ def _vendor(name: str, title: str, form: str, backends: tuple[str, ...], binary:
 RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("onnxruntime", "onnxruntime", "python", ("onnx",), _PYTHON_HOSTS),
     RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
-    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, ("cpu", "vulkan")),
+    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN),
+    RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
     RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
