@@ -180,9 +180,8 @@ def export_program(
     chosen = select_passes(config.no_passes)
     for target in targets:
         target.require()
-    with Workspace(
-        config.out_dir, [stem + target.suffix for target in targets], force=config.force
-    ) as work:
+    names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
+    with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
         with quiet(not config.verbose), one_thread():
             with shared("load"):
@@ -216,16 +215,17 @@ def export_program(
                 continue
             seconds = {**shared.seconds, **watch.seconds}
             seconds["parity"] = shared.seconds["parity"] + watch.seconds["parity"]
-            size = size_of(path)
+            size = sum(size_of(file) for file in target.files(path))
             final = None
             if parity.passed or config.keep_failed:
                 manifest = _manifest(program, path, target, precisions[target.name], passes, parity)
-                final = work.commit(path.name, manifest)
+                companions = [file.name for file in target.companions(path)]
+                final = work.commit(path.name, manifest, companions)
             artifacts.append(
                 ArtifactReport(
                     format=target.name,
                     path=final,
-                    files=() if final is None else (final, manifest_path(final)),
+                    files=() if final is None else (*target.files(final), manifest_path(final)),
                     bytes=size,
                     precision=precisions[target.name],
                     seconds=seconds,
@@ -281,9 +281,7 @@ def save_program(
             {
                 "schema": 1,
                 "format": "pt2",
-                "file": path.name,
-                "sha256": sha256_of(draft),
-                "bytes": size_of(draft),
+                **_file_facts(draft),
                 "source": program.spec,
                 "weights": vars(program.weights),
                 "passes": [report.to_dict() for report in passes],
@@ -340,6 +338,10 @@ def verify_artifact(
         return parity, localise(session, program, sample, parity.tolerance)
 
 
+def _file_facts(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "sha256": sha256_of(path), "bytes": size_of(path)}
+
+
 def _manifest(
     program: Program,
     path: Path,
@@ -353,9 +355,8 @@ def _manifest(
     return {
         "schema": 1,
         "format": target.name,
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "bytes": size_of(path),
+        **_file_facts(path),
+        "companions": [_file_facts(file) for file in target.companions(path)],
         "precision": precision,
         "source": program.spec,
         "weights": {
