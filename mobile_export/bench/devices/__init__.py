@@ -52,7 +52,10 @@ class Found:
     problem: str | None = None
 
 
-DEVICES: tuple[DeviceRow, ...] = (DeviceRow("local", "local", "this machine"),)
+DEVICES: tuple[DeviceRow, ...] = (
+    DeviceRow("local", "local", "this machine"),
+    DeviceRow("qemu", "qemu[:FOLDER]", "an emulated ARM core that counts instructions"),
+)
 
 
 def kind_of(spec: str) -> DeviceRow:
