@@ -82,7 +82,9 @@ class RawResult:
             as far as it has them.
         peak_memory: resident, of the whole process so far, bytes.
         switches: involuntary context switches while this block ran.
-        wall_ns: of the whole block, for the overhead between runs.
+        wall_ns: of the whole block; more than the sum of the samples by the overhead of the loop.
+        cpu_ns: processor time of the whole process meanwhile.
+        waited_ns: how long its threads were ready meanwhile and had no core.
         extra: what else it told.
     """
 
@@ -92,6 +94,8 @@ class RawResult:
     peak_memory: int | None = None
     switches: int | None = None
     wall_ns: int | None = None
+    cpu_ns: int | None = None
+    waited_ns: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
