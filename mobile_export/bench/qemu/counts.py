@@ -15,7 +15,7 @@ from typing import Self
 
 from ...errors import RunnerError
 
-__all__ = ["ArmCount", "Mark", "read_marks"]
+__all__ = ["COUNTERS", "ArmCount", "read_counts"]
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,17 @@ class ArmCount:
 COUNTERS = tuple(field.name for field in fields(ArmCount))
 
 
-@dataclass(frozen=True)
-class Mark:
-    """The totals since the start of the process, when the guest asked for them."""
-
-    tag: int
-    total: ArmCount
-
-
-def read_marks(lines: Iterable[str]) -> list[Mark]:
-    """The marks of a plugin's file, in order; a torn last line is left out.
+def read_counts(lines: Iterable[str]) -> list[ArmCount]:
+    """What was done between the marks 0 and 1, 2 and 3, and so on; a torn last line is left out.
 
     Raises:
         RunnerError: a line is not one that the plugin writes, or the guest ran several threads.
     """
-    return [_mark(line) for line in lines if line.endswith("\n") and line != "end\n"]
+    totals = [_totals(line) for line in lines if line.endswith("\n") and line != "end\n"]
+    return [after - before for before, after in zip(totals[::2], totals[1::2], strict=False)]
 
 
-def _mark(line: str) -> Mark:
+def _totals(line: str) -> ArmCount:
     if line == "error=threads\n":
         raise RunnerError(
             "The runtime started a second thread, so its instructions cannot be counted exactly.",
@@ -88,4 +81,4 @@ def _mark(line: str) -> Mark:
             f"The counting plugin wrote a line that is not its own: {line.strip()[:100]!r}.",
             hint="Run: mobile-bench prepare-qemu --force",
         )
-    return Mark(int(pairs["mark"]), ArmCount(*(int(pairs[name]) for name in COUNTERS)))
+    return ArmCount(*(int(pairs[name]) for name in COUNTERS))

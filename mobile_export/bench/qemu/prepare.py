@@ -27,9 +27,9 @@ from typing import Any
 
 from ...errors import ArtifactError, DeviceError
 
-__all__ = ["Prepared", "compile_plugin", "default_folder", "find", "prepare"]
+__all__ = ["MIRROR", "Prepared", "compile_plugin", "default_folder", "find", "prepare"]
 
-_MIRROR = "http://deb.debian.org/debian"
+MIRROR = "http://deb.debian.org/debian"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _SUITE = "bookworm"
 _PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libgomp1", "libstdc++6")
@@ -109,16 +109,14 @@ def find(folder: Path | None = None) -> Prepared:
 def _prepared(folder: Path, versions: Mapping[str, str]) -> Prepared:
     qemu = shutil.which("qemu-aarch64")
     assert qemu is not None, "_require_tools comes first"
-    return Prepared(
-        Path(qemu), folder / "insncount.so", folder / "root", folder / "site", versions
-    )
+    return Prepared(Path(qemu), folder / "insncount.so", folder / "root", folder / "site", versions)
 
 
 def prepare(
     folder: Path | None = None,
     *,
     force: bool = False,
-    mirror: str = _MIRROR,
+    mirror: str = MIRROR,
     stage: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """Fill ``folder``, all or nothing.
@@ -155,9 +153,7 @@ def prepare(
     return _prepared(folder, versions)
 
 
-def _fill(
-    made: Path, scratch: Path, mirror: str, stage: Callable[[str], None]
-) -> dict[str, str]:
+def _fill(made: Path, scratch: Path, mirror: str, stage: Callable[[str], None]) -> dict[str, str]:
     made.mkdir()
     stage("compiling the plugin")
     compile_plugin(made / "insncount.so")
@@ -215,7 +211,7 @@ def _unpack_root(root: Path, apt: Path, mirror: str) -> dict[str, str]:
         "Debug::NoLocking=1",
     ]
     get = ["apt-get", "-q", "-y", *(word for option in options for word in ("-o", option))]
-    _run([*get, "update"])
+    _run([*get, "update"])  # a mirror that does not answer fails the next step
     _run([*get, "--download-only", "install", *_PACKAGES])
     archives = sorted((apt / "cache" / "archives").glob("*.deb"))
     root.mkdir()

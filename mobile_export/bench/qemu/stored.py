@@ -1,7 +1,7 @@
 """Counts that were taken once and stored, so that ranking models needs neither qemu nor an hour.
 
-``data/arm_counts.csv`` is extended by ``python -m mobile_export.bench.qemu.stored FILE…`` with files
-that ``mobile-export`` wrote; a test of the matrix counts a sample again.
+``python -m mobile_export.bench.qemu.stored FILE…`` extends ``data/arm_counts.csv`` with files that
+``mobile-export`` wrote; a test of the matrix counts a sample again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ...errors import RunnerError
 from ..artifacts import BenchArtifact, read_artifact
+from ..devices.qemu import QemuDevice, connect
+from ..runner import Job
 from ..runners import runners_for
 from .counts import COUNTERS, ArmCount
-from .guest import WARM_UPS, Guest
-from .prepare import Prepared, find
 
 __all__ = ["StoredCount", "count_artifact", "stored_counts"]
+
+RUNS = 1
+"""Runs up to the one that is stored; one before them warms up."""
 
 _FILE = "arm_counts.csv"
 
@@ -71,38 +75,40 @@ def _read(record: dict[str, str]) -> StoredCount:
     )
 
 
-def count_artifact(prepared: Prepared, artifact: BenchArtifact, runner: str) -> StoredCount:
-    """Count one inference of a fixed random image.
-
-    Args:
-        runner: the row of `bench.runners.RUNNERS`.
+def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
+    """Count one inference of a fixed random image, once it repeats itself.
 
     Raises:
-        RunnerError: the runtime cannot run the file.
+        RunnerError: the runtime cannot run the file, or there is none for it.
     """
     import numpy as np
 
     image = np.random.default_rng(0).standard_normal(artifact.input_shape, dtype=np.float32)
-    engine = runner.removeprefix("arm-")
-    with Guest(prepared, engine, artifact.files) as guest:
-        guest.outputs(image)
-        count = guest.count(WARM_UPS)[-1]
-        version = guest.version
+    rows = runners_for(device.kind, artifact.format)
+    if not rows:
+        raise RunnerError(f"Nothing under qemu runs {artifact.path.name} ({artifact.format}).")
+    with rows[0].runner().open(device, Job(artifact)) as session:
+        session.outputs(image)
+        counted = session.run(RUNS).extra
+        runtime = session.loaded.version
+    versions = device.prepared.versions
+    height, width = artifact.input_shape[-2:]
     return StoredCount(
-        artifact.model,
-        *artifact.input_shape[-2:],
-        version,
-        str(artifact.manifest["sha256"]),
-        prepared.versions["qemu"],
-        prepared.versions["plugin"],
-        prepared.versions["libc6"],
-        count,
+        model=artifact.model,
+        height=height,
+        width=width,
+        runtime=runtime,
+        sha256=str(artifact.manifest["sha256"]),
+        qemu=versions["qemu"],
+        plugin=versions["plugin"],
+        libc=versions["libc6"],
+        count=ArmCount(**{name: samples[-1] for name, samples in counted.items()}),
     )
 
 
 def _extend(table: Path, files: Sequence[Path]) -> None:
     """Count ``files`` that ``table`` does not have, appending each as soon as it is counted."""
-    prepared = find()
+    device = connect(QemuDevice.kind)
     new = not table.exists()
     known = set() if new else {(row.sha256, row.plugin) for row in stored_counts()}
     with table.open("a", encoding="utf-8", newline="") as stream:
@@ -111,9 +117,9 @@ def _extend(table: Path, files: Sequence[Path]) -> None:
             writer.writerow((*_COLUMNS, *COUNTERS))
         for file in files:
             artifact = read_artifact(file)
-            if (artifact.manifest["sha256"], prepared.versions["plugin"]) in known:
+            if (artifact.manifest["sha256"], device.prepared.versions["plugin"]) in known:
                 continue
-            row = count_artifact(prepared, artifact, runners_for("qemu", artifact.format)[0].name)
+            row = count_artifact(device, artifact)
             writer.writerow((*astuple(row)[: len(_COLUMNS)], *row.count.values()))
             stream.flush()
             print(row.model, row.height, row.count.instructions, flush=True)
