@@ -93,9 +93,8 @@ def find_artifacts(
 
 def _files_of(name: str, formats: Sequence[str] | None, folder: Path) -> list[Path]:
     suffixes = _suffixes()
-    path = Path(name)
-    if path.suffix in {Path(suffix).suffix for suffix in suffixes.values()}:
-        return [path]
+    if name.endswith(tuple(suffixes.values())) or Path(name).exists():
+        return [Path(name)]
     stem = artifact_stem(name)
     wanted = {f: s for f, s in suffixes.items() if formats is None or f in formats}
     found = [folder / (stem + suffix) for suffix in wanted.values()]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..cli_options import AsJson, Force
+from ..cli_options import Force
+from .cli_options import AsJson
 
 if TYPE_CHECKING:
     from rich.table import Table

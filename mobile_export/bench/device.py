@@ -200,7 +200,11 @@ class Conversation(Protocol):
         """Its exit code, or None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended."""
+        """Its exit code, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
 
     def kill(self) -> None:
         """End it."""

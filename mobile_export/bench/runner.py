@@ -46,10 +46,16 @@ class Job:
 
 @dataclass(frozen=True)
 class NamedOutput:
-    """One output tensor as the runner returned it, in the file's own layout."""
+    """One output tensor as the runner returned it, in the file's own layout.
+
+    Attributes:
+        name: empty when the runner does not tell.
+        nhwc: the file takes, and may give, (N, H, W, C).
+    """
 
     name: str
     value: np.ndarray
+    nhwc: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,15 @@ class Loaded:
         load_ns: from the file to ready for the first inference.
         precision: of the arithmetic, which decides what error is allowed.
         features: that the runtime found in the CPU or was built with.
+        resident: it stays loaded between two calls of ``run``; False for a tool that is started
+            anew each time, and then warms up by itself.
     """
 
     version: str
     load_ns: int | None = None
     precision: str = "fp32"
     features: tuple[str, ...] = ()
+    resident: bool = True
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ each on stdout, one JSON object a line; whatever a runtime prints goes to stderr
                                                          "data"}], "nhwc": bool}
     {"do": "run", "count": 10}               -> {"samples": [ns, …], "switches": …, …}
 
-A failure is {"error": sentence, "type": class}; the worker goes on. It ends with its stdin.
+A failure is {"error": sentence, "type": class}. The worker ends with its stdin.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class OnnxRuntime:
             self.binding.bind_ortvalue_output(name, value)
 
     def call(self) -> Callable[[], Any]:
-        session, binding = self.session._sess, self.binding._iobinding
-        return lambda: session.run_with_iobinding(binding, None)
+        session, binding = self.session, self.binding
+        return lambda: session.run_with_iobinding(binding)
 
     def outputs(self) -> list[tuple[str, Any]]:
         return list(zip(self.names, self.binding.copy_outputs_to_cpu()))
@@ -240,7 +240,8 @@ class TorchEager(Torch):
     def build(self, files: list[str], job: dict[str, Any]) -> Any:
         import mobile_export
 
-        return mobile_export.create_model(**job["model"])
+        model = job["model"]
+        return mobile_export.create_model(**{**model, "size": tuple(model["size"])})
 
     def flat(self, result: Any) -> list[tuple[str, Any]]:
         from mobile_export.program import flatten_outputs
@@ -276,11 +277,7 @@ class Worker:
                 except metadata.PackageNotFoundError:
                     found[runner] = "unknown"
         numpy = util.find_spec("numpy") is not None
-        return {
-            "python": platform.python_version(),
-            "modules": found if numpy else {},
-            "numpy": numpy,
-        }
+        return {"python": platform.python_version(), "numpy": numpy, "modules": found}
 
     def load(self, command: dict[str, Any]) -> dict[str, Any]:
         if command.get("cores"):

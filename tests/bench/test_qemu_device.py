@@ -1,4 +1,4 @@
-"""The counting machine: what is refused, and runtimes' aarch64 builds that really run under qemu."""
+"""The counting machine: what it refuses, and runtimes that really run in it under qemu."""
 
 from __future__ import annotations
 

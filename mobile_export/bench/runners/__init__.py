@@ -51,6 +51,7 @@ RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
     RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, ("cpu", "vulkan")),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
+    RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
     RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
     RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
     RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),

@@ -58,7 +58,7 @@ class CountingSession:
     def __init__(self, device: QemuDevice, session: RunnerSession) -> None:
         self._session = session
         self._counts = device.counts
-        self.loaded = session.loaded
+        self.loaded = replace(session.loaded, load_ns=None)  # of the emulator, not of a phone
 
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
         """What the ARM code computes."""
