@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from . import cli_tables
 from .cli_build import build_runner
+from . import cli_cost, cli_tables
 from .cli_options import AsJson, Verbose
 from .cli_run import run
 
@@ -116,6 +117,7 @@ def runners(as_json: AsJson = False) -> None:
 app.command()(cli_tables.table)
 app.command()(cli_tables.compare)
 app.command()(build_runner)
+cli_cost.add_commands(app)
 
 
 def main() -> None:

@@ -68,6 +68,9 @@ RUNNERS: tuple[RunnerRow, ...] = (
     _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
     _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
     _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
+    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
+    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
+    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),
 )
 
 
