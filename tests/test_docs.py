@@ -39,7 +39,17 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
 
 
 TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli"}
-BENCH_COMMANDS = {"compare", "devices", "estimate", "rank", "run", "runners", "table"}
+BENCH_COMMANDS = {
+    "build-runner",
+    "compare",
+    "devices",
+    "estimate",
+    "prepare-qemu",
+    "rank",
+    "run",
+    "runners",
+    "table",
+}
 
 
 @cache

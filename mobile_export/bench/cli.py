@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import cli_tables
-from .cli_build import build_runner
 from . import cli_cost, cli_tables
+from .cli_build import build_runner
 from .cli_options import AsJson, Verbose
 from .cli_run import run
 
