@@ -143,8 +143,9 @@ class FakeSession:
         self.index += count
         wall = sum(samples) + 100 * count
         time.sleep(min(0.002, wall / 1e9))
+        unit = self.options.get("unit", "ns")
         waited = int(wall * self.options.get("waited", 0.0))
-        return RawResult(samples, wall_ns=wall, cpu_ns=0, waited_ns=waited, peak_memory=2**20)
+        return RawResult(samples, unit, wall_ns=wall, cpu_ns=0, waited_ns=waited, peak_memory=2**20)
 
     def __enter__(self) -> Self:
         return self

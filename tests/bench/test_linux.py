@@ -32,8 +32,8 @@ FILES = {
 def test_clusters_of_a_phone() -> None:
     assert _linux.clusters_of(FILES) == (
         Cluster((0, 1, 2, 3), 1786.0, "Cortex-A55"),
-        Cluster((4, 5, 6), 2419.0, None),
-        Cluster((7,), 2842.0, None),
+        Cluster((4, 5, 6), 2419.0, "Kryo 4xx Gold"),
+        Cluster((7,), 2842.0, "Kryo 4xx Gold"),
     )
     assert _linux.cpu_name(FILES) == "Qualcomm Technologies, Inc SM8150"
     assert _linux.memory_mb(FILES) == 5595

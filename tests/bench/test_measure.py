@@ -170,3 +170,12 @@ def test_a_tool_that_is_started_anew_gets_longer_turns(tmp_path: Path) -> None:
     session = FakeSession(steady(1e7), loaded=Loaded("tool", resident=False))
     made = measure(FakeDevice(), [plan(session, artifact(tmp_path))], Limits(seconds=0.05))[0]
     assert set(made.blocks) == {100}
+
+
+def test_a_count_needs_no_statistics(tmp_path: Path) -> None:
+    session = FakeSession(lambda index: 101_070_000, unit="instructions")
+    made = measure(FakeDevice(), [plan(session, artifact(tmp_path))], QUICK)[0]
+    assert made.samples == (101_070_000,) * 3
+    assert made.unit == "instructions"
+    assert made.marks == ()
+    assert made.warmup == 1

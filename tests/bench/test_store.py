@@ -77,7 +77,7 @@ def _write_many(path: Path, name: str) -> None:
 
 def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_many, args=(path, name)) for name in "abcd"]
     for writer in writers:
         writer.start()
