@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from mobile_export.bench import cli
+from mobile_export.bench.devices.local import LocalDevice
 from mobile_export.bench.store import append, read
 from mobile_export.pipeline import ExportReport
 
@@ -154,6 +157,32 @@ def test_a_file_that_no_runtime_can_load(
     assert code == 2
     assert "cannot load tiny.onnx" in err
     assert "tiny.tflite" in out
+
+
+def test_fixed_performance_ends_with_the_run_also_on_ctrl_c(
+    files: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Steady(LocalDevice):
+        switched: ClassVar[list[str]] = []
+
+        @contextmanager
+        def fixed_performance(self) -> Iterator[None]:
+            self.switched.append("on")
+            try:
+                yield
+            finally:
+                self.switched.append("off")
+
+    def interrupt(*_: object, **__: object) -> None:
+        assert Steady.switched[-1] == "on"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobile_export.bench.devices.connect", lambda spec: Steady())
+    assert run("tiny.onnx", "--fixed-performance", *QUICK)[0] == 0
+    assert Steady.switched == ["on", "off"]
+    monkeypatch.setattr("mobile_export.bench.measure.measure", interrupt)
+    assert run("tiny.onnx", "--fixed-performance", *QUICK)[0] == 130
+    assert Steady.switched == ["on", "off"] * 2
 
 
 def test_two_labels_are_compared(in_tmp: Path, run: Callable[..., tuple[int, str, str]]) -> None:
