@@ -254,7 +254,7 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
 
 def print_zoo(rows: list[ZooRow]) -> None:
     """The zoo, ours beside the papers'."""
-    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU")
+    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU", "box AP")
     table = _plain_table("model", *numbers, "source", right=numbers)
     for row in rows:
         table.add_row(
@@ -266,6 +266,7 @@ def print_zoo(rows: list[ZooRow]) -> None:
             f"{row.paper_macs_m:g}",
             "" if row.paper_top1 is None else f"{row.paper_top1:.1f}",
             "" if row.paper_miou is None else f"{row.paper_miou:.1f}",
+            "" if row.paper_box_ap is None else f"{row.paper_box_ap:.1f}",
             escape(row.source),
         )
     out = stdout_console()

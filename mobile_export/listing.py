@@ -25,6 +25,7 @@ class ZooRow:
     paper_macs_m: float
     paper_top1: float | None
     paper_miou: float | None
+    paper_box_ap: float | None
     source: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def list_zoo() -> list[ZooRow]:
                 paper_macs_m=entry.published.macs_m,
                 paper_top1=entry.published.top1,
                 paper_miou=entry.published.miou,
+                paper_box_ap=entry.published.box_ap,
                 source=entry.published.source,
             )
         )

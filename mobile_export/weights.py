@@ -29,8 +29,7 @@ def load_weights(
     never matter.
 
     Args:
-        allow_missing: for a changed classifier. Tensors that the checkpoint lacks or has in
-        another
+        allow_missing: for a changed classifier. Tensors that the checkpoint lacks or has in another
             shape keep the values they have, and are listed in the notes. Tensors that the model
             lacks are then dropped if they belong to a top-level child of which nothing was loaded
             (the old classifier); any other is still an error, and so is a checkpoint of which less
@@ -47,6 +46,9 @@ def load_weights(
     notes = list(checkpoint.notes)
     if prefix:
         notes.append(f"The prefix {prefix!r} was taken off the checkpoint's names.")
+    tensors, left = _without_training_only(module, tensors)
+    if left:
+        notes.append(f"{left} tensors that only training uses were left out.")
 
     fit = _compare(own, tensors)
     if allow_missing:
@@ -113,6 +115,18 @@ def _counts(name: str) -> bool:
 def _state(module: nn.Module) -> dict[str, Tensor]:
     state = module.state_dict().items()
     return {name: t for name, t in state if isinstance(t, Tensor) and _counts(name)}
+
+
+def _without_training_only(
+    module: nn.Module, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], int]:
+    """Leave out what the module's class calls ``training_only`` (prefixes of names), and count it.
+
+    Checkpoints of segmenters hold an auxiliary head that only the loss uses.
+    """
+    prefixes: tuple[str, ...] = getattr(module, "training_only", ())
+    kept = {name: t for name, t in tensors.items() if not name.startswith(prefixes)}
+    return kept, len(tensors) - len(kept)
 
 
 def _compare(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
@@ -186,7 +200,8 @@ def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     found: list[str] = []
     for entry in registry.entries():
         with torch.device("meta"):
-            fit = _compare(_state(entry.build()), tensors)
+            module = entry.build()
+        fit = _compare(_state(module), _without_training_only(module, tensors)[0])
         if fit.missing or fit.unexpected:
             continue
         counts = {

@@ -32,6 +32,7 @@ class Published:
         code: where the official code and weights are; None: neither is public.
         top1: ImageNet-1k top-1 accuracy in percent of the official weights.
         miou: mean intersection over union in percent, for segmentation.
+        box_ap: average precision of boxes on COCO in percent, for detection.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Published:
     code: str | None
     top1: float | None = None
     miou: float | None = None
+    box_ap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class ModelEntry:
         family: the paper's name of the family.
         builder: ``module:function`` below ``mobile_export.models``; the function takes
             ``num_classes`` and returns an ``nn.Module``. A classifier maps (1, 3, H, W) ->
-            (1, num_classes); a segmenter also takes ``output`` (`segmentation.finish`).
+            (1, num_classes); segmenters (`segmentation.finish`) and detectors
+            (`emo_ssdlite.DetectionOutput`) also take ``output``.
         published: the paper's figures.
-        task: "classification" or "segmentation".
+        task: "classification", "segmentation" or "detection".
         size: default (height, width) in pixels.
         mean, std: normalisation of pixels scaled to [0, 1], per channel (RGB).
         num_classes: of the official weights.
@@ -105,6 +108,7 @@ class ModelEntry:
 
 
 _SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
+_DETECTION = (("output", ("boxes", "raw")),)
 
 
 def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -119,6 +123,44 @@ def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             top1=top1,
             code="https://github.com/zhangzjn/EMO",
         ),
+    )
+
+
+def _emo_seg(variant: str, head: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"emo_{variant}_{head}",
+        family="EMO",
+        builder=f"emo_seg:emo_{variant}_{head}",
+        published=Published(
+            source="EMO (arXiv 2301.01146), Table 10",
+            params_m=params_m,
+            macs_m=macs_m,
+            miou=miou,
+            code="https://github.com/zhangzjn/EMO",
+        ),
+        task="segmentation",
+        size=(512, 512),
+        num_classes=150,
+        options=_SEGMENTATION,
+    )
+
+
+def _emo_ssdlite(variant: str, params_m: float, macs_m: float, box_ap: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"emo_{variant}_ssdlite",
+        family="EMO",
+        builder=f"emo_ssdlite:emo_{variant}_ssdlite",
+        published=Published(
+            source="EMO (arXiv 2301.01146), Table 8",
+            params_m=params_m,
+            macs_m=macs_m,
+            box_ap=box_ap,
+            code="https://github.com/zhangzjn/EMO",
+        ),
+        task="detection",
+        size=(320, 320),
+        num_classes=80,
+        options=_DETECTION,
     )
 
 
@@ -192,6 +234,15 @@ _ENTRIES = {
         _emo("2m", 2.3, 439, 75.1),
         _emo("5m", 5.1, 903, 78.4),
         _emo("6m", 6.1, 961, 79.0),
+        _emo_seg("1m", "deeplabv3", 5.6, 2400, 33.5),
+        _emo_seg("2m", "deeplabv3", 6.9, 3500, 35.3),
+        _emo_seg("5m", "deeplabv3", 10.3, 5800, 37.8),
+        _emo_seg("1m", "pspnet", 4.3, 2100, 33.2),
+        _emo_seg("2m", "pspnet", 5.5, 3100, 34.5),
+        _emo_seg("5m", "pspnet", 8.5, 5300, 38.2),
+        _emo_ssdlite("1m", 2.3, 600, 22.0),
+        _emo_ssdlite("2m", 3.3, 900, 25.2),
+        _emo_ssdlite("5m", 6.0, 1800, 27.9),
         _freenet("s1", 2.4, 280, 71.9),
         _freenet("s2", 6.8, 900, 78.8),
         _freenet("s3", 9.6, 1310, 79.4),

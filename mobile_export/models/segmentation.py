@@ -10,7 +10,8 @@ from torch import Tensor
 __all__ = ["SegmentationOutput", "check_output", "finish"]
 
 SegmentationOutput = Literal["logits", "upsampled", "labels"]
-"""``logits``: (B, classes, H/8, W/8), as the head makes them; what phones are timed with.
+"""``logits``: (B, classes, h, w), as the head makes them, at an 8th (SeaFormer) or a 32nd (EMO) of
+the image's size; what phones are timed with.
 ``upsampled``: (B, classes, H, W), bilinear, pixel centres aligned.
 ``labels``: (B, H, W) int64, the class of each pixel of the image: arg-max of ``upsampled``."""
 
