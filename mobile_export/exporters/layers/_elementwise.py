@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ def _binary(call: Call) -> View:
 def _rounded_division(call: Call) -> View:
     quotient = binary(call.builder, "div", call.first(), call.get("other"), call.shape)
     floor = call.target is aten.floor_divide.default
-    mode = "floor" if floor else call.get("rounding_mode")
+    mode: Literal["floor", "trunc"] | None = "floor" if floor else call.get("rounding_mode")
     return quotient if mode is None else unary(call.builder, mode, quotient)
 
 
