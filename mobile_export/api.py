@@ -297,7 +297,7 @@ def inspect(file: str | Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "format": target.name,
-        "bytes": size_of(path),
+        "bytes": sum(size_of(part) for part in target.files(path)),
         **target.runtime().describe(path),
     }
 

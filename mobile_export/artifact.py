@@ -3,7 +3,8 @@
 A run works in a hidden folder beside the destination, so a rename is atomic and a crash, Ctrl-C or
 ``kill -9`` leaves no half-written artifact; the next run removes what a killed one left. Beside
 each artifact stands ``<artifact>.manifest.json``: where it came from, what was done, what was
-proven.
+proven. A format of two files has a companion, which is moved first: whoever sees the new artifact
+finds its weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -66,7 +67,7 @@ class Workspace:
 
     Args:
         out_dir: destination; made when it does not exist, removed again when nothing came.
-        names: file names that the run means to write.
+        names: file names that the run means to write, companions included.
         force: whether existing ones may be replaced.
 
     Raises:
@@ -116,20 +117,22 @@ class Workspace:
         assert self._folder is not None, "use the workspace in a with statement"
         return self._folder / name
 
-    def commit(self, name: str, manifest: dict[str, Any]) -> Path:
-        """Move a checked artifact and its manifest into place; returns its final path.
+    def commit(self, name: str, manifest: dict[str, Any], companions: Sequence[str] = ()) -> Path:
+        """Move a checked artifact, its companions and its manifest into place; returns its path.
 
         Raises:
             ArtifactError: the disk is full, or the destination cannot be replaced.
         """
-        source, target = self.path(name), self.out_dir / name
+        target = self.out_dir / name
+        facts = manifest_path(target).name
         try:
-            for file in _files(source):
-                with file.open("r+b") as stream:  # Windows flushes writable files only
-                    os.fsync(stream.fileno())
-            self.path(manifest_path(target).name).write_text(json.dumps(manifest, indent=2) + "\n")
-            self._replace(source, target)
-            self.path(manifest_path(target).name).replace(manifest_path(target))
+            self.path(facts).write_text(json.dumps(manifest, indent=2) + "\n")
+            for draft in (*companions, name):
+                for file in _files(self.path(draft)):
+                    with file.open("r+b") as stream:  # Windows flushes writable files only
+                        os.fsync(stream.fileno())
+            for draft in (*companions, name, facts):
+                self._replace(self.path(draft), self.out_dir / draft)
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +180,8 @@ def export_program(
     chosen = select_passes(config.no_passes)
     for target in targets:
         target.require()
-    with Workspace(
-        config.out_dir, [stem + target.suffix for target in targets], force=config.force
-    ) as work:
+    names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
+    with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
         with quiet(not config.verbose), one_thread():
             with shared("load"):
@@ -216,16 +215,17 @@ def export_program(
                 continue
             seconds = {**shared.seconds, **watch.seconds}
             seconds["parity"] = shared.seconds["parity"] + watch.seconds["parity"]
-            size = size_of(path)
+            size = sum(size_of(file) for file in target.files(path))
             final = None
             if parity.passed or config.keep_failed:
                 manifest = _manifest(program, path, target, precisions[target.name], passes, parity)
-                final = work.commit(path.name, manifest)
+                companions = [file.name for file in target.companions(path)]
+                final = work.commit(path.name, manifest, companions)
             artifacts.append(
                 ArtifactReport(
                     format=target.name,
                     path=final,
-                    files=() if final is None else (final, manifest_path(final)),
+                    files=() if final is None else (*target.files(final), manifest_path(final)),
                     bytes=size,
                     precision=precisions[target.name],
                     seconds=seconds,
@@ -281,9 +281,7 @@ def save_program(
             {
                 "schema": 1,
                 "format": "pt2",
-                "file": path.name,
-                "sha256": sha256_of(draft),
-                "bytes": size_of(draft),
+                **_file_facts(draft),
                 "source": program.spec,
                 "weights": vars(program.weights),
                 "passes": [report.to_dict() for report in passes],
@@ -306,7 +304,7 @@ def _write(
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
     reference = references.get(pixels=session.takes_pixels)
-    return judge(
+    report = judge(
         with_activation(reference, session.activation),
         [session.run(sample) for sample in reference.samples],
         precision=session.precision,
@@ -314,6 +312,8 @@ def check_parity(session: Session, program: Program, references: _References) ->
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
     )
+    others = tuple(check_parity(other, program, references) for other in session.others)
+    return replace(report, others=others)
 
 
 def verify_artifact(
@@ -340,6 +340,10 @@ def verify_artifact(
         return parity, localise(session, program, sample, parity.tolerance)
 
 
+def _file_facts(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "sha256": sha256_of(path), "bytes": size_of(path)}
+
+
 def _manifest(
     program: Program,
     path: Path,
@@ -353,9 +357,8 @@ def _manifest(
     return {
         "schema": 1,
         "format": target.name,
-        "file": path.name,
-        "sha256": sha256_of(path),
-        "bytes": size_of(path),
+        **_file_facts(path),
+        "companions": [_file_facts(file) for file in target.companions(path)],
         "precision": precision,
         "source": program.spec,
         "weights": {

@@ -48,6 +48,8 @@ class Target:
             (distribution, lowest, below).
         precisions: supported, the default first.
         checked_by: what executes the artifact here, for the documentation and ``doctor``.
+        companion: suffix of the second file, with the weights, of a format that has one: it
+            replaces the last suffix of the artifact (``net.ncnn.param`` -> ``net.ncnn.bin``).
     """
 
     name: str
@@ -57,6 +59,15 @@ class Target:
     modules: Mapping[str, tuple[str, str, str]]
     precisions: tuple[str, ...]
     checked_by: str
+    companion: str | None = None
+
+    def companions(self, artifact: Path) -> tuple[Path, ...]:
+        """The files beside ``artifact`` without which it is nothing; most formats have none."""
+        return () if self.companion is None else (artifact.with_suffix(self.companion),)
+
+    def files(self, artifact: Path) -> tuple[Path, ...]:
+        """``artifact`` and its companions."""
+        return (artifact, *self.companions(artifact))
 
     def missing(self) -> tuple[str, ...]:
         """Import names that are not installed."""
@@ -126,6 +137,7 @@ class Session(Protocol):
         precision: of the arithmetic or of the stored weights, whichever is lower.
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
+        others: the same file under other options that a device may run it with; checked as well.
     """
 
     runtime: str
@@ -133,6 +145,7 @@ class Session(Protocol):
     precision: str
     takes_pixels: bool
     activation: str | None
+    others: tuple[Session, ...]
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         """Outputs in the program's order and layout (NCHW for rank 4)."""
@@ -192,6 +205,16 @@ TARGETS: tuple[Target, ...] = (
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
     ),
+    Target(
+        name="ncnn",
+        title="ncnn",
+        suffix=".ncnn.param",
+        extra="ncnn",
+        modules={"ncnn": ("ncnn", "1.0.20250503", "1.1")},
+        precisions=("fp32", "fp16"),
+        checked_by="ncnn",
+        companion=".bin",
+    ),
 )
 
 
@@ -214,10 +237,10 @@ def available_targets() -> tuple[Target, ...]:
 
 
 def target_of_file(path: Path) -> Target:
-    """The target that writes files with the suffix of ``path``.
+    """The target that writes files with the last suffix of ``path``.
 
     Raises:
-        ArtifactError: the file does not exist, or no target has that suffix.
+        ArtifactError: the file or a companion does not exist, or no target has that suffix.
     """
     suffixes = ", ".join(target.suffix for target in TARGETS)
     if not path.exists():
@@ -225,6 +248,21 @@ def target_of_file(path: Path) -> Target:
             f"{path} does not exist.", hint=f"Give a file that mobile-export wrote ({suffixes})."
         )
     for target in TARGETS:
-        if path.suffix == target.suffix:
+        if path.suffix and target.suffix.endswith(path.suffix):
+            _require_companions(target, path)
             return target
+        if path.suffix == target.companion:
+            raise ArtifactError(
+                f"{path} holds only the weights of a {target.title} model.",
+                hint=f"Give the {target.suffix} file beside it.",
+            )
     raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")
+
+
+def _require_companions(target: Target, path: Path) -> None:
+    for file in target.companions(path):
+        if not file.is_file():
+            raise ArtifactError(
+                f"{file} does not exist; it holds the weights of {path}.",
+                hint="Keep the two files in one folder, under one name.",
+            )

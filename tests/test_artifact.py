@@ -76,6 +76,44 @@ def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [old.name, old.name + ".manifest.json"]
 
 
+PAIR = ("x.param", "x.bin")
+
+
+def write_pair(work: Workspace) -> Path:
+    for name in PAIR:
+        work.path(name).write_text("new")
+    return work.commit("x.param", {}, ["x.bin"])
+
+
+def test_a_companion_is_moved_with_its_artifact(tmp_path: Path) -> None:
+    with Workspace(tmp_path, PAIR, force=False) as work:
+        write_pair(work)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "x.bin", "x.param", "x.param.manifest.json",
+    ]  # fmt: skip
+
+
+def test_an_existing_companion_needs_force(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_text("precious")
+    with (
+        pytest.raises(ArtifactError, match=r"x\.bin exists already"),
+        Workspace(tmp_path, PAIR, force=False),
+    ):
+        pass
+    with Workspace(tmp_path, PAIR, force=True) as work:
+        write_pair(work)
+    assert (tmp_path / "x.bin").read_text() == "new"
+
+
+def test_nothing_is_moved_when_a_companion_was_not_written(tmp_path: Path) -> None:
+    (tmp_path / "x.param").write_text("precious")
+    with Workspace(tmp_path, PAIR, force=True) as work:
+        work.path("x.param").write_text("new")
+        with pytest.raises(ArtifactError, match="Cannot write"):
+            work.commit("x.param", {}, ["x.bin"])
+    assert (tmp_path / "x.param").read_text() == "precious"
+
+
 def test_a_failed_run_with_force_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("precious")
     with Workspace(tmp_path, ["x.onnx"], force=True) as work:

@@ -47,9 +47,9 @@ def test_every_format_from_one_trace(
     report = run(source, tmp_path, *TARGETS)
     assert report.exit_code == 0
     assert len(calls) == 1, "the model's own code was captured once"
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        f"tiny{t.suffix}{end}" for t in TARGETS for end in ("", ".manifest.json")
-    )
+    files = [file.name for t in TARGETS for file in t.files(Path(f"tiny{t.suffix}"))]
+    manifests = [f"tiny{t.suffix}.manifest.json" for t in TARGETS]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files + manifests)
 
 
 def test_the_json_that_was_promised(exported: Callable[..., ExportReport]) -> None:
@@ -70,6 +70,7 @@ def test_the_manifest(exported: Callable[..., ExportReport]) -> None:
     assert path is not None
     manifest = json.loads(path.with_name(path.name + ".manifest.json").read_text())
     assert manifest["sha256"] == sha256_of(path)
+    assert manifest["companions"] == []
     assert manifest["source"] == "TinyNet"
     assert manifest["input"]["shape"] == [1, 3, 32, 32]
     assert manifest["parity"]["passed"] is True
