@@ -237,6 +237,11 @@ def _one_permute(movement: Movement) -> tuple[int, ...] | None:
 def _general_steps(movement: Movement) -> Steps:
     simple = movement.simplified()
     atoms, order = list(simple.atoms), simple.order
+    if len(atoms) > _MAX_ATOMS:
+        fetched = _fetch_first(simple)
+        rest = fetched.inverse.then(movement)
+        assert rest is not None  # they have the same atoms
+        return [*_general_steps(fetched), *_general_steps(rest)]
     steps: Steps = []
     shape = list(movement.before)
 
@@ -257,6 +262,22 @@ def _general_steps(movement: Movement) -> Steps:
     return steps
 
 
+def _fetch_first(movement: Movement) -> Movement:
+    """The part of a movement of many atoms that brings the first atom that is out of place, and
+    all that stay behind it, to its place: one permute of at most four groups."""
+    order = movement.order
+    first = next(place for place, atom in enumerate(order) if atom != place)
+    end = first + 1
+    while end < len(order) and order[end] == order[end - 1] + 1:
+        end += 1
+    fetched = order[first:end]
+    others = [atom for atom in range(first, len(order)) if atom not in fetched]
+    turn = (*range(first), *fetched, *others)
+    after = tuple(movement.atoms[atom] for atom in turn)
+    flat = (math.prod(after),)
+    return Movement(movement.before, movement.atoms, turn, flat).simplified()
+
+
 Groups = tuple[tuple[int, ...], ...]
 
 
@@ -266,8 +287,6 @@ def _plan(order: tuple[int, ...]) -> tuple[tuple[Groups, tuple[int, ...]], ...]:
     count = len(order)
     if order == tuple(range(count)):
         return ()
-    if count > _MAX_ATOMS:
-        return ((tuple((i,) for i in range(count)), order),)
     start = tuple(range(count))
     best: dict[tuple[int, ...], float] = {start: 0.0}
     came: dict[tuple[int, ...], tuple[tuple[int, ...], Groups, tuple[int, ...]]] = {}

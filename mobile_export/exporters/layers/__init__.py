@@ -2,5 +2,6 @@
 
     prepared Program ──lower──▶ LayerGraph ──writer──▶ file
 
-`ir` says what a layer graph is, `reference` executes it in float64.
+`ir` says what a layer graph is, `lower` makes one, `simplify` has what a writer may ask for beyond
+it, and `reference` executes it in float64.
 """
