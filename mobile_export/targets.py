@@ -203,6 +203,16 @@ TARGETS: tuple[Target, ...] = (
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
     ),
+    Target(
+        name="tnn",
+        title="TNN",
+        suffix=".tnnproto",
+        companion=".tnnmodel",
+        extra="",
+        modules={},
+        precisions=("fp32", "fp16"),
+        checked_by="the reference evaluator of TNN models",
+    ),
 )
 
 
