@@ -171,7 +171,7 @@ def _floats(arrays: Arrays) -> Arrays:
 
 
 _FIELDS: dict[str, Callable[[_Reader], Arrays]] = {
-    **dict.fromkeys(("Convolution", "ConvolutionDepthwise", "Deconvolution"), _convolution),
+    **dict.fromkeys(("Convolution", "Deconvolution"), _convolution),
     **dict.fromkeys(("BatchNormCxx", "InstBatchNormCxx"), _scale_and_bias),
     **dict.fromkeys(
         ("Add", "Sub", "Mul", "Div", "Maximum", "Minimum", "SquaredDifference"), _one("element")
@@ -180,7 +180,5 @@ _FIELDS: dict[str, Callable[[_Reader], Arrays]] = {
     "Scale": _scale,
     "PReLU": _prelu,
     "MatMul": _one("weight"),
-    "BiasAdd": _one("bias"),
-    "Const": _one("value"),
     "Gather": _gather,
 }

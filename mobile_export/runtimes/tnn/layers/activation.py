@@ -36,7 +36,6 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "Sign": torch.sign,
     "Sin": torch.sin,
     "Softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
-    "Softsign": F.softsign,
     "Sqrt": torch.sqrt,
     "Swish": F.silu,
     "Tan": torch.tan,
@@ -105,7 +104,7 @@ def glu(x: Tensor, *, params: Params) -> Tensor:
     return F.glu(x, params.integer(-1))
 
 
-@layer("Softmax", "SoftmaxCaffe")
+@layer("Softmax")
 def softmax(x: Tensor, *, params: Params) -> Tensor:
     return x.softmax(params.integer(1))
 

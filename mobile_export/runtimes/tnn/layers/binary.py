@@ -35,8 +35,3 @@ def _register(type_: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 for _type, _function in _FUNCTIONS.items():
     _register(_type, _function)
-
-
-@layer("BiasAdd")
-def bias_add(x: Tensor, *, weights: Weights) -> Tensor:
-    return x + weights["bias"].reshape(1, -1, *(1,) * (x.ndim - 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,12 @@ from ..registry import Params, Tensor, Weights, layer
 __all__: list[str] = []
 
 _EXPLICIT, _SAME, _VALID, _SAME_ODD_FIRST = -1, 0, 1, 3
+_ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
+    0: lambda x: x,
+    1: F.relu,
+    2: F.relu6,
+    0x100: F.silu,
+}
 Pair = tuple[int, int]
 
 
@@ -37,9 +44,17 @@ class _Conv:
     def read(cls, params: Params) -> _Conv:
         integer, pair = params.integer, params.pair
         return cls(
-            integer(0), integer(0), integer(0), pair(0), pair(0), pair(0),
-            integer(0), integer(0), pair(1), integer(0),
-        )  # fmt: skip
+            group=integer(0),
+            input_channels=integer(0),
+            output_channels=integer(0),
+            kernel=pair(0),
+            stride=pair(0),
+            pads=pair(0),
+            bias=integer(0),
+            pad_type=integer(0),
+            dilation=pair(1),
+            activation=integer(0),
+        )
 
     @property
     def extent(self) -> Pair:
@@ -50,13 +65,12 @@ class _Conv:
 
 def _activate(x: Tensor, kind: int) -> Tensor:
     """The activation inside of a convolution (``ActivationType``)."""
-    functions = {0: lambda: x, 1: x.relu, 2: lambda: F.relu6(x), 0x100: lambda: F.silu(x)}
-    if kind not in functions:
+    if kind not in _ACTIVATIONS:
         raise FormatError(f"activation {kind} is unknown")
-    return functions[kind]()
+    return _ACTIVATIONS[kind](x)
 
 
-@layer("Convolution", "ConvolutionDepthwise")
+@layer("Convolution")
 def convolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
     """Cross-correlation; both axes have the dilation of the rows, as on TNN's reference device."""
     conv = _Conv.read(params)

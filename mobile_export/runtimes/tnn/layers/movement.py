@@ -57,12 +57,6 @@ def concat(*inputs: Tensor, params: Params) -> Tensor:
     return torch.cat(inputs, params.integer(1))
 
 
-@layer("Split")
-def split(x: Tensor, *, outputs: int) -> tuple[Tensor, ...]:
-    """The same blob, several times."""
-    return (x,) * outputs
-
-
 @layer("SplitV")
 def split_sizes(x: Tensor, *, params: Params, outputs: int) -> tuple[Tensor, ...]:
     axis, sizes = params.integer(), params.counted()
@@ -154,11 +148,6 @@ def gather(*inputs: Tensor, params: Params, weights: Weights) -> Tensor:
     flat = torch.where(indices < 0, indices + data.shape[axis], indices).flatten()
     taken = data.index_select(axis, flat)
     return taken.reshape(*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
-
-
-@layer("Const")
-def const(*, params: Params, weights: Weights) -> Tensor:
-    return weights["value"].reshape(params.counted())
 
 
 @layer("PixelShuffle")
