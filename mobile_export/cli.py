@@ -188,6 +188,33 @@ def ncnn(
     _export(("ncnn",), **read_options(locals()))
 
 
+@app.command()
+def tnn(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    precision: Precision = None,
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write TNN's two files; our evaluator of TNN models executes them here."""
+    _export(("tnn",), **read_options(locals()))
+
+
 @app.command("all")
 def all_formats(
     model: Model,

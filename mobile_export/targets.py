@@ -215,6 +215,16 @@ TARGETS: tuple[Target, ...] = (
         checked_by="ncnn",
         companion=".bin",
     ),
+    Target(
+        name="tnn",
+        title="TNN",
+        suffix=".tnnproto",
+        companion=".tnnmodel",
+        extra="",
+        modules={},
+        precisions=("fp32", "fp16"),
+        checked_by="the reference evaluator of TNN models",
+    ),
 )
 
 
