@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .expected import seeded_input
 from .specs import InputSpec
 
 __all__ = ["Sample", "normalise", "parity_samples", "pixel_samples"]
@@ -49,7 +50,7 @@ def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
 def parity_samples(spec: InputSpec) -> tuple[Sample, ...]:
     """Two standard-normal inputs and two natural-statistics images."""
     noise = tuple(
-        Sample(f"noise-{seed}", torch.from_numpy(_rng(seed).standard_normal(spec.shape)).float())
+        Sample(f"noise-{seed}", torch.from_numpy(seeded_input(spec.shape, seed)))
         for seed in range(2)
     )
     natural = tuple(
@@ -64,7 +65,7 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
     noise = tuple(
         _pixel_sample(
             f"pixel-noise-{seed}",
-            torch.from_numpy(_rng(seed).integers(0, 256, spec.shape).astype(np.float32)),
+            torch.from_numpy(seeded_input(spec.shape, seed, pixels=True)),
             spec,
         )
         for seed in range(2)
@@ -73,10 +74,6 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
         _pixel_sample(f"natural-{seed}", _natural(spec, seed), spec) for seed in range(2)
     )
     return noise + natural
-
-
-def _rng(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def _pixel_sample(name: str, pixels: torch.Tensor, spec: InputSpec) -> Sample:
@@ -91,7 +88,7 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
     and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do.
     """
     _, channels, height, width = spec.shape
-    rng = _rng(1000 + seed)
+    rng = np.random.Generator(np.random.PCG64(1000 + seed))
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
     frequency = np.hypot(fy, fx)

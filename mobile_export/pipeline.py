@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifact import Workspace, artifact_stem, manifest_path, sha256_of, size_of
+from .artifact import Workspace, artifact_stem, manifest_path, size_of
 from .config import ExportConfig
 from .errors import ArtifactError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
+from .manifest import artifact_manifest, program_manifest
 from .parity import ParityReport, Reference, judge, make_reference, with_activation
 from .passes import PassReport, run_passes, select_passes
 from .program import Program, trace
@@ -218,7 +219,15 @@ def export_program(
             size = sum(size_of(file) for file in target.files(path))
             final = None
             if parity.passed or config.keep_failed:
-                manifest = _manifest(program, path, target, precisions[target.name], passes, parity)
+                manifest = artifact_manifest(
+                    program,
+                    path,
+                    target,
+                    precisions[target.name],
+                    passes,
+                    parity,
+                    _seen_by(session, references),
+                )
                 companions = [file.name for file in target.companions(path)]
                 final = work.commit(path.name, manifest, companions)
             artifacts.append(
@@ -273,20 +282,12 @@ def save_program(
     """
     import torch
 
-    with Workspace(path.parent, [path.name], force=force) as work:
+    sample = parity_samples(program.input)[:1]
+    with Workspace(path.parent, [path.name], force=force) as work, one_thread():
         draft = work.path(path.name)
         torch.export.save(program.exported, draft)
-        return work.commit(
-            path.name,
-            {
-                "schema": 1,
-                "format": "pt2",
-                **_file_facts(draft),
-                "source": program.spec,
-                "weights": vars(program.weights),
-                "passes": [report.to_dict() for report in passes],
-            },
-        )
+        reference = make_reference(program.module(), sample)
+        return work.commit(path.name, program_manifest(program, draft, passes, reference))
 
 
 def _write(
@@ -303,9 +304,9 @@ def _write(
 
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
-    reference = references.get(pixels=session.takes_pixels)
+    reference = _seen_by(session, references)
     report = judge(
-        with_activation(reference, session.activation),
+        reference,
         [session.run(sample) for sample in reference.samples],
         precision=session.precision,
         runtime=session.runtime,
@@ -314,6 +315,11 @@ def check_parity(session: Session, program: Program, references: _References) ->
     )
     others = tuple(check_parity(other, program, references) for other in session.others)
     return replace(report, others=others)
+
+
+def _seen_by(session: Session, references: _References) -> Reference:
+    """The reference for the input that an artifact takes and the activation that it adds."""
+    return with_activation(references.get(pixels=session.takes_pixels), session.activation)
 
 
 def verify_artifact(
@@ -338,47 +344,3 @@ def verify_artifact(
         progress(f"{target.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
         return parity, localise(session, program, sample, parity.tolerance)
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "sha256": sha256_of(path), "bytes": size_of(path)}
-
-
-def _manifest(
-    program: Program,
-    path: Path,
-    target: Target,
-    precision: str,
-    passes: Sequence[PassReport],
-    parity: ParityReport,
-) -> dict[str, Any]:
-    from .doctor import installed_versions
-
-    return {
-        "schema": 1,
-        "format": target.name,
-        **_file_facts(path),
-        "companions": [_file_facts(file) for file in target.companions(path)],
-        "precision": precision,
-        "source": program.spec,
-        "weights": {
-            "kind": program.weights.kind,
-            "description": program.weights.describe(),
-            "sha256": program.weights.sha256,
-            "seed": program.weights.seed,
-        },
-        "input": {
-            "name": program.input.name,
-            "shape": list(program.input.shape),
-            "layout": "NCHW of the PyTorch model",
-            "channel_order": program.input.channel_order,
-            "mean": list(program.input.mean),
-            "std": list(program.input.std),
-        },
-        "outputs": [{"name": o.name, "shape": list(o.shape)} for o in program.outputs],
-        "labels": None if program.labels is None else len(program.labels),
-        "passes": [report.to_dict() for report in passes],
-        "parity": parity.to_dict(),
-        "tools": installed_versions(target),
-        "notes": list(program.notes),
-    }
