@@ -9,7 +9,7 @@ A B B A …, so that a slow moment of the machine meets both. The ratio is the m
 over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
 
     --keep DIR    keep the files there, and take the vendor's from there when they exist
-    --cpu         time what the thread computes instead of what passes on the wall; for a busy machine
+    --cpu         time what the thread computes, not what passes on the wall: for a busy machine
     --json FILE   append one JSON object per row
 """
 
