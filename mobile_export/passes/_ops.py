@@ -12,6 +12,7 @@ from ._graph import Graph, shape_of
 
 __all__ = [
     "CONVS",
+    "ELEMENTWISE",
     "TRANSPOSED",
     "Layer",
     "argument",
@@ -34,6 +35,17 @@ TRANSPOSED = {
     aten.conv_transpose2d.input: 2,
     aten.conv_transpose3d.input: 3,
 }
+ELEMENTWISE = (
+    aten.gelu.default,
+    aten.silu.default,
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.hardswish.default,
+    aten.hardsigmoid.default,
+    aten.sigmoid.default,
+    aten.tanh.default,
+)
 FOLDABLE = (torch.float32, torch.float64)
 
 
