@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MobileExportError, PassError, SourceError, TraceError, UsageError
 from ._types import Change, Pass, PassReport, PassResult, Refusal
+from .compose_layers import compose_layers
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
@@ -51,6 +52,7 @@ PASSES: tuple[Pass, ...] = (
     merge_branches,
     fold_norms,
     fold_scales,
+    compose_layers,
     move_less,
 )
 """Every pass, in the order in which they run. Add one with docs/adding-a-pass.md.
