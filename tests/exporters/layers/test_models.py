@@ -1,7 +1,7 @@
 """Whole models, prepared as for an export: the layer graph equals eager float64.
 
-The default run takes a sample. ``pytest -m "matrix or not matrix"`` on this file lowers every network
-of the zoo's families, and 60 models of timm, the smallest of each family.
+The default run takes a sample. ``pytest -m "matrix or not matrix"`` on this file lowers networks of
+all the zoo's families, and 60 models of timm, the smallest of each family.
 """
 
 from __future__ import annotations
