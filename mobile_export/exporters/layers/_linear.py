@@ -18,7 +18,7 @@ from ._builder import Builder
 from ._elementwise import binary
 from ._moving import expand, reshape
 from ._registry import Call, Operand, lowers
-from ._statistics import softmax
+from ._statistics import reduce, softmax
 from ._view import Atom, View
 
 __all__ = ["linear", "matmul"]
@@ -296,6 +296,48 @@ def _product_plus(call: Call) -> View:
     names = ("mat1", "mat2") if call.target is aten.addmm.default else ("batch1", "batch2")
     product = _product(call, call.get(names[0]), call.get(names[1]))
     return binary(call.builder, "add", product, call.first(), call.shape)
+
+
+@lowers(aten.einsum.default)
+def _einsum(call: Call) -> View:
+    """Of two tensors: axes that only one has and the result lacks are summed, then it is a product
+    of (batch, rows, inner) and (batch, inner, columns)."""
+    builder, tensors = call.builder, call.get("tensors")
+    left, _, out = call.get("equation").replace(" ", "").partition("->")
+    terms = left.split(",")
+    if "." in left or len(terms) != 2 or any(len(set(t)) != len(t) for t in (*terms, out)):
+        raise call.refuse(f"its equation is {call.get('equation')!r}", "Use matmul.")
+    views = [call.view(tensor) for tensor in tensors]
+    for i, (view, term) in enumerate(zip(views, terms, strict=True)):
+        alone = [axis for axis, name in enumerate(term) if name not in terms[1 - i] + out]
+        if alone:
+            kept = [axis for axis in range(len(term)) if axis not in alone]
+            shape = tuple(view.shape[axis] for axis in kept)
+            views[i] = reduce(builder, "sum", view, alone, shape)
+            terms[i] = "".join(term[axis] for axis in kept)
+    sizes = {
+        name: size
+        for view, term in zip(views, terms, strict=True)
+        for name, size in zip(term, view.shape, strict=True)
+    }
+    first, second = terms
+    batch = [name for name in first if name in second and name in out]
+    inner = [name for name in first if name in second and name not in out]
+    rows = [name for name in first if name not in second]
+    columns = [name for name in second if name not in first]
+
+    def arranged(view: View, term: str, *groups: list[str]) -> View:
+        turned = view.permute([term.index(name) for group in groups for name in group])
+        lead = [sizes[name] for name in groups[0]]
+        shape = [*lead, *[math.prod(sizes[name] for name in group) for group in groups[1:]]]
+        return reshape(builder, turned, shape)
+
+    a = arranged(views[0], first, batch, rows, inner)
+    b = arranged(views[1], second, batch, inner, columns)
+    product = matmul(builder, a, b, (*a.shape[:-1], b.shape[-1]))
+    names = [*batch, *rows, *columns]
+    apart = reshape(builder, product, [sizes[name] for name in names])
+    return apart.permute([names.index(name) for name in out])
 
 
 @lowers(aten.scaled_dot_product_attention.default)
