@@ -38,7 +38,8 @@ LONGEST_LINE = 4095
 LARGEST_ARRAY = 2**31 - 1
 """Lengths are int32."""
 
-FLOAT, HALF = 0, 1
+FLOAT = 0
+HALF = 1
 
 TYPE_NUMBERS: Mapping[str, int] = {
     "Add": 38,

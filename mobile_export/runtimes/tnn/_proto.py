@@ -13,7 +13,7 @@ __all__ = ["FormatError", "Input", "LayerText", "Proto", "parse_proto"]
 MAGIC_V1, MAGIC_V2 = 0xFABC0002, 0xFABC0004
 _HEADER_LINES = 5
 _BUFFER = 4096
-_TYPES = ("float", "half", "int8", "int32", "bfloat16", "int64", "uint32")
+_TYPES = ("float32", "float16", "int8", "int32", "bfloat16", "int64", "uint32")
 
 
 class FormatError(ValueError):

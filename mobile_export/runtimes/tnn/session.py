@@ -73,7 +73,7 @@ def describe(path: Path) -> dict[str, Any]:
             for spec in network.inputs
         ],
         "outputs": [
-            {"name": name, "shape": list(shapes.get(name, ())), "dtype": "float"}
+            {"name": name, "shape": list(shapes.get(name, ())), "dtype": "float32"}
             for name in network.outputs
         ],
         "ops": dict(network.op_counts().most_common()),

@@ -74,8 +74,8 @@ def test_a_file_written_by_hand(net: Path) -> None:
 
 def test_facts(net: Path) -> None:
     facts = describe(net)
-    assert facts["inputs"] == [{"name": "image", "shape": [1, 2, 3, 3], "dtype": "float"}]
-    assert facts["outputs"] == [{"name": "out", "shape": [1, 2, 3, 3], "dtype": "float"}]
+    assert facts["inputs"] == [{"name": "image", "shape": [1, 2, 3, 3], "dtype": "float32"}]
+    assert facts["outputs"] == [{"name": "out", "shape": [1, 2, 3, 3], "dtype": "float32"}]
     assert facts["ops"] == {"InstBatchNormCxx": 1, "Mul": 1}
 
 
