@@ -48,6 +48,8 @@ class Target:
             (distribution, lowest, below).
         precisions: supported, the default first.
         checked_by: what executes the artifact here, for the documentation and ``doctor``.
+        extra_passes: of `passes.EXTRA_PASSES`, by name: what its converter lacks or gets wrong.
+        without_passes: graph passes that make its files slower, by name.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Target:
     modules: Mapping[str, tuple[str, str, str]]
     precisions: tuple[str, ...]
     checked_by: str
+    extra_passes: tuple[str, ...] = ()
+    without_passes: tuple[str, ...] = ()
 
     def missing(self) -> tuple[str, ...]:
         """Import names that are not installed."""
@@ -178,6 +182,8 @@ TARGETS: tuple[Target, ...] = (
         modules={"coremltools": ("coremltools", "9.0", "10")},
         precisions=("fp16", "fp32"),
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
+        extra_passes=("limit_rank",),
+        without_passes=("move_less",),
     ),
     Target(
         name="tflite",
@@ -191,6 +197,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
+        extra_passes=("index_nearest",),
     ),
 )
 
