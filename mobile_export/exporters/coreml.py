@@ -17,6 +17,7 @@ import torch
 
 from ..errors import ExportError, UsageError, summary
 from ..runtimes.coreml import ACTIVATION_KEY
+from ._mil_passes import add_our_passes
 
 if TYPE_CHECKING:
     from ..config import CoreMLOptions, ExportConfig
@@ -112,7 +113,7 @@ def _drop_aliases(module: torch.fx.GraphModule) -> None:
 
 
 def _pass_pipeline() -> Any:
-    """coremltools' default passes without the one that is not exact.
+    """coremltools' default passes and ours, without the one that is not exact.
 
     ``fuse_elementwise_to_batchnorm`` turns a multiplication and an addition into a batch norm whose
     epsilon stays at 1e-5, so the result is 5e-6 off (seen with coremltools 9.0 on mobilevitv2_050).
@@ -121,6 +122,7 @@ def _pass_pipeline() -> Any:
 
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    add_our_passes(pipeline)
     return pipeline
 
 
