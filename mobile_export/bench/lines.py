@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import queue
 import threading
 import time
 from typing import IO
@@ -11,24 +10,30 @@ from typing import IO
 __all__ = ["LineReader", "Tail"]
 
 _LONGEST_LINE = 1 << 26
-_MOST_LINES_AHEAD = 10_000
+_MOST_LINES = 10_000
 
 
 class LineReader:
-    """Lines of a pipe, read by a thread of its own."""
+    """Lines of a pipe, read by a thread of its own.
+
+    Of a flood that nobody reads, only the last `_MOST_LINES` are kept.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._lines: queue.Queue[bytes | None] = queue.Queue(_MOST_LINES_AHEAD)
-        self._closed = False
+        self._lines: collections.deque[bytes] = collections.deque(maxlen=_MOST_LINES)
+        self._ended = False
+        self._changed = threading.Condition()
         threading.Thread(target=self._pump, args=(stream,), daemon=True).start()
 
     def _pump(self, stream: IO[bytes]) -> None:
-        try:
+        with stream:
             while line := stream.readline(_LONGEST_LINE):
-                self._lines.put(line)
-        except (OSError, ValueError):  # closed by the other thread
-            pass
-        self._lines.put(None)
+                with self._changed:
+                    self._lines.append(line)
+                    self._changed.notify()
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
 
     def read(self, deadline: float) -> str | None:
         """The next line, without its end; None after the last.
@@ -39,13 +44,11 @@ class LineReader:
         Raises:
             TimeoutError: there was none before ``deadline``.
         """
-        if self._closed:
-            return None
-        try:
-            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise TimeoutError from None
-        self._closed = line is None
+        with self._changed:
+            patience = max(0.0, deadline - time.monotonic())
+            if not self._changed.wait_for(lambda: self._lines or self._ended, patience):
+                raise TimeoutError
+            line = self._lines.popleft() if self._lines else None
         return None if line is None else line.decode(errors="replace").rstrip("\r\n")
 
 
@@ -58,11 +61,9 @@ class Tail:
         self._thread.start()
 
     def _pump(self, stream: IO[bytes]) -> None:
-        try:
+        with stream:
             while line := stream.readline(4096):
                 self._lines.append(line)
-        except (OSError, ValueError):  # closed by the other thread
-            pass
 
     def text(self, wait: float = 1.0) -> str:
         """What was said last; waits up to ``wait`` seconds for the end of the pipe."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from ...artifact import sha256_of
 from ...errors import DeviceError, MobileExportError
 from ..device import Completed, DeviceInfo, State
-from ..lines import LineReader
+from ..lines import LineReader, Tail
 from . import Found
 from .adb_client import AdbClient, Listed, failure
 from .android_facts import DESCRIBE, STATE, parse_description, parse_state
@@ -265,7 +265,8 @@ class AdbDevice:
         )
         guard = self.start(["sh", "-c", script])
         assert guard.stdout is not None
-        lines = LineReader(guard.stdout)
+        assert guard.stderr is not None
+        lines, _ = LineReader(guard.stdout), Tail(guard.stderr)
         try:
             self._expect_fixed(lines)
             yield
@@ -331,6 +332,9 @@ class AdbConversation:
 
     def kill(self) -> None:
         """End the client, and the command there unless it has ended by itself."""
+        with contextlib.suppress(OSError):
+            if self.stdin is not None:
+                self.stdin.close()
         if self._killed or self._process.poll() == 0:
             return
         self._killed = True

@@ -50,6 +50,7 @@ echo @@battery; dumpsys battery
 echo @@files; {print_files(_STATE_FILES)}"""
 
 _CPU_SENSOR, _SKIN_SENSOR, _SOC_SENSOR = 0, 3, 13  # android.hardware.thermal TemperatureType
+_MODERATE = 2  # android.os.PowerManager.THERMAL_STATUS_MODERATE
 _CHARGING, _FULL = 2, 5  # android.os.BatteryManager.BATTERY_STATUS_*
 
 
@@ -105,8 +106,8 @@ def _os(props: Mapping[str, str]) -> str:
 def parse_state(text: str) -> State:
     """The answers of `STATE`; what is not there is None or empty.
 
-    The device is throttled when Android's thermal status is above 0, or when the highest clock
-    that a core is allowed is below the highest that it has.
+    The device is throttled when Android says so (thermal status "moderate" or worse), or when a
+    core may not reach its highest clock.
     """
     parts = _sections(text)
     files = split_files(parts.get("files", ""))
@@ -123,7 +124,9 @@ def parse_state(text: str) -> State:
         state,
         temperature_c=thermal.get("celsius"),
         thermal_status=status,
-        throttled=None if status is None and not state.mhz else bool(status or capped),
+        throttled=None
+        if status is None and not state.mhz
+        else bool((status or 0) >= _MODERATE or capped),
         battery_percent=battery.get("percent"),
         charging=battery.get("charging"),
         extra={**state.extra, **extra},

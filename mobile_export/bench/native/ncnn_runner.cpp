@@ -37,6 +37,7 @@
 #include <utility>
 #include <vector>
 
+#include <dirent.h>
 #include <sys/resource.h>
 
 namespace {
@@ -388,17 +389,58 @@ std::string cpu_facts()
         .str();
 }
 
-rusage usage_of_process()
+// Highest resident size. ru_maxrss of a new program begins with that of its parent; VmHWM does not.
+long long peak_memory_bytes()
+{
+    long long kilobytes = 0;
+    char line[256];
+    if (FILE* file = fopen("/proc/self/status", "r"))
+    {
+        while (fgets(line, sizeof(line), file) && sscanf(line, "VmHWM: %lld", &kilobytes) != 1) {}
+        fclose(file);
+    }
+    return kilobytes * 1024;
+}
+
+// What this process has used so far, or has been denied; -1 where the kernel hides it.
+struct Usage
+{
+    long long cpu_ns = 0;
+    long long waited_ns = 0; // its threads were ready and had no core
+    long long switches = 0;  // involuntary: others took its cores
+};
+
+long long waited_ns()
+{
+    DIR* tasks = opendir("/proc/self/task");
+    if (!tasks)
+        return -1;
+    long long total = 0;
+    while (const dirent* task = readdir(tasks))
+    {
+        if (task->d_name[0] == '.')
+            continue;
+        long long waited = -1;
+        FILE* file = fopen((std::string("/proc/self/task/") + task->d_name + "/schedstat").c_str(), "r");
+        if (file)
+            total += fscanf(file, "%*d %lld", &waited) == 1 ? waited : 0, fclose(file);
+        if (waited < 0)
+        {
+            total = -1;
+            break;
+        }
+    }
+    closedir(tasks);
+    return total;
+}
+
+Usage usage_of_process()
 {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    return usage;
+    const auto nanoseconds = [](const timeval& t) { return t.tv_sec * 1000000000LL + t.tv_usec * 1000LL; };
+    return {nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime), waited_ns(), usage.ru_nivcsw};
 }
-
-long long peak_memory_bytes() { return (long long)usage_of_process().ru_maxrss * 1024; }
-
-// Involuntary context switches: how often others had this process's cores.
-long switches() { return usage_of_process().ru_nivcsw; }
 
 void bind_cores(const Arguments& a)
 {
@@ -552,12 +594,16 @@ public:
     // Timed inferences, and what they cost beside time.
     void measure(Object& object, int count, double seconds = 0)
     {
-        const long before = switches();
+        const Usage before = usage_of_process();
         const auto start = Clock::now();
         const std::vector<long long> samples = infer(count, seconds);
         const long long wall_ns = nanoseconds_since(start);
+        const Usage after = usage_of_process();
+        const bool hidden = before.waited_ns < 0 || after.waited_ns < 0;
         object.add("samples_ns", integers(samples)).add("wall_ns", std::to_string(wall_ns));
-        object.add("switches", std::to_string(switches() - before));
+        object.add("cpu_ns", std::to_string(after.cpu_ns - before.cpu_ns));
+        object.add("waited_ns", hidden ? "null" : std::to_string(after.waited_ns - before.waited_ns));
+        object.add("switches", std::to_string(after.switches - before.switches));
         object.add("peak_memory_bytes", std::to_string(peak_memory_bytes()));
     }
 

@@ -45,13 +45,27 @@ class RunnerRow:
 
 
 _PYTHON_HOSTS = ("local", "ssh")
+_SHELLS = ("adb", "local", "ssh")
+
+_NCNN = ("cpu", "vulkan")
+_ORT = ("cpu", "xnnpack", "nnapi")
+
+
+def _vendor(name: str, title: str, form: str, backends: tuple[str, ...], binary: str) -> RunnerRow:
+    return RunnerRow(name, title, "vendor", (form,), _SHELLS, backends, binary, samples=False)
+
 
 RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("onnxruntime", "onnxruntime", "python", ("onnx",), _PYTHON_HOSTS),
     RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
-    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, ("cpu", "vulkan")),
+    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN),
+    RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
+    _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
+    _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
+    _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
+    _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
 )
 
 

@@ -166,6 +166,8 @@ class NativeSession:
                 peak_memory=int(answer["peak_memory_bytes"]),
                 switches=int(answer["switches"]),
                 wall_ns=int(answer["wall_ns"]),
+                cpu_ns=int(answer["cpu_ns"]),
+                waited_ns=answer["waited_ns"],
             ),
         )
 
@@ -200,6 +202,7 @@ class NativeSession:
             try:
                 line = self._lines.read(deadline)
             except TimeoutError:
+                self._conversation.kill()
                 raise RunnerError(
                     f"The ncnn runner on {self._device.spec} did not answer within "
                     f"{self._job.timeout:g} seconds.{self._last_words()}",

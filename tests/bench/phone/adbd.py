@@ -272,14 +272,16 @@ class Shell:
     async def end(self, feeder: asyncio.Future[None], process: asyncio.subprocess.Process) -> None:
         """Like adbd: the command loses its pipes; it lives on until it notices."""
         feeder.cancel()
-        if process.stdin:
-            process.stdin.close()
-        if process.returncode is None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), 2)
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        try:
+            if process.stdin:
+                process.stdin.close()
+            if process.returncode is None:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(process.wait(), 2)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            process._transport.close()  # kills what is left; asyncio has no public way
 
     async def pump(self, stream: Stream, pipe: asyncio.StreamReader, kind: int) -> None:
         while data := await pipe.read(MAX_SYNC):

@@ -27,7 +27,8 @@ def adb_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        "HOME": str(tmp_path_factory.mktemp("home")),
+        "HOME": str(tmp_path_factory.mktemp("home")),  # of adb's keys
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
         "ANDROID_ADB_SERVER_PORT": str(port),
         "ADB_LOCAL_TRANSPORT_MAX_PORT": "0",
         "ADB_MDNS": "0",

@@ -33,7 +33,7 @@ def make_module() -> nn.Module:
 
 
 def make_artifact(folder: Path, module: nn.Module) -> BenchArtifact:
-    """``tiny.param`` and ``tiny.bin``; the format: ncnn's wiki, "param and model file structure"."""
+    """``tiny.param`` and ``tiny.bin``, as ncnn's wiki has it ("param and model file structure")."""
     conv, fc = module[0], module[4]
     weights = b"".join(
         struct.pack("<I", 0) + _raw(layer.weight) + _raw(layer.bias) for layer in (conv, fc)

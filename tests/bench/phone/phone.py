@@ -65,9 +65,10 @@ class Phone:
 
     def close(self) -> None:
         self.vanish()
-        self._do(asyncio.sleep(0.05))
+        self._do(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(self.device, reader, writer)
@@ -82,6 +83,16 @@ class Phone:
             self._server.close()
         for connection in self._connections:
             connection.die()
+
+    async def _finish(self) -> None:
+        """Let every command end: a task that is left to the garbage collector complains there."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=4)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close in callbacks
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

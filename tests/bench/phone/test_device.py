@@ -125,7 +125,7 @@ def test_a_killed_conversation_leaves_no_process(device: AdbDevice, phone: Phone
 
 
 def test_a_command_that_takes_too_long_is_ended(device: AdbDevice, phone: Phone) -> None:
-    with pytest.raises(DeviceError, match="did not answer within 0.5 seconds"):
+    with pytest.raises(DeviceError, match=r"did not answer within 0\.5 seconds"):
         device.run(["sleep", "1000"], timeout=0.5)
     pid = int(next(phone.file(device.folder).glob("pid-*")).read_text())
     _wait_for(lambda: not _alive(pid))
