@@ -41,7 +41,8 @@ def initialize_randomly(
 
     Args:
         factory: builds the module; called once, under ``torch.manual_seed(seed)``.
-        input_shape: (N, C, H, W) that the module will be called with; N is ignored.
+        input_shape: (N, C, H, W) that the module will be called with, or (N, C, T, H, W) of a
+            clip; N is ignored.
         seed: same seed, same weights, in every process. The caller's random state is untouched.
     """
     with torch.random.fork_rng(devices=[]):
@@ -209,18 +210,19 @@ def natural_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
     """Noise with about the spectrum of photographs, and channels nearly alike as theirs are.
 
     Args:
-        shape: (N, C, H, W).
+        shape: (N, C, H, W), or (N, C, T, H, W) for clips, which pan by two pixels a frame.
 
     Returns:
         float32 of that shape with mean 0 and standard deviation 1 per image, as normalised pixels
         have.
     """
-    batch, _, height, width = shape
+    batch, channels, *clip, height, width = shape
     luminance = _octaves((batch, 1, height, width), generator)
-    image = luminance + 0.3 * _octaves(shape, generator)
+    image = luminance + 0.3 * _octaves((batch, channels, height, width), generator)
     mean = image.mean((1, 2, 3), keepdim=True)
     deviation = image.std((1, 2, 3), keepdim=True, correction=0)
-    return (image - mean) / deviation.clamp(min=TINY)
+    image = (image - mean) / deviation.clamp(min=TINY)
+    return torch.stack([image.roll(2 * t, 3) for t in range(*clip)], 2) if clip else image
 
 
 def _octaves(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

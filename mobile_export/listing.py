@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .models.cost import Cost
-    from .models.registry import ModelEntry
+    from .models.entry import ModelEntry
 
 __all__ = ["ZooRow", "list_zoo"]
 
@@ -21,8 +21,8 @@ class ZooRow:
     size: tuple[int, int]
     params_m: float
     macs_m: float
-    paper_params_m: float
-    paper_macs_m: float
+    paper_params_m: float | None
+    paper_macs_m: float | None
     paper_top1: float | None
     paper_miou: float | None
     paper_box_ap: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["ConvBNAct", "DropPath", "attend"]
+__all__ = ["ConvBNAct", "DropPath", "attend", "check_classes", "drop_rates"]
 
 
 class ConvBNAct(nn.Module):
@@ -36,6 +36,17 @@ class ConvBNAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.act(self.bn(self.conv(x)))
         return y
+
+
+def check_classes(num_classes: int) -> None:
+    """Refuse a head without classes."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+
+
+def drop_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth's rates of ``depth`` blocks: from 0 to ``last`` in equal steps."""
+    return [last * index / max(1, depth - 1) for index in range(depth)]
 
 
 class DropPath(nn.Module):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath
+from ._layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "EMO",
@@ -296,8 +296,7 @@ class EMOBackbone(nn.Module):
                 squeeze_excite=True,
             ),
         )
-        total = sum(config.depths)
-        drops = iter(drop_path_rate * i / max(1, total - 1) for i in range(total))
+        drops = iter(drop_rates(drop_path_rate, sum(config.depths)))
         for stage, depth in enumerate(config.depths):
             blocks: list[nn.Module] = []
             for index in range(depth):
@@ -346,8 +345,7 @@ class EMO(EMOBackbone):
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
     ) -> None:
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         super().__init__(config, in_chans=in_chans, drop_path_rate=drop_path_rate)
         self.num_classes = num_classes
         dim = config.dims[-1]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import ConvBNAct
+from ._layers import ConvBNAct, check_classes
 from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
 from .segmentation import SegmentationOutput, check_output, finish
 
@@ -106,8 +106,7 @@ class EMOSegmenter(nn.Module):
         output: SegmentationOutput = "logits",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         check_output(output)
         self.num_classes = num_classes
         self.output: SegmentationOutput = output

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ._layers import ConvBNAct
+from ._layers import ConvBNAct, check_classes
 from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
 
 __all__ = [
@@ -144,8 +144,7 @@ class EMODetector(nn.Module):
         output: DetectionOutput = "boxes",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         if output not in get_args(DetectionOutput):
             known = ", ".join(get_args(DetectionOutput))
             raise ValueError(f"output is {output!r}; it must be one of {known}")

@@ -27,5 +27,6 @@ def finish(logits: Tensor, size: tuple[int, int], output: SegmentationOutput) ->
     """Bring a head's logits (B, classes, h, w) into the form asked for, for images of ``size``."""
     if output == "logits":
         return logits
-    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    if logits.shape[2:] != size:
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     return logits.argmax(1) if output == "labels" else logits
