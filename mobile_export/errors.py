@@ -8,6 +8,7 @@
     ├── PassError                a graph pass changed what the program computes
     ├── MissingExtraError        a target's libraries are not installed
     ├── ExportError              a converter refused the program
+    │   └── LoweringError        an op has no layers of rank 4 or less (ncnn, TNN)
     ├── ArtifactError            a file could not be written, read or recognised
     ├── ExecutionError           a runtime could not run an artifact
     │   └── UnsupportedOpError   an evaluator has no implementation of an op
@@ -28,6 +29,7 @@ __all__ = [
     "DeviceError",
     "ExecutionError",
     "ExportError",
+    "LoweringError",
     "MissingExtraError",
     "MobileExportError",
     "ParityError",
@@ -101,6 +103,10 @@ class MissingExtraError(MobileExportError):
 
 class ExportError(MobileExportError):
     """A converter refused the program."""
+
+
+class LoweringError(ExportError):
+    """An op of the program has no equivalent in the layers that ncnn and TNN have."""
 
 
 class ArtifactError(MobileExportError):

@@ -23,8 +23,8 @@ class Sample:
 
     Attributes:
         name: e.g. ``noise-0``, ``natural-1``.
-        image: what the model takes, (1, C, H, W), already normalised; float32, or float64 where the
-            artifact normalises by itself and float32 would not be exact.
+        image: what the model takes, of the spec's shape, already normalised; float32, or float64
+            where the artifact normalises by itself and float32 would not be exact.
         pixels: the same before normalisation, 0 to 255 as float32, or None for inputs that are no
             image (standard normal noise).
     """
@@ -38,12 +38,13 @@ def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """(pixels / 255 - mean) / std, per channel, in float64.
 
     Args:
-        pixels: (1, C, H, W), 0 to 255, any dtype.
+        pixels: (1, C, H, W) or (1, C, T, H, W), 0 to 255, any dtype.
     Returns:
         float64 tensor of the same shape.
     """
-    mean = torch.tensor(spec.mean, dtype=torch.float64).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=torch.float64).view(1, -1, 1, 1)
+    channels = (1, -1, *[1] * (pixels.ndim - 2))
+    mean = torch.tensor(spec.mean, dtype=torch.float64).view(channels)
+    std = torch.tensor(spec.std, dtype=torch.float64).view(channels)
     return (pixels.double() / 255.0 - mean) / std
 
 
@@ -85,9 +86,10 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
 
     A shared luminance field carries most of the contrast and each channel adds a weaker field of
     its own (Ruderman, Cronin, Chiao 1998: the channels of natural images are strongly correlated
-    and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do.
+    and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do. A clip pans
+    over such an image by two pixels a frame.
     """
-    _, channels, height, width = spec.shape
+    channels, (height, width) = spec.shape[1], spec.size
     rng = np.random.Generator(np.random.PCG64(1000 + seed))
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
@@ -102,4 +104,6 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
     luminance = field()
     planes = [luminance + 0.3 * field() for _ in range(channels)]
     image = np.clip(115.0 + 60.0 * np.stack(planes), 0.0, 255.0).round()
+    if len(spec.shape) == 5:
+        image = np.stack([np.roll(image, 2 * t, axis=2) for t in range(spec.shape[2])], axis=1)
     return torch.from_numpy(image.astype(np.float32))[None]

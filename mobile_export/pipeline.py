@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of one run."""
+    """The result of one run.
+
+    Attributes:
+        passes: of the longest list that a format asked for; each manifest has those of its file.
+    """
 
     source: str
     weights: str
@@ -178,7 +182,10 @@ def export_program(
     """
     stem = name or artifact_stem(spec)
     precisions = {target.name: target.precision(config.precision) for target in targets}
-    chosen = select_passes(config.no_passes)
+    chosen = {
+        target.name: select_passes((*config.no_passes, *target.without_passes), target.extra_passes)
+        for target in targets
+    }
     for target in targets:
         target.require()
     names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
@@ -194,17 +201,21 @@ def export_program(
                 reference = references.get()
             with shared("passes"):
                 progress("passes")
-                program, passes = run_passes(program, reference, chosen)
+                prepared = {
+                    passes: run_passes(program, reference, passes)
+                    for passes in dict.fromkeys(chosen.values())
+                }
         artifacts: list[ArtifactReport] = []
         failures: list[Failure] = []
         for target in targets:
             path = work.path(stem + target.suffix)
+            rewritten, reports = prepared[chosen[target.name]]
             watch = _Stopwatch()
             try:
                 with quiet(not config.verbose), one_thread():
                     with watch("export"):
                         progress(f"{target.title}: exporting")
-                        _write(target, program, path, config, precisions[target.name])
+                        _write(target, rewritten, path, config, precisions[target.name])
                     with watch("parity"):
                         progress(f"{target.title}: checking")
                         session = target.runtime().load(path, program.outputs)
@@ -220,11 +231,11 @@ def export_program(
             final = None
             if parity.passed or config.keep_failed:
                 manifest = artifact_manifest(
-                    program,
+                    rewritten,
                     path,
                     target,
                     precisions[target.name],
-                    passes,
+                    reports,
                     parity,
                     _seen_by(session, references),
                 )
@@ -248,7 +259,7 @@ def export_program(
         input_shape=program.input.shape,
         artifacts=tuple(artifacts),
         failures=tuple(failures),
-        passes=passes,
+        passes=max((reports for _, reports in prepared.values()), key=len, default=()),
         notes=program.notes,
     )
 
@@ -305,7 +316,7 @@ def _write(
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
     reference = _seen_by(session, references)
-    return judge(
+    report = judge(
         reference,
         [session.run(sample) for sample in reference.samples],
         precision=session.precision,
@@ -313,6 +324,8 @@ def check_parity(session: Session, program: Program, references: _References) ->
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
     )
+    others = tuple(check_parity(other, program, references) for other in session.others)
+    return replace(report, others=others)
 
 
 def _seen_by(session: Session, references: _References) -> Reference:

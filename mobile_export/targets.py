@@ -50,6 +50,8 @@ class Target:
         checked_by: what executes the artifact here, for the documentation and ``doctor``.
         companion: suffix of the second file, with the weights, of a format that has one: it
             replaces the last suffix of the artifact (``net.ncnn.param`` -> ``net.ncnn.bin``).
+        extra_passes: of `passes.EXTRA_PASSES`, by name: what its converter lacks or gets wrong.
+        without_passes: graph passes that make its files slower, by name.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Target:
     precisions: tuple[str, ...]
     checked_by: str
     companion: str | None = None
+    extra_passes: tuple[str, ...] = ()
+    without_passes: tuple[str, ...] = ()
 
     def companions(self, artifact: Path) -> tuple[Path, ...]:
         """The files beside ``artifact`` without which it is nothing; most formats have none."""
@@ -137,6 +141,7 @@ class Session(Protocol):
         precision: of the arithmetic or of the stored weights, whichever is lower.
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
+        others: the same file under other options that a device may run it with; checked as well.
     """
 
     runtime: str
@@ -144,6 +149,7 @@ class Session(Protocol):
     precision: str
     takes_pixels: bool
     activation: str | None
+    others: tuple[Session, ...]
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         """Outputs in the program's order and layout (NCHW for rank 4)."""
@@ -189,6 +195,8 @@ TARGETS: tuple[Target, ...] = (
         modules={"coremltools": ("coremltools", "9.0", "10")},
         precisions=("fp16", "fp32"),
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
+        extra_passes=("limit_rank",),
+        without_passes=("move_less",),
     ),
     Target(
         name="tflite",
@@ -202,6 +210,27 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
+        extra_passes=("index_nearest",),
+    ),
+    Target(
+        name="ncnn",
+        title="ncnn",
+        suffix=".ncnn.param",
+        extra="ncnn",
+        modules={"ncnn": ("ncnn", "1.0.20250503", "1.1")},
+        precisions=("fp32", "fp16"),
+        checked_by="ncnn",
+        companion=".bin",
+    ),
+    Target(
+        name="tnn",
+        title="TNN",
+        suffix=".tnnproto",
+        companion=".tnnmodel",
+        extra="tnn",
+        modules={},
+        precisions=("fp32", "fp16"),
+        checked_by="the reference evaluator of TNN models",
     ),
 )
 

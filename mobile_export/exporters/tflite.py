@@ -1,9 +1,9 @@
 """TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
 
 The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
-NHWC input, rank-4 outputs are NHWC as well. With precision fp16 the weights are stored as float16
-and widened when the file is loaded (ai-edge-quantizer's ``float_casting``): arithmetic stays
-float32 on CPUs, GPU delegates compute in float16.
+NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). With precision
+fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
+``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from ..errors import ExportError, summary
 
@@ -26,18 +27,48 @@ def check(program: Program, config: ExportConfig) -> None:
     """Every program is fine."""
 
 
+def _exact_nearest(module: torch.nn.Module) -> torch.nn.Module:
+    """Nearest upsampling to no multiple of the size, written as a choice of rows and columns.
+
+    PyTorch takes source pixel ⌊i · in / out⌋; litert-torch 0.10 writes a RESIZE_NEAREST_NEIGHBOR of
+    half-pixel centres, ⌊(i + ½) · in / out⌋, which is another pixel unless out / in is whole.
+    """
+    assert isinstance(module, torch.fx.GraphModule)
+    graph, aten = module.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target not in (aten.upsample_nearest2d.vec, aten.upsample_nearest2d.default):
+            continue
+        result = node.args[0]
+        extents = list(zip(result.meta["val"].shape, node.meta["val"].shape, strict=True))
+        if all(after % before == 0 for before, after in extents):
+            continue
+        for axis in (2, 3):
+            before, after = extents[axis]
+            pixels = torch.arange(before, dtype=torch.float64)[None, None]
+            name = f"{node.name}_pixels_{axis}"
+            module.register_buffer(name, F.interpolate(pixels, size=after)[0, 0].to(torch.int64))
+            with graph.inserting_before(node):
+                index = graph.get_attr(name)
+                result = graph.call_function(aten.index_select.default, (result, axis, index))
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+    module.recompile()
+    return module
+
+
 class _NamedIO(torch.nn.Module):
     """Gives a program the input layout and the output names of the file."""
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__()
-        self.program = program.module()
+        self.program = _exact_nearest(program.module())
         self.names = tuple(output.name for output in program.outputs)
         self.nhwc = nhwc
         self.training = False
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        result = self.program(image.permute(0, 3, 1, 2) if self.nhwc else image)
+        channels_first = (0, image.ndim - 1, *range(1, image.ndim - 1))
+        result = self.program(image.permute(channels_first) if self.nhwc else image)
         tensors = (result,) if isinstance(result, torch.Tensor) else result
         if self.nhwc:
             tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
@@ -53,7 +84,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     import litert_torch
 
     nhwc = config.tflite.layout == "nhwc"
-    example = program.example.permute(0, 2, 3, 1).contiguous() if nhwc else program.example
+    example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
     try:
         converted = litert_torch.convert(
             _NamedIO(program, nhwc=nhwc), sample_kwargs={program.input.name: example}

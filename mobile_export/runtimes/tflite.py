@@ -16,6 +16,7 @@ from ..targets import Tensor
 if TYPE_CHECKING:
     from ..inputs import Sample
     from ..specs import OutputSpec
+    from ..targets import Session
 
 __all__ = ["describe", "load"]
 
@@ -24,6 +25,7 @@ _TO_NCHW = (0, 3, 1, 2)
 
 class _LiteRTSession:
     emulated = False
+    others: tuple[Session, ...] = ()
     takes_pixels = False
     activation = None
 
@@ -51,7 +53,7 @@ class _LiteRTSession:
     def _feed(self, sample: Sample) -> np.ndarray:
         image = sample.image.float()
         if tuple(image.shape) != self.shape:
-            image = image.permute(0, 2, 3, 1)
+            image = image.movedim(1, -1)
         return np.ascontiguousarray(image.numpy())
 
     def run(self, sample: Sample) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,37 @@ def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -
     assert inspect(half.path)["precision"] == "fp16"
     assert inspect(full.path)["precision"] == "fp32"
     assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+class Nearest(torch.nn.Module):
+    """Nearest upsampling to a size that is no multiple."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(x * 2, size=(45, 64), mode="nearest")
+
+
+def test_nearest_upsampling_takes_pytorchs_pixels(tmp_path: Path) -> None:
+    """litert-torch's own lowering takes others (timm's ghostnetv3 has such a layer)."""
+    source = make_source(Nearest())
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    expected = source.module(image).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(got["logits"], expected)
+
+
+def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
+    class Clip(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1, 2).mean((2, 3))
+
+    images = make_source()
+    shape = replace(images.input, shape=(1, 3, 4, 8, 8))
+    source = replace(images, module=Clip().eval(), input=shape)
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    clip = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(clip.movedim(1, -1)))
+    np.testing.assert_allclose(got["logits"], source.module(clip).numpy(), atol=1e-6)
 
 
 def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ class Build:
 
     Attributes:
         path: the static executable.
-        facts: ``arch``, ``compiler``, ``compiler_version``, ``ncnn``, ``flags``, ``source_sha256``
-            and ``sha256`` of the executable.
+        facts: ``arch``, ``compiler``, ``compiler_version``, ``ncnn_version``, ``flags``,
+            ``source_sha256`` and ``sha256`` of the executable.
     """
 
     path: Path
@@ -118,7 +118,7 @@ def find_runner(arch: str, cache: Path | None = None) -> Build:
         build
         for build in _cached(cache or cache_folder())
         if build.facts.get("arch") == arch
-        and build.facts.get("ncnn") == NCNN_VERSION
+        and build.facts.get("ncnn_version") == NCNN_VERSION
         and build.facts.get("source_sha256") == sha256_of(SOURCE)
     ]
     for build in sorted(found, key=lambda b: b.path.stat().st_mtime, reverse=True):
@@ -341,7 +341,7 @@ def _write_facts(folder: Path, arch: str, compiler: str, toolchain: Toolchain) -
         "arch": arch,
         "compiler": compiler,
         "compiler_version": toolchain.version,
-        "ncnn": NCNN_VERSION,
+        "ncnn_version": NCNN_VERSION,
         "flags": [*_NCNN_FLAGS, *toolchain.ncnn_flags, *_RUNNER_FLAGS, *toolchain.runner_flags],
         "source_sha256": sha256_of(SOURCE),
         "sha256": sha256_of(folder / "ncnn_runner"),

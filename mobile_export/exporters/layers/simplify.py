@@ -1,0 +1,82 @@
+"""Cleaning a layer graph, and what a writer may ask for beyond it.
+
+`simplify` runs at the end of every lowering; `fuse_activations` is for a writer whose runtime
+applies some functions inside a convolution or a linear layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from . import ir
+
+__all__ = ["fuse_activations", "simplify"]
+
+_FUSING = (ir.Convolution, ir.ConvTranspose, ir.Linear)
+
+
+def simplify(graph: ir.LayerGraph) -> ir.LayerGraph:
+    """Without layers that nothing uses, and with every run of reshapes as one."""
+    layers, outputs = _join_reshapes(graph)
+    return dataclasses.replace(graph, layers=_alive(layers, outputs), outputs=outputs)
+
+
+def fuse_activations(
+    graph: ir.LayerGraph, functions: Collection[ir.NonlinearityName]
+) -> ir.LayerGraph:
+    """With activations of ``functions`` inside the layer before, where nobody else takes its
+    output. The fused layer has the name of the activation."""
+    users = graph.users()
+    makers = {layer.output: layer for layer in graph.layers}
+    fused: dict[ir.Value, ir.Layer] = {}  # by the output of the activation
+    gone: set[ir.Value] = set()
+    for layer in graph.layers:
+        if not isinstance(layer, ir.Activation) or layer.function.name not in functions:
+            continue
+        before = makers.get(layer.input)
+        if not isinstance(before, _FUSING) or before.activation is not None:
+            continue
+        if len(users[before.output]) > 1 or before.output in graph.outputs:
+            continue
+        fused[layer.output] = dataclasses.replace(
+            before, output=layer.output, activation=layer.function
+        )
+        gone.add(before.output)
+    layers = tuple(
+        fused.get(layer.output, layer) for layer in graph.layers if layer.output not in gone
+    )
+    return dataclasses.replace(graph, layers=layers)
+
+
+def _join_reshapes(
+    graph: ir.LayerGraph,
+) -> tuple[list[ir.Layer], tuple[ir.Value, ...]]:
+    """Every reshape starts from what is not itself one; those that change nothing are gone."""
+    origin: dict[ir.Value, ir.Value] = {}  # of a reshaped value: what it was before
+    same: dict[ir.Value, ir.Value] = {}
+    made: dict[tuple[ir.Value, ir.Shape], ir.Value] = {}
+    layers: list[ir.Layer] = []
+    for layer in graph.layers:
+        inputs = tuple(same.get(value, value) for value in layer.inputs)
+        if isinstance(layer, ir.Reshape):
+            source = origin.get(inputs[0], inputs[0])
+            key = (source, layer.output.shape)
+            if source.shape == layer.output.shape or key in made:
+                same[layer.output] = made.get(key, source)
+                continue
+            made[key] = layer.output
+            origin[layer.output] = source
+            inputs = (source,)
+        layers.append(dataclasses.replace(layer, inputs=inputs))
+    return layers, tuple(same.get(value, value) for value in graph.outputs)
+
+
+def _alive(layers: Sequence[ir.Layer], outputs: Sequence[ir.Value]) -> tuple[ir.Layer, ...]:
+    needed = set(outputs)
+    kept: list[ir.Layer] = []
+    for layer in reversed(layers):
+        if layer.output in needed:
+            kept.append(layer)
+            needed.update(layer.inputs)
+    return tuple(reversed(kept))
