@@ -105,20 +105,22 @@ def compare_sides(
     Args:
         by_model: the sides are two models, so the model is no part of the kind.
     Raises:
-        UsageError: no kind is on both sides.
+        UsageError: no kind is on both sides, or both are the same measurement.
     """
     pairs: list[Pair] = []
     first = _by_kind(baselines, by_model)
     second = _by_kind(candidates, by_model)
     for kind in first.keys() & second.keys():
         baseline, candidate = _latest_pair(first[kind], second[kind])
+        if baseline == candidate:
+            continue
         paired = baseline.run == candidate.run
         result = compare(_blocks(candidate), _blocks(baseline), paired=paired)
         pairs.append(Pair(baseline, candidate, result))
     if not pairs:
         raise UsageError(
-            "The two have nothing in common: format, precision, input size, device, runner, "
-            "backend, threads and cores must be the same"
+            "There are no two measurements of the same kind: format, precision, input size, "
+            "device, runner, backend, threads and cores must be the same"
             + (" (models may differ)." if by_model else ", and the model too."),
             hint="See what is there: mobile-bench table",
         )

@@ -19,6 +19,7 @@ __all__ = [
     "Device",
     "DeviceInfo",
     "Interactive",
+    "Starter",
     "State",
 ]
 
@@ -211,11 +212,16 @@ class Conversation(Protocol):
 
 
 @runtime_checkable
-class Interactive(Protocol):
-    """A device that can keep a process running and talk to it (local, ssh)."""
-
-    python: str
-    """The interpreter there that has the runtimes."""
+class Starter(Protocol):
+    """A device that can keep a process running and talk to it."""
 
     def start(self, argv: Sequence[str]) -> Conversation:
         """Start a command with open pipes."""
+
+
+@runtime_checkable
+class Interactive(Starter, Protocol):
+    """A device that can also run Python (local, ssh)."""
+
+    python: str
+    """The interpreter there that has the runtimes."""

@@ -21,6 +21,7 @@ from .check import check_outputs
 from .conditions import contention, crowding, heat, throttling
 from .device import Device, DeviceInfo, State
 from .measurement import Check, Measurement
+from .recording import make_measurement
 from .runner import Job, RawResult, RunnerSession
 from .runners import RunnerRow
 
@@ -28,6 +29,8 @@ __all__ = ["Limits", "Plan", "measure"]
 
 Progress = Callable[[str], None]
 _WINDOW_SECONDS = 0.05
+_RUNS_OF_A_TOOL = 50
+_ROUNDS_OF_A_TOOL = 3
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,21 @@ class _Entry:
     def alive(self) -> bool:
         return not {"failed", "wrong_output"} & set(self.marks)
 
+    def measurement(self, info: DeviceInfo, **shared: Any) -> Measurement:
+        """What is kept of it."""
+        return make_measurement(
+            self.plan.job,
+            self.plan.row.name,
+            self.session.loaded,
+            self.results,
+            info,
+            marks=self.marks,
+            check=self.check,
+            warmup=self.warmup,
+            time=self.started,
+            **shared,
+        )
+
     def fail(self, error: BenchError) -> None:
         self.marks["failed"] = error.message
 
@@ -156,7 +174,9 @@ def measure(
             found["contended"] = crowding(during[0], during[-1], *clock.spent(), info.cores)
         _mark(entries, found, limits, interrupted=interrupted)
         made = [
-            _measurement(entry, info, run, label, before, during[-1] if during else before)
+            entry.measurement(
+                info, run=run, label=label, before=before, after=during[-1] if during else before
+            )
             for entry in entries
             if entry.results or not interrupted
         ]
@@ -195,7 +215,10 @@ def _warm_up(entry: _Entry, limits: Limits) -> None:
     windows: list[tuple[int, ...]] = []
     first = entry.run(1)
     entry.warmup = 1
-    if first.unit != "ns" or not first.samples:  # nothing to settle: a count, or a summary
+    if first.unit != "ns":  # a count has nothing to settle
+        return
+    if not first.samples:
+        entry.block = _RUNS_OF_A_TOOL
         return
     if not entry.session.loaded.resident:
         entry.block = _runs_in(limits.restart_seconds, first.samples[0])
@@ -252,7 +275,7 @@ def _turn(entry: _Entry) -> None:
 
 def _is_done(entry: _Entry, rounds: int, limits: Limits) -> bool:
     if entry.results[-1].unit != "ns" or not entry.results[-1].samples:
-        return rounds >= 3
+        return rounds >= _ROUNDS_OF_A_TOOL
     samples = entry.samples
     fewest, most = limits.samples
     if rounds < limits.rounds or len(samples) < fewest:
@@ -310,72 +333,3 @@ def _mark(
             width = stats.summarise(samples).half_width
             if width > limits.interval and entry.alive:
                 entry.marks["wide_interval"] = f"±{width:.1%} after {len(samples)} runs"
-
-
-def _measurement(
-    entry: _Entry,
-    info: DeviceInfo,
-    run: str,
-    label: str | None,
-    before: State,
-    after: State,
-) -> Measurement:
-    job, loaded, results = entry.plan.job, entry.session.loaded, entry.results
-    artifact = job.artifact
-    last = results[-1] if results else RawResult(())
-    return Measurement(
-        time=entry.started or datetime.now(UTC).isoformat(timespec="milliseconds"),
-        run=run,
-        label=label,
-        model=artifact.model,
-        artifact=artifact.facts(),
-        parity={
-            key: artifact.manifest.get("parity", {}).get(key)
-            for key in ("verdict", "max_rel", "tolerance", "runtime")
-        },
-        check=entry.check,
-        device=info,
-        runner={
-            "name": entry.plan.row.name,
-            "version": loaded.version,
-            "threads": job.threads,
-            "cores": None if job.cores is None else list(job.cores),
-            "backend": job.backend,
-            "precision": loaded.precision,
-            "features": list(loaded.features),
-        },
-        versions=_versions(artifact.manifest),
-        unit=last.unit,
-        samples=tuple(entry.samples),
-        blocks=tuple(len(result.samples) for result in results),
-        warmup=entry.warmup,
-        summary=dict(last.summary),
-        load_ns=loaded.load_ns,
-        peak_memory=last.peak_memory,
-        before=before,
-        after=after,
-        marks=tuple(sorted(entry.marks)),
-        notes=tuple(f"{mark}: {why}" for mark, why in sorted(entry.marks.items())),
-        extra={
-            "waited_ns": sum(r.waited_ns or 0 for r in results),
-            "overhead_ns": _overhead(results),
-            **last.extra,
-        },
-    )
-
-
-def _overhead(results: Sequence[RawResult]) -> int | None:
-    """Of the loop, per run."""
-    timed = [r for r in results if r.wall_ns is not None and r.samples and r.unit == "ns"]
-    runs = sum(len(r.samples) for r in timed)
-    spent = sum((r.wall_ns or 0) - sum(r.samples) for r in timed)
-    return round(spent / runs) if runs else None
-
-
-def _versions(manifest: Any) -> dict[str, str]:
-    import platform
-
-    from .. import __version__
-
-    tools = {f"export:{name}": version for name, version in manifest.get("tools", {}).items()}
-    return {"mobile-export": __version__, "python": platform.python_version(), **tools}

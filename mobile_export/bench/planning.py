@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import RunnerError, UsageError
 from .artifacts import BenchArtifact, find_artifacts
@@ -106,8 +107,17 @@ def _rows_for(
         )
     if options.runners:
         return found
-    ready = [row for row in found if row.binary is None or options.binary is not None]
-    return (ready or found)[:1]
+    if options.binary is not None:
+        return [row for row in found if row.binary == options.binary.name] or _which_tool(found)
+    return [row for row in found if row.binary is None][:1] or found[:1]
+
+
+def _which_tool(rows: Sequence[RunnerRow]) -> NoReturn:
+    names = ", ".join(f"--runner {row.name} ({row.binary})" for row in rows if row.binary)
+    raise UsageError(
+        "--binary does not say what kind of tool that is.",
+        hint=f"Say it with {names}." if names else "Leave --binary out: no tool is needed there.",
+    )
 
 
 def _job(

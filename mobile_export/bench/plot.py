@@ -20,6 +20,8 @@ __all__ = ["Point", "Series", "make_series", "save_plot", "svg_plot"]
 SUFFIXES = (".png", ".svg")
 _DESKTOP = ("GPU",)
 """Processors of published columns that no phone or board has."""
+_UNSAID = "phone"
+"""Processor of a published column where the phone chose."""
 _MARKERS = "os^Dvp*XhP"
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -89,10 +91,11 @@ def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
     for row in printed:
         if row.latency_ms is None or row.processor in _DESKTOP:
             continue
-        where = row.processor if row.processor in row.device else f"{row.device} {row.processor}"
+        where = row.device if row.processor == _UNSAID else f"{row.device} {row.processor}"
         precision = f", {row.precision}" if row.precision else ""
         title = f"published: seed {row.seed}, {_table(row.table)}, {where}{precision}"
-        groups.setdefault(title, []).append(Point(row.model, row.latency_ms, row.accuracy))
+        name = artifact_stem(row.name) if row.name else row.model
+        groups.setdefault(title, []).append(Point(name, row.latency_ms, row.accuracy))
     return [Series(title, tuple(points), False) for title, points in groups.items()]
 
 
@@ -140,9 +143,10 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
     axes = figure.subplots()
     for index, one in enumerate(series):
         _draw_series(axes, one, _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
+    _label_points(axes, series)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
     axes.set_xlabel("latency of one inference, ms (logarithmic)")
     axes.set_ylabel(f"{metric} accuracy as published, %")
     axes.grid(True, which="major", alpha=0.3)
@@ -169,12 +173,26 @@ def _draw_series(axes: Any, series: Series, colour: str, marker: str) -> None:
         axes.scatter(
             x, y, marker=marker, s=26, facecolors="none", edgecolors=colour, label=series.title
         )
-    for point in points:
-        if series.measured:
-            axes.annotate(
-                point.name, (point.ms, point.accuracy), xytext=(6, 6),
-                textcoords="offset points", fontsize=8, fontweight="bold",
-            )  # fmt: skip
+
+
+def _label_points(axes: Any, series: Sequence[Series]) -> None:
+    """The name of each measured model, once, and of the published points of the same network."""
+    measured: dict[str, Point] = {}
+    for point in sorted((p for s in series if s.measured for p in s.points), key=lambda p: p.ms):
+        measured[point.name] = point
+    for point in measured.values():
+        _label(axes, point, size=9, weight="bold", colour="black")
+    for one in series:
+        for point in one.points:
+            if not one.measured and point.name in measured:
+                _label(axes, point, size=7, weight="normal", colour="dimgrey")
+
+
+def _label(axes: Any, point: Point, *, size: int, weight: str, colour: str) -> None:
+    axes.annotate(
+        point.name, (point.ms, point.accuracy), xytext=(8, 0), textcoords="offset points",
+        verticalalignment="center", fontsize=size, fontweight=weight, color=colour,
+    )  # fmt: skip
 
 
 def _metrics() -> list[str]:

@@ -16,10 +16,12 @@ from ..device import Cluster, State
 __all__ = [
     "INFO_FILES",
     "STATE_FILES",
+    "capped_mhz",
     "clusters_of",
     "cpu_name",
     "features_of",
     "memory_mb",
+    "os_name",
     "print_files",
     "split_files",
     "state_of",
@@ -70,6 +72,12 @@ _ARM_PARTS = {
     0xD82: "Cortex-X4", 0xD85: "Cortex-X925", 0xD87: "Cortex-A725",
 }  # fmt: skip
 """Part numbers of cores designed by ARM (implementer 0x41), from their reference manuals."""
+_QUALCOMM_PARTS = {
+    0x800: "Kryo 2xx Gold", 0x801: "Kryo 2xx Silver", 0x802: "Kryo 3xx Gold",
+    0x803: "Kryo 3xx Silver", 0x804: "Kryo 4xx Gold", 0x805: "Kryo 4xx Silver",
+}  # fmt: skip
+"""The same of Qualcomm (implementer 0x51), as util-linux's lscpu names them."""
+_PARTS = {0x41: _ARM_PARTS, 0x51: _QUALCOMM_PARTS}
 
 
 def print_files(patterns: Iterable[str]) -> str:
@@ -105,6 +113,12 @@ def memory_mb(files: Mapping[str, str]) -> int | None:
     """Physical memory in MiB."""
     found = re.search(r"^MemTotal:\s*(\d+) kB", files.get("/proc/meminfo", ""), re.M)
     return int(found[1]) // 1024 if found else None
+
+
+def os_name(files: Mapping[str, str], kernel: str) -> str:
+    """``Debian GNU/Linux 12 (bookworm), Linux 6.1.0``."""
+    found = re.search(r"^PRETTY_NAME=(.*)$", files.get("/etc/os-release", ""), re.M)
+    return f"{found[1].strip(chr(34))}, {kernel}" if found else kernel
 
 
 def features_of(files: Mapping[str, str]) -> tuple[str, ...]:
@@ -149,8 +163,18 @@ def state_of(files: Mapping[str, str]) -> State:
     )
 
 
+def capped_mhz(files: Mapping[str, str]) -> dict[int, float]:
+    """Cores that may not reach their highest clock (heat, power saving), to what they may reach.
+
+    Needs ``scaling_max_freq`` and ``cpuinfo_max_freq`` among ``files``.
+    """
+    highest = _per_core(files, "cpuinfo_max_freq")
+    allowed = _per_core(files, "scaling_max_freq")
+    return {core: khz / 1000 for core, khz in allowed.items() if khz < highest.get(core, khz)}
+
+
 def _core_names(cpuinfo: str) -> dict[int, str | None]:
-    """Core number to the name of its design (ARM's part numbers only)."""
+    """Core number to the name of its design (ARM's and Qualcomm's part numbers)."""
     names: dict[int, str | None] = {}
     core = 0
     implementer = 0
@@ -161,8 +185,8 @@ def _core_names(cpuinfo: str) -> dict[int, str | None]:
             names[core] = None
         elif key == "CPU implementer":
             implementer = int(value, 16)
-        elif key == "CPU part" and implementer == 0x41:
-            names[core] = _ARM_PARTS.get(int(value, 16))
+        elif key == "CPU part" and implementer in _PARTS:
+            names[core] = _PARTS[implementer].get(int(value, 16))
     return names
 
 

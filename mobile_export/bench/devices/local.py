@@ -20,6 +20,7 @@ from ._linux import (
     cpu_name,
     features_of,
     memory_mb,
+    os_name,
     state_of,
 )
 
@@ -134,8 +135,4 @@ def _read(patterns: Iterable[str]) -> dict[str, str]:
 def _os_name(files: dict[str, str]) -> str:
     if sys.platform == "darwin":
         return f"macOS {platform.mac_ver()[0]}"
-    for line in files.get("/etc/os-release", "").splitlines():
-        key, _, value = line.partition("=")
-        if key == "PRETTY_NAME":
-            return f"{value.strip(chr(34))}, {platform.system()} {platform.release()}"
-    return f"{platform.system()} {platform.release()}"
+    return os_name(files, f"{platform.system()} {platform.release()}")
