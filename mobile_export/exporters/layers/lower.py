@@ -2,8 +2,8 @@
 
     graph = lower(program)
 
-Every ATen call has its rule in one of the modules `_elementwise`, `_linear`, `_moving_rules`,
-`_sampling`, `_statistics`, `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
+Every ATen call has its rule in `_elementwise`, `_linear`, `_moving_rules`, `_products`,
+`_sampling`, `_statistics` or `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
 reshapes and permutes of any rank are written only where a layer needs another order.
 
 What has no rule, or would need a value of rank above 4, is refused by op, module and node before
@@ -26,6 +26,7 @@ from . import (
     _elementwise,
     _linear,
     _moving_rules,
+    _products,
     _recurrent,
     _sampling,
     _statistics,
@@ -41,7 +42,15 @@ if TYPE_CHECKING:
 
 __all__ = ["lower"]
 
-_FAMILIES = (_elementwise, _linear, _moving_rules, _recurrent, _sampling, _statistics)  # fill RULES
+_FAMILIES = (
+    _elementwise,
+    _linear,
+    _moving_rules,
+    _products,
+    _recurrent,
+    _sampling,
+    _statistics,
+)  # fill RULES
 
 
 def lower(program: Program) -> ir.LayerGraph:

@@ -368,10 +368,10 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "input itself": (lambda x: (x, x.transpose(1, 2)), TOKENS, ()),
     "constant output": (lambda x, a: (x.relu(), a * 2), TOKENS, (noise(1, 3),)),
     # recurrent
-    "lstm": (lambda x, f: f(x)[0], TOKENS, (nn.LSTM(8, 5, batch_first=True),)),
+    "lstm": (lambda x, f: f(x)[0], (1, 4, 8), (nn.LSTM(8, 5, batch_first=True),)),
     "lstm both ways": (
         lambda x, f: (f(x)[0], *f(x)[1]),
-        TOKENS,
+        (1, 4, 8),
         (nn.LSTM(8, 5, 2, bidirectional=True, batch_first=True),),
     ),
     "lstm of rows": (

@@ -86,7 +86,7 @@ def chains(draw: st.DrawFn) -> tuple[Both, Both]:
     return start, both
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(chains())
 def test_any_chain_of_movement_needs_rank_four_only(pair: tuple[Both, Both]) -> None:
     start, both = pair
@@ -101,7 +101,7 @@ def test_any_chain_of_movement_needs_rank_four_only(pair: tuple[Both, Both]) -> 
         assert len(layer.output.shape) <= 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(chains(), st.data())
 def test_slices_and_joins_of_moved_tensors(pair: tuple[Both, Both], data: st.DataObject) -> None:
     start, both = pair
@@ -118,7 +118,7 @@ def test_slices_and_joins_of_moved_tensors(pair: tuple[Both, Both], data: st.Dat
     np.testing.assert_array_equal(got, expected.numpy())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(chains(), st.data())
 def test_broadcasting_of_moved_tensors(pair: tuple[Both, Both], data: st.DataObject) -> None:
     """The tensor plus parts of itself along random axes, moved otherwise, and plus an array."""
