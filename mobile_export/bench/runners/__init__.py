@@ -47,6 +47,7 @@ class RunnerRow:
 _PYTHON_HOSTS = ("local", "ssh")
 _SHELLS = ("adb", "local", "ssh")
 
+_UNITS = ("all", "cpu", "gpu", "ne")
 _NCNN = ("cpu", "vulkan")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
@@ -62,10 +63,14 @@ RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
+    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
     _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
     _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
     _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
     _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
+    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
+    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
+    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),
 )
 
 
