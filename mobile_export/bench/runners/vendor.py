@@ -71,8 +71,9 @@ def read_perf_test(text: str) -> Figures:
         "p99": r"P99 Latency:\s*",
         "load": r"Session creation time cost:\s*",
     }
-    count = _find(text, r"(?:Total iterations|Number of inferences):\s*", 1.0)
-    found = {"mean": mean, **_figures(text, _S, seconds)}
+    count = _find(text, r"Total inference requests:\s*", 1.0)
+    first = {"first": r"First inference time cost:\s*"}
+    found = {"mean": mean, **_figures(text, _S, seconds), **_figures(text, _MS, first)}
     return found if count is None else {**found, "count": count}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from mobile_export.artifact import sha256_of
 from mobile_export.bench.artifacts import BenchArtifact
+from mobile_export.expected import expected_facts, seeded_input
 
 __all__ = ["SHAPE", "make_artifact", "make_module"]
 
@@ -41,11 +44,18 @@ def make_artifact(folder: Path, module: nn.Module) -> BenchArtifact:
     param, binary = folder / "tiny.param", folder / "tiny.bin"
     param.write_text(_PARAM)
     binary.write_bytes(weights)
+    image = seeded_input(SHAPE, 0)
+    with torch.no_grad():
+        logits = copy.deepcopy(module).double()(torch.from_numpy(image).double()).numpy()
     manifest = {
         "source": "tiny",
+        "sha256": sha256_of(param),
         "precision": "fp32",
         "input": {"shape": list(SHAPE)},
         "outputs": [{"name": "logits", "shape": [1, 10]}],
+        "expected": expected_facts(
+            "noise-0", image, [logits], ["logits"], {"fp32": 1e-5, "fp16": 1e-2}
+        ),
     }
     return BenchArtifact(param, (param, binary), "ncnn", manifest)
 

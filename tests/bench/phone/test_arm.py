@@ -5,8 +5,11 @@ The device's programs run under qemu-user, so its numbers are right and its time
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +21,13 @@ import torch
 from mobile_export.bench.artifacts import BenchArtifact
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
+from mobile_export.bench.measure import Limits, Plan, measure
 from mobile_export.bench.native.build import find_runner
 from mobile_export.bench.runner import Job
+from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.ncnn_native import create
+from mobile_export.bench.store import append as store_append
+from mobile_export.bench.store import read as store_read
 from mobile_export.errors import RunnerError
 
 from .ncnn_file import SHAPE, make_artifact, make_module
@@ -37,8 +44,8 @@ def runner() -> Path:
 
 
 @pytest.fixture
-def arm_device(new_phone: Callable[..., Phone], tmp_path: Path) -> Iterator[AdbDevice]:
-    """A device whose programs are aarch64 ones."""
+def arm_phone(new_phone: Callable[..., Phone], tmp_path: Path) -> Phone:
+    """A phone whose programs are aarch64 ones."""
     root = tmp_path / "phone-0"
     phone = new_phone(wrapper=wrapper(root), path=PATH)
     shutil.copy(root / "proc" / "cpuinfo", root / "fake" / "cpuinfo")
@@ -46,10 +53,15 @@ def arm_device(new_phone: Callable[..., Phone], tmp_path: Path) -> Iterator[AdbD
         make_root(root)
     except SandboxMissing as error:
         pytest.skip(str(error))
-    device = adb.connect(f"adb:{phone.serial}")
+    return phone
+
+
+@pytest.fixture
+def arm_device(arm_phone: Phone) -> Iterator[AdbDevice]:
+    device = adb.connect(f"adb:{arm_phone.serial}")
     yield device
     device.close()
-    assert phone.ours() == []
+    assert arm_phone.ours() == []
 
 
 @pytest.fixture
@@ -116,6 +128,71 @@ def test_damaged_weights_are_refused(
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(RunnerError, match="do not fit the network"):
         create("ncnn-native").open(arm_device, Job(artifact))
+
+
+LIMITS = Limits(seconds=0.5, warmup_seconds=0.2, rounds=2, samples=(4, 2000))
+
+
+def test_measured_checked_and_stored(
+    arm_device: AdbDevice, artifact: BenchArtifact, runner: Path, tmp_path: Path
+) -> None:
+    plan = Plan(get_runner("ncnn-native"), Job(artifact))
+    store = tmp_path / "store.jsonl"
+    measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
+    (kept,) = store_read(store).measurements
+    assert kept.device.name == "Xiaomi Mi 10"
+    assert kept.runner["version"].startswith("ncnn 1.0.")
+    assert kept.check is not None
+    assert kept.check.passed
+    assert kept.check.max_rel is not None
+    assert kept.check.max_rel <= 1e-6
+    assert len(kept.samples) >= 4
+    assert kept.before.battery_percent == 84.0
+
+
+def test_a_wrong_result_is_not_timed(
+    arm_device: AdbDevice, artifact: BenchArtifact, runner: Path, tmp_path: Path
+) -> None:
+    weights = bytearray(artifact.files[1].read_bytes())
+    weights[-4:] = struct.pack("<f", 3.0)  # the bias of the last class
+    artifact.files[1].write_bytes(weights)
+    (made,) = measure(arm_device, [Plan(get_runner("ncnn-native"), Job(artifact))], LIMITS)
+    assert "wrong_output" in made.marks
+    assert made.samples == ()
+
+
+def test_what_was_measured_before_the_phone_went_is_in_the_store(
+    arm_device: AdbDevice,
+    arm_phone: Phone,
+    artifact: BenchArtifact,
+    runner: Path,
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store.jsonl"
+    plan = Plan(get_runner("ncnn-native"), Job(artifact))
+    measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
+    stages: list[str] = []
+
+    def pull_the_cable(stage: str) -> None:
+        stages.append(stage)
+        if len(stages) == 5:  # after loading, checking, warming up and one round
+            arm_phone.vanish()
+
+    long = dataclasses.replace(LIMITS, seconds=60.0, rounds=1000)
+    measure(
+        arm_device,
+        [plan],
+        long,
+        record=lambda made: store_append(store, made),
+        progress=pull_the_cable,
+    )
+    whole, broken = store_read(store).measurements
+    assert "failed" not in whole.marks
+    assert "failed" in broken.marks
+    assert broken.samples
+    assert re.search("went away|no longer connected|offline", " ".join(broken.notes))
+    arm_phone.switch_on()
+    adb.connect(arm_device.spec)
 
 
 class TestRunnerProgram:
