@@ -93,7 +93,21 @@ def open_session(device: QemuDevice, file: BenchArtifact) -> RunnerSession:
     return runners_for("qemu", file.format)[0].runner().open(device, Job(file))
 
 
-@pytest.mark.parametrize("write", [write_onnx, write_ncnn], ids=["onnxruntime", "ncnn"])
+def write_tflite(folder: Path, weight: np.ndarray, bias: np.ndarray) -> BenchArtifact:
+    import litert_torch
+    import torch
+
+    conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+    conv.weight.data, conv.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)  # type: ignore[union-attr]
+    litert_torch.convert(conv.eval(), (torch.zeros(SHAPE),)).export(str(folder / "conv.tflite"))
+    return artifact("tflite", folder / "conv.tflite")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write_onnx, write_ncnn, pytest.param(write_tflite, marks=pytest.mark.matrix)],
+    ids=["onnxruntime", "ncnn", "litert"],
+)
 def test_a_runtime_computes_the_right_output_and_counts_the_same_in_two_processes(
     write: object,
     device: QemuDevice,

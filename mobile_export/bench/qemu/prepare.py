@@ -92,18 +92,19 @@ def find(folder: Path | None = None) -> Prepared:
     folder = folder or default_folder()
     try:
         facts = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        versions = {name: str(version) for name, version in facts["versions"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DeviceError(
             f"qemu is not prepared: there is no {folder / 'prepared.json'}.",
             hint="Run: mobile-bench prepare-qemu (downloads about 60 MB)",
         ) from None
-    if facts["versions"]["plugin"] != plugin_hash():
+    if not _own_hashes().items() <= versions.items():
         raise DeviceError(
             f"{folder} was prepared by another version of mobile-export.",
             hint="Run: mobile-bench prepare-qemu --force",
         )
     _require_tools(("qemu-aarch64",))
-    return _prepared(folder, facts["versions"])
+    return _prepared(folder, versions)
 
 
 def _prepared(folder: Path, versions: Mapping[str, str]) -> Prepared:
@@ -161,7 +162,7 @@ def _fill(made: Path, scratch: Path, mirror: str, stage: Callable[[str], None]) 
     packages = _unpack_root(made / "root", scratch / "apt", mirror)
     stage("downloading the runtimes' aarch64 wheels")
     wheels = _unpack_wheels(made / "site", scratch / "wheels")
-    versions = {"qemu": _qemu_version(), "plugin": plugin_hash(), **packages, **wheels}
+    versions = {"qemu": _qemu_version(), **_own_hashes(), **packages, **wheels}
     facts: dict[str, Any] = {"schema": 1, "versions": versions}
     (made / "prepared.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return versions
@@ -172,9 +173,14 @@ def _source() -> str:
     return source.read_text(encoding="utf-8")
 
 
-def plugin_hash() -> str:
-    """The first 16 digits of the SHA-256 of the plugin's source."""
-    return hashlib.sha256(_source().encode()).hexdigest()[:16]
+def _requirements() -> str:
+    return resources.files(__package__).joinpath("requirements.txt").read_text(encoding="utf-8")
+
+
+def _own_hashes() -> dict[str, str]:
+    """The first 16 digits of the SHA-256 of what of ours is in a prepared folder."""
+    ours = {"plugin": _source(), "requirements": _requirements()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in ours.items()}
 
 
 def compile_plugin(library: Path) -> None:
@@ -195,8 +201,13 @@ def _unpack_root(root: Path, apt: Path, mirror: str) -> dict[str, str]:
     for name in ("state/lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True)
     (apt / "status").touch()
-    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-    (apt / "sources.list").write_text(f"deb {signed}{mirror} {_SUITE} main\n", encoding="utf-8")
+    if not _KEYRING.exists():
+        raise DeviceError(
+            f"There is no {_KEYRING}, without which Debian's signatures cannot be checked.",
+            hint="Run: apt-get install debian-archive-keyring",
+        )
+    source = f"deb [signed-by={_KEYRING}] {mirror} {_SUITE} main\n"
+    (apt / "sources.list").write_text(source, encoding="utf-8")
     options = [
         f"Dir::State={apt / 'state'}",
         f"Dir::State::status={apt / 'status'}",
@@ -224,13 +235,15 @@ def _unpack_root(root: Path, apt: Path, mirror: str) -> dict[str, str]:
 
 def _unpack_wheels(site: Path, wheels: Path) -> dict[str, str]:
     """Download the pinned wheels and unpack them; returns their versions."""
-    with resources.as_file(resources.files(__package__).joinpath("requirements.txt")) as pinned:
-        _run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-            + ["--require-hashes", "--python-version", "3.11", "--implementation", "cp"]
-            + [word for platform in _PLATFORMS for word in ("--platform", platform)]
-            + ["-d", str(wheels), "-r", str(pinned)]
-        )
+    wheels.mkdir()
+    pinned = wheels / "requirements.txt"
+    pinned.write_text(_requirements(), encoding="utf-8")
+    _run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+        + ["--require-hashes", "--python-version", "3.11", "--implementation", "cp"]
+        + [word for platform in _PLATFORMS for word in ("--platform", platform)]
+        + ["-d", str(wheels), "-r", str(pinned)]
+    )
     files = sorted(wheels.glob("*.whl"))
     for file in files:
         with zipfile.ZipFile(file) as archive:

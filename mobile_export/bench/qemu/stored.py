@@ -23,9 +23,6 @@ from .counts import COUNTERS, ArmCount
 
 __all__ = ["StoredCount", "count_artifact", "stored_counts"]
 
-RUNS = 1
-"""Runs up to the one that is stored; one before them warms up."""
-
 _FILE = "arm_counts.csv"
 
 
@@ -37,7 +34,7 @@ class StoredCount:
         model: the source as `mobile-export` names it; height, width: of its input.
         runtime: with its version; sha256: of the file.
         qemu: version; plugin: first digits of the hash of its source; libc: version in the guest.
-        count: of one inference after the warm-ups.
+        count: of the second inference after loading.
     """
 
     model: str
@@ -76,7 +73,7 @@ def _read(record: dict[str, str]) -> StoredCount:
 
 
 def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
-    """Count one inference of a fixed random image, once it repeats itself.
+    """Count the second inference of a fixed random image.
 
     Raises:
         RunnerError: the runtime cannot run the file, or there is none for it.
@@ -89,7 +86,7 @@ def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
         raise RunnerError(f"Nothing under qemu runs {artifact.path.name} ({artifact.format}).")
     with rows[0].runner().open(device, Job(artifact)) as session:
         session.outputs(image)
-        counted = session.run(RUNS).extra
+        counted = session.run(1).extra
         runtime = session.loaded.version
     versions = device.prepared.versions
     height, width = artifact.input_shape[-2:]
@@ -102,7 +99,7 @@ def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
         qemu=versions["qemu"],
         plugin=versions["plugin"],
         libc=versions["libc6"],
-        count=ArmCount(**{name: samples[-1] for name, samples in counted.items()}),
+        count=ArmCount(**{name: samples[0] for name, samples in counted.items()}),
     )
 
 
