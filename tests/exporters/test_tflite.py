@@ -53,23 +53,6 @@ def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -
     assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
 
 
-class Nearest(torch.nn.Module):
-    """Nearest upsampling to a size that is no multiple."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.interpolate(x * 2, size=(45, 64), mode="nearest")
-
-
-def test_nearest_upsampling_takes_pytorchs_pixels(tmp_path: Path) -> None:
-    """litert-torch's own lowering takes others (timm's ghostnetv3 has such a layer)."""
-    source = make_source(Nearest())
-    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
-    image = torch.randn(source.input.shape)
-    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
-    expected = source.module(image).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_array_equal(got["logits"], expected)
-
-
 @pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
 def test_transposed_convolutions_with_padding(
     tmp_path: Path, padding: Any, output_padding: Any
