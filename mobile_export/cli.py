@@ -162,6 +162,33 @@ def tflite(
 
 
 @app.command()
+def ncnn(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    precision: Precision = None,
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write an ncnn model (two files); ncnn executes it here."""
+    _export(("ncnn",), **read_options(locals()))
+
+
+@app.command()
 def tnn(
     model: Model,
     out: OutDir = Path(),
@@ -184,7 +211,7 @@ def tnn(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write TNN's two files; our evaluator of TNN models executes them here."""
+    """Write a TNN model (two files); our evaluator of TNN models executes it here."""
     _export(("tnn",), **read_options(locals()))
 
 

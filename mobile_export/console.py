@@ -116,6 +116,8 @@ def export_table(report: ExportReport) -> Table:
             f"{sum(artifact.seconds.values()):.1f}",
             *parity_cells(artifact.parity),
         )
+        for other in artifact.parity.others:
+            table.add_row("", "", other.precision, "", *parity_cells(other))
     return table
 
 
@@ -160,8 +162,9 @@ def print_passes(reports: Iterable[PassReport]) -> None:
             out.print(line, soft_wrap=True)
 
 
-def _print_verdict(parity: ParityReport, kept: str | None) -> None:
+def _print_verdict(report: ParityReport, kept: str | None) -> None:
     err = stderr_console()
+    parity = report.deciding
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
     if parity.verdict == "inconclusive":
         err.print(
@@ -182,6 +185,8 @@ def print_verification(report: VerifyReport) -> None:
     out = stdout_console()
     table = _plain_table("file", "type", *PARITY_COLUMNS)
     table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
+    for other in report.parity.others:
+        table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
     for note in report.parity.notes:
         stderr_console().print(f"[yellow]note:[/] {escape(note)}")

@@ -88,7 +88,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The verdict on one artifact, with the numbers behind it (worst over samples and outputs)."""
+    """The verdict on one artifact, with the numbers behind it (worst over samples and outputs).
+
+    Attributes:
+        others: reports on the same file under other options that a device may run it with.
+    """
 
     runtime: str
     emulated: bool
@@ -106,11 +110,18 @@ class ParityReport:
     top5: float | None
     samples: int
     notes: tuple[str, ...] = ()
+    others: tuple[ParityReport, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """True only for the verdict "passed"."""
-        return self.verdict == "passed"
+        """True only when the verdict is "passed", and that of every other option, too."""
+        return self.deciding.verdict == "passed"
+
+    @property
+    def deciding(self) -> ParityReport:
+        """Of this report and `others`, the first with the worst verdict."""
+        order = ("failed", "inconclusive", "passed")
+        return min((self, *self.others), key=lambda report: order.index(report.verdict))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity become None."""
@@ -120,7 +131,9 @@ class ParityReport:
                 return None
             return list(value) if isinstance(value, tuple) else value
 
-        return {name: clean(value) for name, value in vars(self).items()} | {"passed": self.passed}
+        facts = {name: clean(value) for name, value in vars(self).items() if name != "others"}
+        others = [report.to_dict() for report in self.others]
+        return {**facts, "passed": self.passed, "others": others}
 
 
 def make_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:

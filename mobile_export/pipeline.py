@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -304,7 +304,7 @@ def _write(
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
     reference = references.get(pixels=session.takes_pixels)
-    return judge(
+    report = judge(
         with_activation(reference, session.activation),
         [session.run(sample) for sample in reference.samples],
         precision=session.precision,
@@ -312,6 +312,8 @@ def check_parity(session: Session, program: Program, references: _References) ->
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
     )
+    others = tuple(check_parity(other, program, references) for other in session.others)
+    return replace(report, others=others)
 
 
 def verify_artifact(

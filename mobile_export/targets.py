@@ -137,6 +137,7 @@ class Session(Protocol):
         precision: of the arithmetic or of the stored weights, whichever is lower.
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
+        others: the same file under other options that a device may run it with; checked as well.
     """
 
     runtime: str
@@ -144,6 +145,7 @@ class Session(Protocol):
     precision: str
     takes_pixels: bool
     activation: str | None
+    others: tuple[Session, ...]
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         """Outputs in the program's order and layout (NCHW for rank 4)."""
@@ -204,14 +206,24 @@ TARGETS: tuple[Target, ...] = (
         checked_by="LiteRT",
     ),
     Target(
+        name="ncnn",
+        title="ncnn",
+        suffix=".ncnn.param",
+        extra="ncnn",
+        modules={"ncnn": ("ncnn", "1.0.20250503", "1.1")},
+        precisions=("fp32", "fp16"),
+        checked_by="ncnn",
+        companion=".bin",
+    ),
+    Target(
         name="tnn",
         title="TNN",
         suffix=".tnnproto",
-        companion=".tnnmodel",
         extra="tnn",
         modules={},
         precisions=("fp32", "fp16"),
         checked_by="the reference evaluator of TNN models",
+        companion=".tnnmodel",
     ),
 )
 

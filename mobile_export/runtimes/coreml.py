@@ -18,6 +18,7 @@ from .mil import MilProgram, load_program
 if TYPE_CHECKING:
     from ..inputs import Sample
     from ..specs import OutputSpec
+    from ..targets import Session
 
 __all__ = ["ACTIVATION_KEY", "describe", "load"]
 
@@ -29,6 +30,7 @@ class _EvaluatorSession:
     """Runs the saved program in our evaluator."""
 
     emulated = True
+    others: tuple[Session, ...] = ()
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         self.program = load_program(path)
@@ -67,6 +69,7 @@ class _CoreMLSession(_EvaluatorSession):
     """Runs the package with Core ML itself (macOS); tensors inside are the evaluator's."""
 
     emulated = False
+    others: tuple[Session, ...] = ()
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         super().__init__(path, outputs)

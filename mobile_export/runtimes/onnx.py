@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from ..inputs import Sample
     from ..specs import OutputSpec
+    from ..targets import Session
 
 __all__ = ["describe", "load"]
 
 
 class _OnnxSession:
     emulated = False
+    others: tuple[Session, ...] = ()
     takes_pixels = False
     activation = None
 

@@ -16,6 +16,7 @@ from ..targets import Tensor
 if TYPE_CHECKING:
     from ..inputs import Sample
     from ..specs import OutputSpec
+    from ..targets import Session
 
 __all__ = ["describe", "load"]
 
@@ -24,6 +25,7 @@ _TO_NCHW = (0, 3, 1, 2)
 
 class _LiteRTSession:
     emulated = False
+    others: tuple[Session, ...] = ()
     takes_pixels = False
     activation = None
 

@@ -1,0 +1,96 @@
+"""ncnn: two files, written by us from the layer graph that ncnn and TNN share.
+
+`rules`, `compute` and `movement` turn each layer into layers of ncnn, `fp16` finds those that a
+phone must compute in float32, `files` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..layers import ir
+from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
+from .files import FEATURE_MASK, NcnnLayer, NcnnModel, with_splits
+from .rules import emit
+
+if TYPE_CHECKING:
+    from ...config import ExportConfig
+    from ...program import Program
+
+__all__ = ["build", "check", "export"]
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Every program is fine; `export` refuses what the layers lack before it writes."""
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path`` (the text) and beside it to ``.bin`` (the weights).
+
+    Raises:
+        LoweringError: an op that the layer graph or ncnn does not have.
+    """
+    from ...inputs import parity_samples
+    from ..layers.lower import lower
+    from ..layers.simplify import fuse_activations
+    from .fp16 import float32_masks
+
+    graph = fuse_activations(lower(program), tables.FUSED_ACTIVATIONS)
+    noise, _, natural, _ = parity_samples(program.input)
+    masks = float32_masks(graph, [noise.image.numpy(), natural.image.numpy()])
+    build(graph, masks).write(path, path.with_suffix(".bin"), half=precision.endswith("16"))
+
+
+def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnModel:
+    """The ncnn model of a layer graph.
+
+    Args:
+        masks: features to switch off, by name of a layer's output (`fp16.float32_masks`).
+
+    Raises:
+        LoweringError: ncnn has no layer for one of the graph's.
+    """
+    masks = masks or {}
+    layers = [_input(value) for value in graph.inputs]
+    partitions = _partitions(graph)
+    for layer in graph.layers:
+        if layer not in partitions:
+            made = emit(layer)
+        else:
+            made = [movement.slice_together(partitions[layer])] if partitions[layer] else []
+        mask = masks.get(layer.name)
+        layers += made if mask is None else [_masked(each, mask) for each in made]
+    names = graph.output_names or tuple(value.name for value in graph.outputs)
+    outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
+    return with_splits(layers, outputs)
+
+
+def _masked(layer: NcnnLayer, mask: int) -> NcnnLayer:
+    return replace(layer, params={**layer.params, FEATURE_MASK: mask})
+
+
+def _input(value: ir.Value) -> NcnnLayer:
+    channels, height, width = value.shape
+    return NcnnLayer("Input", value.name, (), (value.name,), {0: width, 1: height, 2: channels})
+
+
+def _partitions(graph: ir.LayerGraph) -> dict[ir.Layer, list[ir.Slice]]:
+    """Slices that together are the whole of one axis of one value, in order of position.
+
+    Returns:
+        the first of them in order of execution -> all; each of the others -> nothing.
+    """
+    families: dict[tuple[ir.Value, int], list[ir.Slice]] = {}
+    for layer in graph.layers:
+        if isinstance(layer, ir.Slice) and layer.step == 1:
+            families.setdefault((layer.input, layer.axis), []).append(layer)
+    found: dict[ir.Layer, list[ir.Slice]] = {}
+    for (value, axis), family in families.items():
+        ordered = sorted(family, key=lambda part: part.start)
+        starts = [part.start for part in ordered] + [value.shape[axis]]
+        if len(family) > 1 and starts == [0] + [part.stop for part in ordered]:
+            found |= {part: [] for part in family} | {family[0]: ordered}
+    return found

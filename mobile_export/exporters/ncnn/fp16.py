@@ -1,0 +1,58 @@
+"""Which layers a phone must not compute in float16.
+
+ncnn's default options store blobs and compute in float16 where the processor can. A value beyond
+float16's range would become infinity there, so its layers, and those that take it, get ncnn's mask:
+storage in float32. Where only a sum on the way to the result is too large, arithmetic in float32 is
+enough. What is too large is measured on the parity inputs, with a margin, because other images will
+give other values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..layers import ir
+from ..layers.reference import run_values
+from .files import FLOAT16_MAX, NO_FLOAT16_ARITHMETIC, NO_FLOAT16_STORAGE
+
+__all__ = ["float32_masks"]
+
+LIMIT = FLOAT16_MAX / 4
+
+
+def float32_masks(graph: ir.LayerGraph, images: Sequence[np.ndarray]) -> dict[str, int]:
+    """Masks by name of the layer's output; layers that float16 can hold are not in it.
+
+    Args:
+        images: inputs of the program, (1, C, H, W), on which the values are measured in float64.
+    """
+    largest: dict[str, float] = {}
+    for image in images:
+        for name, value in run_values(graph, image).items():
+            largest[name] = max(largest.get(name, 0.0), _largest(value))
+    masks: dict[str, int] = {}
+    for layer in graph.layers:
+        touched = [layer.name, *(value.name for value in layer.inputs)]
+        if any(largest[name] > LIMIT for name in touched):
+            masks[layer.name] = NO_FLOAT16_ARITHMETIC | NO_FLOAT16_STORAGE
+        elif _terms(layer) * largest[layer.input.name if layer.inputs else layer.name] > LIMIT:
+            masks[layer.name] = NO_FLOAT16_ARITHMETIC
+    return masks
+
+
+def _largest(value: np.ndarray) -> float:
+    """The largest finite magnitude: an infinity that the model means is one in float16, too."""
+    magnitudes = np.abs(value)
+    return float(magnitudes.max(initial=0.0, where=np.isfinite(magnitudes)))
+
+
+def _terms(layer: ir.Layer) -> int:
+    """How many elements of its input a layer sums before it divides."""
+    if isinstance(layer, ir.Pool):
+        return math.prod(layer.kernel) if layer.mode == "avg" else 1
+    if isinstance(layer, ir.Reduce):
+        return math.prod(layer.input.shape[axis] for axis in layer.axes)
+    return 1
