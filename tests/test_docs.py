@@ -40,16 +40,9 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
 
 TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli"}
 BENCH_COMMANDS = {
-    "build-runner",
-    "compare",
-    "devices",
-    "estimate",
-    "prepare-qemu",
-    "rank",
-    "run",
-    "runners",
+    "build-runner", "compare", "devices", "estimate", "prepare-qemu", "rank", "run", "runners",
     "table",
-}
+}  # fmt: skip
 
 
 @cache
