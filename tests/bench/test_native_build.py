@@ -49,7 +49,7 @@ def test_built_once_and_found(compiler: Path, tmp_path: Path) -> None:
     stages: list[str] = []
     made = build.build_runner(cache=cache, progress=stages.append)
     assert made.facts["compiler_version"] == "g++ 1.0"
-    assert made.facts["ncnn"] == build.NCNN_VERSION
+    assert made.facts["ncnn_version"] == build.NCNN_VERSION
     assert "-static" in made.path.read_text()
     assert build.find_runner("aarch64", cache) == made
     assert stages

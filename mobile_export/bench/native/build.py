@@ -91,8 +91,8 @@ class Build:
 
     Attributes:
         path: the static executable.
-        facts: ``arch``, ``compiler``, ``compiler_version``, ``ncnn``, ``flags``, ``source_sha256``
-            and ``sha256`` of the executable.
+        facts: ``arch``, ``compiler``, ``compiler_version``, ``ncnn_version``, ``flags``,
+            ``source_sha256`` and ``sha256`` of the executable.
     """
 
     path: Path
@@ -114,7 +114,7 @@ def find_runner(arch: str, cache: Path | None = None) -> Build:
     Raises:
         RunnerError: there is none; the hint is the command that makes one.
     """
-    wanted = {"arch": arch, "ncnn": NCNN_VERSION, "source_sha256": sha256_of(SOURCE)}
+    wanted = {"arch": arch, "ncnn_version": NCNN_VERSION, "source_sha256": sha256_of(SOURCE)}
     found = [
         build for build in _cached(cache or cache_folder()) if wanted.items() <= build.facts.items()
     ]
@@ -338,7 +338,7 @@ def _write_facts(folder: Path, arch: str, compiler: str, toolchain: Toolchain) -
         "arch": arch,
         "compiler": compiler,
         "compiler_version": toolchain.version,
-        "ncnn": NCNN_VERSION,
+        "ncnn_version": NCNN_VERSION,
         "flags": [*_NCNN_FLAGS, *toolchain.ncnn_flags, *_RUNNER_FLAGS, *toolchain.runner_flags],
         "source_sha256": sha256_of(SOURCE),
         "sha256": sha256_of(folder / "ncnn_runner"),

@@ -7,6 +7,7 @@ Android's shell is made of.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -74,7 +75,8 @@ def _packages() -> Path:
         for archive in _download(work):
             subprocess.run(["dpkg-deb", "-x", archive, tree], check=True, capture_output=True)
         _arrange(tree)
-        tree.rename(place)
+        with contextlib.suppress(OSError):  # another process was faster
+            tree.rename(place)
     return place
 
 

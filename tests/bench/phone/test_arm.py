@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from mobile_export.bench.artifacts import BenchArtifact
+from mobile_export.bench.cli import app
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
 from mobile_export.bench.measure import Limits, Plan, measure
@@ -29,6 +30,7 @@ from mobile_export.bench.runners.ncnn_native import create
 from mobile_export.bench.store import append as store_append
 from mobile_export.bench.store import read as store_read
 from mobile_export.errors import RunnerError
+from mobile_export.pipeline import ExportReport
 
 from .ncnn_file import SHAPE, make_artifact, make_module
 from .phone import Phone
@@ -192,7 +194,29 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
     assert broken.samples
     assert re.search("went away|no longer connected|offline", " ".join(broken.notes))
     arm_phone.switch_on()
-    adb.connect(arm_device.spec)
+    adb.connect(arm_device.spec).close()
+
+
+def test_the_command_line_measures_an_exported_model(
+    arm_phone: Phone,
+    runner: Path,
+    exported: Callable[..., ExportReport],
+    in_tmp: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``mobile-export ncnn tiny && mobile-bench --device adb tiny``."""
+    (artifact,) = exported("ncnn").artifacts
+    subprocess.run(["adb", "connect", arm_phone.serial], check=True, capture_output=True)
+    words = ["--device", "adb", "--fixed-performance", "--time-limit", "1", "--json"]
+    app([*words, str(artifact.path)], standalone_mode=False)
+    (row,) = json.loads(capsys.readouterr().out)["measurements"]
+    assert row["device"] == f"adb:{arm_phone.serial}"
+    (kept,) = store_read(in_tmp / "mobile-bench.jsonl").measurements
+    assert kept.check is not None
+    assert kept.check.passed
+    assert kept.samples
+    assert arm_phone.file("fake/fixed-performance").read_text().split() == ["true", "false"]
+    assert arm_phone.ours() == []
 
 
 class TestRunnerProgram:
