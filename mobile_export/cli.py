@@ -211,7 +211,7 @@ def tnn(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write TNN's two files; our evaluator of TNN models executes them here."""
+    """Write a TNN model (two files); our evaluator of TNN models executes it here."""
     _export(("tnn",), **read_options(locals()))
 
 

@@ -159,6 +159,56 @@ def _capture(
     return trace(source), _References(source)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the formats of one run share; ``program`` is as traced, before any pass."""
+
+    program: Program
+    references: _References
+    work: Workspace
+    config: ExportConfig
+    seconds: dict[str, float]
+    progress: Progress
+
+    def write(
+        self, target: Target, stem: str, prepared: Program, passes: tuple[PassReport, ...]
+    ) -> ArtifactReport:
+        """Write, execute and judge one artifact, and move it into place when it passed."""
+        path = self.work.path(stem + target.suffix)
+        precision = target.precision(self.config.precision)
+        watch = _Stopwatch()
+        with quiet(not self.config.verbose), one_thread():
+            with watch("export"):
+                self.progress(f"{target.title}: exporting")
+                _write(target, prepared, path, self.config, precision)
+            with watch("parity"):
+                self.progress(f"{target.title}: checking")
+                session = target.runtime().load(path, self.program.outputs)
+                parity = check_parity(session, self.program, self.references)
+        size = sum(size_of(file) for file in target.files(path))
+        final = None
+        if parity.passed or self.config.keep_failed:
+            reference = _seen_by(session, self.references)
+            manifest = artifact_manifest(
+                prepared, path, target, precision, passes, parity, reference
+            )
+            companions = [file.name for file in target.companions(path)]
+            final = self.work.commit(path.name, manifest, companions)
+        return ArtifactReport(
+            format=target.name,
+            path=final,
+            files=() if final is None else (*target.files(final), manifest_path(final)),
+            bytes=size,
+            precision=precision,
+            seconds={
+                **self.seconds,
+                **watch.seconds,
+                "parity": self.seconds["parity"] + watch.seconds["parity"],
+            },
+            parity=parity,
+        )
+
+
 def export_program(
     load: Callable[[], Source],
     spec: str,
@@ -181,12 +231,12 @@ def export_program(
             is a `Failure` of the report instead.
     """
     stem = name or artifact_stem(spec)
-    precisions = {target.name: target.precision(config.precision) for target in targets}
     chosen = {
         target.name: select_passes((*config.no_passes, *target.without_passes), target.extra_passes)
         for target in targets
     }
     for target in targets:
+        target.precision(config.precision)
         target.require()
     names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
     with Workspace(config.out_dir, names, force=config.force) as work:
@@ -205,53 +255,16 @@ def export_program(
                     passes: run_passes(program, reference, passes)
                     for passes in dict.fromkeys(chosen.values())
                 }
+        run = _Run(program, references, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
         failures: list[Failure] = []
         for target in targets:
-            path = work.path(stem + target.suffix)
-            rewritten, reports = prepared[chosen[target.name]]
-            watch = _Stopwatch()
             try:
-                with quiet(not config.verbose), one_thread():
-                    with watch("export"):
-                        progress(f"{target.title}: exporting")
-                        _write(target, rewritten, path, config, precisions[target.name])
-                    with watch("parity"):
-                        progress(f"{target.title}: checking")
-                        session = target.runtime().load(path, program.outputs)
-                        parity = check_parity(session, program, references)
+                artifacts.append(run.write(target, stem, *prepared[chosen[target.name]]))
             except MobileExportError as error:
                 if len(targets) == 1:
                     raise
                 failures.append(Failure(target.name, error))
-                continue
-            seconds = {**shared.seconds, **watch.seconds}
-            seconds["parity"] = shared.seconds["parity"] + watch.seconds["parity"]
-            size = sum(size_of(file) for file in target.files(path))
-            final = None
-            if parity.passed or config.keep_failed:
-                manifest = artifact_manifest(
-                    rewritten,
-                    path,
-                    target,
-                    precisions[target.name],
-                    reports,
-                    parity,
-                    _seen_by(session, references),
-                )
-                companions = [file.name for file in target.companions(path)]
-                final = work.commit(path.name, manifest, companions)
-            artifacts.append(
-                ArtifactReport(
-                    format=target.name,
-                    path=final,
-                    files=() if final is None else (*target.files(final), manifest_path(final)),
-                    bytes=size,
-                    precision=precisions[target.name],
-                    seconds=seconds,
-                    parity=parity,
-                )
-            )
     return ExportReport(
         source=spec,
         weights=program.weights.describe(),

@@ -226,7 +226,6 @@ TARGETS: tuple[Target, ...] = (
         name="tnn",
         title="TNN",
         suffix=".tnnproto",
-        companion=".tnnmodel",
         extra="tnn",
         modules={},
         precisions=("fp32", "fp16"),

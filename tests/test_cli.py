@@ -121,7 +121,7 @@ def test_every_format_through_one_command(folder: Path) -> None:
     done = run("all", "mynet:build", "--size", "32", "--json", cwd=folder)
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert [a["format"] for a in report["artifacts"]] == ["onnx", "coreml", "tflite", "tnn"]
+    assert [a["format"] for a in report["artifacts"]] == ["onnx", "coreml", "tflite", "ncnn", "tnn"]
     assert done.stderr == "", "no vendor's noise"
 
 

@@ -11,7 +11,9 @@ from mobile_export.targets import TARGETS, get_target
 
 CASES = [
     (target.name, precision, size)
-    for target, size in zip(TARGETS, ((224, 224), (96, 160), (100, 130), (160, 96)), strict=True)
+    for target, size in zip(
+        TARGETS, ((224, 224), (96, 160), (100, 130), (130, 100), (160, 96)), strict=True
+    )
     for precision in target.precisions
 ]
 

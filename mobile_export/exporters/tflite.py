@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from ..errors import ExportError, summary
+from ._litert import avoid_gaps
 
 if TYPE_CHECKING:
     from ..config import ExportConfig
@@ -27,41 +27,12 @@ def check(program: Program, config: ExportConfig) -> None:
     """Every program is fine."""
 
 
-def _exact_nearest(module: torch.nn.Module) -> torch.nn.Module:
-    """Nearest upsampling to no multiple of the size, written as a choice of rows and columns.
-
-    PyTorch takes source pixel ⌊i · in / out⌋; litert-torch 0.10 writes a RESIZE_NEAREST_NEIGHBOR of
-    half-pixel centres, ⌊(i + ½) · in / out⌋, which is another pixel unless out / in is whole.
-    """
-    assert isinstance(module, torch.fx.GraphModule)
-    graph, aten = module.graph, torch.ops.aten
-    for node in list(graph.nodes):
-        if node.target not in (aten.upsample_nearest2d.vec, aten.upsample_nearest2d.default):
-            continue
-        result = node.args[0]
-        extents = list(zip(result.meta["val"].shape, node.meta["val"].shape, strict=True))
-        if all(after % before == 0 for before, after in extents):
-            continue
-        for axis in (2, 3):
-            before, after = extents[axis]
-            pixels = torch.arange(before, dtype=torch.float64)[None, None]
-            name = f"{node.name}_pixels_{axis}"
-            module.register_buffer(name, F.interpolate(pixels, size=after)[0, 0].to(torch.int64))
-            with graph.inserting_before(node):
-                index = graph.get_attr(name)
-                result = graph.call_function(aten.index_select.default, (result, axis, index))
-        node.replace_all_uses_with(result)
-        graph.erase_node(node)
-    module.recompile()
-    return module
-
-
 class _NamedIO(torch.nn.Module):
     """Gives a program the input layout and the output names of the file."""
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__()
-        self.program = _exact_nearest(program.module())
+        self.program = avoid_gaps(program.module())
         self.names = tuple(output.name for output in program.outputs)
         self.nhwc = nhwc
         self.training = False

@@ -65,9 +65,9 @@ def test_truncated_files(name: str, exported: Callable[..., ExportReport], tmp_p
 def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         inspect(tmp_path / "x.onnx")
-    (tmp_path / "x.bin").write_text("")
+    (tmp_path / "x.dat").write_text("")
     with pytest.raises(ArtifactError, match="no known suffix"):
-        inspect(tmp_path / "x.bin")
+        inspect(tmp_path / "x.dat")
 
 
 @pytest.mark.parametrize(

@@ -114,12 +114,9 @@ def find_runner(arch: str, cache: Path | None = None) -> Build:
     Raises:
         RunnerError: there is none; the hint is the command that makes one.
     """
+    wanted = {"arch": arch, "ncnn_version": NCNN_VERSION, "source_sha256": sha256_of(SOURCE)}
     found = [
-        build
-        for build in _cached(cache or cache_folder())
-        if build.facts.get("arch") == arch
-        and build.facts.get("ncnn_version") == NCNN_VERSION
-        and build.facts.get("source_sha256") == sha256_of(SOURCE)
+        build for build in _cached(cache or cache_folder()) if wanted.items() <= build.facts.items()
     ]
     for build in sorted(found, key=lambda b: b.path.stat().st_mtime, reverse=True):
         if sha256_of(build.path) == build.facts["sha256"]:

@@ -47,7 +47,7 @@ def wish_of(call: Call) -> View | None:
     if found is None:
         return None
     view, wanted = found
-    movement = view.movement(wanted, (view.size,))
+    movement = view.movement(wanted, (math.prod(shape),))
     fine = refine(movement.atoms, shape)
     if fine is None:
         return None
@@ -88,9 +88,16 @@ def _wanted_by(user: Node, view: View) -> tuple[Atom, ...] | None:
 
 
 def _through(user: Node, view: View) -> View | None:
-    """``view`` after a call that does not care about the order."""
+    """``view`` after a call that does not care about the order.
+
+    After a cut, a pad or a roll its atoms still are those of the tensor before, which have the same
+    order; but they cannot be reshaped.
+    """
     if user.target is aten.reshape.default:
-        return view.reshape(user.meta["val"].shape)
+        whole = math.prod(atom.size for atom in view.atoms) == view.size
+        return view.reshape(user.meta["val"].shape) if whole else None
+    if user.target in (aten.slice.Tensor, aten.pad.default, aten.roll.default):
+        return View(view.value, tuple(user.meta["val"].shape), view.atoms)
     if user.target is aten.permute.default:
         return view.permute(argument(user, "dims"))
     result = user.meta.get("val")

@@ -75,16 +75,17 @@ class Weight:
     def stored(self, *, half: bool) -> bytes:
         """Header and bytes in the file."""
         number, kind = (HALF, "<f2") if half and self.half else (FLOAT, "<f4")
-        content = np.ascontiguousarray(self.value, dtype=kind).tobytes()
-        if len(content) > LARGEST_ARRAY:
+        size = self.value.size * np.dtype(kind).itemsize
+        if size > LARGEST_ARRAY:
             raise ExportError(
-                f"TNN cannot hold an array of {len(content)} bytes; lengths are 31-bit numbers.",
+                f"TNN cannot hold an array of {size} bytes; lengths are 31-bit numbers.",
                 hint="Use a smaller layer, or --precision fp16.",
             )
-        dims = self.value.shape if self.dims is None else self.dims
-        if not content:
+        if not size:
             return _ints(MAGIC, number, 0)
-        return _ints(MAGIC, number, len(content), len(dims), *dims) + content
+        dims = self.value.shape if self.dims is None else self.dims
+        content = np.ascontiguousarray(self.value, dtype=kind).tobytes()
+        return _ints(MAGIC, number, size, len(dims), *dims) + content
 
 
 Field = str | int | Weight

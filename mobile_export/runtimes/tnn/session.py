@@ -17,6 +17,7 @@ from .network import TnnNetwork, load_network
 if TYPE_CHECKING:
     from ...inputs import Sample
     from ...specs import OutputSpec
+    from ...targets import Session
 
 __all__ = ["describe", "load"]
 
@@ -28,6 +29,7 @@ class _Session:
     emulated = True
     takes_pixels = False
     activation = None
+    others: tuple[Session, ...] = ()
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         self.network = load_network(path)
