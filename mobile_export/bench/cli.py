@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import cli_tables
+from . import cli_cost, cli_tables
 from .cli_build import build_runner
 from .cli_options import AsJson, Verbose
 from .cli_run import run
@@ -116,6 +116,7 @@ def runners(as_json: AsJson = False) -> None:
 app.command()(cli_tables.table)
 app.command()(cli_tables.compare)
 app.command()(build_runner)
+cli_cost.add_commands(app)
 
 
 def main() -> None:

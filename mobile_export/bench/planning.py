@@ -131,6 +131,12 @@ def _job(
         raise UsageError(
             f"{row.title} has no backend {backend!r}.", hint=f"Valid: {', '.join(row.backends)}."
         )
+    if options.precision is not None and options.precision not in row.precisions:
+        choices = ", ".join(row.precisions) or f"leave --precision out for {row.name}"
+        raise UsageError(
+            f"{row.title} does not compute in {options.precision} on demand.",
+            hint=f"Valid: {choices}.",
+        )
     return Job(
         artifact=artifact,
         threads=options.threads,

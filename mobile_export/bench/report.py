@@ -43,13 +43,19 @@ def _figure(row: Row) -> str:
     return _number(row.median_ms)
 
 
+def _type(row: Row) -> str:
+    """Precision of the file, and of the arithmetic where that is lower."""
+    stored, computed = row.measurement.artifact["precision"], row.measurement.runner["precision"]
+    return f"{stored} in fp16" if computed == "fp16" != stored else str(stored)
+
+
 def _marks(row: Row) -> str:
     return ", ".join(mark.replace("_", " ") for mark in row.measurement.marks)
 
 
 _COLUMNS = (
     _Column("file", lambda row: row.measurement.artifact["file"]),
-    _Column("type", lambda row: row.measurement.artifact["precision"]),
+    _Column("type", _type),
     _Column("device", lambda row: row.measurement.device.spec),
     _Column("runs in", lambda row: row.measurement.runner["version"]),
     _Column("threads", lambda row: str(row.measurement.runner["threads"]), True),

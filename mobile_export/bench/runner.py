@@ -30,7 +30,7 @@ class Job:
         cores: core mask: the only cores it may use; None leaves that to the scheduler.
         backend: of the runner, e.g. ``cpu``, ``gpu``; each runner lists its own, the default first.
         precision: of the arithmetic, ``fp32`` or ``fp16``, for runners that have the choice; None
-            is the runner's default.
+            is that of the file.
         binary: the tool on this machine or on the device, for runners that need one.
         timeout: seconds after which a step that does not answer is given up.
     """

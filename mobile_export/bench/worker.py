@@ -149,7 +149,6 @@ class Ncnn:
 
         self.ncnn = ncnn
         self.version = "ncnn " + ncnn.__version__
-        arm_half = bool(ncnn.cpu_support_arm_asimdhp())
         self.features = tuple(
             name[len("cpu_support_") :]
             for name in dir(ncnn)
@@ -158,12 +157,11 @@ class Ncnn:
         self.net = ncnn.Net()
         self.net.opt.num_threads = threads
         self.net.opt.use_vulkan_compute = backend == "vulkan"
-        if precision == "fp32":
-            self.net.opt.use_fp16_packed = False
-            self.net.opt.use_fp16_storage = False
-            self.net.opt.use_fp16_arithmetic = False
-        half = precision != "fp32" and (arm_half or backend == "vulkan")
-        self.precision = "fp16" if half else "fp32"
+        half = precision == "fp16"
+        self.net.opt.use_fp16_packed = half
+        self.net.opt.use_fp16_storage = half
+        self.net.opt.use_fp16_arithmetic = half
+        self.precision = "fp16" if half or backend == "vulkan" else "fp32"
         for load, file in zip((self.net.load_param, self.net.load_model), files):
             if load(file) != 0:
                 raise RuntimeError(f"ncnn cannot load {Path(file).name}")

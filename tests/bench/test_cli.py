@@ -109,6 +109,7 @@ def test_a_file_that_computes_something_else(
         (["tiny", "--threads", "0"], "--threads 0"),
         (["tiny", "--cores", "4096"], "no such cores"),
         (["tiny", "--backend", "npu"], "no backend 'npu'"),
+        (["tiny", "--precision", "fp16"], "does not compute in fp16"),
         (["tiny", "--interval", "0"], "--interval"),
         (["tiny", "--fixed-performance"], "no mode of fixed performance"),
         (["tiny", "--store", "no/where/s.jsonl", *QUICK], "Cannot write the measurement"),

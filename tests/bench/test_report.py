@@ -67,6 +67,14 @@ def test_markdown() -> None:
     assert "| emo_2m.onnx | fp32 | local | onnxruntime 1.31.1 | 1 | 5.0" in lines[3]
 
 
+def test_lower_arithmetic_is_shown() -> None:
+    made = measurement()
+    half = measurement(runner={**made.runner, "precision": "fp16"})
+    rows = make_rows([made, half])[0]
+    assert len(rows) == 2
+    assert "| fp32 in fp16 |" in as_markdown(rows)
+
+
 def test_csv_has_every_digit() -> None:
     first, second = csv.DictReader(io.StringIO(as_csv(ROWS)))
     assert float(second["median_ms"]) == pytest.approx(ROWS[1].median_ms, abs=1e-6)

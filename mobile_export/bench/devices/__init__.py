@@ -56,6 +56,8 @@ DEVICES: tuple[DeviceRow, ...] = (
     DeviceRow("local", "local", "this machine"),
     DeviceRow("adb", "adb[:SERIAL]", "an Android device, over USB or the network"),
     DeviceRow("ssh", "ssh://USER@HOST[:PORT]", "a board or computer with an SSH server"),
+    DeviceRow("ios", "ios[:UDID]", "an iPhone or iPad on a cable", exercised=False),
+    DeviceRow("qemu", "qemu[:FOLDER]", "an emulated ARM core that counts instructions"),
 )
 
 

@@ -26,6 +26,7 @@ class RunnerRow:
         devices: kinds that it runs on, rows of `bench.devices.DEVICES`.
         backends: the default first.
         binary: name of the tool that the user must point at with ``--binary``; None needs none.
+        precisions: of the arithmetic, where it has the choice.
         samples: False for a tool that prints a summary and no raw samples.
     """
 
@@ -36,6 +37,7 @@ class RunnerRow:
     devices: tuple[str, ...]
     backends: tuple[str, ...] = ("cpu",)
     binary: str | None = None
+    precisions: tuple[str, ...] = ()
     samples: bool = True
 
     def runner(self) -> Runner:
@@ -47,7 +49,9 @@ class RunnerRow:
 _PYTHON_HOSTS = ("local", "ssh")
 _SHELLS = ("adb", "local", "ssh")
 
+_UNITS = ("all", "cpu", "gpu", "ne")
 _NCNN = ("cpu", "vulkan")
+_BOTH = ("fp32", "fp16")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
 
@@ -58,14 +62,20 @@ def _vendor(name: str, title: str, form: str, backends: tuple[str, ...], binary:
 RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("onnxruntime", "onnxruntime", "python", ("onnx",), _PYTHON_HOSTS),
     RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
-    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN),
-    RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN),
+    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN, None, _BOTH),
+    RunnerRow(
+        "ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN, None, _BOTH
+    ),
     RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
+    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
     _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
     _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
     _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
     _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
+    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
+    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
+    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),
 )
 
 

@@ -130,7 +130,7 @@ class _Session:
                     "threads": job.threads,
                     "cores": job.cores,
                     "backend": job.backend,
-                    "precision": job.precision,
+                    "precision": job.precision or job.artifact.precision,
                     "model": _eager_model(job),
                 },
                 job.timeout,
