@@ -32,6 +32,8 @@ __all__ = [
 CONFIDENCE = 0.95
 _Z = 1.959963984540054
 _FEWEST_FOR_INTERVAL = 6  # the range of five samples covers the median with 93.75 % only
+_FEWEST_DEPENDENT = 60  # of fewer, how dependent they are is too rough an estimate
+_DEPENDENT = 1.5
 _FEWEST_ROUNDS = 6
 _OUTLIER_MADS = 5.0
 _RESAMPLES = 1000
@@ -44,7 +46,7 @@ class Summary:
     """What a table shows of the samples of one measurement, in their unit.
 
     Attributes:
-        low, high: 95 % interval of the median; None with fewer than 6 samples.
+        low, high: 95 % interval of the median; None with too few samples (`median_interval`).
         outliers: samples more than 5 scaled median absolute deviations above the median; they are
             counted, never removed.
         dependence: integrated autocorrelation time; 1 for independent samples.
@@ -118,23 +120,32 @@ def summarise(samples: Sequence[int]) -> Summary:
     )
 
 
+def _at_most(dependence: float, count: int) -> float:
+    """The estimate of an autocorrelation time plus one standard error (Madras and Sokal 1988, with a
+    window of twice the time) of the part that exceeds independence."""
+    return dependence + (dependence - 1) * math.sqrt(2 * (4 * dependence + 1) / count)
+
+
 def median_interval(values: np.ndarray, dependence: float = 1.0) -> tuple[float, float] | None:
     """95 % interval of the median of the distribution that ``values`` were drawn from.
 
     Args:
         dependence: integrated autocorrelation time, 1 for independent values.
     Returns:
-        None when there are too few values for any interval of that confidence.
+        None when there are too few values for any interval of that confidence: fewer than 6, or
+        fewer than 60 that depend on each other.
     """
-    effective = len(values) / dependence
+    effective = len(values) / _at_most(dependence, len(values))
     if effective < _FEWEST_FOR_INTERVAL:
+        return None
+    if dependence > _DEPENDENT and len(values) < _FEWEST_DEPENDENT:
         return None
     ordered = np.sort(values)
     below = _rank(len(values))
     if dependence > 1:
         # Student's t for as many values as are independent, by Cornish and Fisher's expansion
         t = _Z * (1 + (_Z**2 + 1) / (4 * (effective - 1)))
-        half = t * math.sqrt(len(values) * dependence) / 2
+        half = t * len(values) / math.sqrt(effective) / 2
         below = max(0, min(below, math.floor(len(values) / 2 - half)))
     return float(ordered[below]), float(ordered[len(values) - 1 - below])
 

@@ -1,4 +1,4 @@
-"""iPhones that are not here: recorded prints of pymobiledevice3, and coremltools' classes made up.
+"""iPhones that are not here: pymobiledevice3 and coremltools, made up after their documentation.
 
 The made-up classes have the signatures of coremltools 9.0 (`perf_utils`, `async_wrapper`,
 `remote_device`), which the last test compares with the installed ones.
@@ -36,7 +36,7 @@ BATTERY = {"CurrentCapacity": 83, "IsCharging": True, "Temperature": 3120}
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ``pymobiledevice3`` that prints what was recorded."""
+    """A ``pymobiledevice3`` that prints what is said here."""
     recorded = tmp_path / "recorded"
     recorded.mkdir()
     (recorded / "usbmux").write_text(json.dumps(USBMUX))

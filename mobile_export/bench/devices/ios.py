@@ -4,7 +4,7 @@ On a Mac with Xcode's command line tools, coremltools finds it (`xcrun devicectl
 ModelRunner app runs models there (`bench.runners.coreml`). On any other system `pymobiledevice3`
 finds it and says what it is; running a model from there needs an app on the device that does not
 exist yet. Nothing here has been exercised with a device: it is written against the documented
-interfaces and tested against recorded exchanges.
+interfaces and tested against exchanges made up after their documentation.
 """
 
 from __future__ import annotations
