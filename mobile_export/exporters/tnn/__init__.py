@@ -12,7 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import elementwise, linear, movement, statistics  # noqa: F401  (fill RULES)
+from . import (  # noqa: F401  (fill RULES)
+    convolution,
+    elementwise,
+    linear,
+    movement,
+    statistics,
+)
 from .emit import emit_model
 
 if TYPE_CHECKING:

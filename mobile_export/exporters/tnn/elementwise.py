@@ -97,12 +97,10 @@ def _prelu(layer: ir.PReLU, out: Emitter) -> Blob:
 
 
 def as_image(out: Emitter, x: Blob, value: ir.Value) -> Blob:
-    """``x`` with axis 0 of the value as its channels, at rank 4."""
-    shape = (*value.shape, 1, 1)[:3] if len(value.shape) < 4 else (value.shape[0], -1, 1)
-    channels = shape[0]
-    rest = math.prod(value.shape[1:])
-    dims = (1, *shape) if -1 not in shape else (1, channels, rest, 1)
-    return out.reshape(x, dims)
+    """``x`` as (1, C, H, W), with axis 0 of the value as its channels."""
+    channels, *rest = value.shape
+    plane = rest if len(rest) == 2 else [math.prod(rest), 1]
+    return out.reshape(x, (1, channels, *plane))
 
 
 @rule(ir.Scale)

@@ -82,9 +82,7 @@ class Emitter:
     def __init__(self, graph: ir.LayerGraph) -> None:
         self.layers: list[TnnLayer] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.constant_values = {
-            layer.output: layer.value for layer in graph.layers if isinstance(layer, ir.Constant)
-        }
+        self.constant_values = _constants(graph)
         self._blobs: dict[ir.Value, Blob] = {}
         self._taken = {_clean(value.name) for value in graph.inputs}
         self._taken |= {_clean(name) for name in graph.output_names}
@@ -195,8 +193,10 @@ def emit_model(graph: ir.LayerGraph) -> TnnModel:
         emitter.begin(value)
         _finish(emitter, value, outputs)
     for layer in graph.layers:
-        if not isinstance(layer, ir.Constant):
+        if layer.output not in emitter.constant_values:
             emitter.write(layer)
+        elif layer.output in outputs:
+            refuse(layer, "an output does not depend on the image", "Do not return it.")
         _finish(emitter, layer.output, outputs)
     return TnnModel(
         {emitter.blob(value).name: dims_of(value.shape) for value in graph.inputs},
@@ -204,6 +204,22 @@ def emit_model(graph: ir.LayerGraph) -> TnnModel:
         keep_silu(emitter.layers),
         emitter.constants,
     )
+
+
+def _constants(graph: ir.LayerGraph) -> dict[ir.Value, np.ndarray]:
+    """Every value that does not depend on the image: TNN's x86 device has no kernels for those."""
+    import torch
+
+    from ..layers.reference import run_layer
+
+    known: dict[ir.Value, np.ndarray] = {}
+    for layer in graph.layers:
+        if isinstance(layer, ir.Constant):
+            known[layer.output] = layer.value
+        elif all(value in known for value in layer.inputs):
+            tensors = [torch.from_numpy(known[value]).double() for value in layer.inputs]
+            known[layer.output] = run_layer(layer, *tensors).numpy()
+    return known
 
 
 def _output_names(graph: ir.LayerGraph) -> dict[ir.Value, list[tuple[str, ir.Shape]]]:

@@ -149,6 +149,23 @@ def test_names(tmp_path: Path) -> None:
     assert relative_error(graph, network, [inputs_of("conv_3x3")[0]])["out"] < 1e-6
 
 
+def test_what_does_not_depend_on_the_image_is_computed(tmp_path: Path) -> None:
+    """Mobile-Former's tokens: TNN's x86 device fails at a layer whose inputs are all constant."""
+    stored = ir.Constant(inputs=(), output=ir.Value("tokens", X.shape), value=np.full(X.shape, 2.0))
+    gate = activation("sigmoid", stored.output, "gate")
+    last = product(X, gate.output, "last")
+    graph = graph_with(stored, gate, last, outputs=(last.output,))
+    network = written(graph, tmp_path)
+    assert [layer.type for layer in network.proto.layers] == ["Mul", "Reshape"]
+    assert relative_error(graph, network, [inputs_of("conv_3x3")[0]])["out0"] < 1e-6
+
+
+def test_a_constant_output_is_refused() -> None:
+    stored = ir.Constant(inputs=(), output=ir.Value("tokens", X.shape), value=np.zeros(X.shape))
+    with pytest.raises(ExportError, match="does not depend on the image"):
+        emit_model(graph_with(stored, outputs=(stored.output,)))
+
+
 def test_a_line_longer_than_tnn_reads() -> None:
     names = tuple(f"a_rather_long_name_{index}" for index in range(250))
     model = TnnModel({"x": (1, 1)}, ("y",), (TnnLayer("Concat", "y", names, ("y",), (1,)),))
