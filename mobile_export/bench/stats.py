@@ -121,8 +121,10 @@ def summarise(samples: Sequence[int]) -> Summary:
 
 
 def _at_most(dependence: float, count: int) -> float:
-    """The estimate of an autocorrelation time plus one standard error (Madras and Sokal 1988, with a
-    window of twice the time) of the part that exceeds independence."""
+    """An estimated autocorrelation time plus one standard error of what exceeds independence.
+
+    The error is that of Madras and Sokal (1988), with a window of twice the time.
+    """
     return dependence + (dependence - 1) * math.sqrt(2 * (4 * dependence + 1) / count)
 
 
