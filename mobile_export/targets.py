@@ -230,6 +230,7 @@ TARGETS: tuple[Target, ...] = (
         modules={},
         precisions=("fp32", "fp16"),
         checked_by="the reference evaluator of TNN models",
+        companion=".tnnmodel",
     ),
 )
 

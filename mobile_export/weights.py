@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -51,9 +52,10 @@ def load_weights(
     notes = list(checkpoint.notes)
     if prefix:
         notes.append(f"The prefix {prefix!r} was taken off the checkpoint's names.")
-    tensors, left = _without_training_only(module, tensors)
-    if left:
-        notes.append(f"{left} tensors that only training uses were left out.")
+    given = len(tensors)
+    tensors = _without(_training_only(module), tensors)
+    if len(tensors) < given:
+        notes.append(f"{given - len(tensors)} tensors that only training uses were left out.")
 
     fit = _compare(own, tensors)
     if allow_missing:
@@ -122,16 +124,17 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in state if isinstance(t, Tensor) and _counts(name)}
 
 
-def _without_training_only(
-    module: nn.Module, tensors: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], int]:
-    """Leave out what the module's class calls ``training_only`` (prefixes of names), and count it.
+def _training_only(module: nn.Module) -> tuple[str, ...]:
+    """Prefixes of a checkpoint's names that the module's class says only training uses.
 
-    Checkpoints of segmenters hold an auxiliary head that only the loss uses.
+    Checkpoints of segmenters hold an auxiliary head that only the loss needs.
     """
     prefixes: tuple[str, ...] = getattr(module, "training_only", ())
-    kept = {name: t for name, t in tensors.items() if not name.startswith(prefixes)}
-    return kept, len(tensors) - len(kept)
+    return prefixes
+
+
+def _without(prefixes: tuple[str, ...], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors.items() if not name.startswith(prefixes)}
 
 
 def _compare(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
@@ -197,11 +200,11 @@ def _way_on(
 
 
 def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
-    """(got, expected) if the sets differ in nothing but one extent, the same in every tensor.
+    """(got, expected) if a minority differs in nothing but one extent, the same in every tensor.
 
     That is what another number of classes does, whatever axis of a layer they are on.
     """
-    if fit.missing or fit.unexpected:
+    if fit.missing or fit.unexpected or not fit.tolerable:
         return None
     changes: set[tuple[int, int]] = set()
     for got, expected in fit.misshaped.values():
@@ -212,22 +215,40 @@ def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
     return changes.pop() if len(changes) == 1 else None
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A built-in model: its number of classes, the shapes of its tensors, what to leave out."""
+
+    classes: int | None
+    state: dict[str, Tensor]
+    training_only: tuple[str, ...]
+
+
 def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the built-in models that have exactly these tensors, whatever their classes."""
+    found: list[str] = []
+    for spec, known in _zoo().items():
+        fit = _compare(known.state, _without(known.training_only, tensors))
+        change = _changed_extent(fit)
+        if fit.complete:
+            found.append(spec)
+        elif change is not None and change[1] == known.classes:
+            found.append(f"{spec} --num-classes {change[0]}")
+    return found
+
+
+@cache
+def _zoo() -> dict[str, _Known]:
+    """Every built-in model, by what the user types."""
     from .models import registry
 
-    found: list[str] = []
+    zoo: dict[str, _Known] = {}
     for entry in registry.entries():
         for spec, options in entry.weight_variants():
             with torch.device("meta"):
                 module = entry.build(**options)
-            fit = _compare(_state(module), _without_training_only(module, tensors)[0])
-            change = _changed_extent(fit)
-            if fit.complete:
-                found.append(spec)
-            elif change is not None and change[1] == entry.num_classes:
-                found.append(f"{spec} --num-classes {change[0]}")
-    return found
+            zoo[spec] = _Known(entry.num_classes, _state(module), _training_only(module))
+    return zoo
 
 
 def _check_values(path: Path, chosen: dict[str, Tensor], own: dict[str, Tensor]) -> None:

@@ -83,7 +83,10 @@ def test_ctrl_c_keeps_what_is_done_and_ends_what_runs(folder: Path) -> None:
     while not (folder / "started").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
+    try:
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
     assert [row.model for row in Matrix(folder / "m.json").rows] == ["nets:Mean"]
     running = subprocess.run(["pgrep", "-f", f"nets:hang.*{folder}"], capture_output=True)
     assert not running.stdout

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobile_export.errors import WeightsError
+from mobile_export.errors import UsageError, WeightsError
 from mobile_export.models import registry
 from mobile_export.models.emo_ssdlite import decode_boxes, emo_1m_ssdlite
 from mobile_export.weights import load_weights
@@ -169,5 +169,5 @@ def test_detectors_take_any_size(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", ["emo_1m_pspnet", "emo_1m_ssdlite"])
 @pytest.mark.parametrize("options", [{"output": "masks"}, {"num_classes": 0}])
 def test_options_that_are_refused(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
+    with pytest.raises(UsageError, match=r"must be"):
         registry.get(name).build(**options)

@@ -81,7 +81,7 @@ def test_seed_002_has_what_timm_has() -> None:
     ours |= {"LinkNet", "U²-Net"}
     zoo = {registry.get(row.name).family for row in rows if row.name in registry.names()}
     assert zoo == ours
-    stems = {name.split("_")[0] for name in timm.list_models()}
+    stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
     for row in rows:
         if row.name is None:
             assert row.model.split(" ")[0].replace("-", "").lower() not in stems, row
@@ -114,6 +114,8 @@ def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatc
             assert counted.params_m == pytest.approx(row.params_m, rel=0.06), row
         if row.macs_m is not None:
             near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
+            if row.head in ("DeepLabv3", "PSPNet", "SSDLite"):  # tests/models/test_emo_heads.py
+                continue  # counted there as those tables do: convolutions only
             assert near or round(counted.macs_m, -2) == row.macs_m, row
 
 
