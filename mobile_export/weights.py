@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -182,11 +183,11 @@ def _way_on(
 
 
 def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
-    """(got, expected) if the sets differ in nothing but one extent, the same in every tensor.
+    """(got, expected) if a minority differs in nothing but one extent, the same in every tensor.
 
     That is what another number of classes does, whatever axis of a layer they are on.
     """
-    if fit.missing or fit.unexpected:
+    if fit.missing or fit.unexpected or not fit.tolerable:
         return None
     changes: set[tuple[int, int]] = set()
     for got, expected in fit.misshaped.values():
@@ -199,19 +200,28 @@ def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
 
 def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the built-in models that have exactly these tensors, whatever their classes."""
+    found: list[str] = []
+    for spec, (classes, state) in _zoo_states().items():
+        fit = _compare(state, tensors)
+        change = _changed_extent(fit)
+        if fit.complete:
+            found.append(spec)
+        elif change is not None and change[1] == classes:
+            found.append(f"{spec} --num-classes {change[0]}")
+    return found
+
+
+@cache
+def _zoo_states() -> dict[str, tuple[int | None, dict[str, Tensor]]]:
+    """What the user types for each built-in model -> its number of classes, its tensors' shapes."""
     from .models import registry
 
-    found: list[str] = []
+    states: dict[str, tuple[int | None, dict[str, Tensor]]] = {}
     for entry in registry.entries():
         for spec, options in entry.weight_variants():
             with torch.device("meta"):
-                fit = _compare(_state(entry.build(**options)), tensors)
-            change = _changed_extent(fit)
-            if fit.complete:
-                found.append(spec)
-            elif change is not None and change[1] == entry.num_classes:
-                found.append(f"{spec} --num-classes {change[0]}")
-    return found
+                states[spec] = entry.num_classes, _state(entry.build(**options))
+    return states
 
 
 def _check_values(path: Path, chosen: dict[str, Tensor], own: dict[str, Tensor]) -> None:

@@ -79,13 +79,13 @@ class TVConv(nn.Module):
         height, width = self.size
         weight = self.weight_layers(self.posi_map).reshape(1, -1, KERNEL**2, height, width)
         x = F.pad(x, (KERNEL // 2,) * 4)
-        total = x.new_zeros(())
+        products: list[Tensor] = []
         for tap in range(KERNEL**2):
             top, left = divmod(tap, KERNEL)
             rows = slice(top, top + self.step * (height - 1) + 1, self.step)
             columns = slice(left, left + self.step * (width - 1) + 1, self.step)
-            total = total + weight[:, :, tap] * x[:, :, rows, columns]
-        return total
+            products.append(weight[:, :, tap] * x[:, :, rows, columns])
+        return sum(products[1:], products[0])
 
 
 class ConvNormReLU(nn.Sequential):

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,13 @@ import torch.nn.functional as F
 
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.float64 import Float64Mode
+from mobile_export.initialize import natural_images
+from mobile_export.inputs import parity_samples
 from mobile_export.models import registry
 from mobile_export.models.peers import PEERS
+from mobile_export.pipeline import ExportReport
 from mobile_export.sources import load_source
+from mobile_export.specs import InputSpec
 from mobile_export.weights import load_weights
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_tensor
@@ -313,6 +319,27 @@ def test_a_clip_is_the_input_of_a_video_classifier() -> None:
     assert source.input.size == (32, 32)
     with torch.no_grad():
         assert source.module(torch.zeros(source.input.shape)).shape == (1, 7)
+
+
+def test_a_clip_is_printed_by_its_size(
+    exported: Callable[..., ExportReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobile_export.console import print_export
+
+    print_export(replace(exported("onnx"), input_shape=(1, 3, 16, 48, 64)))
+    assert " at 48x64" in capsys.readouterr().out
+
+
+def test_natural_clips_pan_over_an_image() -> None:
+    spec = InputSpec(shape=(1, 3, 4, 32, 48), mean=(0.5,) * 3, std=(0.25,) * 3)
+    for sample in parity_samples(spec):
+        assert tuple(sample.image.shape) == spec.shape
+    clip = parity_samples(spec)[-1].image
+    torch.testing.assert_close(clip[:, :, 1], clip[:, :, 0].roll(2, -1))
+    assert float(clip.std()) > 0.2
+    random = natural_images((2, *spec.shape[1:]), torch.Generator().manual_seed(0))
+    assert tuple(random.shape) == (2, 3, 4, 32, 48)
+    assert float(random.std()) == pytest.approx(1, abs=0.01)
 
 
 def save(state: dict[str, torch.Tensor], path: Path) -> Path:

@@ -81,7 +81,7 @@ def test_seed_002_has_what_timm_has() -> None:
     ours |= {"LinkNet", "U²-Net"}
     zoo = {registry.get(row.name).family for row in rows if row.name in registry.names()}
     assert zoo == ours
-    stems = {name.split("_")[0] for name in timm.list_models()}
+    stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
     for row in rows:
         if row.name is None:
             assert row.model.split(" ")[0].replace("-", "").lower() not in stems, row
