@@ -2,7 +2,7 @@
 
 A cost model is a sum of prices times counts,
 
-    milliseconds = price_1 * instructions + price_2 * l2_misses + …
+    milliseconds = price_1 * fma + price_2 * l2_misses + …
 
 with prices that are not negative. They are fitted to one table, measured on one SoC by one paper,
 so that the sum of the squares of the relative errors is smallest: large and small models weigh the
@@ -29,8 +29,9 @@ from .qemu.stored import StoredCount, stored_counts
 
 __all__ = ["SOCS", "TERMS", "Calibration", "CostModel", "Point", "Soc", "calibrate", "get_soc"]
 
-TERMS = ("instructions", "l2_misses")
-"""The counters that have a price. docs/arm-cost.md shows what others were tried."""
+TERMS = ("fma", "l2_misses")
+"""The counters that have a price: arithmetic and traffic of memory. docs/arm-cost.md shows what
+others were tried."""
 
 
 @dataclass(frozen=True)
