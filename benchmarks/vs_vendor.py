@@ -1,12 +1,14 @@
 """Our files against the vendor's own conversion of the same module, timed side by side.
 
-    python benchmarks/vs_vendor.py emo_2m timm/mobileone_s0 --format onnx tflite
+    python benchmarks/vs_vendor.py emo_2m timm/mobileone_s0 --format onnx tflite ncnn
 
 The vendor's file is the straight path that its documentation shows, from the module in training
-form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, or ``litert_torch.convert(module,
-x)``. Ours is what ``mobile-export`` writes (fp32). Both run in one process on one thread, in turn,
-A B B A …, so that a slow moment of the machine meets both. The ratio is the median of ours/vendor
-over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
+form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, ``litert_torch.convert(module,
+x)``, or pnnx (``pip install pnnx``), where its file loads. Ours is what ``mobile-export`` writes
+(fp32). Both run in one process on one thread, in turn, A B B A …, so that a slow moment of the
+machine meets both; ncnn with float32 options. The ratio is the median of ours/vendor over pairs,
+with a 95 % interval by bootstrap; beside it stand the seconds of both exports (ours from the traced
+program, passes included) and the number of ops that move data.
 
     --keep DIR    keep the files there, and take the vendor's from there when they exist
     --cpu         time what the thread computes, not what passes on the wall: for a busy machine
@@ -52,6 +54,8 @@ class Row:
     low: float
     high: float
     max_rel: float
+    ours_export_s: float
+    vendor_export_s: float | None
     ours: dict[str, int]
     vendor: dict[str, int]
 
@@ -72,6 +76,19 @@ def vendor_tflite(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
     import litert_torch
 
     path.write_bytes(litert_torch.convert(module, (x,)).model_content())
+
+
+def vendor_ncnn(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+    """torch.jit.trace and pnnx, float32 weights."""
+    import subprocess
+
+    import pnnx
+
+    script = path.with_suffix(".pt")
+    torch.jit.trace(module, x).save(str(script))
+    words = [pnnx.EXEC_PATH, script.name, f"inputshape={list(x.shape)}".replace(" ", ""), "fp16=0"]
+    words += [f"ncnnparam={path.name}", f"ncnnbin={path.with_suffix('.bin').name}"]
+    subprocess.run(words, cwd=path.parent, check=True, capture_output=True)
 
 
 def session_onnx(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
@@ -105,6 +122,29 @@ def session_tflite(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
     return run
 
 
+def session_ncnn(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of ncnn on ``x``, on one thread, with float32 options."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise ValueError(f"ncnn cannot load {path.name}")
+    entry, out = net.input_names()[0], net.output_names()[0]
+    image = ncnn.Mat(np.ascontiguousarray(x[0])).clone()
+
+    def run() -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input(entry, image)
+        status, result = extractor.extract(out)
+        if status:
+            raise ValueError(f"ncnn cannot run {path.name}")
+        return np.array(result).reshape(1, -1)
+
+    return run
+
+
 def count_onnx(path: Path) -> dict[str, int]:
     """Ops that move data, and the highest rank."""
     import onnx
@@ -126,6 +166,16 @@ def count_tflite(path: Path) -> dict[str, int]:
     return _counts(found, "TRANSPOSE", "RESHAPE", max(ranks, default=0))
 
 
+def count_ncnn(path: Path) -> dict[str, int]:
+    """Layers, and those of them that move data."""
+    found = Counter(line.split()[0] for line in path.read_text().splitlines()[2:])
+    return {
+        "ops": sum(found.values()),
+        "transpose": found["Permute"],
+        "reshape": found["Reshape"],
+    }
+
+
 def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dict[str, int]:
     return {
         "ops": sum(found.values()),
@@ -138,6 +188,7 @@ def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dic
 PATHS: dict[str, tuple[Any, Any, Any]] = {
     "onnx": (vendor_onnx, session_onnx, count_onnx),
     "tflite": (vendor_tflite, session_tflite, count_tflite),
+    "ncnn": (vendor_ncnn, session_ncnn, count_ncnn),
 }
 
 
@@ -174,26 +225,38 @@ def compare(
     """Write both files in every format, check them against each other, and time them."""
     from mobile_export.api import _request, _source
     from mobile_export.config import ExportConfig
-    from mobile_export.pipeline import prepare_program
+    from mobile_export.inputs import parity_samples
+    from mobile_export.parity import make_reference
+    from mobile_export.passes import run_passes, select_passes
+    from mobile_export.program import trace
     from mobile_export.quiet import quiet
     from mobile_export.targets import get_target
 
     source = _source(model, _request({}))
     config = ExportConfig(precision="fp32")
-    program, _ = prepare_program(lambda: source, config)
+    traced = trace(source)
+    reference = make_reference(source.module, parity_samples(source.input)[:1])
     x = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(0))
     rows = []
     for name in formats:
         export, session, count = PATHS[name]
+        target = get_target(name)
         stem = model.replace("/", "_")
-        theirs, mine = keep / f"{stem}.vendor.{name}", keep / f"{stem}.ours.{name}"
+        theirs, mine = keep / f"{stem}.vendor{target.suffix}", keep / f"{stem}.ours{target.suffix}"
+        vendor_seconds = None
         with quiet():
             if not theirs.exists():
+                start = time.perf_counter()
                 export(source.module, x, theirs)
-            get_target(name).exporter().export(program, mine, config, "fp32")
+                vendor_seconds = time.perf_counter() - start
+            start = time.perf_counter()
+            passes = select_passes(target.without_passes, target.extra_passes)
+            program, _ = run_passes(traced, reference, passes)
+            target.exporter().export(program, mine, config, "fp32")
+            our_seconds = time.perf_counter() - start
             ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
             a, b = ours(), vendor()
-            max_rel = float(np.abs(a - b).max() / np.abs(b).max())
+            max_rel = float(np.abs(a - b.reshape(a.shape)).max() / np.abs(b).max())
             first, second = interleaved(ours, vendor, pairs, clock)
         ratios = [p / q for p, q in zip(first, second, strict=True)]
         low, high = interval(ratios)
@@ -207,6 +270,8 @@ def compare(
                 low,
                 high,
                 max_rel,
+                our_seconds,
+                vendor_seconds,
                 count(mine),
                 count(theirs),
             )
@@ -217,9 +282,11 @@ def compare(
 def show(row: Row) -> str:
     """One line of the table."""
     moves = " ".join(f"{key} {row.vendor[key]}->{row.ours[key]}" for key in row.ours)
+    exports = "" if row.vendor_export_s is None else f"{row.vendor_export_s:.1f}->"
     return (
         f"{row.model:28} {row.format:7} {row.ours_ms:7.2f} ms {row.vendor_ms:7.2f} ms  "
-        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}"
+        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  "
+        f"export {exports}{row.ours_export_s:.1f} s  {moves}"
     )
 
 
