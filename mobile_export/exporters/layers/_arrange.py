@@ -91,9 +91,9 @@ def isolate(
             cost = builder.cost(view, [*itertools.chain(*runs)])
             if cost < least:
                 best, least = runs, cost
-    runs = _as_it_lies(builder, view, best, mine, where, single=single) or [
-        run for run in best if run == mine or run
-    ]
+    runs = _as_it_lies(builder, view, best, mine, where, single=single) or _by_axis(
+        [run for run in best if run == mine or run], mine, where
+    )
     value = builder.put(view, runs)
     held = set(mine)
     found = tuple(i for i, run in enumerate(runs) if set(run) & held)
@@ -119,6 +119,20 @@ def _candidates(
     yield [before, mine, rest[len(before) :]]
     yield [rest, mine]
     yield [mine, rest]
+
+
+def _by_axis(runs: list[Run], mine: Run, where: str) -> list[Run]:
+    """With the axes of the tensor that stay whole on axes of their own, as long as there are three,
+    which is the rank of an image."""
+    if where == "last":
+        return runs  # rows
+    apart = [part for run in runs for part in ([run] if run == mine else _neighbours(run))]
+    return apart if len(apart) <= 3 else runs
+
+
+def _neighbours(run: Run) -> list[Run]:
+    """Cut where the axis changes."""
+    return [tuple(atoms) for _, atoms in itertools.groupby(run, key=lambda atom: atom.axis)]
 
 
 def _as_it_lies(

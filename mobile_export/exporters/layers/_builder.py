@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch.fx import Node
 
-__all__ = ["Builder", "module_path"]
+__all__ = ["Builder", "module_path", "price"]
 
 LayerT = TypeVar("LayerT", bound=ir.Layer)
 
@@ -39,6 +40,7 @@ class Builder:
         self.layers: list[ir.Layer] = []
         self.node: Node | None = None
         self._names: set[str] = set()
+        self._counts: Counter[str] = Counter()
         self._placed: dict[ir.Value, dict[Movement, ir.Value]] = {}
         self._constants: dict[tuple[ir.Shape, bytes], ir.Value] = {}
 
@@ -65,10 +67,9 @@ class Builder:
         base = self.node.name if self.node is not None else "value"
         base = f"{base}_{suffix}" if suffix else base
         name = base
-        for count in itertools.count(1):
-            if name not in self._names:
-                break
-            name = f"{base}_{count}"
+        while name in self._names:
+            self._counts[base] += 1
+            name = f"{base}_{self._counts[base]}"
         self._names.add(name)
         path = module_path(self.node) if self.node is not None else ""
         return ir.Value(name, tuple(shape), self.node.name if self.node else "", path)
@@ -131,7 +132,7 @@ class Builder:
         if self.is_placed(view, wanted):
             return 0.0
         _, movement = self._nearest(view, wanted, flat)
-        return view.size * _price(movement)
+        return view.size * price(movement)
 
     def is_placed(self, view: View, wanted: Sequence[Atom]) -> bool:
         """Whether a value with the atoms in the order ``wanted`` exists, reshapes aside."""
@@ -158,7 +159,7 @@ class Builder:
         best = (view.value, view.movement(wanted, shape))
         for variant in self.variants(view):
             movement = variant.movement(wanted, shape)
-            if _price(movement) < _price(best[1]):
+            if price(movement) < price(best[1]):
                 best = (variant.value, movement)
         return best
 
@@ -207,7 +208,8 @@ def _shuffle(before: ir.Shape, factor: int) -> Movement:
     ).simplified()
 
 
-def _price(movement: Movement) -> float:
+@functools.cache
+def price(movement: Movement) -> float:
     """Passes over the data: a permute counts 1, or more when the last axis moves."""
     total = 0.0
     for kind, numbers in steps_of(movement):

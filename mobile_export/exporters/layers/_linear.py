@@ -1,8 +1,7 @@
-"""Lowerings of convolutions, linear layers, matrix products and attention."""
+"""Linear maps along one axis, and lowerings of convolutions."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,24 +11,17 @@ import torch
 
 from ...passes._ops import CONVS, TRANSPOSED, as_list
 from . import ir
-from ._arrange import agree, isolate
+from ._arrange import Run
 from ._batched import convolve_batch
 from ._builder import Builder
-from ._elementwise import binary
-from ._moving import expand, reshape
-from ._registry import Call, Operand, lowers
-from ._statistics import softmax
-from ._view import Atom, View
+from ._moving import reshape
+from ._registry import Call, lowers
+from ._view import Atom, View, common_atoms
+from ._wishes import moved_later, wish_of
 
-__all__ = ["linear", "matmul"]
+__all__ = ["linear"]
 
 aten = torch.ops.aten
-
-_MASKED = -3e4
-"""Added to scores that a boolean mask excludes: their softmax is 0, and float16 holds it."""
-
-_SWAPPED_PRICE = 0.3
-"""What a transposed product costs more, per element: its users want the plain order."""
 
 
 def linear(
@@ -40,33 +32,75 @@ def linear(
     bias: np.ndarray | None,
     *,
     as_image: bool = False,
+    wish: View | None = None,
 ) -> View:
-    """``weight`` (O, I) applied along ``axis``; the other axes keep the order that they lie in.
+    """``weight`` (O, I) applied along ``axis``; the order of the other axes is free.
 
-    With the axis last it is a linear layer of rows, with the axis first a 1x1 convolution. The one
-    that moves fewer elements is taken, and in a tie the convolution if ``as_image``.
+    With the axis last it is a linear layer of rows, with the axis first a 1x1 convolution. What
+    moves fewer elements is taken, before it and, if a ``wish`` for the result is known, after it;
+    in a tie the convolution if ``as_image``.
     """
-    mine, rest = view.of_axes([axis]), view.without([axis])
-    last, first = builder.cost(view, [*rest, *mine]), builder.cost(view, [*mine, *rest])
-    rows = len(rest) == 0 or last < first or (last == first and not as_image)
+    view, rest, last = _cheapest_linear(builder, view, axis, as_image, wish)
+    mine = view.of_axes([axis])
     size = weight.shape[0]
-    if rows:
-        held = isolate(builder, view, [axis], "last")
-        result = builder.add(ir.Linear, [held.value], held.sized(size), weight=weight, bias=bias)
-        return held.resized(result, [axis], [size])
-    held = isolate(builder, view, [axis], "first")
-    value = held.value
-    if len(value.shape) != 3:
-        value = builder.reshaped(value, (value.shape[0], 1, math.prod(value.shape[1:])))
+    shape = (*view.shape[:axis], size, *view.shape[axis + 1 :])
+    grown = [Atom(axis, 0, size)] if size != 1 else []
+    if last:
+        value = builder.put(view, [rest, mine] if rest else [mine])
+        result = builder.add(
+            ir.Linear, [value], (*value.shape[:-1], size), weight=weight, bias=bias
+        )
+        return View.moved(result, shape, [*rest, *grown])
+    value = _as_image(builder, view, mine, rest)
     result = _convolve(
         builder, value, (size, *value.shape[1:]), weight[:, :, None, None], bias, rank=2
     )
-    if len(held.value.shape) == 3:
-        return held.resized(result, [axis], [size])
-    kept = [atom for run in held.runs[1:] for atom in run]
-    shape = list(view.shape)
-    shape[axis] = size
-    return View.moved(result, shape, [Atom(axis, 0, size), *kept] if size != 1 else kept)
+    return View.moved(result, shape, [*grown, *rest])
+
+
+def _cheapest_linear(
+    builder: Builder, view: View, axis: int, as_image: bool, wish: View | None
+) -> tuple[View, Run, bool]:
+    """The view, cut into finer atoms where the wish is; the order of the atoms of the other axes;
+    whether ``axis`` is last or first."""
+    options: list[tuple[View, Run, View | None]] = [(view, view.without([axis]), None)]
+    if wish is not None:
+        alone, after = (
+            View(v.value, _unit(v.shape, axis), v.without([axis])) for v in (view, wish)
+        )
+        cut = common_atoms([alone, after])
+        if cut is not None:
+            finer, wished = view.refined(_sizes(cut[0])), wish.refined(_sizes(cut[1]))
+            options = [(finer, part.atoms, wished) for part in cut]
+    best, least = (view, view.without([axis]), True), math.inf
+    for fine, rest, later in options:
+        mine = fine.of_axes([axis])
+        grown = () if later is None else later.of_axes([axis])
+        for last in (not as_image, as_image):
+            cost = builder.cost(fine, [*rest, *mine] if last else [*mine, *rest])
+            cost += moved_later([*rest, *grown] if last else [*grown, *rest], later)
+            if cost < least:
+                best, least = (fine, rest, last or not rest), cost
+    return best
+
+
+def _sizes(view: View) -> dict[int, list[int]]:
+    return {a: [x.size for x in view.of_axes([a])] for a in {x.axis for x in view.atoms}}
+
+
+def _unit(shape: ir.Shape, axis: int) -> ir.Shape:
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def _as_image(builder: Builder, view: View, mine: Run, rest: Run) -> ir.Value:
+    """As (C, H, W): as it lies where that is an image already, else with a height of 1."""
+    for variant in (view, *builder.variants(view)):
+        dims = variant.dims()
+        if variant.atoms == (*mine, *rest) and dims and len(dims) == 3 and dims[0] == mine:
+            return variant.value
+    return builder.put(
+        view, [mine, *([atom] for atom in rest)] if len(rest) == 2 else [mine, (), rest]
+    )
 
 
 def _convolve(
@@ -94,20 +128,6 @@ def _convolve(
     )
 
 
-@lowers(aten.linear.default)
-def _linear(call: Call) -> View:
-    weight, bias = call.get("weight"), call.get("bias")
-    x = call.first()
-    builder = call.builder
-    if isinstance(weight, np.ndarray) and not isinstance(bias, View) and isinstance(x, View):
-        return reshape(
-            builder, linear(builder, x, len(x.shape) - 1, weight.reshape(-1, x.shape[-1]), bias),
-            call.shape,
-        )  # fmt: skip
-    product = matmul(builder, call.view(x), call.view(weight).permute([1, 0]), call.shape)
-    return product if bias is None else binary(builder, "add", product, bias, call.shape)
-
-
 # Convolution --------------------------------------------------------------------------------------
 
 
@@ -128,7 +148,7 @@ def _convolution(call: Call) -> View:
     plain = set(stride) == {1} and set(padding) == {0} and math.prod(weight.shape[2:]) == 1
     if plain and groups == 1:
         matrix = weight.reshape(weight.shape[:2])
-        result = linear(builder, x, 1, matrix, bias, as_image=True)
+        result = linear(builder, x, 1, matrix, bias, as_image=True, wish=wish_of(call))
         return reshape(builder, result, call.shape)
     attributes: dict[str, Any] = {
         "stride": stride,
@@ -167,160 +187,3 @@ def _conv_transpose(call: Call) -> View:
         groups=batch * call.get("groups"),
     )
     return View.of(result, call.shape)
-
-
-# Products -----------------------------------------------------------------------------------------
-
-
-def matmul(builder: Builder, a: View, b: View, shape: ir.Shape) -> View:
-    """``a @ b`` with torch's broadcasting of the leading axes."""
-    if len(a.shape) == 1:
-        a = reshape(builder, a, (1, *a.shape))
-    if len(b.shape) == 1:
-        b = reshape(builder, b, (*b.shape, 1))
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    rank = len(batch) + 2
-    a, b = (reshape(builder, v, (1,) * (rank - len(v.shape)) + v.shape) for v in (a, b))
-    rows, columns = a.shape[-2], b.shape[-1]
-    full = (*batch, rows, columns)
-    if math.prod(batch) > 1 and math.prod(b.shape[:-2]) == 1:
-        result = _shared(builder, a, b, full)
-    elif math.prod(batch) > 1 and math.prod(a.shape[:-2]) == 1:
-        swap = [*range(rank - 2), rank - 1, rank - 2]
-        turned = (*batch, columns, rows)
-        result = _shared(builder, b.permute(swap), a.permute(swap), turned).permute(swap)
-    else:
-        a, b = (expand(builder, v, (*batch, *v.shape[-2:])) for v in (a, b))
-        result = _batched_product(builder, a, b, full)
-    return reshape(builder, result, shape)
-
-
-def _shared(builder: Builder, a: View, b: View, shape: ir.Shape) -> View:
-    """(…, M, K) @ (K, N): every row of ``a``, in any order, times one matrix."""
-    axis = len(shape) - 1
-    held = isolate(builder, a, [axis], "last")
-    left = held.value
-    if len(left.shape) == 1:
-        left = builder.reshaped(left, (1, *left.shape))
-    right = builder.place(b, [axis], [axis - 1])
-    result = builder.add(ir.MatMul, [left, right], (left.shape[0], shape[-1]), transpose_b=True)
-    rest = [atom for atom in itertools.chain(*held.runs) if atom.axis != axis]
-    last = [Atom(axis, 0, shape[-1])] if shape[-1] != 1 else []
-    return View.moved(result, shape, [*rest, *last])
-
-
-def _batched_product(builder: Builder, a: View, b: View, shape: ir.Shape) -> View:
-    """(B…, M, K) @ (B…, K, N) in the memory order of the batch, and as the product or as its
-    transpose, whichever moves fewer elements."""
-    m, n = len(shape) - 2, len(shape) - 1
-    a, b = _agree_on_batch(builder, a, b, m)
-    row, inner_a = a.of_axes([m]), a.of_axes([n])
-    inner_b, column = b.of_axes([m]), b.of_axes([n])
-    size = math.prod(shape)
-    best: tuple[float, Any] = (math.inf, None)
-    for lead in dict.fromkeys(
-        [a.without([m, n]), b.without([m, n]), tuple(sorted(a.without([m, n])))]
-    ):
-        for swapped in (False, True):
-            first, second = ((b, column, inner_b), (a, row, inner_a)) if swapped else (
-                (a, row, inner_a), (b, column, inner_b)
-            )  # fmt: skip
-            cost = builder.cost(first[0], [*lead, *first[1], *first[2]])
-            cost += _SWAPPED_PRICE * size * swapped
-            for turned in (True, False):
-                order = (second[1], second[2]) if turned else (second[2], second[1])
-                total = cost + builder.cost(second[0], [*lead, *order[0], *order[1]])
-                if total < best[0]:
-                    best = (total, (lead, swapped, turned, first, second, order))
-    lead, swapped, turned, first, second, order = best[1]
-    batch = [lead] if lead else []
-    left = builder.put(first[0], [*batch, first[1], first[2]])
-    right = builder.put(second[0], [*batch, *order])
-    sizes = [left.shape[-2], right.shape[-2 if turned else -1]]
-    value = builder.add(ir.MatMul, [left, right], [*left.shape[:-2], *sizes], transpose_b=turned)
-    axes = (n, m) if swapped else (m, n)
-    tail = [Atom(axis, 0, shape[axis]) for axis in axes if shape[axis] != 1]
-    return View.moved(value, shape, [*lead, *tail])
-
-
-def _agree_on_batch(builder: Builder, a: View, b: View, count: int) -> tuple[View, View]:
-    """Cut into equal atoms on the first ``count`` axes."""
-    axes = (count, count + 1)
-    leads = [View(v.value, (*v.shape[:count], 1, 1), v.without(axes)) for v in (a, b)]
-    cut = agree(builder, leads) if leads[0].atoms != leads[1].atoms else leads
-    result = []
-    for view, lead in zip((a, b), cut, strict=True):
-        if lead.value is not view.value:
-            view = builder.contiguous(view)
-        sizes = {i: [x.size for x in lead.of_axes([i])] for i in {x.axis for x in lead.atoms}}
-        result.append(view.refined(sizes))
-    return result[0], result[1]
-
-
-@lowers(aten.matmul.default, aten.bmm.default, aten.mm.default)
-def _matmul(call: Call) -> View:
-    first, second = call.first(), call.get("other" if "other" in call.names else "mat2")
-    return _product(call, first, second)
-
-
-def _product(call: Call, first: Operand, second: Operand) -> View:
-    builder, shape = call.builder, call.shape
-    if isinstance(second, np.ndarray) and isinstance(first, View):
-        matrix = _matrix(second)
-        if matrix is not None and len(first.shape) > 1:
-            axis = len(first.shape) - 1
-            return reshape(builder, linear(builder, first, axis, matrix.T, None), shape)
-    if isinstance(first, np.ndarray) and isinstance(second, View):
-        matrix = _matrix(first)
-        if matrix is not None and len(second.shape) > 1:
-            axis = len(second.shape) - 2
-            return reshape(builder, linear(builder, second, axis, matrix, None), shape)
-    return matmul(builder, call.view(first), call.view(second), shape)
-
-
-def _matrix(array: np.ndarray) -> np.ndarray | None:
-    """A stored operand without batch as a matrix."""
-    if array.ndim < 2 or math.prod(array.shape[:-2]) != 1:
-        return None
-    return array.reshape(array.shape[-2:])
-
-
-def _names(call: Call) -> list[str]:
-    return call.names
-
-
-@lowers(aten.baddbmm.default, aten.addmm.default)
-def _product_plus(call: Call) -> View:
-    if call.get("beta") != 1 or call.get("alpha") != 1:
-        raise call.refuse("it has factors alpha and beta", "Multiply the operands instead.")
-    names = ("mat1", "mat2") if call.target is aten.addmm.default else ("batch1", "batch2")
-    product = _product(call, call.get(names[0]), call.get(names[1]))
-    return binary(call.builder, "add", product, call.first(), call.shape)
-
-
-@lowers(aten.scaled_dot_product_attention.default)
-def _attention(call: Call) -> View:
-    """softmax(q kᵀ · scale + mask) v; the scale goes to the smallest operand."""
-    builder = call.builder
-    query, key, value = (call.view(call.get(name)) for name in ("query", "key", "value"))
-    if call.get("enable_gqa") and query.shape[1] != key.shape[1]:
-        raise call.refuse("its heads share keys (enable_gqa)", "Repeat the keys and values.")
-    mask = call.get("attn_mask")
-    scale = call.get("scale")
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
-        mask = np.where(mask, 0.0, _MASKED)
-    rows, columns = query.shape[-2], key.shape[-2]
-    if call.get("is_causal"):
-        mask = np.where(np.tri(rows, columns, dtype=np.bool_), 0.0, _MASKED)
-    rank = len(key.shape)
-    if query.size <= key.size:
-        query = binary(builder, "mul", query, scale, query.shape)
-    else:
-        key = binary(builder, "mul", key, scale, key.shape)
-    batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    shape = (*batch, rows, columns)
-    scores = matmul(builder, query, key.permute([*range(rank - 2), rank - 1, rank - 2]), shape)
-    if mask is not None:
-        scores = binary(builder, "add", scores, mask, shape)
-    return matmul(builder, softmax(builder, scores, len(shape) - 1), value, call.shape)

@@ -10,6 +10,7 @@ A function reads the call's arguments, appends layers to ``call.builder`` and re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,7 +31,7 @@ __all__ = ["RULES", "Call", "Operand", "Rule", "lowers"]
 Operand: TypeAlias = View | np.ndarray
 """A tensor that depends on the image, or a stored one."""
 
-Rule: TypeAlias = "Callable[[Call], View | tuple[View, ...]]"
+Rule: TypeAlias = "Callable[[Call], Operand | tuple[View, ...]]"
 
 RULES: dict[Any, Rule] = {}
 
@@ -52,6 +53,7 @@ class Call:
     builder: Builder
     node: Node
     known: Mapping[Node, Any]
+    live: AbstractSet[Node]
 
     @property
     def target(self) -> Any:
@@ -74,6 +76,11 @@ class Call:
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes of all results."""
         return [tuple(item.shape) for item in self.node.meta["val"]]
+
+    @property
+    def items(self) -> set[int]:
+        """Which of several results are used."""
+        return {user.args[1] for user in self.node.users if user in self.live}  # type: ignore[misc]
 
     def get(self, name: str) -> Any:
         """An argument by its name in the schema; tensors are operands."""

@@ -47,7 +47,7 @@ def _pool(call: Call) -> View | tuple[View, ...]:
     """Ceil mode becomes more padding behind, which a maximum does not see."""
     rank = _POOLS[call.target]
     several = call.target is aten.max_pool2d_with_indices.default
-    if several and any(user.args[1] != 0 for user in call.node.users):
+    if several and call.items - {0}:
         raise call.refuse("the positions of the maxima are used")
     average = "avg" in str(call.target)
     x, shape = call.x, call.shape
@@ -201,10 +201,13 @@ def _scales(call: Call) -> tuple[float | None, float | None]:
 def _resize_matrix(
     op: Any, size: int, out: int, corners: bool, scale: float | None, mode: str
 ) -> np.ndarray:
-    """(out, size): what the op does to one axis, taken from the op itself."""
-    one = torch.eye(size, dtype=torch.float64).reshape(1, size, size, 1)
+    """(out, size): what the op does to one axis, taken from the op itself.
+
+    Two columns, because torch 2.14 is wrong for the anti-aliased modes of one column.
+    """
+    one = torch.eye(size, dtype=torch.float64).reshape(1, size, size, 1).repeat(1, 1, 1, 2)
     args = [] if "nearest" in mode else [corners]
-    column = op.default(one, [out, 1], *args, scale, None)
+    column = op.default(one, [out, 2], *args, scale, None)
     matrix: np.ndarray = column[0, :, :, 0].T.contiguous().numpy()
     return matrix
 

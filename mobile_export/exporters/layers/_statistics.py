@@ -73,8 +73,7 @@ def _reduce(call: Call) -> View:
 
 @lowers(aten.max.dim, aten.min.dim)
 def _extreme(call: Call) -> tuple[View, ...]:
-    items = {user.args[1] for user in call.node.users}
-    if items - {0}:
+    if call.items - {0}:
         raise call.refuse("the positions of the extremes are used", "Use argmax beside amax.")
     op: ir.ReduceOp = "max" if call.target is aten.max.dim else "min"
     return (reduce(call.builder, op, call.x, _axes(call), call.shape),)

@@ -2,8 +2,8 @@
 
     graph = lower(program)
 
-Every ATen call has its rule in one of the modules `_elementwise`, `_linear`, `_moving`,
-`_sampling`, `_statistics`, `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
+Every ATen call has its rule in `_elementwise`, `_linear`, `_masking`, `_moving_rules`, `_products`,
+`_sampling`, `_statistics` or `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
 reshapes and permutes of any rank are written only where a layer needs another order.
 
 What has no rule, or would need a value of rank above 4, is refused by op, module and node before
@@ -12,6 +12,7 @@ anything is written.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,17 @@ from torch.fx import Node
 
 from ...errors import LoweringError, MobileExportError, summary
 from ...float64 import Float64Mode
-from . import _elementwise, _linear, _moving, _recurrent, _sampling, _statistics, ir
+from . import (
+    _elementwise,
+    _linear,
+    _masking,
+    _moving_rules,
+    _products,
+    _recurrent,
+    _sampling,
+    _statistics,
+    ir,
+)
 from ._builder import Builder
 from ._registry import RULES, Call
 from ._view import View
@@ -32,7 +43,16 @@ if TYPE_CHECKING:
 
 __all__ = ["lower"]
 
-_FAMILIES = (_elementwise, _linear, _moving, _recurrent, _sampling, _statistics)  # fill RULES
+_FAMILIES = (
+    _elementwise,
+    _linear,
+    _masking,
+    _moving_rules,
+    _products,
+    _recurrent,
+    _sampling,
+    _statistics,
+)  # fill RULES
 
 
 def lower(program: Program) -> ir.LayerGraph:
@@ -46,6 +66,7 @@ def lower(program: Program) -> ir.LayerGraph:
     signature = exported.graph_signature
     stored = {**exported.state_dict, **exported.constants}
     known: dict[Node, Any] = {}
+    live = _live(exported.graph)
     inputs: list[ir.Value] = []
     specs = iter(signature.input_specs)
     for node in exported.graph.nodes:
@@ -56,8 +77,8 @@ def lower(program: Program) -> ir.LayerGraph:
                 known[node] = View.of(inputs[-1], node.meta["val"].shape)
             elif isinstance(value := stored.get(spec.target), torch.Tensor):
                 known[node] = _array(value)
-        elif node.op == "call_function":
-            known[node] = _lower_call(builder, node, known)
+        elif node in live:
+            known[node] = _lower_call(builder, node, known, live)
     (returned,) = exported.graph.output_node().args
     results = [
         result
@@ -88,7 +109,18 @@ def _input(builder: Builder, node: Node, program: Program) -> ir.Value:
     return value
 
 
-def _lower_call(builder: Builder, node: Node, known: dict[Node, Any]) -> Any:
+def _live(graph: torch.fx.Graph) -> set[Node]:
+    """The calls that an output depends on."""
+    live = {graph.output_node()}
+    for node in reversed(graph.nodes):
+        if node in live:
+            live.update(node.all_input_nodes)
+    return {node for node in live if node.op == "call_function"}
+
+
+def _lower_call(
+    builder: Builder, node: Node, known: dict[Node, Any], live: AbstractSet[Node]
+) -> Any:
     """The result of one call: views, or arrays where nothing depends on the image."""
     builder.node = node
     sources = node.all_input_nodes
@@ -99,7 +131,7 @@ def _lower_call(builder: Builder, node: Node, known: dict[Node, Any]) -> Any:
     if rule is None:
         raise builder.refuse("there is no rule for it")
     try:
-        return rule(Call(builder, node, known))
+        return rule(Call(builder, node, known, live))
     except MobileExportError:
         raise
     except Exception as error:  # a call that its rule did not expect; any type
