@@ -9,6 +9,7 @@ A B B A …, so that a slow moment of the machine meets both. The ratio is the m
 over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
 
     --keep DIR    keep the files there, and take the vendor's from there when they exist
+    --cpu         time what the thread computes, not what passes on the wall: for a busy machine
     --json FILE   append one JSON object per row
 """
 
@@ -73,28 +74,31 @@ def vendor_tflite(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
     path.write_bytes(litert_torch.convert(module, (x,)).model_content())
 
 
-def session_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A call of onnxruntime on one thread."""
+def session_onnx(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of onnxruntime on ``x``, on one thread."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x: np.asarray(session.run(None, {name: x})[0])
+    return lambda: np.asarray(session.run(None, {name: x})[0])
 
 
-def session_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A call of LiteRT with XNNPACK on one thread; NHWC files are given NHWC."""
+def session_tflite(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of LiteRT with XNNPACK on ``x``, on one thread.
+
+    A file is given the layout that it takes, laid out before the clock starts.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    given = x if tuple(entry["shape"]) == x.shape else x.transpose(0, 2, 3, 1).copy()
 
-    def run(x: np.ndarray) -> np.ndarray:
-        given = x if tuple(entry["shape"]) == x.shape else x.transpose(0, 2, 3, 1)
-        interpreter.set_tensor(entry["index"], np.ascontiguousarray(given))
+    def run() -> np.ndarray:
+        interpreter.set_tensor(entry["index"], given)
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(out["index"]))
 
@@ -138,18 +142,21 @@ PATHS: dict[str, tuple[Any, Any, Any]] = {
 
 
 def interleaved(
-    ours: Callable[[], Any], vendor: Callable[[], Any], pairs: int
+    ours: Callable[[], Any],
+    vendor: Callable[[], Any],
+    pairs: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each call, in the order A B B A A B B A …, after a warm-up."""
+    """Seconds of each call by ``clock``, in the order A B B A A B B A …, after a warm-up."""
     for _ in range(5):
         ours()
         vendor()
     times: tuple[list[float], list[float]] = ([], [])
     for index in range(pairs):
         for which in (0, 1) if index % 2 else (1, 0):
-            start = time.perf_counter()
+            start = clock()
             (ours, vendor)[which]()
-            times[which].append(time.perf_counter() - start)
+            times[which].append(clock() - start)
     return times
 
 
@@ -161,7 +168,9 @@ def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]:
+def compare(
+    model: str, formats: list[str], pairs: int, keep: Path, clock: Callable[[], float]
+) -> list[Row]:
     """Write both files in every format, check them against each other, and time them."""
     from mobile_export.api import _request, _source
     from mobile_export.config import ExportConfig
@@ -182,12 +191,10 @@ def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]
             if not theirs.exists():
                 export(source.module, x, theirs)
             get_target(name).exporter().export(program, mine, config, "fp32")
-            ours, vendor = session(mine), session(theirs)
-            a, b = ours(x.numpy()), vendor(x.numpy())
+            ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
+            a, b = ours(), vendor()
             max_rel = float(np.abs(a - b).max() / np.abs(b).max())
-            first, second = interleaved(
-                lambda f=ours: f(x.numpy()), lambda f=vendor: f(x.numpy()), pairs
-            )
+            first, second = interleaved(ours, vendor, pairs, clock)
         ratios = [p / q for p, q in zip(first, second, strict=True)]
         low, high = interval(ratios)
         rows.append(
@@ -222,8 +229,10 @@ def main() -> None:
     parser.add_argument("--format", nargs="+", default=list(PATHS), choices=list(PATHS))
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    clock = time.thread_time if options.cpu else time.perf_counter
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         keep = options.keep or Path(folder)
@@ -231,7 +240,7 @@ def main() -> None:
         ratios: dict[str, list[float]] = {}
         for model in options.models:
             try:
-                rows = compare(model, options.format, options.pairs, keep)
+                rows = compare(model, options.format, options.pairs, keep, clock)
             except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
                 print(f"{model:28} {type(error).__name__}: {str(error).splitlines()[0][:120]}")
                 continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cli_look
+from . import cli_look, cli_matrix
 from .cli_options import (
     AllowMissing,
     AsJson,
@@ -188,6 +188,33 @@ def ncnn(
     _export(("ncnn",), **read_options(locals()))
 
 
+@app.command()
+def tnn(
+    model: Model,
+    out: OutDir = Path(),
+    name: Name = None,
+    weights: Weights = None,
+    allow_missing: AllowMissing = False,
+    pretrained: Pretrained = False,
+    num_classes: NumClasses = None,
+    size: Size = None,
+    channels: Channels = None,
+    mean: Mean = None,
+    std: Std = None,
+    labels: Labels = None,
+    seed: Seed = 0,
+    precision: Precision = None,
+    force: Force = False,
+    keep_failed: KeepFailed = False,
+    explain: Explain = False,
+    no_pass: NoPass = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a TNN model (two files); our evaluator of TNN models executes it here."""
+    _export(("tnn",), **read_options(locals()))
+
+
 @app.command("all")
 def all_formats(
     model: Model,
@@ -266,6 +293,7 @@ app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command("list")(cli_look.list_models)
 app.command()(cli_look.doctor)
+app.command()(cli_matrix.matrix)
 
 
 def _export(formats: tuple[str, ...] | None, **values: Any) -> None:

@@ -117,11 +117,11 @@ def test_verify_takes_the_size_of_the_file_and_sees_another_model(folder: Path) 
 
 def test_every_format_through_one_command(folder: Path) -> None:
     for name in ("coreml", "tflite"):
-        pytest.importorskip(next(iter(get_target(name).modules)))
+        pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     done = run("all", "mynet:build", "--size", "32", "--json", cwd=folder)
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert [a["format"] for a in report["artifacts"]] == ["onnx", "coreml", "tflite"]
+    assert [a["format"] for a in report["artifacts"]] == ["onnx", "coreml", "tflite", "ncnn", "tnn"]
     assert done.stderr == "", "no vendor's noise"
 
 
@@ -253,12 +253,3 @@ def test_doctor_and_list(tmp_path: Path) -> None:
     row = next(row for row in rows if row["name"] == "emo_2m")
     assert row["macs_m"] == pytest.approx(row["paper_macs_m"], rel=0.02)
     assert "Table 7" in row["source"]
-
-
-def test_mobile_bench_says_what_is_coming(tmp_path: Path) -> None:
-    code = "from mobile_export.bench.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "cannot measure anything yet" in done.stdout
-    done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, text=True)
-    assert done.returncode == 2

@@ -11,14 +11,16 @@ from mobile_export.targets import TARGETS, get_target
 
 CASES = [
     (target.name, precision, size)
-    for target, size in zip(TARGETS, ((224, 224), (96, 160), (100, 130)), strict=True)
+    for target, size in zip(
+        TARGETS, ((224, 224), (96, 160), (100, 130), (130, 100), (160, 96)), strict=True
+    )
     for precision in target.precisions
 ]
 
 
 @pytest.mark.parametrize(("name", "precision", "size"), CASES)
 def test_emo_1m(name: str, precision: str, size: tuple[int, int], tmp_path: Path) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     report = mobile_export.export(
         "emo_1m", formats=name, out_dir=tmp_path, precision=precision, size=size
     )
@@ -38,6 +40,6 @@ def test_emo_1m(name: str, precision: str, size: tuple[int, int], tmp_path: Path
 @pytest.mark.parametrize("variant", ["2m", "5m", "6m"])
 @pytest.mark.parametrize("name", [target.name for target in TARGETS])
 def test_every_emo(name: str, variant: str, tmp_path: Path) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     report = mobile_export.export(f"emo_{variant}", formats=name, out_dir=tmp_path)
     assert report.exit_code == 0

@@ -35,11 +35,11 @@ def damage(path: Path, weight: np.ndarray, factor: float) -> None:
     raise AssertionError("the weight is not in the file as it stands")
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite", "coreml"])
+@pytest.mark.parametrize("name", ["onnx", "tflite", "coreml", "tnn"])
 def test_a_sound_file_has_no_errors(
     name: str, exported: Callable[..., ExportReport], program: Program, source: Source
 ) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     precision = get_target(name).precisions
     chosen = "fp32" if "fp32" in precision else None
     path = exported(name, precision=chosen).artifacts[0].path

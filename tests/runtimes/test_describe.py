@@ -20,7 +20,7 @@ NAMES = [target.name for target in TARGETS]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_facts(name: str, exported: Callable[..., ExportReport], source: Source) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     artifact = exported(name).artifacts[0]
     assert artifact.path is not None
     facts = inspect(artifact.path)
@@ -42,7 +42,7 @@ def test_damaged_files(target: object, content: bytes, tmp_path: Path) -> None:
     from mobile_export.targets import Target
 
     assert isinstance(target, Target)
-    pytest.importorskip(next(iter(target.modules)))
+    pytest.importorskip(next(iter(target.modules), "torch"))
     file = tmp_path / f"x{target.suffix}"
     file.write_bytes(content)
     with pytest.raises(ArtifactError):
@@ -53,7 +53,7 @@ def test_damaged_files(target: object, content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "tflite"])
 def test_truncated_files(name: str, exported: Callable[..., ExportReport], tmp_path: Path) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
     path = exported(name).artifacts[0].path
     assert path is not None
     file = tmp_path / path.name
@@ -65,9 +65,9 @@ def test_truncated_files(name: str, exported: Callable[..., ExportReport], tmp_p
 def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="does not exist"):
         inspect(tmp_path / "x.onnx")
-    (tmp_path / "x.bin").write_text("")
+    (tmp_path / "x.dat").write_text("")
     with pytest.raises(ArtifactError, match="no known suffix"):
-        inspect(tmp_path / "x.bin")
+        inspect(tmp_path / "x.dat")
 
 
 @pytest.mark.parametrize(
