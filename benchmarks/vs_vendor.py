@@ -3,10 +3,12 @@
     python benchmarks/vs_vendor.py emo_2m timm/mobileone_s0 --format onnx tflite
 
 The vendor's file is the straight path that its documentation shows, from the module in training
-form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, or ``litert_torch.convert(module,
-x)``. Ours is what ``mobile-export`` writes (fp32). Both run in one process on one thread, in turn,
-A B B A …, so that a slow moment of the machine meets both. The ratio is the median of ours/vendor
-over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
+form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, ``litert_torch.convert(module,
+x)``, or ``pnnx.export(module, path, x)``. Ours is what ``mobile-export`` writes (fp32). Both run in
+one process on one thread, in turn, A B B A …, so that a slow moment of the machine meets both. The
+ratio is the median of ours/vendor over pairs, with a 95 % interval by bootstrap; beside it stand the
+number of ops that move data, and the seconds of both exports (ours without load and passes, which
+all formats share).
 
     --keep DIR    keep the files there, and take the vendor's from there when they exist
     --cpu         time what the thread computes, not what passes on the wall: for a busy machine
@@ -54,6 +56,8 @@ class Row:
     max_rel: float
     ours: dict[str, int]
     vendor: dict[str, int]
+    ours_export_s: float
+    vendor_export_s: float | None
 
 
 def vendor_onnx(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
@@ -72,6 +76,16 @@ def vendor_tflite(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
     import litert_torch
 
     path.write_bytes(litert_torch.convert(module, (x,)).model_content())
+
+
+def vendor_ncnn(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+    """pnnx, with its own options (weights as float16)."""
+    import pnnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        pnnx.export(module, str(Path(folder) / "net.pt"), (x,), check_trace=False)
+        for source, target in (("param", path), ("bin", path.with_suffix(".bin"))):
+            target.write_bytes((Path(folder) / f"net.ncnn.{source}").read_bytes())
 
 
 def session_onnx(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
@@ -105,6 +119,28 @@ def session_tflite(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
     return run
 
 
+def session_ncnn(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of ncnn on ``x``, on one thread, with its default options."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise RuntimeError(f"ncnn cannot load {path.name}")
+    image = ncnn.Mat(x[0]).clone()
+    (entry,), (out,) = net.input_names(), net.output_names()
+
+    def run() -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input(entry, image)
+        status, result = extractor.extract(out)
+        if status:
+            raise RuntimeError(f"ncnn cannot run {path.name}")
+        return np.array(result)[None]
+
+    return run
+
+
 def count_onnx(path: Path) -> dict[str, int]:
     """Ops that move data, and the highest rank."""
     import onnx
@@ -126,6 +162,12 @@ def count_tflite(path: Path) -> dict[str, int]:
     return _counts(found, "TRANSPOSE", "RESHAPE", max(ranks, default=0))
 
 
+def count_ncnn(path: Path) -> dict[str, int]:
+    """Ops that move data; ncnn's rank is 4 at most."""
+    found = Counter(line.split()[0] for line in path.read_text().splitlines()[2:])
+    return _counts(found, "Permute", "Reshape", 4)
+
+
 def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dict[str, int]:
     return {
         "ops": sum(found.values()),
@@ -138,6 +180,7 @@ def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dic
 PATHS: dict[str, tuple[Any, Any, Any]] = {
     "onnx": (vendor_onnx, session_onnx, count_onnx),
     "tflite": (vendor_tflite, session_tflite, count_tflite),
+    "ncnn": (vendor_ncnn, session_ncnn, count_ncnn),
 }
 
 
@@ -168,6 +211,13 @@ def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def seconds(call: Callable[..., object], *args: object) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call(*args)
+    return time.perf_counter() - start
+
+
 def compare(
     model: str, formats: list[str], pairs: int, keep: Path, clock: Callable[[], float]
 ) -> list[Row]:
@@ -188,9 +238,11 @@ def compare(
         stem = model.replace("/", "_")
         theirs, mine = keep / f"{stem}.vendor.{name}", keep / f"{stem}.ours.{name}"
         with quiet():
+            vendor_s = None
             if not theirs.exists():
-                export(source.module, x, theirs)
-            get_target(name).exporter().export(program, mine, config, "fp32")
+                vendor_s = seconds(export, source.module, x, theirs)
+            exporter = get_target(name).exporter()
+            ours_s = seconds(exporter.export, program, mine, config, "fp32")
             ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
             a, b = ours(), vendor()
             max_rel = float(np.abs(a - b).max() / np.abs(b).max())
@@ -209,6 +261,8 @@ def compare(
                 max_rel,
                 count(mine),
                 count(theirs),
+                ours_s,
+                vendor_s,
             )
         )
     return rows
@@ -217,9 +271,11 @@ def compare(
 def show(row: Row) -> str:
     """One line of the table."""
     moves = " ".join(f"{key} {row.vendor[key]}->{row.ours[key]}" for key in row.ours)
+    theirs = "" if row.vendor_export_s is None else f"{row.vendor_export_s:.1f}"
     return (
         f"{row.model:28} {row.format:7} {row.ours_ms:7.2f} ms {row.vendor_ms:7.2f} ms  "
-        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}"
+        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}  "
+        f"export {theirs}->{row.ours_export_s:.1f} s"
     )
 
 
