@@ -268,9 +268,9 @@ def target_of_file(path: Path) -> Target:
         if path.suffix and target.suffix.endswith(path.suffix):
             _require_companions(target, path)
             return target
-        if path.suffix == target.companion:
+        if any(path.name.endswith(end.name) for end in target.companions(Path(target.suffix))):
             raise ArtifactError(
-                f"{path} holds only the weights of a {target.title} model.",
+                f"{path} holds only the weights of a model ({target.title}).",
                 hint=f"Give the {target.suffix} file beside it.",
             )
     raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")
