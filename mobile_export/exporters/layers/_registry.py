@@ -31,7 +31,7 @@ __all__ = ["RULES", "Call", "Operand", "Rule", "lowers"]
 Operand: TypeAlias = View | np.ndarray
 """A tensor that depends on the image, or a stored one."""
 
-Rule: TypeAlias = "Callable[[Call], View | tuple[View, ...]]"
+Rule: TypeAlias = "Callable[[Call], Operand | tuple[View, ...]]"
 
 RULES: dict[Any, Rule] = {}
 

@@ -2,7 +2,7 @@
 
     graph = lower(program)
 
-Every ATen call has its rule in `_elementwise`, `_linear`, `_moving_rules`, `_products`,
+Every ATen call has its rule in `_elementwise`, `_linear`, `_masking`, `_moving_rules`, `_products`,
 `_sampling`, `_statistics` or `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
 reshapes and permutes of any rank are written only where a layer needs another order.
 
@@ -25,6 +25,7 @@ from ...float64 import Float64Mode
 from . import (
     _elementwise,
     _linear,
+    _masking,
     _moving_rules,
     _products,
     _recurrent,
@@ -45,6 +46,7 @@ __all__ = ["lower"]
 _FAMILIES = (
     _elementwise,
     _linear,
+    _masking,
     _moving_rules,
     _products,
     _recurrent,

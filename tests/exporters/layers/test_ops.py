@@ -44,6 +44,13 @@ def cross_covariance(x: torch.Tensor, qkv: nn.Module) -> torch.Tensor:
     return (scores.softmax(-1) @ v).permute(0, 3, 1, 2).reshape(x.shape)
 
 
+def write_middle(x: torch.Tensor) -> torch.Tensor:
+    x = x.clone()
+    x[:, :, 2:5] += 1
+    x[:, 1] = x[:, 0] * 2
+    return x
+
+
 ELEMENTWISE: dict[str, Any] = {
     "abs": torch.abs,
     "neg": torch.neg,
@@ -367,6 +374,16 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "scalar": (lambda x: x.mean(), IMAGE, ()),
     "input itself": (lambda x: (x, x.transpose(1, 2)), TOKENS, ()),
     "constant output": (lambda x, a: (x.relu(), a * 2), TOKENS, (noise(1, 3),)),
+    # masks
+    "where": (lambda x, a: torch.where(a, x, x.relu() * 2), IMAGE, (torch.arange(10) % 3 > 0,)),
+    "masked fill": (
+        lambda x, a: x.masked_fill(a, -float("inf")).softmax(-1),
+        IMAGE,
+        (torch.arange(10) % 3 > 0,),
+    ),
+    "like": (lambda x: x + torch.ones_like(x) * 2 - x.new_zeros(1), IMAGE, ()),
+    "write in place": (write_middle, IMAGE, ()),
+    "cumsum": (lambda x: x.cumsum(2), IMAGE, ()),
     # recurrent
     "lstm": (lambda x, f: f(x)[0], (1, 4, 8), (nn.LSTM(8, 5, batch_first=True),)),
     "lstm both ways": (

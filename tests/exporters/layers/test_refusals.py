@@ -39,7 +39,7 @@ def refusal(function: Callable[..., object], shape: tuple[int, ...] = (1, 6, 8, 
     [
         (lambda x: torch.fft.fft2(x).real, ["aten.fft_fft2.default", "no rule"]),
         (lambda x: x.sort(1).values, ["aten.sort", "no rule"]),
-        (lambda x: x.cumsum(1), ["aten.cumsum", "no rule"]),
+        (lambda x: x.cumprod(1), ["aten.cumprod", "no rule"]),
         (lambda x: x.max(1).indices + x.max(1).values, ["aten.max.dim", "positions", "argmax"]),
         (lambda x: nn.functional.conv2d(x, x[0, :, None, :3, :3], groups=6), ["weight"]),
         (lambda x: nn.functional.max_pool2d(x, 2, dilation=2), ["dilated"]),
