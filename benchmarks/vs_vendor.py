@@ -3,12 +3,15 @@
     python benchmarks/vs_vendor.py emo_2m timm/mobileone_s0 --format onnx tflite
 
 The vendor's file is the straight path that its documentation shows, from the module in training
-form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, or ``litert_torch.convert(module,
-x)``. Ours is what ``mobile-export`` writes (fp32). Both run in one process on one thread, in turn,
-A B B A …, so that a slow moment of the machine meets both. The ratio is the median of ours/vendor
-over pairs, with a 95 % interval by bootstrap; beside it stand the number of ops that move data.
+form: ``torch.onnx.export(module, x, dynamo=True)`` and onnxsim, ``litert_torch.convert(module,
+x)``, or ``pnnx.export(module, path, x)``. Ours is what ``mobile-export`` writes (fp32). Both run in
+one process on one thread, in turn, A B B A …, so that a slow moment of the machine meets both. The
+ratio is the median of ours/vendor over pairs, with a 95 % interval by bootstrap; beside it stand the
+number of ops that move data, and the seconds of both exports (ours without load and passes, which
+all formats share).
 
     --keep DIR    keep the files there, and take the vendor's from there when they exist
+    --cpu         time what the thread computes, not what passes on the wall: for a busy machine
     --json FILE   append one JSON object per row
 """
 
@@ -53,6 +56,8 @@ class Row:
     max_rel: float
     ours: dict[str, int]
     vendor: dict[str, int]
+    ours_export_s: float
+    vendor_export_s: float | None
 
 
 def vendor_onnx(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
@@ -73,30 +78,65 @@ def vendor_tflite(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
     path.write_bytes(litert_torch.convert(module, (x,)).model_content())
 
 
-def session_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A call of onnxruntime on one thread."""
+def vendor_ncnn(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+    """pnnx, with its own options (weights as float16)."""
+    import pnnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        pnnx.export(module, str(Path(folder) / "net.pt"), (x,), check_trace=False)
+        for source, target in (("param", path), ("bin", path.with_suffix(".bin"))):
+            target.write_bytes((Path(folder) / f"net.ncnn.{source}").read_bytes())
+
+
+def session_onnx(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of onnxruntime on ``x``, on one thread."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x: np.asarray(session.run(None, {name: x})[0])
+    return lambda: np.asarray(session.run(None, {name: x})[0])
 
 
-def session_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A call of LiteRT with XNNPACK on one thread; NHWC files are given NHWC."""
+def session_tflite(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of LiteRT with XNNPACK on ``x``, on one thread.
+
+    A file is given the layout that it takes, laid out before the clock starts.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    given = x if tuple(entry["shape"]) == x.shape else x.transpose(0, 2, 3, 1).copy()
 
-    def run(x: np.ndarray) -> np.ndarray:
-        given = x if tuple(entry["shape"]) == x.shape else x.transpose(0, 2, 3, 1)
-        interpreter.set_tensor(entry["index"], np.ascontiguousarray(given))
+    def run() -> np.ndarray:
+        interpreter.set_tensor(entry["index"], given)
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(out["index"]))
+
+    return run
+
+
+def session_ncnn(path: Path, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """A call of ncnn on ``x``, on one thread, with its default options."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise RuntimeError(f"ncnn cannot load {path.name}")
+    image = ncnn.Mat(x[0]).clone()
+    (entry,), (out,) = net.input_names(), net.output_names()
+
+    def run() -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input(entry, image)
+        status, result = extractor.extract(out)
+        if status:
+            raise RuntimeError(f"ncnn cannot run {path.name}")
+        return np.array(result)[None]
 
     return run
 
@@ -122,6 +162,12 @@ def count_tflite(path: Path) -> dict[str, int]:
     return _counts(found, "TRANSPOSE", "RESHAPE", max(ranks, default=0))
 
 
+def count_ncnn(path: Path) -> dict[str, int]:
+    """Ops that move data; ncnn's rank is 4 at most."""
+    found = Counter(line.split()[0] for line in path.read_text().splitlines()[2:])
+    return _counts(found, "Permute", "Reshape", 4)
+
+
 def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dict[str, int]:
     return {
         "ops": sum(found.values()),
@@ -134,22 +180,26 @@ def _counts(found: Counter[str], transpose: str, reshape: str, rank: int) -> dic
 PATHS: dict[str, tuple[Any, Any, Any]] = {
     "onnx": (vendor_onnx, session_onnx, count_onnx),
     "tflite": (vendor_tflite, session_tflite, count_tflite),
+    "ncnn": (vendor_ncnn, session_ncnn, count_ncnn),
 }
 
 
 def interleaved(
-    ours: Callable[[], Any], vendor: Callable[[], Any], pairs: int
+    ours: Callable[[], Any],
+    vendor: Callable[[], Any],
+    pairs: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each call, in the order A B B A A B B A …, after a warm-up."""
+    """Seconds of each call by ``clock``, in the order A B B A A B B A …, after a warm-up."""
     for _ in range(5):
         ours()
         vendor()
     times: tuple[list[float], list[float]] = ([], [])
     for index in range(pairs):
         for which in (0, 1) if index % 2 else (1, 0):
-            start = time.perf_counter()
+            start = clock()
             (ours, vendor)[which]()
-            times[which].append(time.perf_counter() - start)
+            times[which].append(clock() - start)
     return times
 
 
@@ -161,7 +211,16 @@ def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]:
+def seconds(call: Callable[..., object], *args: object) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call(*args)
+    return time.perf_counter() - start
+
+
+def compare(
+    model: str, formats: list[str], pairs: int, keep: Path, clock: Callable[[], float]
+) -> list[Row]:
     """Write both files in every format, check them against each other, and time them."""
     from mobile_export.api import _request, _source
     from mobile_export.config import ExportConfig
@@ -179,15 +238,15 @@ def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]
         stem = model.replace("/", "_")
         theirs, mine = keep / f"{stem}.vendor.{name}", keep / f"{stem}.ours.{name}"
         with quiet():
+            vendor_s = None
             if not theirs.exists():
-                export(source.module, x, theirs)
-            get_target(name).exporter().export(program, mine, config, "fp32")
-            ours, vendor = session(mine), session(theirs)
-            a, b = ours(x.numpy()), vendor(x.numpy())
+                vendor_s = seconds(export, source.module, x, theirs)
+            exporter = get_target(name).exporter()
+            ours_s = seconds(exporter.export, program, mine, config, "fp32")
+            ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
+            a, b = ours(), vendor()
             max_rel = float(np.abs(a - b).max() / np.abs(b).max())
-            first, second = interleaved(
-                lambda f=ours: f(x.numpy()), lambda f=vendor: f(x.numpy()), pairs
-            )
+            first, second = interleaved(ours, vendor, pairs, clock)
         ratios = [p / q for p, q in zip(first, second, strict=True)]
         low, high = interval(ratios)
         rows.append(
@@ -202,6 +261,8 @@ def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]
                 max_rel,
                 count(mine),
                 count(theirs),
+                ours_s,
+                vendor_s,
             )
         )
     return rows
@@ -210,9 +271,11 @@ def compare(model: str, formats: list[str], pairs: int, keep: Path) -> list[Row]
 def show(row: Row) -> str:
     """One line of the table."""
     moves = " ".join(f"{key} {row.vendor[key]}->{row.ours[key]}" for key in row.ours)
+    theirs = "" if row.vendor_export_s is None else f"{row.vendor_export_s:.1f}"
     return (
         f"{row.model:28} {row.format:7} {row.ours_ms:7.2f} ms {row.vendor_ms:7.2f} ms  "
-        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}"
+        f"{row.ratio:.3f} [{row.low:.3f}, {row.high:.3f}]  diff {row.max_rel:.0e}  {moves}  "
+        f"export {theirs}->{row.ours_export_s:.1f} s"
     )
 
 
@@ -222,8 +285,10 @@ def main() -> None:
     parser.add_argument("--format", nargs="+", default=list(PATHS), choices=list(PATHS))
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    clock = time.thread_time if options.cpu else time.perf_counter
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         keep = options.keep or Path(folder)
@@ -231,7 +296,7 @@ def main() -> None:
         ratios: dict[str, list[float]] = {}
         for model in options.models:
             try:
-                rows = compare(model, options.format, options.pairs, keep)
+                rows = compare(model, options.format, options.pairs, keep, clock)
             except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
                 print(f"{model:28} {type(error).__name__}: {str(error).splitlines()[0][:120]}")
                 continue

@@ -13,7 +13,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .errors import WeightsError
 
-__all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]
+__all__ = ["SUFFIXES", "Checkpoint", "files_of", "read_checkpoint", "read_folder", "strip_prefix"]
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
@@ -58,6 +58,43 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _unwrap(content, path)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+
+
+def read_folder(folder: Path, children: Sequence[str]) -> Checkpoint:
+    """Read FOLDER/CHILD.pth for every child of a module, as CHILD.name of each tensor.
+
+    Files of other names are left alone.
+
+    Raises:
+        WeightsError: a child has no file, or two; or what `read_checkpoint` says of a file.
+    """
+    there = files_of(folder)
+    if not {path.stem for path in there} & set(children):
+        names = ", ".join(path.name for path in there[:8]) or "none"
+        raise WeightsError(
+            f"{folder} is a folder, not a checkpoint; the checkpoints in it: {names}.",
+            hint=f"Give one file ({', '.join(SUFFIXES)}).",
+        )
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    for child in children:
+        files = [path for path in there if path.stem == child]
+        if len(files) != 1:
+            found = " and ".join(path.name for path in files) or "none"
+            raise WeightsError(
+                f"{folder} needs one file for {child!r}, a part of the model; it has {found}.",
+                hint=f"The parts are {', '.join(children)}: {children[0]}.pth and so on.",
+            )
+        part = read_checkpoint(files[0])
+        unprefixed, _ = strip_prefix(part.tensors, set())
+        tensors |= {f"{child}.{name}": value for name, value in unprefixed.items()}
+        notes += [f"{files[0].name}: {note}" for note in part.notes]
+    return Checkpoint(tensors, tuple(notes))
+
+
 def strip_prefix(tensors: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], str]:
     """Take off prefixes that every key has and the model does not, as DataParallel adds them.
 
@@ -81,11 +118,6 @@ def strip_prefix(tensors: dict[str, Tensor], wanted: set[str]) -> tuple[dict[str
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise WeightsError(
-            f"{path} is a folder, not a checkpoint.",
-            hint=f"Give one file ({', '.join(SUFFIXES)}).",
-        )
     if not path.exists():
         folder = path.parent
         others = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cli_look
+from . import cli_look, cli_matrix
 from .cli_options import (
     AllowMissing,
     AsJson,
@@ -293,6 +293,7 @@ app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command("list")(cli_look.list_models)
 app.command()(cli_look.doctor)
+app.command()(cli_matrix.matrix)
 
 
 def _export(formats: tuple[str, ...] | None, **values: Any) -> None:

@@ -48,7 +48,10 @@ OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder of the files."
 Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default=False)]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Checkpoint: .pth, .pt or .safetensors.", show_default=False),
+    typer.Option(
+        help="Checkpoint: .pth, .pt or .safetensors; or a folder with a file for each part.",
+        show_default=False,
+    ),
 ]
 AllowMissing = Annotated[
     bool, typer.Option("--allow-missing", help="A changed classifier keeps its random weights.")

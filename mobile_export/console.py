@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,21 +16,26 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .api import VerifyReport
     from .errors import MobileExportError
     from .listing import ZooRow
     from .listing_seeds import CountedSeedRow
+    from .matrix import Cell, Matrix, Row
     from .parity import ParityReport
     from .passes import PassReport
     from .pipeline import ExportReport
 
 __all__ = [
     "export_table",
+    "matrix_progress",
     "parity_cells",
     "print_diagnosis",
     "print_error",
     "print_export",
     "print_facts",
+    "print_matrix",
     "print_passes",
     "print_seeds",
     "print_verification",
@@ -131,7 +136,7 @@ def _plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def print_export(report: ExportReport) -> None:
     """The parity table on stdout; warnings, failures and skipped formats on stderr."""
     out, err = stdout_console(), stderr_console()
-    height, width = report.input_shape[2:]
+    height, width = report.input_shape[-2:]
     style = "bold yellow" if report.weights_kind == "random" else "default"
     out.print(f"{escape(report.source)} at {height}x{width}, [{style}]{escape(report.weights)}[/]")
     if report.artifacts:
@@ -254,18 +259,19 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
 
 def print_zoo(rows: list[ZooRow]) -> None:
     """The zoo, ours beside the papers'."""
-    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU")
+    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU", "box AP")
     table = _plain_table("model", *numbers, "source", right=numbers)
     for row in rows:
         table.add_row(
             row.name,
             f"{row.size[0]}x{row.size[1]}",
             f"{row.params_m:.3f}",
-            f"{row.paper_params_m:g}",
+            "" if row.paper_params_m is None else f"{row.paper_params_m:g}",
             f"{row.macs_m:.0f}",
-            f"{row.paper_macs_m:g}",
+            "" if row.paper_macs_m is None else f"{row.paper_macs_m:g}",
             "" if row.paper_top1 is None else f"{row.paper_top1:.1f}",
             "" if row.paper_miou is None else f"{row.paper_miou:.1f}",
+            "" if row.paper_box_ap is None else f"{row.paper_box_ap:.1f}",
             escape(row.source),
         )
     out = stdout_console()
@@ -312,3 +318,51 @@ def print_seeds(rows: list[CountedSeedRow]) -> None:
             shown(counted.macs_m, 0),
         )
     stdout_console().print(table)
+
+
+@contextlib.contextmanager
+def matrix_progress(
+    cells: Sequence[Cell], matrix: Matrix, *, enabled: bool
+) -> Iterator[Callable[[Row], None]]:
+    """A bar over the cells on a terminal's stderr, with the last result; nothing in a pipe."""
+    if not enabled or not sys.stderr.isatty():
+        yield lambda row: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=stderr_console(), transient=True) as progress:
+        before = sum(matrix.find(cell) is not None for cell in cells)
+        task = progress.add_task("", total=len(cells), completed=before, last="")
+
+        def finished(row: Row) -> None:
+            last = f"{row.model} {row.format} {row.status}"
+            progress.update(task, advance=1, last=escape(last))
+
+        yield finished
+
+
+def print_matrix(rows: Sequence[Row], file: Path) -> None:
+    """How many cells of each format passed, and every cell that did not."""
+    out = stdout_console()
+    table = _plain_table("model", "size", "format", "status", "max rel", "seconds", "reason")
+    for row in rows:
+        if row.status != "passed":
+            style = _VERDICT_STYLE.get(row.status, "bold red")
+            error = "" if row.error is None else f"{row.error:.1e}"
+            status = f"[{style}]{row.status}[/]"
+            reason = escape((row.reason or "")[:120])
+            cells = (row.size or "", row.format, status, error, f"{row.seconds:.0f}", reason)
+            table.add_row(escape(row.model), *cells)
+    if table.row_count:
+        out.print(table)
+    for name in dict.fromkeys(row.format for row in rows):
+        of_format = [row for row in rows if row.format == name]
+        passed = sum(row.status == "passed" for row in of_format)
+        out.print(f"{name}: {passed} of {len(of_format)} passed")
+    out.print(f"{escape(str(file))} and {escape(str(file.with_suffix('.md')))} hold every cell.")

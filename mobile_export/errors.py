@@ -12,6 +12,10 @@
     ├── ArtifactError            a file could not be written, read or recognised
     ├── ExecutionError           a runtime could not run an artifact
     │   └── UnsupportedOpError   an evaluator has no implementation of an op
+    ├── BenchError               a measurement could not be made, kept or shown
+    │   ├── DeviceError          a device is missing, ambiguous, unauthorised, full or gone
+    │   ├── RunnerError          a runner is missing, cannot load the file, or printed garbage
+    │   └── StoreError           the file of measurements cannot be read or written
     └── ParityError              exit code 1: an artifact differs from the model
 
 Every message says what was got, what is valid, and what to run next.
@@ -21,6 +25,8 @@ from __future__ import annotations
 
 __all__ = [
     "ArtifactError",
+    "BenchError",
+    "DeviceError",
     "ExecutionError",
     "ExportError",
     "LoweringError",
@@ -28,7 +34,9 @@ __all__ = [
     "MobileExportError",
     "ParityError",
     "PassError",
+    "RunnerError",
     "SourceError",
+    "StoreError",
     "TraceError",
     "UnsupportedOpError",
     "UsageError",
@@ -111,6 +119,22 @@ class ExecutionError(MobileExportError):
 
 class UnsupportedOpError(ExecutionError):
     """An evaluator has no implementation of an op that the artifact contains."""
+
+
+class BenchError(MobileExportError):
+    """A measurement could not be made, kept or shown."""
+
+
+class DeviceError(BenchError):
+    """A device is missing, ambiguous, unauthorised, full or gone."""
+
+
+class RunnerError(BenchError):
+    """A runner is missing, cannot load the file, or printed something that cannot be read."""
+
+
+class StoreError(BenchError):
+    """The file of measurements cannot be read or written."""
 
 
 class ParityError(MobileExportError):

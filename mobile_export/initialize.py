@@ -31,6 +31,7 @@ BRANCH_SCALE = 0.2
 PLANS = ((4,), (1, 1, 1, 1))
 FLOORS = (0.1, 0.5, 1.0)
 AMPLIFICATION = 15.0
+WORST_ELEMENT = 3.0
 
 
 def initialize_randomly(
@@ -40,7 +41,8 @@ def initialize_randomly(
 
     Args:
         factory: builds the module; called once, under ``torch.manual_seed(seed)``.
-        input_shape: (N, C, H, W) that the module will be called with; N is ignored.
+        input_shape: (N, C, H, W) that the module will be called with, or (N, C, T, H, W) of a
+            clip; N is ignored.
         seed: same seed, same weights, in every process. The caller's random state is untouched.
     """
     with torch.random.fork_rng(devices=[]):
@@ -135,16 +137,38 @@ def calibrate_batch_norms(
 
 
 def _amplification(module: nn.Module, probe: Tensor, nudge: Tensor, singly: bool) -> float:
-    """Largest |Δoutput| / |output| over |Δinput| / |input| of the probe images, all norms L2."""
+    """Largest |Δoutput| / |output| over |Δinput| / |input| of the probe images, all norms L2.
+
+    Of several outputs it is the worst element that counts, `WORST_ELEMENT` times: a few of a
+    detector's thousands of boxes can be chaotic while the rest are calm.
+    """
+    from .program import flatten_outputs
+
     images = torch.cat([probe, probe + nudge])
-    outputs = [module(image) for image in (torch.split(images, 1) if singly else [images])]
-    if not all(isinstance(output, Tensor) for output in outputs):
-        return 0.0  # several outputs: nothing simple to measure
-    flat = torch.cat(outputs).double().flatten(1)
-    before, after = flat.chunk(2)
-    change = ((after - before).norm(dim=1) / before.norm(dim=1).clamp(min=1e-30)).max()
-    relative = float(change / (nudge.norm() / probe.norm()))
-    return relative if math.isfinite(relative) else math.inf
+    parts = torch.split(images, 1) if singly else [images]
+    outputs = zip(*(flatten_outputs(module(part))[1] for part in parts), strict=True)
+    changes = [_change(torch.cat(output).double(), (2.0, math.inf)) for output in outputs]
+    if len(changes) == 1:
+        relative = changes[0][0]
+    else:
+        relative = WORST_ELEMENT * max(worst for _, worst in changes)
+    return relative / float(nudge.norm() / probe.norm())
+
+
+def _change(output: Tensor, orders: tuple[float, ...]) -> list[float]:
+    """Largest |Δ| / |value| of an image in norms of these orders: (2N, …), images, then nudged.
+
+    0 for an output that is not one value per image.
+    """
+    if output.shape[0] % 2:
+        return [0.0 for _ in orders]
+    before, after = output.flatten(1).chunk(2)
+    found = []
+    for order in orders:
+        size = torch.linalg.vector_norm(before, order, dim=1).clamp(min=1e-30)
+        change = float((torch.linalg.vector_norm(after - before, order, dim=1) / size).max())
+        found.append(change if math.isfinite(change) else math.inf)
+    return found
 
 
 @contextmanager
@@ -186,18 +210,19 @@ def natural_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
     """Noise with about the spectrum of photographs, and channels nearly alike as theirs are.
 
     Args:
-        shape: (N, C, H, W).
+        shape: (N, C, H, W), or (N, C, T, H, W) for clips, which pan by two pixels a frame.
 
     Returns:
         float32 of that shape with mean 0 and standard deviation 1 per image, as normalised pixels
         have.
     """
-    batch, _, height, width = shape
+    batch, channels, *clip, height, width = shape
     luminance = _octaves((batch, 1, height, width), generator)
-    image = luminance + 0.3 * _octaves(shape, generator)
+    image = luminance + 0.3 * _octaves((batch, channels, height, width), generator)
     mean = image.mean((1, 2, 3), keepdim=True)
     deviation = image.std((1, 2, 3), keepdim=True, correction=0)
-    return (image - mean) / deviation.clamp(min=TINY)
+    image = (image - mean) / deviation.clamp(min=TINY)
+    return torch.stack([image.roll(2 * t, 3) for t in range(*clip)], 2) if clip else image
 
 
 def _octaves(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

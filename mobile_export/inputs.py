@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .expected import seeded_input
 from .specs import InputSpec
 
 __all__ = ["Sample", "normalise", "parity_samples", "pixel_samples"]
@@ -22,8 +23,8 @@ class Sample:
 
     Attributes:
         name: e.g. ``noise-0``, ``natural-1``.
-        image: what the model takes, (1, C, H, W), already normalised; float32, or float64 where the
-            artifact normalises by itself and float32 would not be exact.
+        image: what the model takes, of the spec's shape, already normalised; float32, or float64
+            where the artifact normalises by itself and float32 would not be exact.
         pixels: the same before normalisation, 0 to 255 as float32, or None for inputs that are no
             image (standard normal noise).
     """
@@ -37,19 +38,20 @@ def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """(pixels / 255 - mean) / std, per channel, in float64.
 
     Args:
-        pixels: (1, C, H, W), 0 to 255, any dtype.
+        pixels: (1, C, H, W) or (1, C, T, H, W), 0 to 255, any dtype.
     Returns:
         float64 tensor of the same shape.
     """
-    mean = torch.tensor(spec.mean, dtype=torch.float64).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=torch.float64).view(1, -1, 1, 1)
+    channels = (1, -1, *[1] * (pixels.ndim - 2))
+    mean = torch.tensor(spec.mean, dtype=torch.float64).view(channels)
+    std = torch.tensor(spec.std, dtype=torch.float64).view(channels)
     return (pixels.double() / 255.0 - mean) / std
 
 
 def parity_samples(spec: InputSpec) -> tuple[Sample, ...]:
     """Two standard-normal inputs and two natural-statistics images."""
     noise = tuple(
-        Sample(f"noise-{seed}", torch.from_numpy(_rng(seed).standard_normal(spec.shape)).float())
+        Sample(f"noise-{seed}", torch.from_numpy(seeded_input(spec.shape, seed)))
         for seed in range(2)
     )
     natural = tuple(
@@ -64,7 +66,7 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
     noise = tuple(
         _pixel_sample(
             f"pixel-noise-{seed}",
-            torch.from_numpy(_rng(seed).integers(0, 256, spec.shape).astype(np.float32)),
+            torch.from_numpy(seeded_input(spec.shape, seed, pixels=True)),
             spec,
         )
         for seed in range(2)
@@ -73,10 +75,6 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
         _pixel_sample(f"natural-{seed}", _natural(spec, seed), spec) for seed in range(2)
     )
     return noise + natural
-
-
-def _rng(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def _pixel_sample(name: str, pixels: torch.Tensor, spec: InputSpec) -> Sample:
@@ -88,10 +86,11 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
 
     A shared luminance field carries most of the contrast and each channel adds a weaker field of
     its own (Ruderman, Cronin, Chiao 1998: the channels of natural images are strongly correlated
-    and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do.
+    and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do. A clip pans
+    over such an image by two pixels a frame.
     """
-    _, channels, height, width = spec.shape
-    rng = _rng(1000 + seed)
+    channels, (height, width) = spec.shape[1], spec.size
+    rng = np.random.Generator(np.random.PCG64(1000 + seed))
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
     frequency = np.hypot(fy, fx)
@@ -105,4 +104,6 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
     luminance = field()
     planes = [luminance + 0.3 * field() for _ in range(channels)]
     image = np.clip(115.0 + 60.0 * np.stack(planes), 0.0, 255.0).round()
+    if len(spec.shape) == 5:
+        image = np.stack([np.roll(image, 2 * t, axis=2) for t in range(spec.shape[2])], axis=1)
     return torch.from_numpy(image.astype(np.float32))[None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .models.cost import Cost
-    from .models.registry import ModelEntry
+    from .models.entry import ModelEntry
 
 __all__ = ["ZooRow", "list_zoo"]
 
@@ -21,10 +21,11 @@ class ZooRow:
     size: tuple[int, int]
     params_m: float
     macs_m: float
-    paper_params_m: float
-    paper_macs_m: float
+    paper_params_m: float | None
+    paper_macs_m: float | None
     paper_top1: float | None
     paper_miou: float | None
+    paper_box_ap: float | None
     source: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def list_zoo() -> list[ZooRow]:
                 paper_macs_m=entry.published.macs_m,
                 paper_top1=entry.published.top1,
                 paper_miou=entry.published.miou,
+                paper_box_ap=entry.published.box_ap,
                 source=entry.published.source,
             )
         )

@@ -52,7 +52,7 @@ def list_seeds(stage: Callable[[str], None] = lambda _: None) -> list[CountedSee
     """Every row of the seeds' tables with our count at the table's input size.
 
     Args:
-        stage: told each network that is being counted; counting timm's takes half a minute.
+        stage: told each network that is being counted; counting timm's takes a minute.
     """
     counted: dict[tuple[object, ...], Cost | StoredCost | str] = {}
     rows = []
@@ -97,10 +97,6 @@ def _count_zoo(name: str, size: tuple[int, int], classes: int | None) -> Cost | 
     stored = stored_cost(name, size, classes or entry.num_classes)
     if stored is not None:
         return stored
-    import torch
+    from .models.cost import measure_entry
 
-    from .models.cost import measure
-
-    with torch.device("meta"):
-        module = entry.build(num_classes=classes)
-    return measure(module, (1, 3, *size))
+    return measure_entry(entry, size, classes)

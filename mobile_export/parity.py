@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from .errors import SourceError, summary
+from .expected import expected_facts
 from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .program import flatten_outputs
@@ -34,6 +35,7 @@ __all__ = [
     "ParityReport",
     "Reference",
     "compare",
+    "expected_outputs",
     "judge",
     "make_reference",
     "tolerance_for",
@@ -208,6 +210,19 @@ def tolerance_for(precision: str, float32_error: float) -> float:
     if precision == "fp16":
         return FP16_TOLERANCE
     return max(FP32_TOLERANCE, _FLOAT32_ALLOWANCE * float32_error)
+
+
+def expected_outputs(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+    """What a manifest says that the file must compute: the outputs for the first sample."""
+    sample = reference.samples[0]
+    image = sample.image if sample.pixels is None else sample.pixels
+    return expected_facts(
+        sample.name,
+        image.float().numpy(),
+        reference.outputs[0],
+        names,
+        {p: tolerance_for(p, reference.float32_error) for p in ("fp32", "fp16")},
+    )
 
 
 def compare(got: np.ndarray, reference: np.ndarray) -> Difference:

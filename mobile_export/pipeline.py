@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifact import Workspace, artifact_stem, manifest_path, sha256_of, size_of
+from .artifact import Workspace, artifact_stem, manifest_path, size_of
 from .config import ExportConfig
 from .errors import ArtifactError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
+from .manifest import artifact_manifest, program_manifest
 from .parity import ParityReport, Reference, judge, make_reference, with_activation
 from .passes import PassReport, run_passes, select_passes
 from .program import Program, trace
@@ -83,7 +84,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of one run."""
+    """The result of one run.
+
+    Attributes:
+        passes: of the longest list that a format asked for; each manifest has those of its file.
+    """
 
     source: str
     weights: str
@@ -154,6 +159,56 @@ def _capture(
     return trace(source), _References(source)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the formats of one run share; ``program`` is as traced, before any pass."""
+
+    program: Program
+    references: _References
+    work: Workspace
+    config: ExportConfig
+    seconds: dict[str, float]
+    progress: Progress
+
+    def write(
+        self, target: Target, stem: str, prepared: Program, passes: tuple[PassReport, ...]
+    ) -> ArtifactReport:
+        """Write, execute and judge one artifact, and move it into place when it passed."""
+        path = self.work.path(stem + target.suffix)
+        precision = target.precision(self.config.precision)
+        watch = _Stopwatch()
+        with quiet(not self.config.verbose), one_thread():
+            with watch("export"):
+                self.progress(f"{target.title}: exporting")
+                _write(target, prepared, path, self.config, precision)
+            with watch("parity"):
+                self.progress(f"{target.title}: checking")
+                session = target.runtime().load(path, self.program.outputs)
+                parity = check_parity(session, self.program, self.references)
+        size = sum(size_of(file) for file in target.files(path))
+        final = None
+        if parity.passed or self.config.keep_failed:
+            reference = _seen_by(session, self.references)
+            manifest = artifact_manifest(
+                prepared, path, target, precision, passes, parity, reference
+            )
+            companions = [file.name for file in target.companions(path)]
+            final = self.work.commit(path.name, manifest, companions)
+        return ArtifactReport(
+            format=target.name,
+            path=final,
+            files=() if final is None else (*target.files(final), manifest_path(final)),
+            bytes=size,
+            precision=precision,
+            seconds={
+                **self.seconds,
+                **watch.seconds,
+                "parity": self.seconds["parity"] + watch.seconds["parity"],
+            },
+            parity=parity,
+        )
+
+
 def export_program(
     load: Callable[[], Source],
     spec: str,
@@ -176,9 +231,12 @@ def export_program(
             is a `Failure` of the report instead.
     """
     stem = name or artifact_stem(spec)
-    precisions = {target.name: target.precision(config.precision) for target in targets}
-    chosen = select_passes(config.no_passes)
+    chosen = {
+        target.name: select_passes((*config.no_passes, *target.without_passes), target.extra_passes)
+        for target in targets
+    }
     for target in targets:
+        target.precision(config.precision)
         target.require()
     names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
     with Workspace(config.out_dir, names, force=config.force) as work:
@@ -193,45 +251,20 @@ def export_program(
                 reference = references.get()
             with shared("passes"):
                 progress("passes")
-                program, passes = run_passes(program, reference, chosen)
+                prepared = {
+                    passes: run_passes(program, reference, passes)
+                    for passes in dict.fromkeys(chosen.values())
+                }
+        run = _Run(program, references, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
         failures: list[Failure] = []
         for target in targets:
-            path = work.path(stem + target.suffix)
-            watch = _Stopwatch()
             try:
-                with quiet(not config.verbose), one_thread():
-                    with watch("export"):
-                        progress(f"{target.title}: exporting")
-                        _write(target, program, path, config, precisions[target.name])
-                    with watch("parity"):
-                        progress(f"{target.title}: checking")
-                        session = target.runtime().load(path, program.outputs)
-                        parity = check_parity(session, program, references)
+                artifacts.append(run.write(target, stem, *prepared[chosen[target.name]]))
             except MobileExportError as error:
                 if len(targets) == 1:
                     raise
                 failures.append(Failure(target.name, error))
-                continue
-            seconds = {**shared.seconds, **watch.seconds}
-            seconds["parity"] = shared.seconds["parity"] + watch.seconds["parity"]
-            size = sum(size_of(file) for file in target.files(path))
-            final = None
-            if parity.passed or config.keep_failed:
-                manifest = _manifest(program, path, target, precisions[target.name], passes, parity)
-                companions = [file.name for file in target.companions(path)]
-                final = work.commit(path.name, manifest, companions)
-            artifacts.append(
-                ArtifactReport(
-                    format=target.name,
-                    path=final,
-                    files=() if final is None else (*target.files(final), manifest_path(final)),
-                    bytes=size,
-                    precision=precisions[target.name],
-                    seconds=seconds,
-                    parity=parity,
-                )
-            )
     return ExportReport(
         source=spec,
         weights=program.weights.describe(),
@@ -239,7 +272,7 @@ def export_program(
         input_shape=program.input.shape,
         artifacts=tuple(artifacts),
         failures=tuple(failures),
-        passes=passes,
+        passes=max((reports for _, reports in prepared.values()), key=len, default=()),
         notes=program.notes,
     )
 
@@ -273,20 +306,12 @@ def save_program(
     """
     import torch
 
-    with Workspace(path.parent, [path.name], force=force) as work:
+    sample = parity_samples(program.input)[:1]
+    with Workspace(path.parent, [path.name], force=force) as work, one_thread():
         draft = work.path(path.name)
         torch.export.save(program.exported, draft)
-        return work.commit(
-            path.name,
-            {
-                "schema": 1,
-                "format": "pt2",
-                **_file_facts(draft),
-                "source": program.spec,
-                "weights": vars(program.weights),
-                "passes": [report.to_dict() for report in passes],
-            },
-        )
+        reference = make_reference(program.module(), sample)
+        return work.commit(path.name, program_manifest(program, draft, passes, reference))
 
 
 def _write(
@@ -303,9 +328,9 @@ def _write(
 
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
-    reference = references.get(pixels=session.takes_pixels)
+    reference = _seen_by(session, references)
     report = judge(
-        with_activation(reference, session.activation),
+        reference,
         [session.run(sample) for sample in reference.samples],
         precision=session.precision,
         runtime=session.runtime,
@@ -314,6 +339,11 @@ def check_parity(session: Session, program: Program, references: _References) ->
     )
     others = tuple(check_parity(other, program, references) for other in session.others)
     return replace(report, others=others)
+
+
+def _seen_by(session: Session, references: _References) -> Reference:
+    """The reference for the input that an artifact takes and the activation that it adds."""
+    return with_activation(references.get(pixels=session.takes_pixels), session.activation)
 
 
 def verify_artifact(
@@ -338,47 +368,3 @@ def verify_artifact(
         progress(f"{target.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
         return parity, localise(session, program, sample, parity.tolerance)
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "sha256": sha256_of(path), "bytes": size_of(path)}
-
-
-def _manifest(
-    program: Program,
-    path: Path,
-    target: Target,
-    precision: str,
-    passes: Sequence[PassReport],
-    parity: ParityReport,
-) -> dict[str, Any]:
-    from .doctor import installed_versions
-
-    return {
-        "schema": 1,
-        "format": target.name,
-        **_file_facts(path),
-        "companions": [_file_facts(file) for file in target.companions(path)],
-        "precision": precision,
-        "source": program.spec,
-        "weights": {
-            "kind": program.weights.kind,
-            "description": program.weights.describe(),
-            "sha256": program.weights.sha256,
-            "seed": program.weights.seed,
-        },
-        "input": {
-            "name": program.input.name,
-            "shape": list(program.input.shape),
-            "layout": "NCHW of the PyTorch model",
-            "channel_order": program.input.channel_order,
-            "mean": list(program.input.mean),
-            "std": list(program.input.std),
-        },
-        "outputs": [{"name": o.name, "shape": list(o.shape)} for o in program.outputs],
-        "labels": None if program.labels is None else len(program.labels),
-        "passes": [report.to_dict() for report in passes],
-        "parity": parity.to_dict(),
-        "tools": installed_versions(target),
-        "notes": list(program.notes),
-    }

@@ -46,7 +46,7 @@ class Program:
     notes: tuple[str, ...] = field(default=())
 
     def module(self) -> torch.nn.Module:
-        """The program as a plain module: input (1, C, H, W) to a tensor or a tuple of tensors."""
+        """The program as a plain module: `input.shape` to a tensor or a tuple of tensors."""
         module: torch.nn.Module = self.exported.module(check_guards=False)
         return module
 
@@ -204,7 +204,7 @@ def _call_once(source: Source, x: torch.Tensor) -> Any:
         with torch.no_grad():
             return source.module(x.clone())  # which it may write to
     except Exception as error:  # the user's own code may raise anything
-        height, width = x.shape[2:]
+        height, width = x.shape[-2:]
         raise SourceError(
             f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
             f"{summary(error)}{_where(error)}",

@@ -81,17 +81,19 @@ class Request:
         *,
         size: tuple[int, int] = (224, 224),
         channels: int = 3,
+        channel_order: str = "RGB",
+        frames: int | None = None,
         mean: tuple[float, ...] = (0.0,),
         std: tuple[float, ...] = (1.0,),
     ) -> InputSpec:
         """What the user asked for, or else these defaults; single values serve all channels."""
-        height, width = self.size or size
         planes = self.channels or channels
+        clip = () if frames is None else (frames,)
         return InputSpec(
-            shape=(1, planes, height, width),
+            shape=(1, planes, *clip, *(self.size or size)),
             mean=_per_channel("--mean", self.mean, mean, planes),
             std=_per_channel("--std", self.std, std, planes),
-            channel_order="L" if planes == 1 else "RGB",
+            channel_order="L" if planes == 1 else channel_order,
         )
 
 
@@ -198,11 +200,21 @@ def _load_zoo(spec_text: str, request: Request) -> Source:
             if entry.published.code
             else "No weights of it are public; your own go in with --weights FILE.",
         )
-    spec = request.input_spec(size=entry.size, mean=entry.mean, std=entry.std)
-    classes = request.num_classes or entry.num_classes
-    module, info = prepare(
-        lambda: entry.build(num_classes=classes, in_chans=spec.shape[1], **options), spec, request
+    spec = request.input_spec(
+        size=entry.size,
+        channels=entry.channels,
+        channel_order=entry.channel_order,
+        frames=entry.frames,
+        mean=entry.mean,
+        std=entry.std,
     )
+    entry.check_size(spec.size)
+    module, info = prepare(
+        lambda: entry.build(request.num_classes, size=spec.size, in_chans=spec.shape[1], **options),
+        spec,
+        request,
+    )
+    classes = request.num_classes or entry.num_classes
     labels = labels_for(classes) if entry.task == "classification" else None
     return Source(spec_text, module, spec, None, labels, info)
 

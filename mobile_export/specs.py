@@ -12,21 +12,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The one image input of a program.
+    """The one input of a program: an image or a video clip.
 
     Attributes:
         name: stable name in every artifact.
-        shape: (N, C, H, W) in PyTorch's order; N is 1.
+        shape: (N, C, H, W) in PyTorch's order, or (N, C, T, H, W) of a clip; N is 1.
         mean, std: per-channel normalisation in the unit of pixels scaled to [0, 1];
             the model takes (pixel / 255 - mean) / std.
-        channel_order: order of the colour channels, "RGB" (or "L" for one channel).
+        channel_order: order of the colour channels, "RGB" or "BGR" (or "L" for one channel).
     """
 
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     name: str = "image"
     channel_order: str = "RGB"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.shape[-2], self.shape[-1]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Target:
         checked_by: what executes the artifact here, for the documentation and ``doctor``.
         companion: suffix of the second file, with the weights, of a format that has one: it
             replaces the last suffix of the artifact (``net.ncnn.param`` -> ``net.ncnn.bin``).
+        extra_passes: of `passes.EXTRA_PASSES`, by name: what its converter lacks or gets wrong.
+        without_passes: graph passes that make its files slower, by name.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Target:
     precisions: tuple[str, ...]
     checked_by: str
     companion: str | None = None
+    extra_passes: tuple[str, ...] = ()
+    without_passes: tuple[str, ...] = ()
 
     def companions(self, artifact: Path) -> tuple[Path, ...]:
         """The files beside ``artifact`` without which it is nothing; most formats have none."""
@@ -191,6 +195,8 @@ TARGETS: tuple[Target, ...] = (
         modules={"coremltools": ("coremltools", "9.0", "10")},
         precisions=("fp16", "fp32"),
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
+        extra_passes=("limit_rank",),
+        without_passes=("move_less",),
     ),
     Target(
         name="tflite",
@@ -204,6 +210,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
+        extra_passes=("index_nearest",),
     ),
     Target(
         name="ncnn",
@@ -261,9 +268,9 @@ def target_of_file(path: Path) -> Target:
         if path.suffix and target.suffix.endswith(path.suffix):
             _require_companions(target, path)
             return target
-        if path.suffix == target.companion:
+        if any(path.name.endswith(end.name) for end in target.companions(Path(target.suffix))):
             raise ArtifactError(
-                f"{path} holds only the weights of a {target.title} model.",
+                f"{path} holds only the weights of a model ({target.title}).",
                 hint=f"Give the {target.suffix} file beside it.",
             )
     raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ._checkpoint import read_checkpoint, strip_prefix
+from ._checkpoint import files_of, read_checkpoint, read_folder, strip_prefix
 from .errors import WeightsError
 from .specs import WeightsInfo
 
@@ -29,8 +30,9 @@ def load_weights(
     never matter.
 
     Args:
-        allow_missing: for a changed classifier. Tensors that the checkpoint lacks or has in
-        another
+        path: a file; or a folder with one file for each child of the module, such as encoder.pth
+            and depth.pth, that holds the tensors of the child of that name.
+        allow_missing: for a changed classifier. Tensors that the checkpoint lacks or has in another
             shape keep the values they have, and are listed in the notes. Tensors that the model
             lacks are then dropped if they belong to a top-level child of which nothing was loaded
             (the old classifier); any other is still an error, and so is a checkpoint of which less
@@ -41,12 +43,19 @@ def load_weights(
         WeightsError: the file cannot be read, does not fit, or holds NaN or infinity.
     """
     path = Path(path)
-    checkpoint = read_checkpoint(path)
+    if path.is_dir():
+        checkpoint = read_folder(path, [name for name, _ in module.named_children()])
+    else:
+        checkpoint = read_checkpoint(path)
     own = _state(module)
     tensors, prefix = strip_prefix(checkpoint.tensors, set(own))
     notes = list(checkpoint.notes)
     if prefix:
         notes.append(f"The prefix {prefix!r} was taken off the checkpoint's names.")
+    given = len(tensors)
+    tensors = _without(_training_only(module), tensors)
+    if len(tensors) < given:
+        notes.append(f"{given - len(tensors)} tensors that only training uses were left out.")
 
     fit = _compare(own, tensors)
     if allow_missing:
@@ -115,6 +124,19 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in state if isinstance(t, Tensor) and _counts(name)}
 
 
+def _training_only(module: nn.Module) -> tuple[str, ...]:
+    """Prefixes of a checkpoint's names that the module's class says only training uses.
+
+    Checkpoints of segmenters hold an auxiliary head that only the loss needs.
+    """
+    prefixes: tuple[str, ...] = getattr(module, "training_only", ())
+    return prefixes
+
+
+def _without(prefixes: tuple[str, ...], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t for name, t in tensors.items() if not name.startswith(prefixes)}
+
+
 def _compare(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> _Fit:
     both = [name for name in own if name in tensors]
     misshaped = {
@@ -160,14 +182,12 @@ def _misfit(
 def _way_on(
     fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], allow_missing: bool
 ) -> str:
-    pairs = [(got[:1], got[1:], exp[:1], exp[1:]) for got, exp in fit.misshaped.values()]
-    if pairs and not fit.missing and not fit.unexpected and len({p[0] + p[2] for p in pairs}) == 1:
-        got, got_rest, _, expected_rest = pairs[0]
-        if got and got_rest == expected_rest:
-            return (
-                f"The checkpoint's classifier has {got[0]} classes: add --num-classes {got[0]}, or "
-                "--allow-missing to take everything but the classifier."
-            )
+    change = _changed_extent(fit)
+    if change is not None:
+        return (
+            f"The checkpoint's classifier has {change[0]} classes: add --num-classes {change[0]}, "
+            "or --allow-missing to take everything but the classifier."
+        )
     fits = _zoo_fits(tensors)
     if fits:
         return f"This checkpoint fits {' and '.join(fits)}."
@@ -179,26 +199,56 @@ def _way_on(
     return "Is it another variant of the model? For a changed classifier, add --allow-missing."
 
 
+def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
+    """(got, expected) if a minority differs in nothing but one extent, the same in every tensor.
+
+    That is what another number of classes does, whatever axis of a layer they are on.
+    """
+    if fit.missing or fit.unexpected or not fit.tolerable:
+        return None
+    changes: set[tuple[int, int]] = set()
+    for got, expected in fit.misshaped.values():
+        differing = [pair for pair in zip(got, expected, strict=False) if pair[0] != pair[1]]
+        if len(got) != len(expected) or len(differing) != 1:
+            return None
+        changes.update(differing)
+    return changes.pop() if len(changes) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A built-in model: its number of classes, the shapes of its tensors, what to leave out."""
+
+    classes: int | None
+    state: dict[str, Tensor]
+    training_only: tuple[str, ...]
+
+
 def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the built-in models that have exactly these tensors, whatever their classes."""
+    found: list[str] = []
+    for spec, known in _zoo().items():
+        fit = _compare(known.state, _without(known.training_only, tensors))
+        change = _changed_extent(fit)
+        if fit.complete:
+            found.append(spec)
+        elif change is not None and change[1] == known.classes:
+            found.append(f"{spec} --num-classes {change[0]}")
+    return found
+
+
+@cache
+def _zoo() -> dict[str, _Known]:
+    """Every built-in model, by what the user types."""
     from .models import registry
 
-    found: list[str] = []
+    zoo: dict[str, _Known] = {}
     for entry in registry.entries():
-        with torch.device("meta"):
-            fit = _compare(_state(entry.build()), tensors)
-        if fit.missing or fit.unexpected:
-            continue
-        counts = {
-            got[0] if got[1:] == own[1:] and own[0] == entry.num_classes else None
-            for got, own in fit.misshaped.values()
-        }
-        count = counts.pop() if len(counts) == 1 else None
-        if not fit.misshaped:
-            found.append(entry.name)
-        elif count:
-            found.append(f"{entry.name} --num-classes {count}")
-    return found
+        for spec, options in entry.weight_variants():
+            with torch.device("meta"):
+                module = entry.build(**options)
+            zoo[spec] = _Known(entry.num_classes, _state(module), _training_only(module))
+    return zoo
 
 
 def _check_values(path: Path, chosen: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -232,5 +282,9 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def _sha256(path: Path) -> str:
+    """Of a file, or of the hashes of a folder's files in their order."""
+    if path.is_dir():
+        digests = "".join(map(_sha256, files_of(path)))
+        return hashlib.sha256(digests.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -253,12 +253,3 @@ def test_doctor_and_list(tmp_path: Path) -> None:
     row = next(row for row in rows if row["name"] == "emo_2m")
     assert row["macs_m"] == pytest.approx(row["paper_macs_m"], rel=0.02)
     assert "Table 7" in row["source"]
-
-
-def test_mobile_bench_says_what_is_coming(tmp_path: Path) -> None:
-    code = "from mobile_export.bench.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "cannot measure anything yet" in done.stdout
-    done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, text=True)
-    assert done.returncode == 2

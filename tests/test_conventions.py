@@ -16,8 +16,9 @@ PACKAGE = Path(mobile_export.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(file.relative_to(PACKAGE)) for file in FILES]
 HEAVY = {
-    "PIL", "ai_edge_litert", "ai_edge_quantizer", "coremltools", "litert_torch", "onnx",
-    "onnxruntime", "onnxscript", "onnxsim", "tensorflow", "timm", "torch", "torchvision",
+    "PIL", "ai_edge_litert", "ai_edge_quantizer", "coremltools", "litert_torch", "matplotlib",
+    "ncnn", "onnx", "onnxruntime", "onnxscript", "onnxsim", "tensorflow", "timm", "torch",
+    "torchvision",
 }  # fmt: skip
 
 each_file = pytest.mark.parametrize("file", FILES, ids=NAMES)

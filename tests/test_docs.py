@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def command_lines() -> list[str]:
     found = [
         line.removeprefix("$ ").split("&&")[-1].strip() for line in lines if "[OPTIONS]" not in line
     ]
-    return sorted({line for line in found if re.match(r"(\S*/)?mobile-export ", line)})
+    return sorted({line for line in found if re.match(r"(\S*/)?mobile-(export|bench) ", line)})
 
 
 @pytest.mark.parametrize(("where", "code"), blocks("python"), ids=lambda v: v.split("\n")[0][:30])
@@ -37,40 +38,45 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
     assert done.returncode == 0, f"{where}\n{done.stderr}"
 
 
-def options_of(command: str, cache: dict[str, set[str]] = {}) -> set[str]:  # noqa: B006
-    if command not in cache:
-        help_text = subprocess.run(
-            [sys.executable, "-m", "mobile_export", command, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        cache[command] = set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", help_text))
-    return cache[command]
+TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli"}
+BENCH_COMMANDS = {
+    "build-runner", "compare", "devices", "estimate", "prepare-qemu", "rank", "run", "runners",
+    "table",
+}  # fmt: skip
+
+
+@cache
+def options_of(tool: str, command: str) -> set[str]:
+    help_text = subprocess.run(
+        [sys.executable, "-m", TOOLS[tool], command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", help_text))
 
 
 @pytest.mark.parametrize("line", command_lines())
 def test_command_lines_use_options_that_exist(line: str) -> None:
-    _, command, *rest = shlex.split(line)
+    path, command, *rest = shlex.split(line)
+    tool = Path(path).name
+    if tool == "mobile-bench" and command not in BENCH_COMMANDS:
+        command, rest = "run", [command, *rest]
     if command.startswith("--"):
         return
     used = {word for word in rest if word.startswith("-")}
-    assert used <= options_of(command)
+    assert used <= options_of(tool, command)
 
 
-def test_the_reference_is_up_to_date(tmp_path: Path) -> None:
-    target = tmp_path / "cli.md"
-    subprocess.run(
-        [
-            sys.executable, "-m", "typer", "mobile_export.cli", "utils", "docs",
-            "--name", "mobile-export", "--output", str(target),
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert (ROOT / "docs" / "cli.md").read_text() == target.read_text(), (
-        "run: python -m typer mobile_export.cli utils docs --name mobile-export "
-        "--output docs/cli.md"
+@pytest.mark.parametrize(
+    ("page", "tool"), [("cli.md", "mobile-export"), ("bench-cli.md", "mobile-bench")]
+)
+def test_the_reference_is_up_to_date(page: str, tool: str, tmp_path: Path) -> None:
+    module = {"mobile-export": "mobile_export.cli"}.get(tool, TOOLS[tool])
+    words = ["-m", "typer", module, "utils", "docs", "--name", tool, "--output"]
+    subprocess.run([sys.executable, *words, str(tmp_path / page)], check=True, capture_output=True)
+    assert (ROOT / "docs" / page).read_text() == (tmp_path / page).read_text(), (
+        f"run: python {' '.join(words)} docs/{page}"
     )
 
 

@@ -242,3 +242,14 @@ def test_natural_images(shape: tuple[int, ...]) -> None:
     if shape == (2, 3, 32, 48):
         spectrum = torch.fft.rfft2(images).abs().mean((0, 1))
         assert float(spectrum[1:3, 1:3].mean()) > 5 * float(spectrum[12:16, 12:16].mean())
+
+
+def test_the_worst_element_of_several_outputs_counts() -> None:
+    class Boxes(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = x.flatten(1)
+            return x, torch.cat([x[:, 1:], torch.sin(1e4 * x[:, :1])], 1)
+
+    probe = torch.empty(2, 3, 32, 32).normal_(generator=generator())
+    nudge = 1e-4 * torch.empty(2, 3, 32, 32).normal_(generator=generator())
+    assert initialize._amplification(Boxes(), probe, nudge, False) > initialize.AMPLIFICATION

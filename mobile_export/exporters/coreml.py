@@ -17,6 +17,7 @@ import torch
 
 from ..errors import ExportError, UsageError, summary
 from ..runtimes.coreml import ACTIVATION_KEY
+from ._mil_passes import add_our_passes
 
 if TYPE_CHECKING:
     from ..config import CoreMLOptions, ExportConfig
@@ -29,7 +30,7 @@ _MAX_UINT8 = 255.0
 
 
 def check(program: Program, config: ExportConfig) -> None:
-    """Refuse a classifier without labels, and images of other than one or three channels."""
+    """Refuse a classifier without labels, and images that Core ML's image type cannot hold."""
     options = config.coreml
     if options.classifier:
         shape = program.outputs[0].shape
@@ -44,6 +45,12 @@ def check(program: Program, config: ExportConfig) -> None:
                 f"--classifier needs the names of the {shape[1]} classes of {program.spec}.",
                 hint="Give a text file with one label a line: --labels FILE.",
             )
+    if options.image_input and len(program.input.shape) != 4:
+        raise UsageError(
+            f"--image-input takes one image; {program.spec} takes a clip of shape "
+            f"{program.input.shape}.",
+            hint="Leave --image-input out and pass a multi-array.",
+        )
     if options.image_input and program.input.shape[1] not in (1, 3):
         raise UsageError(
             f"--image-input needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
@@ -112,7 +119,7 @@ def _drop_aliases(module: torch.fx.GraphModule) -> None:
 
 
 def _pass_pipeline() -> Any:
-    """coremltools' default passes without the one that is not exact.
+    """coremltools' default passes and ours, without the one that is not exact.
 
     ``fuse_elementwise_to_batchnorm`` turns a multiplication and an addition into a batch norm whose
     epsilon stays at 1e-5, so the result is 5e-6 off (seen with coremltools 9.0 on mobilevitv2_050).
@@ -121,6 +128,7 @@ def _pass_pipeline() -> Any:
 
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    add_our_passes(pipeline)
     return pipeline
 
 
@@ -149,7 +157,8 @@ def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
     import numpy as np
 
     if options.image_input:
-        layout = ct.colorlayout.RGB if spec.shape[1] == 3 else ct.colorlayout.GRAYSCALE
+        layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR}
+        layout = layouts.get(spec.channel_order, ct.colorlayout.GRAYSCALE)
         return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
     return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
 

@@ -1,9 +1,9 @@
 """TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
 
 The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
-NHWC input, rank-4 outputs are NHWC as well. With precision fp16 the weights are stored as float16
-and widened when the file is loaded (ai-edge-quantizer's ``float_casting``): arithmetic stays
-float32 on CPUs, GPU delegates compute in float16.
+NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). With precision
+fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
+``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import ExportError, summary
+from ._litert import avoid_gaps
 
 if TYPE_CHECKING:
     from ..config import ExportConfig
@@ -31,13 +32,14 @@ class _NamedIO(torch.nn.Module):
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__()
-        self.program = program.module()
+        self.program = avoid_gaps(program.module())
         self.names = tuple(output.name for output in program.outputs)
         self.nhwc = nhwc
         self.training = False
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        result = self.program(image.permute(0, 3, 1, 2) if self.nhwc else image)
+        channels_first = (0, image.ndim - 1, *range(1, image.ndim - 1))
+        result = self.program(image.permute(channels_first) if self.nhwc else image)
         tensors = (result,) if isinstance(result, torch.Tensor) else result
         if self.nhwc:
             tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
@@ -53,7 +55,7 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     import litert_torch
 
     nhwc = config.tflite.layout == "nhwc"
-    example = program.example.permute(0, 2, 3, 1).contiguous() if nhwc else program.example
+    example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
     try:
         converted = litert_torch.convert(
             _NamedIO(program, nhwc=nhwc), sample_kwargs={program.input.name: example}

@@ -4,7 +4,49 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["DropPath", "attend"]
+__all__ = ["ConvBNAct", "DropPath", "attend", "check_classes", "drop_rates"]
+
+
+class ConvBNAct(nn.Module):
+    """Convolution with "same" padding of odd kernels, batch norm, activation; named as in mmcv.
+
+    (B, dim_in, H, W) -> (B, dim_out, ⌈H/stride⌉, ⌈W/stride⌉)
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        eps: float = 1e-5,
+        act: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(
+            dim_in, dim_out, kernel, stride, padding, dilation, groups, bias=False
+        )
+        self.bn = nn.BatchNorm2d(dim_out, eps=eps)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.bn(self.conv(x)))
+        return y
+
+
+def check_classes(num_classes: int) -> None:
+    """Refuse a head without classes."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+
+
+def drop_rates(last: float, depth: int) -> list[float]:
+    """Stochastic depth's rates of ``depth`` blocks: from 0 to ``last`` in equal steps."""
+    return [last * index / max(1, depth - 1) for index in range(depth)]
 
 
 class DropPath(nn.Module):

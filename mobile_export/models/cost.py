@@ -21,7 +21,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from .registry import ModelEntry
+from .entry import ModelEntry
 
 __all__ = ["Cost", "measure", "measure_entry"]
 
@@ -95,11 +95,22 @@ def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     return Cost(parameters, total, norms)
 
 
-def measure_entry(entry: ModelEntry, size: tuple[int, int] | None = None) -> Cost:
-    """Count a built-in model for one RGB image of ``size`` (height, width), None: its default."""
+def measure_entry(
+    entry: ModelEntry, size: tuple[int, int] | None = None, num_classes: int | None = None
+) -> Cost:
+    """Count a built-in model for one input of ``size`` (height, width), None: its default.
+
+    MACs are what a second input adds to the first: what a model computes from its weights alone
+    (TVConv's weight maps) is a constant of the exported file.
+
+    Args:
+        num_classes: None is the official number.
+    """
     with torch.device("meta"):
-        module = entry.build()
-    return measure(module, (1, 3, *(size or entry.size)))
+        module = entry.build(num_classes, size=size)
+    shape = entry.input_shape(size)
+    one, two = measure(module, shape), measure(module, (2, *shape[1:]))
+    return Cost(one.parameters, two.macs - one.macs, two.norm_macs - one.norm_macs)
 
 
 def _counter() -> FlopCounterMode:

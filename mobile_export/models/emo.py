@@ -17,10 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath
+from ._layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "EMO",
+    "EMO_1M",
+    "EMO_2M",
+    "EMO_5M",
+    "EMO_6M",
+    "EMOBackbone",
     "EMOConfig",
     "InvertedResidualMobileBlock",
     "emo_1m",
@@ -29,7 +34,6 @@ __all__ = [
     "emo_6m",
 ]
 
-WINDOW = 7
 EPS = 1e-6
 
 
@@ -48,6 +52,7 @@ class EMOConfig:
         kernels: of the depthwise convolution.
         attention: whether the blocks of stride 1 attend.
         stem_dim: channels after the stem.
+        window: side of an attention window in pixels.
     """
 
     depths: tuple[int, ...]
@@ -59,6 +64,33 @@ class EMOConfig:
     kernels: tuple[int, ...] = (3, 3, 5, 5)
     attention: tuple[bool, ...] = (False, False, True, True)
     stem_dim: int = 24
+    window: int = 7
+
+
+EMO_1M = EMOConfig(
+    depths=(2, 2, 8, 3),
+    dims=(32, 48, 80, 168),
+    expansions=(2.0, 2.5, 3.0, 3.5),
+    head_dims=(16, 16, 20, 21),
+)
+EMO_2M = EMOConfig(
+    depths=(3, 3, 9, 3),
+    dims=(32, 48, 120, 200),
+    expansions=(2.0, 2.5, 3.0, 3.5),
+    head_dims=(16, 16, 20, 20),
+)
+EMO_5M = EMOConfig(
+    depths=(3, 3, 9, 3),
+    dims=(48, 72, 160, 288),
+    expansions=(2.0, 3.0, 4.0, 4.0),
+    head_dims=(24, 24, 32, 32),
+)
+EMO_6M = EMOConfig(
+    depths=(3, 3, 9, 3),
+    dims=(48, 72, 160, 320),
+    expansions=(2.0, 3.0, 4.0, 5.0),
+    head_dims=(16, 24, 20, 32),
+)
 
 
 def _activation(name: str | None) -> nn.Module:
@@ -143,22 +175,23 @@ class Stem(nn.Module):
         return y
 
 
-def partition_windows(x: Tensor) -> Tensor:
-    """Dilated-grid windows: (B, C, 7·n1, 7·n2) -> (B·n1·n2, C, 7, 7).
+def partition_windows(x: Tensor, window: int) -> Tensor:
+    """Dilated-grid windows of w x w pixels: (B, C, w·n1, w·n2) -> (B·n1·n2, C, w, w).
 
     A window holds every n1-th row and n2-th column, not neighbours, so it sees the whole image.
     """
     batch, channels, height, width = x.shape
-    rows, columns = height // WINDOW, width // WINDOW
-    x = x.reshape(batch, channels, WINDOW, rows, WINDOW, columns).permute(0, 3, 5, 1, 2, 4)
-    return x.reshape(batch * rows * columns, channels, WINDOW, WINDOW)
+    rows, columns = height // window, width // window
+    x = x.reshape(batch, channels, window, rows, window, columns).permute(0, 3, 5, 1, 2, 4)
+    return x.reshape(batch * rows * columns, channels, window, window)
 
 
 def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
-    """Inverse of `partition_windows`: (B·n1·n2, C, 7, 7) -> (B, C, height, width)."""
-    rows, columns = height // WINDOW, width // WINDOW
-    batch, channels = windows.shape[0] // (rows * columns), windows.shape[1]
-    x = windows.reshape(batch, rows, columns, channels, WINDOW, WINDOW).permute(0, 3, 4, 1, 5, 2)
+    """Inverse of `partition_windows`: (B·n1·n2, C, w, w) -> (B, C, height, width)."""
+    channels, window = windows.shape[1:3]
+    rows, columns = height // window, width // window
+    batch = windows.shape[0] // (rows * columns)
+    x = windows.reshape(batch, rows, columns, channels, window, window).permute(0, 3, 4, 1, 5, 2)
     return x.reshape(batch, channels, height, width)
 
 
@@ -188,12 +221,14 @@ class InvertedResidualMobileBlock(nn.Module):
         project_value: bool = True,
         squeeze_excite: bool = False,
         head_dim: int | None = None,
+        window: int = 7,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         middle = int(dim_in * expansion)
         self.skip = skip and stride == 1 and dim_in == dim_out
         self.head_dim = head_dim
+        self.window = window
         self.norm = _norm(norm, dim_in)
         if head_dim is not None:
             if dim_in % head_dim:
@@ -222,40 +257,30 @@ class InvertedResidualMobileBlock(nn.Module):
     def attend(self, x: Tensor, head_dim: int) -> Tensor:
         """Window attention and value projection: (B, C, H, W) -> (B, middle, H, W)."""
         channels, height, width = x.shape[1:]
-        bottom, right = -height % WINDOW, -width % WINDOW
+        window = self.window
+        bottom, right = -height % window, -width % window
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom))
-        windows = partition_windows(x)
+        windows = partition_windows(x, window)
 
-        heads, pixels = channels // head_dim, WINDOW * WINDOW
+        heads, pixels = channels // head_dim, window * window
         q, k = self.qk(windows).reshape(-1, 2, heads, head_dim, pixels).unbind(1)
         attention = (q.transpose(-2, -1) @ k * head_dim**-0.5).softmax(-1)
         values = windows.reshape(-1, heads, head_dim, pixels)
-        mixed = (values @ attention.transpose(-2, -1)).reshape(-1, channels, WINDOW, WINDOW)
+        mixed = (values @ attention.transpose(-2, -1)).reshape(-1, channels, window, window)
 
         y = merge_windows(self.v(mixed), height + bottom, width + right)
         return y[:, :, :height, :width] if bottom or right else y
 
 
-class EMO(nn.Module):
-    """EMO classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes).
-
-    Any H and W from 1 up work; the feature maps are H/2 … H/32, rounded up.
-    """
+class EMOBackbone(nn.Module):
+    """The stages of EMO, for a head to stand on; call `stages`."""
 
     def __init__(
-        self,
-        config: EMOConfig,
-        *,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_path_rate: float = 0.0,
+        self, config: EMOConfig, *, in_chans: int = 3, drop_path_rate: float = 0.0
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
         self.config = config
-        self.num_classes = num_classes
         dim = config.stem_dim
         self.stage0 = nn.Sequential(
             Stem(in_chans, dim),
@@ -271,12 +296,12 @@ class EMO(nn.Module):
                 squeeze_excite=True,
             ),
         )
-        total = sum(config.depths)
-        drops = iter(drop_path_rate * i / max(1, total - 1) for i in range(total))
+        drops = iter(drop_rates(drop_path_rate, sum(config.depths)))
         for stage, depth in enumerate(config.depths):
             blocks: list[nn.Module] = []
             for index in range(depth):
                 first = index == 0
+                attends = config.attention[stage] and not first
                 blocks.append(
                     InvertedResidualMobileBlock(
                         dim,
@@ -286,16 +311,44 @@ class EMO(nn.Module):
                         norm=config.norms[stage],
                         activation=config.activations[stage],
                         stride=2 if first else 1,
-                        head_dim=(
-                            config.head_dims[stage]
-                            if config.attention[stage] and not first
-                            else None
-                        ),
+                        head_dim=config.head_dims[stage] if attends else None,
+                        window=config.window,
                         drop_path=next(drops),
                     )
                 )
                 dim = config.dims[stage]
             setattr(self, f"stage{stage + 1}", nn.Sequential(*blocks))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """(B, in_chans, H, W) -> outputs of stages 0 to 4, of ⌈H/2⌉ x ⌈W/2⌉ to ⌈H/32⌉ x ⌈W/32⌉.
+
+        Any H and W from 1 up work.
+        """
+        outputs: list[Tensor] = []
+        for stage in range(len(self.config.depths) + 1):
+            x = getattr(self, f"stage{stage}")(x)
+            outputs.append(x)
+        return outputs
+
+
+class EMO(EMOBackbone):
+    """EMO classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes).
+
+    Any H and W from 1 up work.
+    """
+
+    def __init__(
+        self,
+        config: EMOConfig,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        check_classes(num_classes)
+        super().__init__(config, in_chans=in_chans, drop_path_rate=drop_path_rate)
+        self.num_classes = num_classes
+        dim = config.dims[-1]
         self.norm = _norm(config.norms[-1], dim)
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
@@ -303,9 +356,7 @@ class EMO(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[-1], ⌈H/32⌉, ⌈W/32⌉), not yet normalised."""
-        for stage in range(len(self.config.depths) + 1):
-            x = getattr(self, f"stage{stage}")(x)
-        return x
+        return self.stages(x)[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(self.forward_features(x)).mean((2, 3)))
@@ -314,43 +365,19 @@ class EMO(nn.Module):
 
 def emo_1m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:
     """EMO-1M: 1.36 M parameters, 71.5 % top-1 (Tables 4 and 7)."""
-    config = EMOConfig(
-        depths=(2, 2, 8, 3),
-        dims=(32, 48, 80, 168),
-        expansions=(2.0, 2.5, 3.0, 3.5),
-        head_dims=(16, 16, 20, 21),
-    )
-    return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
+    return EMO(EMO_1M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 
 
 def emo_2m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:
     """EMO-2M: 2.38 M parameters, 75.1 % top-1 (Tables 4 and 7)."""
-    config = EMOConfig(
-        depths=(3, 3, 9, 3),
-        dims=(32, 48, 120, 200),
-        expansions=(2.0, 2.5, 3.0, 3.5),
-        head_dims=(16, 16, 20, 20),
-    )
-    return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
+    return EMO(EMO_2M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 
 
 def emo_5m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:
     """EMO-5M: 5.1 M parameters, 78.4 % top-1 (Tables 4 and 7)."""
-    config = EMOConfig(
-        depths=(3, 3, 9, 3),
-        dims=(48, 72, 160, 288),
-        expansions=(2.0, 3.0, 4.0, 4.0),
-        head_dims=(24, 24, 32, 32),
-    )
-    return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
+    return EMO(EMO_5M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 
 
 def emo_6m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:
     """EMO-6M: 6.1 M parameters, 79.0 % top-1 (Table 7; not in Table 4)."""
-    config = EMOConfig(
-        depths=(3, 3, 9, 3),
-        dims=(48, 72, 160, 320),
-        expansions=(2.0, 3.0, 4.0, 5.0),
-        head_dims=(16, 24, 20, 32),
-    )
-    return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
+    return EMO(EMO_6M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath
+from ._layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "FreeNet",
@@ -150,16 +150,14 @@ class FreeNet(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         self.config = config
         self.num_classes = num_classes
         dim = config.dims[0]
         self.stem = nn.Sequential(
             *_halve(in_chans, dim // 2), nn.GELU(), *_halve(dim // 2, dim), nn.GELU()
         )
-        total = sum(config.depths)
-        drops = iter(drop_path_rate * i / max(1, total - 1) for i in range(total))
+        drops = iter(drop_rates(drop_path_rate, sum(config.depths)))
         stages: list[nn.Module] = []
         for stage, depth in enumerate(config.depths):
             down = _halve(dim, config.dims[stage]) if stage else []

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath, attend
+from ._layers import DropPath, attend, check_classes
 from ._mobile_former_variants import M96, M151, M214, M294, M508, Block, MobileFormerConfig
 
 __all__ = [
@@ -230,8 +230,7 @@ class MobileFormer(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         self.config = config
         self.num_classes = num_classes
         dim, token_dim = config.stem_dim, config.token_dim

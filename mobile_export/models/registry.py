@@ -8,103 +8,11 @@ family's module is imported when one of its models is built. To add a family, wr
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-
-from ..errors import SourceError, UsageError
-from ..specs import IMAGENET_MEAN, IMAGENET_STD
-
-if TYPE_CHECKING:
-    import torch
+from ..errors import SourceError
+from .entry import DETECTION, SEGMENTATION, ModelEntry, Published
+from .peers import PEERS
 
 __all__ = ["ModelEntry", "Published", "entries", "get", "names"]
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a paper says about a model, to be shown beside what we count.
-
-    Attributes:
-        source: paper and table.
-        params_m: parameters in millions, as printed there.
-        macs_m: multiply-accumulates of one image in millions, as printed there ("FLOPs").
-        code: where the official code and weights are; None: neither is public.
-        top1: ImageNet-1k top-1 accuracy in percent of the official weights.
-        miou: mean intersection over union in percent, for segmentation.
-    """
-
-    source: str
-    params_m: float
-    macs_m: float
-    code: str | None
-    top1: float | None = None
-    miou: float | None = None
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One row of the zoo.
-
-    Attributes:
-        name: what the user types.
-        family: the paper's name of the family.
-        builder: ``module:function`` below ``mobile_export.models``; the function takes
-            ``num_classes`` and returns an ``nn.Module``. A classifier maps (1, 3, H, W) ->
-            (1, num_classes); a segmenter also takes ``output`` (`segmentation.finish`).
-        published: the paper's figures.
-        task: "classification" or "segmentation".
-        size: default (height, width) in pixels.
-        mean, std: normalisation of pixels scaled to [0, 1], per channel (RGB).
-        num_classes: of the official weights.
-        options: further keywords of the builder that users may give, ``NAME?key=value``, with the
-            values that each can have; the first is the default.
-    """
-
-    name: str
-    family: str
-    builder: str
-    published: Published
-    task: str = "classification"
-    size: tuple[int, int] = (224, 224)
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    num_classes: int = 1000
-    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-    def parse_options(self, query: str) -> dict[str, str]:
-        """Keywords for `build` from ``key=value&key=value``.
-
-        Raises:
-            UsageError: a key or a value that this model does not have.
-        """
-        known = dict(self.options)
-        chosen: dict[str, str] = {}
-        for part in filter(None, query.split("&")):
-            key, _, value = part.partition("=")
-            if key not in known:
-                raise UsageError(
-                    f"{self.name} has no option {key!r}.",
-                    hint=f"It has: {', '.join(known)}." if known else "It has no options.",
-                )
-            if value not in known[key]:
-                raise UsageError(
-                    f"{self.name} has no {key} {value!r}.",
-                    hint=f"{key} can be {', '.join(known[key])}: {self.name}?{key}={known[key][0]}",
-                )
-            chosen[key] = value
-        return chosen
-
-    def build(self, num_classes: int | None = None, **kwargs: Any) -> torch.nn.Module:
-        """Make the module, with its own initialisation from the current random state."""
-        module_name, function_name = self.builder.split(":")
-        module = importlib.import_module(f"mobile_export.models.{module_name}")
-        builder = getattr(module, function_name)
-        classes = self.num_classes if num_classes is None else num_classes
-        return cast("torch.nn.Module", builder(num_classes=classes, **kwargs))
-
-
-_SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 
 
 def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -119,6 +27,44 @@ def _emo(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             top1=top1,
             code="https://github.com/zhangzjn/EMO",
         ),
+    )
+
+
+def _emo_seg(variant: str, head: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"emo_{variant}_{head}",
+        family="EMO",
+        builder=f"emo_seg:emo_{variant}_{head}",
+        published=Published(
+            source="EMO (arXiv 2301.01146), Table 10",
+            params_m=params_m,
+            macs_m=macs_m,
+            miou=miou,
+            code="https://github.com/zhangzjn/EMO",
+        ),
+        task="segmentation",
+        size=(512, 512),
+        num_classes=150,
+        options=SEGMENTATION,
+    )
+
+
+def _emo_ssdlite(variant: str, params_m: float, macs_m: float, box_ap: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"emo_{variant}_ssdlite",
+        family="EMO",
+        builder=f"emo_ssdlite:emo_{variant}_ssdlite",
+        published=Published(
+            source="EMO (arXiv 2301.01146), Table 8",
+            params_m=params_m,
+            macs_m=macs_m,
+            box_ap=box_ap,
+            code="https://github.com/zhangzjn/EMO",
+        ),
+        task="detection",
+        size=(320, 320),
+        num_classes=80,
+        options=DETECTION,
     )
 
 
@@ -151,7 +97,7 @@ def _seaformer(
         task="segmentation" if segments else "classification",
         size=(512, 512) if segments else (224, 224),
         num_classes=150 if segments else 1000,
-        options=_SEGMENTATION if segments else (),
+        options=SEGMENTATION if segments else (),
     )
 
 
@@ -192,6 +138,15 @@ _ENTRIES = {
         _emo("2m", 2.3, 439, 75.1),
         _emo("5m", 5.1, 903, 78.4),
         _emo("6m", 6.1, 961, 79.0),
+        _emo_seg("1m", "deeplabv3", 5.6, 2400, 33.5),
+        _emo_seg("2m", "deeplabv3", 6.9, 3500, 35.3),
+        _emo_seg("5m", "deeplabv3", 10.3, 5800, 37.8),
+        _emo_seg("1m", "pspnet", 4.3, 2100, 33.2),
+        _emo_seg("2m", "pspnet", 5.5, 3100, 34.5),
+        _emo_seg("5m", "pspnet", 8.5, 5300, 38.2),
+        _emo_ssdlite("1m", 2.3, 600, 22.0),
+        _emo_ssdlite("2m", 3.3, 900, 25.2),
+        _emo_ssdlite("5m", 6.0, 1800, 27.9),
         _freenet("s1", 2.4, 280, 71.9),
         _freenet("s2", 6.8, 900, 78.8),
         _freenet("s3", 9.6, 1310, 79.4),
@@ -221,6 +176,7 @@ _ENTRIES = {
         _seaformer("seaformerpp_large", 14.1, 1200, top1=80.6),
         _seaformer("seaformerpp_large_seg", 14.1, 6500, miou=43.8),
         _seaformer("seaformerpp_large_kd_seg", 17.1, 2900, miou=42.2),
+        *PEERS,
     )
 }
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath, attend
+from ._layers import DropPath, attend, check_classes, drop_rates
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 
 __all__ = [
@@ -231,9 +231,9 @@ class SeaFormerBackbone(nn.Module):
                     attention(dim, config.key_dims[index], config.heads),
                     dim,
                     config.mlp_ratios[index],
-                    drop_path_rate * layer / max(1, depth - 1),
+                    drop,
                 )
-                for layer in range(depth)
+                for drop in drop_rates(drop_path_rate, depth)
             ]
             setattr(self, f"trans{index + 1}", SeaStage(layers))
 
@@ -269,8 +269,7 @@ class SeaFormer(SeaFormerBackbone):
         drop_path_rate: float = 0.0,
         attention: type[SeaAttention] = SeaAttention,
     ) -> None:
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         super().__init__(
             config, in_chans=in_chans, drop_path_rate=drop_path_rate, attention=attention
         )

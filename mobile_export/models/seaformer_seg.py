@@ -13,6 +13,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._layers import check_classes
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
 from .seaformer import SeaAttention, SeaFormerBackbone
 from .segmentation import SegmentationOutput, check_output, finish
@@ -107,8 +108,7 @@ class SeaFormerSegmenter(nn.Module):
         attention: type[SeaAttention] = SeaAttention,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         check_output(output)
         self.num_classes = num_classes
         self.output: SegmentationOutput = output

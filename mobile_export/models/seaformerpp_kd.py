@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._layers import check_classes
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 from .seaformer import ConvNorm, MobileBlock
 from .seaformer_seg import Backbone, LightHead
@@ -70,8 +71,7 @@ class SeaFormerStudent(nn.Module):
         output: SegmentationOutput = "logits",
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be at least 1")
+        check_classes(num_classes)
         check_output(output)
         self.num_classes = num_classes
         self.output: SegmentationOutput = output

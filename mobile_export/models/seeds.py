@@ -3,6 +3,9 @@
 ``data/seeds.csv`` has one row per printed row of seed 000 (FreeNet; Tables 3 to 5), 001 (EMO;
 Tables 3 and 7 to 10) and 003 (SeaFormer++; Tables 2 to 5, 8, 10 and 13 to 15). Left out are the
 ablations of single modules and the tables that repeat others' models for the sake of a latency.
+Seed 002 is a list of papers without tables: its rows are the networks for images and video that its
+titles and abstracts name (of a family the variants that we have, else the smallest that timm has),
+without printed figures and at the default size of the model here.
 Cityscapes' input sizes are 512x1024 for "(h)" and 1024x2048 for "(f)": seed 003 gives the sizes of
 training, but only these fit the FLOPs that it prints.
 Importable without torch.
@@ -22,14 +25,14 @@ class SeedRow:
     """One row of a table, as printed there.
 
     Attributes:
-        seed: "000", "001" or "003".
-        table: its number in the seed.
+        seed: "000", "001", "002" or "003".
+        table: its number in the seed; in seed 002 "title" or "abstract".
         model: as the table spells it.
         head: what stands on the backbone; empty for a classifier.
         size: (height, width) of the input; None where the seed does not say.
         classes: that its segmentation head tells apart, where they are not the default.
         params_m: parameters in millions; macs_m: "FLOPs" in millions.
-        metric, value: of the accuracy, in percent.
+        metric, value: of the accuracy, in percent; empty and None in seed 002.
         name: of the same network here, in the zoo or ``timm/…``; None if there is none, and then
         reason: why.
     """

@@ -10,7 +10,8 @@ from torch import Tensor
 __all__ = ["SegmentationOutput", "check_output", "finish"]
 
 SegmentationOutput = Literal["logits", "upsampled", "labels"]
-"""``logits``: (B, classes, H/8, W/8), as the head makes them; what phones are timed with.
+"""``logits``: (B, classes, h, w), as the head makes them, at an 8th (SeaFormer) or a 32nd (EMO) of
+the image's size; what phones are timed with.
 ``upsampled``: (B, classes, H, W), bilinear, pixel centres aligned.
 ``labels``: (B, H, W) int64, the class of each pixel of the image: arg-max of ``upsampled``."""
 
@@ -26,5 +27,6 @@ def finish(logits: Tensor, size: tuple[int, int], output: SegmentationOutput) ->
     """Bring a head's logits (B, classes, h, w) into the form asked for, for images of ``size``."""
     if output == "logits":
         return logits
-    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    if logits.shape[2:] != size:
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     return logits.argmax(1) if output == "labels" else logits

@@ -27,23 +27,26 @@ class StoredCost:
     macs: int
 
 
-def stored_cost(name: str, size: tuple[int, int], classes: int) -> StoredCost | None:
+def stored_cost(name: str, size: tuple[int, int], classes: int | None) -> StoredCost | None:
     """The stored count of a zoo model at this size; None if it was never counted."""
     return _table().get((name, *size, classes))
 
 
 @cache
-def _table() -> dict[tuple[str, int, int, int], StoredCost]:
+def _table() -> dict[tuple[str, int, int, int | None], StoredCost]:
     text = resources.files("mobile_export.data").joinpath("costs.csv").read_text("utf-8")
     return {
-        (row["name"], int(row["height"]), int(row["width"]), int(row["classes"])): StoredCost(
-            int(row["parameters"]), int(row["macs"])
-        )
+        (
+            row["name"],
+            int(row["height"]),
+            int(row["width"]),
+            int(row["classes"]) if row["classes"] else None,
+        ): StoredCost(int(row["parameters"]), int(row["macs"]))
         for row in csv.DictReader(text.splitlines())
     }
 
 
-def _wanted() -> Iterator[tuple[str, int, int, int]]:
+def _wanted() -> Iterator[tuple[str, int, int, int | None]]:
     classes = {entry.name: entry.num_classes for entry in entries()}
     for entry in entries():
         yield entry.name, *entry.size, entry.num_classes
@@ -52,19 +55,20 @@ def _wanted() -> Iterator[tuple[str, int, int, int]]:
             yield row.name, *row.size, row.classes or classes[row.name]
 
 
-def _write(path: Path) -> None:
-    import torch
+def _order(row: tuple[str, int, int, int | None]) -> tuple[str, int, int, int]:
+    name, height, width, classes = row
+    return name, height, width, classes or 0
 
-    from .cost import measure
+
+def _write(path: Path) -> None:
+    from .cost import measure_entry
     from .registry import get
 
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("name", "height", "width", "classes", "parameters", "macs"))
-        for name, height, width, classes in sorted(set(_wanted())):
-            with torch.device("meta"):
-                module = get(name).build(num_classes=classes)
-            cost = measure(module, (1, 3, height, width))
+        for name, height, width, classes in sorted(set(_wanted()), key=_order):
+            cost = measure_entry(get(name), (height, width), classes)
             writer.writerow((name, height, width, classes, cost.parameters, cost.macs))
 
 

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import MobileExportError, PassError, SourceError, TraceError, UsageError
 from ._types import Change, Pass, PassReport, PassResult, Refusal
+from .compose_layers import compose_layers
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
+from .index_nearest import index_nearest
+from .limit_rank import limit_rank
 from .merge_branches import merge_branches
 from .move_less import move_less
 from .normalize_ops import normalize_ops
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXACT",
+    "EXTRA_PASSES",
     "PASSES",
     "Change",
     "Pass",
@@ -51,6 +55,7 @@ PASSES: tuple[Pass, ...] = (
     merge_branches,
     fold_norms,
     fold_scales,
+    compose_layers,
     move_less,
 )
 """Every pass, in the order in which they run. Add one with docs/adding-a-pass.md.
@@ -59,22 +64,26 @@ Sums of branches are merged before norms are folded: a norm behind a sum has now
 sum is one convolution. What a fold uncovers is merged in the next round.
 """
 
+EXTRA_PASSES: tuple[Pass, ...] = (index_nearest, limit_rank)
+"""Passes that only those formats run whose row in `targets.TARGETS` asks for them."""
+
 _ROUNDS = 6
 
 
-def select_passes(without: Sequence[str] = ()) -> tuple[Pass, ...]:
-    """`PASSES` without those named.
+def select_passes(without: Sequence[str] = (), extra: Sequence[str] = ()) -> tuple[Pass, ...]:
+    """`PASSES` and those of `EXTRA_PASSES` that are named, without those named.
 
     Raises:
         UsageError: there is no pass of that name.
     """
-    names = {function.__name__ for function in PASSES}
+    names = {function.__name__ for function in (*PASSES, *EXTRA_PASSES)}
     unknown = [name for name in without if name not in names]
     if unknown:
         raise UsageError(
             f"There is no pass {unknown[0]!r}.", hint=f"The passes are: {', '.join(sorted(names))}."
         )
-    return tuple(function for function in PASSES if function.__name__ not in without)
+    added = [function for function in EXTRA_PASSES if function.__name__ in extra]
+    return tuple(f for f in (*PASSES, *added) if f.__name__ not in without)
 
 
 def run_passes(

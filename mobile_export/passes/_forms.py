@@ -25,7 +25,7 @@ from torch.fx import Node
 
 from ._affine import Affine, batch_norm_of, scale_of, vector
 from ._graph import Graph, shape_of, where
-from ._ops import CONVS, argument, as_list, is_call, layer_of, source_of
+from ._ops import CONVS, argument, as_list, is_call, layer_of, regrouped, source_of
 
 __all__ = ["Form", "add_forms", "emit", "forms_of"]
 
@@ -214,19 +214,9 @@ def _as_layer(form: Form, like: Form) -> Form | str:
 
 
 def _regrouped(form: Form, groups: int) -> Form:
-    """The same map with fewer groups: blocks on the diagonal, zeros elsewhere."""
+    """The same map with fewer groups."""
     assert form.weight is not None
-    if form.groups == groups or not form.rank:
-        return form
-    out, per, *kernel = form.weight.shape
-    blocks = form.groups // groups
-    rows = out // groups
-    weight = form.weight.new_zeros(groups, rows, per * blocks, *kernel)
-    old = form.weight.reshape(groups, blocks, rows // blocks, per, *kernel)
-    for block in range(blocks):
-        r, c = block * (rows // blocks), block * per
-        weight[:, r : r + rows // blocks, c : c + per] = old[:, block]
-    return replace(form, weight=weight.reshape(out, per * blocks, *kernel), groups=groups)
+    return replace(form, weight=regrouped(form.weight, form.groups, groups), groups=groups)
 
 
 def _aligned(one: Form, two: Form) -> Form | str:

@@ -12,6 +12,7 @@ from ._graph import Graph, shape_of
 
 __all__ = [
     "CONVS",
+    "ELEMENTWISE",
     "TRANSPOSED",
     "Layer",
     "argument",
@@ -19,6 +20,7 @@ __all__ = [
     "call_layer",
     "is_call",
     "layer_of",
+    "regrouped",
     "source_of",
 ]
 
@@ -34,6 +36,17 @@ TRANSPOSED = {
     aten.conv_transpose2d.input: 2,
     aten.conv_transpose3d.input: 3,
 }
+ELEMENTWISE = (
+    aten.gelu.default,
+    aten.silu.default,
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.hardswish.default,
+    aten.hardsigmoid.default,
+    aten.sigmoid.default,
+    aten.tanh.default,
+)
 FOLDABLE = (torch.float32, torch.float64)
 
 
@@ -134,6 +147,22 @@ def layer_of(graph: Graph, node: Any) -> Layer | str | None:
         dilation=tuple(as_list(argument(node, "dilation"), rank)),
         groups=argument(node, "groups"),
     )
+
+
+def regrouped(weight: torch.Tensor, old: int, new: int) -> torch.Tensor:
+    """The weight of a convolution of ``old`` groups as one of ``new``, a divisor of them.
+
+    (out, in / old, *kernel) -> (out, in / new, *kernel): blocks on the diagonal, zeros elsewhere.
+    """
+    if old == new or weight.ndim < 3:
+        return weight
+    out, per, *kernel = weight.shape
+    blocks, rows = old // new, out // old
+    grouped = weight.reshape(new, blocks, rows, per, *kernel)
+    wide = weight.new_zeros(new, blocks, rows, blocks, per, *kernel)
+    for block in range(blocks):
+        wide[:, block, :, block] = grouped[:, block]
+    return wide.reshape(out, blocks * per, *kernel)
 
 
 def call_layer(graph: Graph, layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> None:

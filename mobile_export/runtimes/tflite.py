@@ -53,7 +53,7 @@ class _LiteRTSession:
     def _feed(self, sample: Sample) -> np.ndarray:
         image = sample.image.float()
         if tuple(image.shape) != self.shape:
-            image = image.permute(0, 2, 3, 1)
+            image = image.movedim(1, -1)
         return np.ascontiguousarray(image.numpy())
 
     def run(self, sample: Sample) -> list[np.ndarray]:

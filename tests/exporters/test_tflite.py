@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +51,37 @@ def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -
     assert inspect(half.path)["precision"] == "fp16"
     assert inspect(full.path)["precision"] == "fp32"
     assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+@pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
+def test_transposed_convolutions_with_padding(
+    tmp_path: Path, padding: Any, output_padding: Any
+) -> None:
+    """litert-torch by itself refuses them ("failed to legalize mhlo.convolution")."""
+    conv = torch.nn.ConvTranspose2d(
+        3, 4, 5, stride=2, padding=padding, output_padding=output_padding
+    )
+    source = make_source(conv, size=(7, 9))
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
+
+
+def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
+    class Clip(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1, 2).mean((2, 3))
+
+    images = make_source()
+    shape = replace(images.input, shape=(1, 3, 4, 8, 8))
+    source = replace(images, module=Clip().eval(), input=shape)
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    clip = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(clip.movedim(1, -1)))
+    np.testing.assert_allclose(got["logits"], source.module(clip).numpy(), atol=1e-6)
 
 
 def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:

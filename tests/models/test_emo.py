@@ -71,7 +71,7 @@ def test_any_input_size(size: tuple[int, int]) -> None:
 def test_windows_are_a_dilated_grid() -> None:
     """'b c (h1 n1) (w1 n2) -> (b n1 n2) c h1 w1', written out pixel by pixel."""
     image = torch.arange(2 * 3 * 14 * 21, dtype=torch.float32).reshape(2, 3, 14, 21)
-    windows = partition_windows(image)
+    windows = partition_windows(image, 7)
     assert windows.shape == (2 * 2 * 3, 3, 7, 7)
     for b, row, column in [(0, 0, 0), (0, 1, 2), (1, 0, 1), (1, 1, 1)]:
         expected = image[b, :, row::2, column::3]

@@ -23,20 +23,33 @@ def test_every_row_builds_what_it_says(name: str) -> None:
     import torch
 
     entry = registry.get(name)
+    entry.check_size(entry.size)
     with torch.device("meta"):
-        module = entry.build(num_classes=7)
+        module = entry.build(None if entry.num_classes is None else 7)
         module.eval()
-        output = module(torch.empty(1, 3, *entry.size))
-    if entry.task == "classification":
-        assert output.shape == (1, 7)
-        assert entry.published.top1 is not None
+        output = module(torch.empty(entry.input_shape()))
+    height, width = entry.size
+    if entry.task == "detection":
+        anchors = output["boxes"].shape[1]
+        assert output["boxes"].shape == (1, anchors, 4)
+        assert output["scores"].shape == (1, anchors, 7)
     else:
-        assert entry.task == "segmentation"
-        assert output.shape == (1, 7, entry.size[0] // 8, entry.size[1] // 8)
-        assert entry.published.miou is not None
+        shapes = {
+            "classification": [(1, 7)],
+            "video classification": [(1, 7)],
+            "segmentation": [(1, 7, height // n, width // n) for n in (1, 8, 32)],
+            "saliency": [(1, 1, height, width)],
+            "depth": [(1, 1, height, width)],
+            "super-resolution": [(1, entry.channels, n * height, n * width) for n in (2, 3, 4)],
+            "embedding": [(1, 512)],
+        }
+        assert tuple(output.shape) in shapes[entry.task]
+    assert (entry.published.top1 is not None) == entry.task.endswith("classification")
+    assert (entry.published.miou is not None) == (entry.task == "segmentation")
+    assert (entry.published.box_ap is not None) == (entry.task == "detection")
     assert entry.published.source
     assert entry.published.code is None or entry.published.code.startswith("https://")
-    assert len(entry.mean) == len(entry.std) == 3
+    assert len(entry.mean) == len(entry.std) == entry.channels
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobile_export.errors import WeightsError
+from mobile_export.errors import UsageError, WeightsError
 from mobile_export.models import registry
 from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
 from mobile_export.models.seaformer_seg import seaformer_tiny_seg
@@ -122,7 +122,7 @@ def test_refuses_what_it_cannot_build() -> None:
         seaformer_tiny(num_classes=0)
     with pytest.raises(ValueError, match="num_classes is -1"):
         seaformer_tiny_seg(num_classes=-1)
-    with pytest.raises(ValueError, match="one of logits, upsampled, labels"):
+    with pytest.raises(UsageError, match="one of logits, upsampled, labels"):
         registry.get("seaformer_tiny_seg").build(output="mask")
 
 

@@ -31,10 +31,10 @@ def test_rows_are_complete() -> None:
     counts = Counter((row.seed, row.table) for row in ROWS)
     for table, lines in PRINTED.items():
         assert counts[table] == lines
-    assert {row.seed for row in ROWS} == {"000", "001", "003"}
-    assert {row.metric for row in ROWS} == {"top-1", "mIoU", "box AP"}
+    assert {row.seed for row in ROWS} == {"000", "001", "002", "003"}
+    assert {row.metric for row in ROWS if row.seed != "002"} == {"top-1", "mIoU", "box AP"}
     for row in ROWS:
-        assert row.params_m or row.macs_m
+        assert row.params_m or row.macs_m or row.seed == "002"
         assert (row.name is None) == bool(row.reason), row
 
 
@@ -66,6 +66,27 @@ def test_samples_read_from_the_seeds(
     ]
 
 
+def test_seed_002_has_what_timm_has() -> None:
+    """A paper of the list whose network timm has under its own name is not called unavailable."""
+    timm = pytest.importorskip("timm")
+    rows = [row for row in ROWS if row.seed == "002"]
+    assert {row.table for row in rows} == {"title", "abstract"}
+    families = (
+        "twins convnext inception_next visformer crossvit convit deit efficientnet levit pvt_v2 "
+        "xcit swin mixer convmixer pit seresnet xception vgg fasternet swiftformer dla beit"
+    )
+    named = " ".join(row.name for row in rows if row.name)
+    assert [family for family in families.split() if family not in named] == []
+    ours = {"CAS-ViT", "RecNeXt", "TVConv", "SqueezeTime", "Lite-Mono", "ESPCN", "CARN-M"}
+    ours |= {"LinkNet", "U²-Net"}
+    zoo = {registry.get(row.name).family for row in rows if row.name in registry.names()}
+    assert zoo == ours
+    stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
+    for row in rows:
+        if row.name is None:
+            assert row.model.split(" ")[0].replace("-", "").lower() not in stems, row
+
+
 def test_every_name_exists() -> None:
     timm = pytest.importorskip("timm")
     known = {*registry.names(), *(f"timm/{name}" for name in timm.list_models())}
@@ -93,6 +114,8 @@ def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatc
             assert counted.params_m == pytest.approx(row.params_m, rel=0.06), row
         if row.macs_m is not None:
             near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
+            if row.head in ("DeepLabv3", "PSPNet", "SSDLite"):  # tests/models/test_emo_heads.py
+                continue  # counted there as those tables do: convolutions only
             assert near or round(counted.macs_m, -2) == row.macs_m, row
 
 

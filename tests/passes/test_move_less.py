@@ -150,13 +150,62 @@ def test_less_is_moved(
 def test_pieces_of_a_layer_are_layers() -> None:
     result = apply(move_less, Net(_window_attention), IMAGE)
     found = ops(result.program)
-    assert found["linear"] == 3
+    assert (found["linear"], found["conv2d"]) == (2, 2)  # q and k, the value and the local one
     assert "unbind" not in found
 
 
 def test_a_permute_of_six_axes_is_written_in_rank_4() -> None:
     result = apply(move_less, Net(_far_permute), IMAGE)
     assert all(rank <= MAX_RANK for rank in permutes(result.program))
+
+
+class _Tokens(nn.Module):
+    """A linear layer on tokens, an activation, and what ``function`` moves."""
+
+    def __init__(
+        self, inputs: int, outputs: int, function: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(nn.functional.gelu(self.linear(x))).cos()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "function", "layer", "moved"),
+    [
+        (4, 12, lambda y: y.transpose(1, 2).reshape(1, 12, 3, 8), "conv2d", 4),
+        (12, 4, lambda y: y.transpose(1, 2).reshape(1, 4, 3, 8), "linear", 4),
+        (4, 12, lambda y: y.reshape(2, 3, 4, 12).transpose(1, 2), "linear", 4),
+        (4, 12, lambda y: y.reshape(24, 3, 4).transpose(0, 1), "linear", 12),
+    ],
+    ids=["to an image", "narrowing stays", "other order of tokens", "heads cut the channels"],
+)
+def test_the_narrow_side_of_a_layer_is_moved(
+    inputs: int, outputs: int, function: Callable, layer: str, moved: int
+) -> None:
+    program = apply(move_less, _Tokens(inputs, outputs, function), (1, 24, inputs)).program
+    assert ops(program)[layer] == 1
+    (permute,) = (n for n in program.exported.graph.nodes if "permute" in str(n.target))
+    assert permute.meta["val"].numel() == 24 * moved
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.permutations(range(3)),
+    st.sampled_from([(2, 3, 4), (24, 1, 1), (6, 2, 2)]),
+    st.integers(1, 3),
+    st.integers(1, 8),
+)
+def test_any_order_of_tokens(
+    order: list[int], shape: tuple[int, int, int], inputs: int, outputs: int
+) -> None:
+    def function(y: torch.Tensor) -> torch.Tensor:
+        return y.reshape(*shape, outputs).permute(*order, 3).reshape(1, 24, outputs)
+
+    apply(move_less, _Tokens(inputs, outputs, function), (1, 24, inputs))
 
 
 KEPT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import LoweringError
-from ...passes._movement import Movement, _refine, _split, identity, steps_of
+from ...passes._movement import Movement, identity, refine, split, steps_of
 from . import ir
 from ._view import Atom, View
 
@@ -145,9 +145,9 @@ class Builder:
         found = []
         sizes = [atom.size for atom in view.atoms]
         for movement, value in self._placed.get(view.value, {}).items():
-            if _refine(movement.atoms, sizes) != sizes:
+            if refine(movement.atoms, sizes) != sizes:
                 continue  # it was made for a tensor that cuts the value elsewhere
-            runs = _split(movement.atoms, sizes)
+            runs = split(movement.atoms, sizes)
             memory = tuple(view.atoms[i] for turn in movement.order for i in runs[turn])
             found.append(View(value, view.shape, memory))
         return found

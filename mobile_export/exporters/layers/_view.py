@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...passes._movement import Movement, _refine, _split
+from ...passes._movement import Movement, refine, split
 from ._base import Shape, Value
 
 __all__ = ["Atom", "View", "atoms_of", "common_atoms"]
@@ -73,11 +73,11 @@ class View:
     def reshape(self, shape: Sequence[int]) -> View | None:
         """None when an axis of ``shape`` would hold a part of an atom that moves alone."""
         sizes, order = _simplified(self.atoms)
-        fine = _refine([sizes[i] for i in order], shape)
+        fine = refine([sizes[i] for i in order], shape)
         if fine is None:
             return None
-        pieces = _split([sizes[i] for i in order], fine)  # of each atom, in the tensor's order
-        owner = {piece: axis for axis, run in enumerate(_split(shape, fine)) for piece in run}
+        pieces = split([sizes[i] for i in order], fine)  # of each atom, in the tensor's order
+        owner = {piece: axis for axis, run in enumerate(split(shape, fine)) for piece in run}
         memory = [piece for i in range(len(sizes)) for piece in pieces[order.index(i)]]
         atoms = [Atom(owner[piece], piece, fine[piece]) for piece in memory]
         return View.moved(self.value, shape, atoms)
@@ -113,7 +113,7 @@ class View:
         cut: dict[Atom, list[Atom]] = {}
         for axis, fine in sizes.items():
             mine = self.of_axes([axis])
-            for atom, run in zip(mine, _split([a.size for a in mine], fine), strict=True):
+            for atom, run in zip(mine, split([a.size for a in mine], fine), strict=True):
                 cut[atom] = [Atom(axis, piece, fine[piece]) for piece in run]
         atoms = tuple(piece for atom in self.atoms for piece in cut.get(atom, [atom]))
         return View(self.value, self.shape, atoms)
@@ -131,7 +131,7 @@ def common_atoms(views: Sequence[View]) -> tuple[View, ...] | None:
     for view in views:
         for axis in {atom.axis for atom in view.atoms}:
             mine = [atom.size for atom in view.of_axes([axis])]
-            fine = _refine(sizes.get(axis, [view.shape[axis]]), mine)
+            fine = refine(sizes.get(axis, [view.shape[axis]]), mine)
             if fine is None:
                 return None
             sizes[axis] = fine

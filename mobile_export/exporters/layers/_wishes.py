@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 import torch
 from torch.fx import Node
 
-from ...passes._movement import Movement, _refine, _split
+from ...passes._movement import Movement, refine, split
 from ...passes._ops import CONVS, TRANSPOSED, argument
 from . import ir
 from ._builder import price
@@ -48,11 +48,11 @@ def wish_of(call: Call) -> View | None:
         return None
     view, wanted = found
     movement = view.movement(wanted, (math.prod(shape),))
-    fine = _refine(movement.atoms, shape)
+    fine = refine(movement.atoms, shape)
     if fine is None:
         return None
-    runs = _split(movement.atoms, fine)
-    owner = {piece: axis for axis, run in enumerate(_split(shape, fine)) for piece in run}
+    runs = split(movement.atoms, fine)
+    owner = {piece: axis for axis, run in enumerate(split(shape, fine)) for piece in run}
     pieces = [piece for turn in movement.order for piece in runs[turn]]
     atoms = [Atom(owner[piece], piece, fine[piece]) for piece in pieces]
     return View.moved(imagined.value, shape, atoms)

@@ -1,0 +1,227 @@
+"""What a device is: the interface that every module of ``bench.devices`` implements.
+
+A device runs commands, takes and gives back files, and says what it is and how it feels. What is
+executed there is the business of a runner (`bench.runner`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol, Self, runtime_checkable
+
+__all__ = [
+    "Cluster",
+    "Completed",
+    "Conversation",
+    "Device",
+    "DeviceInfo",
+    "Interactive",
+    "Starter",
+    "State",
+]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Cores of one kind.
+
+    Attributes:
+        cores: numbers as the kernel counts them.
+        max_mhz: highest clock, where the kernel tells.
+        name: of the core, e.g. ``Cortex-A77``, where it is known.
+    """
+
+    cores: tuple[int, ...]
+    max_mhz: float | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What does not change while a device is measured.
+
+    Attributes:
+        spec: as the user names it, with everything that makes it unique (``adb:R58M123``).
+        kind: the row of `bench.devices.DEVICES`.
+        name: maker and model for people, e.g. ``Xiaomi Mi 10``.
+        soc: e.g. ``SM8250`` or the name of the CPU; None where nothing tells.
+        arch: ``aarch64``, ``x86_64``, …
+        os: with its version, e.g. ``Android 13 (API 33)``.
+        memory_mb: physical memory in MiB.
+        clusters: the slowest first; empty where the kernel hides it.
+        features: of the CPU, those that kernels of neural networks use (``asimddp``, ``avx2``).
+    """
+
+    spec: str
+    kind: str
+    name: str
+    soc: str | None
+    arch: str
+    os: str
+    memory_mb: int | None
+    clusters: tuple[Cluster, ...] = ()
+    features: tuple[str, ...] = ()
+
+    @property
+    def cores(self) -> int:
+        """Number of cores of all clusters."""
+        return sum(len(cluster.cores) for cluster in self.clusters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return vars(self) | {"clusters": [dict(vars(cluster)) for cluster in self.clusters]}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """The opposite of `to_dict`; unknown keys of a newer version are left out."""
+        clusters = tuple(
+            Cluster(tuple(c["cores"]), c.get("max_mhz"), c.get("name"))
+            for c in facts.get("clusters", ())
+        )
+        known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
+        return cls(**known | {"clusters": clusters, "features": tuple(facts.get("features", ()))})
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes while a device is measured; None where the device does not tell.
+
+    Attributes:
+        mhz: current clock per core.
+        governor: of the clocks, the names of all cores joined by a comma when they differ.
+        temperature_c: the hottest sensor of the CPU or SoC, degrees Celsius.
+        thermal_status: Android's 0 (none) to 6 (shutdown).
+        throttled: the device itself says that it lowers its clocks because of heat or power.
+        battery_percent: of its capacity; None without a battery.
+        charging: on external power.
+        load: running processes, 1-minute average.
+        busy_ticks, steal_ticks: since boot, all cores, in `ticks_per_second`; the difference of two
+            states says what others did meanwhile.
+        extra: what else the device tells, for people.
+    """
+
+    mhz: Mapping[int, float] = field(default_factory=dict)
+    governor: str | None = None
+    temperature_c: float | None = None
+    thermal_status: int | None = None
+    throttled: bool | None = None
+    battery_percent: float | None = None
+    charging: bool | None = None
+    load: float | None = None
+    busy_ticks: int | None = None
+    steal_ticks: int | None = None
+    ticks_per_second: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what the device does not tell is left out."""
+        facts = {key: value for key, value in vars(self).items() if value not in (None, {})}
+        if self.mhz:
+            facts["mhz"] = {str(core): mhz for core, mhz in self.mhz.items()}
+        return facts
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """The opposite of `to_dict`; unknown keys of a newer version are left out."""
+        known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
+        known["mhz"] = {int(core): mhz for core, mhz in facts.get("mhz", {}).items()}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended on the device; text is decoded with replacement characters.
+
+    Attributes:
+        returncode: of the command; not to be trusted alone, see docs/bench.md (adb).
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Device(Protocol):
+    """One device, connected. All methods raise DeviceError when it is gone or refuses.
+
+    Attributes:
+        spec: as `DeviceInfo.spec`.
+        kind: as `DeviceInfo.kind`.
+    """
+
+    spec: str
+    kind: str
+
+    def describe(self) -> DeviceInfo:
+        """What it is."""
+
+    def state(self) -> State:
+        """How it feels now: cheap enough to be asked before and after every block of runs."""
+
+    def push(self, local: Path, name: str | None = None) -> str:
+        """Bring a file or folder there unless it is there already (by hash); returns its path.
+
+        Args:
+            name: file name there; None makes one from the hash and the name of ``local``.
+        """
+
+    def pull(self, remote: str, local: Path) -> None:
+        """Bring a file from there."""
+
+    def run(self, argv: Sequence[str], *, timeout: float | None = None) -> Completed:
+        """Run a command to its end; each item is one argument, whatever characters it has.
+
+        Raises:
+            DeviceError: it took longer than ``timeout`` seconds (and was ended), or the device
+                died meanwhile.
+        """
+
+    def fixed_performance(self) -> AbstractContextManager[None]:
+        """Keep the clocks steady inside the block, and restore them whatever happens.
+
+        Raises:
+            DeviceError: on entering, when the device has no such mode; says what it has instead.
+        """
+
+    def close(self) -> None:
+        """Remove what was left there and end the connection; never raises."""
+
+
+class Conversation(Protocol):
+    """A process on a device with open pipes, as `subprocess.Popen` has them."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+
+    def kill(self) -> None:
+        """End it."""
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A device that can keep a process running and talk to it."""
+
+    def start(self, argv: Sequence[str]) -> Conversation:
+        """Start a command with open pipes."""
+
+
+@runtime_checkable
+class Interactive(Starter, Protocol):
+    """A device that can also run Python (local, ssh)."""
+
+    python: str
+    """The interpreter there that has the runtimes."""

@@ -1,0 +1,335 @@
+"""The measuring loop: load, check, warm up, run interleaved until the intervals are narrow, record.
+
+All models of one call take turns, a block of runs each, forward in one round and backward in the
+next (A B C, C B A, …), so that drift of the machine meets all of them alike. A model that fails
+leaves the turns; what it had done is kept. Ctrl-C ends the turns; what was measured is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import BenchError, RunnerError
+from . import stats
+from .check import check_outputs
+from .conditions import contention, crowding, heat, throttling
+from .device import Device, DeviceInfo, State
+from .measurement import Check, Measurement
+from .recording import make_measurement
+from .runner import Job, RawResult, RunnerSession
+from .runners import RunnerRow
+
+__all__ = ["Limits", "Plan", "measure"]
+
+Progress = Callable[[str], None]
+_WINDOW_SECONDS = 0.05
+_RUNS_OF_A_TOOL = 50
+_ROUNDS_OF_A_TOOL = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop.
+
+    Attributes:
+        interval: half-width of the median's 95 % interval, relative, that is narrow enough.
+        seconds: of timed runs per model, at most.
+        warmup_seconds: per model, at most.
+        block_seconds: of one model's turn, about; at least one run.
+        restart_seconds: the same for a tool that is started anew for each turn.
+        rounds: fewest.
+        samples: fewest per model, and most.
+    """
+
+    interval: float = 0.02
+    seconds: float = 20.0
+    warmup_seconds: float = 5.0
+    block_seconds: float = 0.1
+    restart_seconds: float = 1.0
+    rounds: int = 10
+    samples: tuple[int, int] = (30, 20_000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One artifact under one runner."""
+
+    row: RunnerRow
+    job: Job
+
+    @property
+    def title(self) -> str:
+        """For progress and messages."""
+        return f"{self.job.artifact.path.name} in {self.row.title}"
+
+
+@dataclass
+class _Entry:
+    """A plan under way."""
+
+    plan: Plan
+    session: RunnerSession
+    check: Check | None = None
+    warmup: int = 0
+    block: int = 1
+    results: list[RawResult] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+    cpu_ns: int = 0
+
+    def run(self, count: int) -> RawResult:
+        """``count`` runs, of which the processor time is kept."""
+        result = self.session.run(count)
+        self.cpu_ns += result.cpu_ns or 0
+        return result
+
+    @property
+    def samples(self) -> list[int]:
+        return [sample for result in self.results for sample in result.samples]
+
+    @property
+    def alive(self) -> bool:
+        return not {"failed", "wrong_output"} & set(self.marks)
+
+    def measurement(self, info: DeviceInfo, **shared: Any) -> Measurement:
+        """What is kept of it."""
+        return make_measurement(
+            self.plan.job,
+            self.plan.row.name,
+            self.session.loaded,
+            self.results,
+            info,
+            marks=self.marks,
+            check=self.check,
+            warmup=self.warmup,
+            time=self.started,
+            **shared,
+        )
+
+    def fail(self, error: BenchError) -> None:
+        self.marks["failed"] = error.message
+
+
+def measure(
+    device: Device,
+    plans: Sequence[Plan],
+    limits: Limits,
+    *,
+    label: str | None = None,
+    progress: Progress = lambda stage: None,
+    record: Callable[[Measurement], None] = lambda measurement: None,
+    failed: Callable[[Plan, RunnerError], None] = lambda plan, error: None,
+) -> list[Measurement]:
+    """Measure all plans, interleaved.
+
+    Args:
+        label: the user's own, kept in every measurement.
+        record: told every measurement, also when the run is interrupted.
+        failed: told every plan whose file could not be loaded; the others go on.
+
+    Raises:
+        RunnerError: the only file could not be loaded.
+        DeviceError: the device was gone before anything ran.
+        KeyboardInterrupt: after what was measured had been recorded.
+    """
+    info = device.describe()
+    run = uuid.uuid4().hex[:12]
+    with contextlib.ExitStack() as stack:
+        before = device.state()
+        entries: list[_Entry] = []
+        for plan in plans:
+            try:
+                progress(f"loading {plan.title}")
+                session = stack.enter_context(plan.row.runner().open(device, plan.job))
+                entries.append(_Entry(plan, session))
+            except RunnerError as error:
+                if len(plans) == 1:
+                    raise
+                failed(plan, error)
+        interrupted = False
+        during: list[State] = []
+        clock = _Clock(entries)
+        try:
+            for entry in entries:
+                _prepare(entry, limits, progress)
+            during.append(device.state())
+            clock = _Clock(entries)
+            for state in _rounds(device, entries, limits, progress):
+                during.append(state)
+        except KeyboardInterrupt:
+            interrupted = True
+        except BenchError as error:  # the device is gone, and with it all that still ran
+            for entry in entries:
+                if entry.alive:
+                    entry.fail(error)
+        found = {"too_hot": heat(before)}
+        if during:
+            found["throttled"] = throttling(during[1:])
+            found["contended"] = crowding(during[0], during[-1], *clock.spent(), info.cores)
+        _mark(entries, found, limits, interrupted=interrupted)
+        made = [
+            entry.measurement(
+                info, run=run, label=label, before=before, after=during[-1] if during else before
+            )
+            for entry in entries
+            if entry.results or not interrupted
+        ]
+        for measurement in made:
+            record(measurement)
+    if interrupted:
+        raise KeyboardInterrupt
+    return made
+
+
+def _prepare(entry: _Entry, limits: Limits, progress: Progress) -> None:
+    """Check the output, warm up, and choose the length of a block."""
+    try:
+        progress(f"checking {entry.plan.title}")
+        entry.check = check_outputs(entry.session, entry.plan.job.artifact)
+        if entry.check is None:
+            entry.marks["unchecked"] = f"{entry.plan.row.title} gives no outputs"
+        elif not entry.check.passed:
+            entry.marks["wrong_output"] = _how_wrong(entry.check)
+            return
+        progress(f"warming up {entry.plan.title}")
+        _warm_up(entry, limits)
+    except RunnerError as error:
+        entry.fail(error)
+
+
+def _how_wrong(check: Check) -> str:
+    if check.max_rel is None:
+        return "the output has a wrong shape, or is not finite"
+    return f"{check.max_rel:.1e} of the output range off, allowed is {check.tolerance:.0e}"
+
+
+def _warm_up(entry: _Entry, limits: Limits) -> None:
+    """Run windows of 50 ms and at least 5 runs until `stats.is_settled` or the time limit."""
+    start = time.monotonic()
+    windows: list[tuple[int, ...]] = []
+    first = entry.run(1)
+    entry.warmup = 1
+    if first.unit != "ns":  # a count has nothing to settle
+        return
+    if not first.samples:
+        entry.block = _RUNS_OF_A_TOOL
+        return
+    if not entry.session.loaded.resident:
+        entry.block = _runs_in(limits.restart_seconds, first.samples[0])
+        return
+    length = 5
+    while True:
+        result = entry.run(length)
+        entry.warmup += length
+        windows.append(result.samples)
+        typical = sorted(result.samples)[length // 2]
+        if stats.is_settled(windows):
+            break
+        if time.monotonic() - start > limits.warmup_seconds:
+            entry.marks["unsettled"] = f"after {entry.warmup} runs of warm-up"
+            break
+        length = max(5, _runs_in(_WINDOW_SECONDS, typical))
+    entry.block = _runs_in(limits.block_seconds, typical)
+
+
+def _runs_in(seconds: float, typical_ns: float) -> int:
+    return max(1, min(1000, round(seconds * 1e9 / max(1.0, typical_ns))))
+
+
+def _rounds(
+    device: Device, entries: Sequence[_Entry], limits: Limits, progress: Progress
+) -> Iterator[State]:
+    """Give every model its turn until all are done; yields the device's state after each round."""
+    start = time.monotonic()
+    number = 0
+    while turns := [entry for entry in entries if entry.alive]:
+        for entry in turns if number % 2 == 0 else reversed(turns):
+            _turn(entry)
+        number += 1
+        yield device.state()
+        spent = time.monotonic() - start
+        if all(_is_done(entry, number, limits) for entry in turns if entry.alive):
+            return
+        if spent > limits.seconds * len(turns):
+            return
+        progress(_progress_line(number, spent, turns))
+
+
+def _turn(entry: _Entry) -> None:
+    """One block; the run before it, which finds cold caches, is not counted."""
+    try:
+        if entry.session.loaded.resident:
+            entry.run(1)
+        if not entry.started:
+            entry.started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry.results.append(entry.run(entry.block))
+    except RunnerError as error:
+        entry.fail(error)
+
+
+def _is_done(entry: _Entry, rounds: int, limits: Limits) -> bool:
+    if entry.results[-1].unit != "ns" or not entry.results[-1].samples:
+        return rounds >= _ROUNDS_OF_A_TOOL
+    samples = entry.samples
+    fewest, most = limits.samples
+    if rounds < limits.rounds or len(samples) < fewest:
+        return False
+    return len(samples) >= most or stats.summarise(samples).half_width <= limits.interval
+
+
+def _progress_line(number: int, spent: float, turns: Sequence[_Entry]) -> str:
+    widths = [
+        stats.summarise(entry.samples).half_width for entry in turns if len(entry.samples) >= 6
+    ]
+    widest = f", widest interval ±{max(widths):.1%}" if widths else ""
+    return f"round {number}, {spent:.0f} s{widest}"
+
+
+class _Clock:
+    """Wall time and processor time, ours and the models', since it was made."""
+
+    def __init__(self, entries: Sequence[_Entry]) -> None:
+        self._entries = entries
+        self._start = self._now()
+
+    def spent(self) -> tuple[float, float]:
+        """Seconds of wall time and of processor time."""
+        wall, cpu = self._now()
+        return wall - self._start[0], cpu - self._start[1]
+
+    def _now(self) -> tuple[float, float]:
+        models = sum(entry.cpu_ns for entry in self._entries)
+        return time.monotonic(), time.process_time() + models / 1e9
+
+
+def _mark(
+    entries: Sequence[_Entry],
+    shared: Mapping[str, str | None],
+    limits: Limits,
+    *,
+    interrupted: bool,
+) -> None:
+    """Say of every measurement what keeps it from being believed.
+
+    Args:
+        shared: marks of the device, with the reason or None.
+    """
+    for entry in entries:
+        if not entry.results:
+            continue
+        own = contention(entry.results)
+        found = {**shared, "contended": own or shared.get("contended")}
+        entry.marks.update({mark: why for mark, why in found.items() if why is not None})
+        if interrupted:
+            entry.marks["interrupted"] = "stopped by hand"
+        samples = entry.samples
+        if samples and entry.results[0].unit == "ns":
+            width = stats.summarise(samples).half_width
+            if width > limits.interval and entry.alive:
+                entry.marks["wide_interval"] = f"±{width:.1%} after {len(samples)} runs"

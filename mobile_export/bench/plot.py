@@ -1,0 +1,199 @@
+"""Accuracy over latency: measured points beside the published ones, as PNG or SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..artifact import artifact_stem
+from ..errors import MissingExtraError, StoreError, UsageError
+from .published import PublishedLatency
+from .published import rows as published_rows
+from .rows import Row
+
+__all__ = ["Point", "Series", "make_series", "save_plot", "svg_plot"]
+
+SUFFIXES = (".png", ".svg")
+_DESKTOP = ("GPU",)
+"""Processors of published columns that no phone or board has."""
+_UNSAID = "phone"
+"""Processor of a published column where the phone chose."""
+_MARKERS = "os^Dvp*XhP"
+# Okabe and Ito's colours, which people with colour-blindness can tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model: name, milliseconds, accuracy in percent, 95 % interval where it was measured."""
+
+    name: str
+    ms: float
+    accuracy: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one column of a paper, or of one device and runner."""
+
+    title: str
+    points: tuple[Point, ...]
+    measured: bool
+
+
+def make_series(
+    rows: Sequence[Row], *, metric: str = "top-1", seeds: Iterable[str] | None = None
+) -> list[Series]:
+    """The measured series, and the published ones of phones, boards and CPUs.
+
+    The accuracy of a measured point is the published one of the same network: a file with random
+    weights has the latency of a trained one and no accuracy of its own.
+
+    Args:
+        metric: of the published rows, as they spell it.
+        seeds: numbers of the papers; None takes all.
+    """
+    wanted = None if seeds is None else set(seeds)
+    printed = [
+        row
+        for row in published_rows()
+        if row.metric == metric and row.accuracy and (wanted is None or row.seed in wanted)
+    ]
+    accuracy = {artifact_stem(row.name): row.accuracy for row in printed if row.name}
+    return [*_measured(rows, accuracy), *_published(printed)]
+
+
+def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
+    groups: dict[str, list[Point]] = {}
+    for row in rows:
+        m = row.measurement
+        stem = artifact_stem(m.model)
+        if row.median_ms is None or stem not in accuracy:
+            continue
+        threads = m.runner["threads"]
+        plural = "thread" if threads == 1 else "threads"
+        title = f"{m.device.soc or m.device.spec}, {m.runner['version']}, {threads} {plural}"
+        s = row.summary
+        low = s.low / 1e6 if s and s.low is not None else None
+        high = s.high / 1e6 if s and s.high is not None else None
+        groups.setdefault(title, []).append(Point(stem, row.median_ms, accuracy[stem], low, high))
+    return [Series(f"measured: {title}", tuple(points), True) for title, points in groups.items()]
+
+
+def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
+    groups: dict[str, list[Point]] = {}
+    for row in printed:
+        if row.latency_ms is None or row.processor in _DESKTOP:
+            continue
+        where = row.device if row.processor == _UNSAID else f"{row.device} {row.processor}"
+        precision = f", {row.precision}" if row.precision else ""
+        title = f"published: seed {row.seed}, {_table(row.table)}, {where}{precision}"
+        name = artifact_stem(row.name) if row.name else row.model
+        groups.setdefault(title, []).append(Point(name, row.latency_ms, row.accuracy))
+    return [Series(title, tuple(points), False) for title, points in groups.items()]
+
+
+def _table(number: str) -> str:
+    return f"Table {number}" if number.isdecimal() else f"table of {number}"
+
+
+def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:
+    """Write a PNG or SVG file.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        UsageError: another suffix, or there is nothing to draw.
+        StoreError: the file cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} is no plot.", hint=f"Valid suffixes: {', '.join(SUFFIXES)}.")
+    data = _draw(series, metric, path.suffix[1:])
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StoreError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def svg_plot(series: Sequence[Series], *, metric: str = "top-1") -> str:
+    """An ``<svg>`` element with a title for screen readers, to be put into HTML."""
+    text = _draw(series, metric, "svg").decode()
+    text = text[text.index("<svg") :]
+    end = text.index(">") + 1
+    opening = text[: end - 1] + ' role="img" aria-labelledby="plot-title">'
+    return f'{opening}<title id="plot-title">{metric} accuracy over latency</title>{text[end:]}'
+
+
+def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("A plot", "matplotlib", "plot")
+    if not any(one.points for one in series):
+        raise UsageError(
+            "There is nothing to draw: no published and no measured model of that kind.",
+            hint=f"Published figures have the metrics {', '.join(_metrics())}.",
+        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    axes = figure.subplots()
+    for index, one in enumerate(series):
+        _draw_series(axes, one, _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
+    _label_points(axes, series)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
+    axes.set_xlabel("latency of one inference, ms (logarithmic)")
+    axes.set_ylabel(f"{metric} accuracy as published, %")
+    axes.grid(True, which="major", alpha=0.3)
+    axes.grid(True, which="minor", alpha=0.12)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    return stream.getvalue()
+
+
+def _draw_series(axes: Any, series: Series, colour: str, marker: str) -> None:
+    points = sorted(series.points, key=lambda point: point.ms)
+    x, y = [point.ms for point in points], [point.accuracy for point in points]
+    if series.measured:
+        errors = [
+            [p.ms - (p.low if p.low is not None else p.ms) for p in points],
+            [(p.high if p.high is not None else p.ms) - p.ms for p in points],
+        ]
+        axes.errorbar(
+            x, y, xerr=errors, fmt=marker, color=colour, markersize=10, capsize=3,
+            markeredgecolor="black", label=series.title, zorder=3,
+        )  # fmt: skip
+    else:
+        axes.scatter(
+            x, y, marker=marker, s=26, facecolors="none", edgecolors=colour, label=series.title
+        )
+
+
+def _label_points(axes: Any, series: Sequence[Series]) -> None:
+    """The name of each measured model, once, and of the published points of the same network."""
+    measured: dict[str, Point] = {}
+    for point in sorted((p for s in series if s.measured for p in s.points), key=lambda p: p.ms):
+        measured[point.name] = point
+    for point in measured.values():
+        _label(axes, point, size=9, weight="bold", colour="black")
+    for one in series:
+        for point in one.points:
+            if not one.measured and point.name in measured:
+                _label(axes, point, size=7, weight="normal", colour="dimgrey")
+
+
+def _label(axes: Any, point: Point, *, size: int, weight: str, colour: str) -> None:
+    axes.annotate(
+        point.name, (point.ms, point.accuracy), xytext=(8, 0), textcoords="offset points",
+        verticalalignment="center", fontsize=size, fontweight=weight, color=colour,
+    )  # fmt: skip
+
+
+def _metrics() -> list[str]:
+    return sorted({row.metric for row in published_rows()})

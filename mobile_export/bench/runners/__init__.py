@@ -1,0 +1,97 @@
+"""The one table of runners: what executes a file on a device."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+__all__ = ["RUNNERS", "RunnerRow", "get_runner", "runners_for"]
+
+
+@dataclass(frozen=True)
+class RunnerRow:
+    """One runner.
+
+    Attributes:
+        name: on the command line and in the store.
+        title: for people.
+        module: of ``bench.runners``; its ``create(name)`` gives the `Runner`.
+        formats: that it executes, names of `targets.TARGETS` or ``pt2``.
+        devices: kinds that it runs on, rows of `bench.devices.DEVICES`.
+        backends: the default first.
+        binary: name of the tool that the user must point at with ``--binary``; None needs none.
+        precisions: of the arithmetic, where it has the choice.
+        samples: False for a tool that prints a summary and no raw samples.
+    """
+
+    name: str
+    title: str
+    module: str
+    formats: tuple[str, ...]
+    devices: tuple[str, ...]
+    backends: tuple[str, ...] = ("cpu",)
+    binary: str | None = None
+    precisions: tuple[str, ...] = ()
+    samples: bool = True
+
+    def runner(self) -> Runner:
+        """The runner; importing its module imports no vendor library."""
+        module = importlib.import_module(f"{__package__}.{self.module}")
+        return cast("Runner", module.create(self.name))
+
+
+_PYTHON_HOSTS = ("local", "ssh")
+_SHELLS = ("adb", "local", "ssh")
+
+_UNITS = ("all", "cpu", "gpu", "ne")
+_NCNN = ("cpu", "vulkan")
+_BOTH = ("fp32", "fp16")
+_ORT = ("cpu", "xnnpack", "nnapi")
+
+
+def _vendor(name: str, title: str, form: str, backends: tuple[str, ...], binary: str) -> RunnerRow:
+    return RunnerRow(name, title, "vendor", (form,), _SHELLS, backends, binary, samples=False)
+
+
+RUNNERS: tuple[RunnerRow, ...] = (
+    RunnerRow("onnxruntime", "onnxruntime", "python", ("onnx",), _PYTHON_HOSTS),
+    RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
+    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN, None, _BOTH),
+    RunnerRow(
+        "ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN, None, _BOTH
+    ),
+    RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
+    RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
+    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
+    _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
+    _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
+    _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
+    _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
+    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
+    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
+    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),
+)
+
+
+def get_runner(name: str) -> RunnerRow:
+    """The runner called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for row in RUNNERS:
+        if row.name == name:
+            return row
+    names = ", ".join(row.name for row in RUNNERS)
+    raise UsageError(f"There is no runner {name!r}.", hint=f"Valid runners: {names}.")
+
+
+def runners_for(kind: str, artifact_format: str) -> tuple[RunnerRow, ...]:
+    """Those that execute ``artifact_format`` on devices of ``kind``, the preferred one first."""
+    return tuple(row for row in RUNNERS if kind in row.devices and artifact_format in row.formats)

@@ -1,0 +1,238 @@
+"""Runtimes that have a Python interface, on every device that has Python: local and ssh.
+
+The measuring itself is in `bench.worker`, one process per model, here as there. This module starts
+a worker on the device and talks to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+
+from ...errors import DeviceError, RunnerError
+from .. import worker
+from ..device import Device, Interactive
+from ..runner import Job, Loaded, NamedOutput, RawResult
+
+__all__ = ["PythonRunner", "create"]
+
+_ASK_SECONDS = 60.0
+_TAIL = 2000
+
+
+class _Worker:
+    """A worker process on a device, with a time limit for each answer."""
+
+    def __init__(self, device: Device) -> None:
+        host = cast(Interactive, device)
+        self._device = device
+        self._process = host.start([host.python, "-u", device.push(Path(worker.__file__))])
+        assert self._process.stdin is not None
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._errors: list[bytes] = []
+        self._readers = [
+            threading.Thread(target=self._read, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def ask(self, command: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """The answer to one command.
+
+        Raises:
+            RunnerError: the worker reports a failure, died, is silent, or answers nonsense.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            self.close()
+            raise RunnerError(
+                f"The worker on {self._device.spec} did not answer within {timeout:g} s.",
+                hint="Allow more time with --timeout SECONDS.",
+            ) from None
+        except OSError:  # a broken pipe
+            line = b""
+        if not line.endswith(b"\n"):
+            raise self._died()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self.close()
+            raise RunnerError(f"The worker on {self._device.spec} answered {line[:80]!r}.")
+        if "error" in answer:
+            raise RunnerError(f"{answer.get('type')}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End it, gently if it listens."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # a broken pipe: it is gone already
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=5)
+        for reader in self._readers:
+            reader.join(timeout=2)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors.append(line)
+            del self._errors[:-40]
+
+    def _died(self) -> RunnerError:
+        self.close()
+        code = self._process.poll()
+        said = b"".join(self._errors).decode(errors="replace").strip()[-_TAIL:]
+        return RunnerError(
+            f"The worker on {self._device.spec} died (exit code {code})"
+            + (f"; it said last: {said.splitlines()[-1]}" if said else "; it said nothing."),
+            hint="A crash of the runtime itself is not ours; does the file run in its own tool?",
+        )
+
+
+class _Session:
+    def __init__(self, device: Device, job: Job, name: str) -> None:
+        self._job = job
+        self._worker = _Worker(device)
+        try:
+            answer = self._worker.ask(
+                {
+                    "do": "load",
+                    "runner": name,
+                    "files": [device.push(file) for file in job.artifact.files],
+                    "threads": job.threads,
+                    "cores": job.cores,
+                    "backend": job.backend,
+                    "precision": job.precision or job.artifact.precision,
+                    "model": _eager_model(job),
+                },
+                job.timeout,
+            )
+        except RunnerError as error:
+            self._worker.close()
+            raise RunnerError(
+                f"{name} on {device.spec} cannot load {job.artifact.path.name}: {error.message}",
+                hint=error.hint,
+            ) from error
+        except BaseException:
+            self._worker.close()
+            raise
+        self.loaded = Loaded(
+            version=answer["version"],
+            load_ns=answer["load_ns"],
+            precision=answer["precision"],
+            features=tuple(answer["features"]),
+        )
+
+    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
+        data = base64.b64encode(np.ascontiguousarray(image, dtype="<f4").tobytes())
+        answer = self._worker.ask(
+            {"do": "outputs", "shape": image.shape, "image": data.decode("ascii")},
+            self._job.timeout,
+        )
+        return tuple(
+            NamedOutput(
+                item["name"],
+                np.frombuffer(base64.b64decode(item["data"]), item["dtype"]).reshape(item["shape"]),
+                nhwc=answer["nhwc"],
+            )
+            for item in answer["outputs"]
+        )
+
+    def run(self, count: int) -> RawResult:
+        answer = self._worker.ask({"do": "run", "count": count}, self._job.timeout)
+        return RawResult(
+            samples=tuple(answer["samples"]),
+            peak_memory=answer["peak_memory"],
+            switches=answer["switches"],
+            wall_ns=answer["wall_ns"],
+            cpu_ns=answer["cpu_ns"],
+            waited_ns=answer["waited_ns"],
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._worker.close()
+
+
+class PythonRunner:
+    """One runtime of `worker.RUNTIMES`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._hello: dict[str, dict[str, Any]] = {}
+
+    def missing(self, device: Device, job: Job) -> str | None:
+        facts = self._facts(device)
+        module, distribution = worker.MODULES[self.name]
+        python = cast(Interactive, device).python
+        if not facts["numpy"]:
+            return f"{python} on {device.spec} has no NumPy; run: {python} -m pip install numpy"
+        if self.name not in facts["modules"]:
+            return (
+                f"{python} on {device.spec} has no module {module}; "
+                f"run: {python} -m pip install {distribution}"
+            )
+        return None
+
+    def open(self, device: Device, job: Job) -> _Session:
+        return _Session(device, job, self.name)
+
+    def _facts(self, device: Device) -> dict[str, Any]:
+        if device.spec not in self._hello:
+            asked = _Worker(device)
+            try:
+                self._hello[device.spec] = asked.ask({"do": "hello"}, _ASK_SECONDS)
+            except RunnerError as error:
+                raise DeviceError(
+                    f"Python does not run on {device.spec}: {error.message}", hint=error.hint
+                ) from error
+            finally:
+                asked.close()
+        return self._hello[device.spec]
+
+
+def create(name: str) -> PythonRunner:
+    """The runner of that name."""
+    return PythonRunner(name)
+
+
+def _eager_model(job: Job) -> dict[str, Any]:
+    """Arguments of `mobile_export.create_model` for the model an artifact was exported from."""
+    weights = job.artifact.manifest.get("weights", {})
+    return {
+        "name": job.artifact.model,
+        "weights": weights.get("path") if weights.get("kind") == "checkpoint" else None,
+        "pretrained": weights.get("kind") == "pretrained",
+        "seed": weights.get("seed") or 0,
+        "size": list(job.artifact.input_shape[2:]),
+    }

@@ -1,0 +1,205 @@
+"""The vendors' own tools, which the user points at with ``--binary``: started, and what they print.
+
+They print summaries and no raw samples, and no outputs that could be compared, so a measurement
+with one of them is marked "unchecked", and its interval is unknown. Each parser takes what the tool
+printed on stdout and stderr together, finds its figures wherever they stand, and ignores the rest.
+A tool that was cut off before its last line gives an error, whatever its exit code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ...errors import RunnerError
+from ..device import Device
+from ..runner import Job, Loaded, RawResult
+
+__all__ = ["TOOLS", "create"]
+
+_NUMBER = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
+_MS, _US, _S = 1e6, 1e3, 1e9  # nanoseconds
+_WARM_UP = 10
+
+Figures = dict[str, float]
+
+
+def _find(text: str, pattern: str, unit: float) -> float | None:
+    """The last number that ``pattern`` leads to, in nanoseconds."""
+    found = re.findall(pattern + _NUMBER, text)
+    return float(found[-1]) * unit if found else None
+
+
+def _figures(text: str, unit: float, patterns: Mapping[str, str]) -> Figures:
+    values = {key: _find(text, pattern, unit) for key, pattern in patterns.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def read_benchmark_model(text: str) -> Figures:
+    """LiteRT's ``benchmark_model``: microseconds; the line of the timed runs is the last one."""
+    lines = [line for line in text.splitlines() if re.search(r"\bcount=\d+.*\bavg=", line)]
+    done = re.search(rf"Inference \(avg\):\s*{_NUMBER}", text)
+    if not lines or not done:
+        return {}
+    keys = ("first", "min", "max", "std", "p5", "median", "p95")
+    figures = _figures(lines[-1], _US, {key: rf"\b{key}=\s*" for key in keys})
+    count = _find(lines[-1], r"\bcount=\s*", 1.0)
+    load = _find(text, r"Inference timings in us:\s*Init:\s*", _US)
+    return {
+        **figures,
+        "mean": float(done[1]) * _US,
+        **({} if count is None else {"count": count}),
+        **({} if load is None else {"load": load}),
+    }
+
+
+def read_perf_test(text: str) -> Figures:
+    """``onnxruntime_perf_test -s``: the mean in milliseconds, the rest in seconds."""
+    mean = _find(text, r"Average inference time cost(?: total)?:\s*", _MS)
+    if mean is None:
+        return {}
+    seconds = {
+        "min": r"Min Latency:\s*",
+        "max": r"Max Latency:\s*",
+        "median": r"P50 Latency:\s*",
+        "p90": r"P90 Latency:\s*",
+        "p95": r"P95 Latency:\s*",
+        "p99": r"P99 Latency:\s*",
+        "load": r"Session creation time cost:\s*",
+    }
+    count = _find(text, r"Total inference requests:\s*", 1.0)
+    first = {"first": r"First inference time cost:\s*"}
+    found = {"mean": mean, **_figures(text, _S, seconds), **_figures(text, _MS, first)}
+    return found if count is None else {**found, "count": count}
+
+
+def read_min_max_avg(text: str) -> Figures:
+    """``benchncnn`` (stderr) and ``TNNTest``: ``min = 1.2 ms | max = … | avg = …``."""
+    found = _figures(
+        text, _MS, {"min": r"\bmin\s*=\s*", "max": r"\bmax\s*=\s*", "mean": r"\bavg\s*=\s*"}
+    )
+    return found if "mean" in found else {}
+
+
+def _benchmark_model(tool: str, files: list[str], job: Job, count: int) -> list[str]:
+    return [
+        tool,
+        f"--graph={files[0]}",
+        f"--num_threads={job.threads}",
+        f"--num_runs={count}",
+        f"--warmup_runs={_WARM_UP}",
+        "--min_secs=0",
+        "--warmup_min_secs=0",
+        *(["--use_gpu=true"] if job.backend == "gpu" else []),
+    ]
+
+
+def _perf_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
+    providers = {"cpu": "cpu", "xnnpack": "xnnpack", "nnapi": "nnapi"}
+    return [
+        tool, "-I", "-s", "-m", "times", "-r", str(count), "-x", str(job.threads), "-y", "1",
+        "-e", providers[job.backend], files[0],
+    ]  # fmt: skip
+
+
+def _benchncnn(tool: str, files: list[str], job: Job, count: int) -> list[str]:
+    _, channels, height, width = job.artifact.input_shape
+    gpu = "0" if job.backend == "vulkan" else "-1"
+    shape = f"shape=[{width},{height},{channels}]"
+    return [tool, str(count), str(job.threads), "0", gpu, "0", f"param={files[0]}", shape]
+
+
+def _tnn_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
+    kind = {"cpu": "ARM", "gpu": "OPENCL"}[job.backend]
+    return [
+        tool, "-mp", files[0], "-dt", kind, "-th", str(job.threads),
+        "-wc", str(_WARM_UP), "-ic", str(count),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How one tool is started and how its print is read.
+
+    Attributes:
+        command: (tool, files, job, number of runs) on the device to the arguments.
+        read: what it printed to the figures in nanoseconds; empty when they are not all there.
+    """
+
+    title: str
+    command: Callable[[str, list[str], Job, int], list[str]]
+    read: Callable[[str], Figures]
+
+
+TOOLS: Mapping[str, Tool] = {
+    "benchmark-model": Tool("LiteRT benchmark_model", _benchmark_model, read_benchmark_model),
+    "perf-test": Tool("onnxruntime_perf_test", _perf_test, read_perf_test),
+    "benchncnn": Tool("benchncnn", _benchncnn, read_min_max_avg),
+    "tnn-test": Tool("TNNTest", _tnn_test, read_min_max_avg),
+}
+"""Name of the runner to its tool."""
+
+
+class _Session:
+    def __init__(self, device: Device, job: Job, tool: Tool) -> None:
+        assert job.binary is not None, "`missing` was not asked"
+        self._device, self._job, self._tool = device, job, tool
+        self._binary = str(job.binary)
+        if job.binary.exists():
+            self._binary = device.push(job.binary)
+            device.run(["chmod", "755", self._binary], timeout=job.timeout)
+        self._files = [device.push(file) for file in job.artifact.files]
+        self.loaded = Loaded(tool.title, resident=False)
+
+    def outputs(self, image: np.ndarray) -> None:
+        return None
+
+    def run(self, count: int) -> RawResult:
+        command = self._tool.command(self._binary, self._files, self._job, count)
+        if self._job.cores is not None:
+            mask = sum(1 << core for core in self._job.cores)
+            command = ["taskset", f"{mask:x}", *command]
+        done = self._device.run(command, timeout=self._job.timeout)
+        figures = self._tool.read(f"{done.stdout}\n{done.stderr}")
+        if not figures:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            raise RunnerError(
+                f"{self._tool.title} on {self._device.spec} printed no figures "
+                f"(exit code {done.returncode}): {said[-1][:200] if said else 'nothing at all'}",
+                hint=f"It was started as: {' '.join(command)}",
+            )
+        return RawResult((), summary={"count": count, **figures})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+
+class VendorRunner:
+    """One tool of `TOOLS`."""
+
+    def __init__(self, name: str) -> None:
+        self._tool = TOOLS[name]
+
+    def missing(self, device: Device, job: Job) -> str | None:
+        if job.binary is None:
+            return f"{self._tool.title} is needed; point at it with --binary PATH"
+        if not job.binary.exists():
+            there = device.run(["ls", str(job.binary)], timeout=job.timeout)
+            if there.returncode != 0 or str(job.binary) not in there.stdout:
+                return f"there is no {job.binary}, here or on {device.spec}"
+        return None
+
+    def open(self, device: Device, job: Job) -> _Session:
+        return _Session(device, job, self._tool)
+
+
+def create(name: str) -> VendorRunner:
+    """The runner of that name."""
+    return VendorRunner(name)

@@ -1,0 +1,396 @@
+"""The worker: one file that runs a model wherever there is Python, NumPy and a runtime.
+
+It is started on this machine or pushed to another (``ssh``), imports nothing of this package, and
+runs on Python 3.8 or newer. One process holds one model. It reads commands from stdin and answers
+each on stdout, one JSON object a line; whatever a runtime prints goes to stderr.
+
+    {"do": "hello"}                          -> {"python": …, "modules": {"onnxruntime": "1.31.1"}}
+    {"do": "load", "runner": "onnxruntime", "files": […], "threads": 1, "cores": null,
+     "backend": "cpu", "precision": null}    -> {"version": …, "load_ns": …, "precision": …, …}
+    {"do": "outputs", "shape": […], "image": BASE64} -> {"outputs": [{"name", "shape", "dtype",
+                                                         "data"}], "nhwc": bool}
+    {"do": "run", "count": 10}               -> {"samples": [ns, …], "switches": …, …}
+
+A failure is {"error": sentence, "type": class}. The worker ends with its stdin.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+MODULES = {
+    "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "litert": ("ai_edge_litert", "ai-edge-litert"),
+    "ncnn": ("ncnn", "ncnn"),
+    "torch": ("torch", "torch"),
+    "torch-eager": ("mobile_export", "mobile-export"),
+}
+"""Runner to its import name and its distribution."""
+
+
+def timed_runs(call: Callable[[], Any], count: int) -> tuple[list[int], int]:
+    """Nanoseconds of ``count`` calls, back to back, and of the whole loop.
+
+    The loop is the same for every runtime. Between two calls it takes the clock twice and stores
+    one number, about 0.2 µs; the garbage collector is off.
+    """
+    samples = [0] * count
+    clock = time.perf_counter_ns
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        begin = clock()
+        for index in range(count):
+            start = clock()
+            call()
+            samples[index] = clock() - start
+        wall = clock() - begin
+    finally:
+        if collecting:
+            gc.enable()
+    return samples, wall
+
+
+class OnnxRuntime:
+    """onnxruntime, input and outputs bound to fixed buffers."""
+
+    precision = "fp32"
+    features: tuple[str, ...] = ()
+
+    def __init__(
+        self, files: list[str], threads: int, backend: str, precision: str | None, **_: Any
+    ) -> None:
+        import onnxruntime
+
+        self.version = "onnxruntime " + onnxruntime.__version__
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            files[0], options, providers=["CPUExecutionProvider"]
+        )
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.shape = tuple(self.session.get_inputs()[0].shape)
+        self.binding = self.session.io_binding()
+
+    def feed(self, image: Any) -> None:
+        import onnxruntime
+
+        self.buffer = onnxruntime.OrtValue.ortvalue_from_numpy(image)
+        self.binding.bind_ortvalue_input(self.session.get_inputs()[0].name, self.buffer)
+        for name in self.names:
+            self.binding.bind_output(name)
+        self.session.run_with_iobinding(self.binding)
+        self.kept = self.binding.get_outputs()
+        self.binding.clear_binding_outputs()
+        for name, value in zip(self.names, self.kept):
+            self.binding.bind_ortvalue_output(name, value)
+
+    def call(self) -> Callable[[], Any]:
+        session, binding = self.session, self.binding
+        return lambda: session.run_with_iobinding(binding)
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        return list(zip(self.names, self.binding.copy_outputs_to_cpu()))
+
+
+class LiteRT:
+    """LiteRT with its default delegate for the CPU, XNNPACK."""
+
+    precision = "fp32"
+    features: tuple[str, ...] = ("xnnpack",)
+
+    def __init__(
+        self, files: list[str], threads: int, backend: str, precision: str | None, **_: Any
+    ) -> None:
+        import ai_edge_litert
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.version = "LiteRT " + ai_edge_litert.__version__
+        self.interpreter = Interpreter(files[0], num_threads=threads)
+        self.interpreter.allocate_tensors()
+        (self.input,) = self.interpreter.get_input_details()
+        self.shape = tuple(int(n) for n in self.input["shape"])
+        signatures = self.interpreter.get_signature_list()
+        if signatures:
+            runner = self.interpreter.get_signature_runner(next(iter(signatures)))
+            details = sorted(runner.get_output_details().items())
+            self.places = [(name, detail["index"]) for name, detail in details]
+        else:
+            self.places = [(d["name"], d["index"]) for d in self.interpreter.get_output_details()]
+
+    def feed(self, image: Any) -> None:
+        self.interpreter.set_tensor(self.input["index"], image)
+
+    def call(self) -> Callable[[], Any]:
+        invoke: Callable[[], Any] = self.interpreter.invoke
+        return invoke
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        return [(name, self.interpreter.get_tensor(index)) for name, index in self.places]
+
+
+class Ncnn:
+    """ncnn; an inference is a new extractor, as ncnn's own benchncnn has it."""
+
+    def __init__(
+        self, files: list[str], threads: int, backend: str, precision: str | None, **_: Any
+    ) -> None:
+        import ncnn
+
+        self.ncnn = ncnn
+        self.version = "ncnn " + ncnn.__version__
+        self.features = tuple(
+            name[len("cpu_support_") :]
+            for name in dir(ncnn)
+            if name.startswith("cpu_support_") and getattr(ncnn, name)()
+        )
+        self.net = ncnn.Net()
+        self.net.opt.num_threads = threads
+        self.net.opt.use_vulkan_compute = backend == "vulkan"
+        half = precision == "fp16"
+        self.net.opt.use_fp16_packed = half
+        self.net.opt.use_fp16_storage = half
+        self.net.opt.use_fp16_arithmetic = half
+        self.precision = "fp16" if half or backend == "vulkan" else "fp32"
+        for load, file in zip((self.net.load_param, self.net.load_model), files):
+            if load(file) != 0:
+                raise RuntimeError(f"ncnn cannot load {Path(file).name}")
+        (self.input,) = self.net.input_names()
+        self.names = list(self.net.output_names())
+        self.shape = None
+
+    def feed(self, image: Any) -> None:
+        import numpy
+
+        self.mat = self.ncnn.Mat(numpy.ascontiguousarray(image[0])).clone()
+
+    def call(self) -> Callable[[], Any]:
+        def run() -> None:
+            extractor = self.net.create_extractor()
+            extractor.input(self.input, self.mat)
+            self.results = [extractor.extract(name) for name in self.names]
+            if any(code != 0 for code, _ in self.results):
+                raise RuntimeError("ncnn failed while it computed an output")
+
+        return run
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        import numpy
+
+        self.call()()
+        return [(name, numpy.array(mat)) for name, (_, mat) in zip(self.names, self.results)]
+
+
+class Torch:
+    """A saved torch.export program as a plain module."""
+
+    precision = "fp32"
+    features: tuple[str, ...] = ()
+
+    def __init__(
+        self, files: list[str], threads: int, backend: str, precision: str | None, **job: Any
+    ) -> None:
+        import torch
+
+        self.torch = torch
+        self.version = "PyTorch " + torch.__version__
+        torch.set_num_threads(threads)
+        self.module = self.build(files, job)
+        self.shape = None
+
+    def build(self, files: list[str], job: dict[str, Any]) -> Any:
+        return self.torch.export.load(files[0]).module(check_guards=False)
+
+    def feed(self, image: Any) -> None:
+        self.image = self.torch.from_numpy(image)
+
+    def call(self) -> Callable[[], Any]:
+        module, image, inference = self.module, self.image, self.torch.inference_mode
+
+        def run() -> None:
+            with inference():
+                self.last = module(image)
+
+        return run
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        self.call()()
+        return [(name, value.numpy()) for name, value in self.flat(self.last)]
+
+    def flat(self, result: Any) -> list[tuple[str, Any]]:
+        found = list(result) if isinstance(result, (tuple, list)) else [result]
+        return [("", value) for value in found]
+
+
+class TorchEager(Torch):
+    """The original module, built again from its source; this machine only."""
+
+    def build(self, files: list[str], job: dict[str, Any]) -> Any:
+        import mobile_export
+
+        model = job["model"]
+        return mobile_export.create_model(**{**model, "size": tuple(model["size"])})
+
+    def flat(self, result: Any) -> list[tuple[str, Any]]:
+        from mobile_export.program import flatten_outputs
+
+        return list(zip(*flatten_outputs(result)))
+
+
+RUNTIMES = {
+    "onnxruntime": OnnxRuntime,
+    "litert": LiteRT,
+    "ncnn": Ncnn,
+    "torch": Torch,
+    "torch-eager": TorchEager,
+}
+
+
+class Worker:
+    """Answers commands about one model."""
+
+    def __init__(self) -> None:
+        self.runtime: Any = None
+        self.call: Any = None
+
+    def hello(self, command: dict[str, Any]) -> dict[str, Any]:
+        """What is installed here; nothing is imported."""
+        from importlib import metadata, util
+
+        found = {}
+        for runner, (module, distribution) in MODULES.items():
+            if util.find_spec(module) is not None:
+                try:
+                    found[runner] = metadata.version(distribution)
+                except metadata.PackageNotFoundError:
+                    found[runner] = "unknown"
+        numpy = util.find_spec("numpy") is not None
+        return {"python": platform.python_version(), "numpy": numpy, "modules": found}
+
+    def load(self, command: dict[str, Any]) -> dict[str, Any]:
+        if command.get("cores"):
+            os.sched_setaffinity(0, command["cores"])
+        __import__(MODULES[command["runner"]][0])  # is not part of loading the model
+        start = time.perf_counter_ns()
+        self.runtime = RUNTIMES[command["runner"]](**command)
+        return {
+            "load_ns": time.perf_counter_ns() - start,
+            "version": self.runtime.version,
+            "precision": self.runtime.precision,
+            "features": list(self.runtime.features),
+        }
+
+    def outputs(self, command: dict[str, Any]) -> dict[str, Any]:
+        import numpy
+
+        image = numpy.frombuffer(base64.b64decode(command["image"]), dtype="<f4")
+        image = image.reshape(command["shape"])
+        shape = self.runtime.shape
+        nhwc = shape is not None and tuple(shape) != image.shape
+        fed = image.transpose(0, 2, 3, 1) if nhwc else image
+        if nhwc and tuple(shape) != fed.shape:
+            raise ValueError(f"the file takes {shape}, the input is {image.shape}")
+        self.runtime.feed(numpy.array(fed, dtype=numpy.float32, order="C"))
+        self.call = self.runtime.call()
+        self.call()
+        found = [(name, numpy.asarray(value)) for name, value in self.runtime.outputs()]
+        return {
+            "nhwc": nhwc,
+            "outputs": [
+                {
+                    "name": name,
+                    "shape": list(value.shape),
+                    "dtype": value.dtype.str,
+                    "data": base64.b64encode(value.tobytes()).decode("ascii"),
+                }
+                for name, value in found
+            ],
+        }
+
+    def run(self, command: dict[str, Any]) -> dict[str, Any]:
+        switches, waited, worked = _switches(), _waited(), time.process_time_ns()
+        samples, wall = timed_runs(self.call, command["count"])
+        return {
+            "samples": samples,
+            "wall_ns": wall,
+            "cpu_ns": time.process_time_ns() - worked,
+            "waited_ns": _since(waited, _waited()),
+            "switches": _since(switches, _switches()),
+            "peak_memory": _peak_memory(),
+        }
+
+    def answer(self, line: bytes) -> Any:
+        """The answer to one line, JSON-ready."""
+        try:
+            command = json.loads(line)
+            return getattr(self, command.pop("do"))(command)
+        except Exception as error:  # noqa: BLE001 (a runtime may raise anything; the other side is told)
+            return {"error": str(error) or type(error).__name__, "type": type(error).__name__}
+
+
+def _since(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _switches() -> int | None:
+    """Involuntary context switches of this process so far; None where the system hides them."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _waited() -> int | None:
+    """Nanoseconds that the threads of this process were ready and had no core; None if hidden."""
+    total = 0
+    try:
+        for task in Path("/proc/self/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return total
+
+
+def _peak_memory() -> int | None:
+    """Highest resident size of this process in bytes, or None.
+
+    Linux lets ru_maxrss of a new program begin with that of its parent; VmHWM does not.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != here]
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what runtimes print must not come between the answers
+    worker = Worker()
+    for line in sys.stdin.buffer:
+        answers.write(json.dumps(worker.answer(line)).encode("ascii") + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

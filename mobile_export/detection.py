@@ -1,0 +1,91 @@
+"""From a detector's boxes and scores to detections, on the host: non-maximum suppression.
+
+The exported files end with boxes and scores, because no operation for the rest exists in all of
+the formats. This is that rest, in numpy, for Python and as the text to port to Kotlin or Swift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Detections", "suppress"]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes of objects, the surest first.
+
+    Attributes:
+        boxes: (M, 4) left, top, right, bottom in pixels of the network's input.
+        scores: (M,) probabilities.
+        classes: (M,) indices from 0.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+
+def suppress(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    *,
+    score_threshold: float = 0.02,
+    iou_threshold: float = 0.45,
+    candidates: int = 1000,
+    limit: int = 200,
+) -> Detections:
+    """Greedy non-maximum suppression within each class.
+
+    The defaults are those of EMO's SSDLite configurations, but for one thing: mmdetection takes its
+    1000 candidates from each of the six feature maps, this takes them from all anchors together.
+
+    Args:
+        boxes: (N, 4) or (1, N, 4), left, top, right, bottom.
+        scores: (N, classes) or (1, N, classes).
+        score_threshold: less sure boxes are left out.
+        iou_threshold: of two boxes of a class that overlap more, the surer stays (intersection
+            over union).
+        candidates: the surest pairs of box and class that are looked at.
+        limit: detections that are returned at most.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+    """
+    boxes, scores = _one_image(boxes, 4), _one_image(scores, None)
+    if len(boxes) != len(scores):
+        raise ValueError(f"{len(boxes)} boxes, but scores of {len(scores)}")
+    anchors, classes = np.nonzero(scores > score_threshold)
+    values = scores[anchors, classes]
+    order = np.argsort(-values, kind="stable")[:candidates]
+    anchors, classes, values = anchors[order], classes[order], values[order]
+    kept: list[int] = []
+    for index, (anchor, label) in enumerate(zip(anchors, classes, strict=True)):
+        rivals = [k for k in kept if classes[k] == label]
+        overlaps = _iou(boxes[anchor], boxes[anchors[rivals]])
+        if not (overlaps > iou_threshold).any():
+            kept.append(index)
+        if len(kept) == limit:
+            break
+    return Detections(boxes[anchors[kept]], values[kept], classes[kept])
+
+
+def _one_image(array: np.ndarray, width: int | None) -> np.ndarray:
+    flat = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+    if flat.ndim != 2 or (width is not None and flat.shape[1] != width):
+        wanted = f"(N, {width or 'classes'})"
+        raise ValueError(f"got an array of shape {array.shape}, expected {wanted} of one image")
+    return flat
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box (4,) with others (K, 4); 0 where both are empty."""
+    corner = np.maximum(box[:2], others[:, :2])
+    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - corner, 0, None)
+    intersection = sides.prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1)
+    union = (box[2:] - box[:2]).prod() + areas - intersection
+    overlap: np.ndarray = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return overlap

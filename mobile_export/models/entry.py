@@ -1,0 +1,180 @@
+"""What a row of the zoo says about a model: `ModelEntry`, and `Published` for the paper's figures.
+
+Importable without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import UsageError
+from ..specs import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DETECTION", "SEGMENTATION", "ModelEntry", "Published"]
+
+SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
+"""The options of every segmenter: see `segmentation.finish`."""
+
+DETECTION = (("output", ("boxes", "raw")),)
+"""The options of every detector: see `emo_ssdlite.DetectionOutput`."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a paper says about a model, to be shown beside what we count.
+
+    Attributes:
+        source: paper and table, or whatever else defines the architecture.
+        params_m: parameters in millions, as printed there; None: not printed.
+        macs_m: multiply-accumulates of one input of the row's size in millions, as printed there
+            ("FLOPs"); None: not printed for this size.
+        code: where the official code and weights are; None: neither is public.
+        top1: top-1 accuracy in percent of the official weights, on ImageNet-1k (a video
+            classifier: on Kinetics-400).
+        miou: mean intersection over union in percent, for segmentation.
+        box_ap: average precision of boxes on COCO in percent, for detection.
+    """
+
+    source: str
+    params_m: float | None
+    macs_m: float | None
+    code: str | None
+    top1: float | None = None
+    miou: float | None = None
+    box_ap: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One row of the zoo.
+
+    Attributes:
+        name: what the user types.
+        family: the paper's name of the family.
+        builder: ``module:function`` below ``mobile_export.models``; the function takes
+            ``num_classes`` (unless there are no classes) and ``in_chans`` and returns an
+            ``nn.Module`` of one input and one output (docs/adding-a-model.md).
+        published: the paper's figures.
+        task: "classification", "video classification", "segmentation", "detection",
+            "saliency", "depth", "super-resolution" or "embedding".
+        size: default (height, width) in pixels.
+        size_step: height and width must be multiples of it.
+        sized: the weights depend on the size: the builder takes it as ``size``.
+        channels: of the input image; ``channel_order``: "RGB", or "BGR" where the official code
+            reads images so.
+        frames: of a video clip, which is (N, C, frames, H, W); None: the input is an image.
+        mean, std: normalisation of pixels scaled to [0, 1], in the model's order.
+        num_classes: of the official weights; None: the model tells no classes apart.
+        options: further keywords of the builder that users may give, ``NAME?key=value``, with the
+            values that each can have; the first is the default. ``weight_options`` names those
+            that change the names or shapes of the weights.
+    """
+
+    name: str
+    family: str
+    builder: str
+    published: Published
+    task: str = "classification"
+    size: tuple[int, int] = (224, 224)
+    size_step: int = 1
+    sized: bool = False
+    channels: int = 3
+    channel_order: str = "RGB"
+    frames: int | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    num_classes: int | None = 1000
+    options: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    weight_options: tuple[str, ...] = ()
+
+    def input_shape(self, size: tuple[int, int] | None = None) -> tuple[int, ...]:
+        """(1, C, H, W), or (1, C, frames, H, W) of a clip; ``size`` None is the default's."""
+        clip = () if self.frames is None else (self.frames,)
+        return (1, self.channels, *clip, *(size or self.size))
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse a size that the model cannot take.
+
+        Raises:
+            UsageError: height or width is no multiple of `size_step`; it names the nearest size.
+        """
+        step = self.size_step
+        if all(extent % step == 0 for extent in size):
+            return
+        height, width = (max(1, round(extent / step)) * step for extent in size)
+        raise UsageError(
+            f"{self.name} cannot take images of {size[0]}x{size[1]}: height and width must be "
+            f"multiples of {step}.",
+            hint=f"The nearest size is --size {height}x{width}.",
+        )
+
+    def parse_options(self, query: str) -> dict[str, str]:
+        """Keywords for `build` from ``key=value&key=value``.
+
+        Raises:
+            UsageError: a key or a value that this model does not have.
+        """
+        known = dict(self.options)
+        chosen: dict[str, str] = {}
+        for part in filter(None, query.split("&")):
+            key, _, value = part.partition("=")
+            if key not in known:
+                raise UsageError(
+                    f"{self.name} has no option {key!r}.",
+                    hint=f"It has: {', '.join(known)}." if known else "It has no options.",
+                )
+            if value not in known[key]:
+                raise UsageError(
+                    f"{self.name} has no {key} {value!r}.",
+                    hint=f"{key} can be {', '.join(known[key])}: {self.name}?{key}={known[key][0]}",
+                )
+            chosen[key] = value
+        return chosen
+
+    def weight_variants(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the user types for each set of weights that the model can have, and its options."""
+        yield self.name, {}
+        for key, values in self.options:
+            if key in self.weight_options:
+                yield from ((f"{self.name}?{key}={value}", {key: value}) for value in values[1:])
+
+    def build(
+        self,
+        num_classes: int | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> torch.nn.Module:
+        """Make the module, with its own initialisation from the current random state.
+
+        Args:
+            num_classes: None is the official number.
+            size: (height, width) that the module will be called with, None is the default; only
+                the weights of a `sized` model depend on it.
+            kwargs: further keywords of the builder.
+
+        Raises:
+            UsageError: classes for a model that tells none apart; or the builder's refusal of a
+                value.
+        """
+        module_name, function_name = self.builder.split(":")
+        module = importlib.import_module(f"mobile_export.models.{module_name}")
+        if self.num_classes is not None:
+            kwargs["num_classes"] = self.num_classes if num_classes is None else num_classes
+        elif num_classes is not None:
+            raise UsageError(
+                f"{self.name} tells no classes apart ({self.task}).",
+                hint="Leave --num-classes out.",
+            )
+        if self.sized:
+            kwargs["size"] = size or self.size
+        try:
+            return cast("torch.nn.Module", getattr(module, function_name)(**kwargs))
+        except ValueError as error:
+            raise UsageError(f"{self.name} cannot be built so: {error}.") from error

@@ -1,0 +1,59 @@
+"""Chains of reshapes and permutes above rank 5, written with rank 5 at most.
+
+A permute of six axes has seldom six that count: without the axes of size 1, and with those joined
+that stay neighbours, the windows of an image are reshape, permute of four or five, reshape. For
+formats that take rank 5 (Core ML), where `move_less` costs more ops than it saves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.fx import Node
+
+from ._graph import Graph, shape_of
+from ._movement import MOVES, emit, trace_back
+from ._ops import is_call, source_of
+from .remove_noops import simplify
+
+if TYPE_CHECKING:
+    from ..program import Program
+    from ._types import PassResult
+
+__all__ = ["limit_rank"]
+
+aten = torch.ops.aten
+_LIMIT = 5
+
+
+def limit_rank(program: Program) -> PassResult:
+    """No movement is left that passes through more than five axes."""
+    graph = Graph(program)
+    for node in graph.find(*MOVES):
+        if all(is_call(user, *MOVES) for user in node.users) or len(shape_of(node)) > _LIMIT:
+            continue
+        root, there = trace_back(node)
+        if _highest(node, root) <= _LIMIT:
+            continue
+        simple = there.simplified()
+        if len(simple.order) > _LIMIT:
+            new = emit(graph, root, there, node)
+        else:
+            split = graph.call(aten.reshape.default, root, list(simple.atoms), like=node)
+            turned = graph.call(aten.permute.default, split, list(simple.order), like=node)
+            new = graph.call(aten.reshape.default, turned, list(there.after), like=node)
+        graph.replace(node, new, f"moved with rank {_LIMIT} at most")
+    if graph.edits:
+        graph.sweep()
+        simplify(graph)
+    return graph.result()
+
+
+def _highest(node: Node, root: Node) -> int:
+    """The highest rank between ``root`` and ``node``."""
+    highest = 0
+    while node is not root:
+        highest = max(highest, len(shape_of(node)))
+        node = source_of(node)
+    return highest

@@ -1,0 +1,118 @@
+"""Write docs/models.md: the zoo as tables.
+
+    python scripts/models_page.py
+
+From the registry, the stored counts and docs/matrix.json, which is what `mobile-export matrix`
+found; a model without a row there is "not measured".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mobile_export.models import registry
+from mobile_export.models.entry import ModelEntry
+from mobile_export.models.stored_costs import stored_cost
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "models.md"
+MATRIX = DOCS / "matrix.json"
+
+INTRODUCTION = """\
+# The zoo
+
+Every built-in model, from `mobile_export/models/registry.py`; this page is written by
+`python scripts/models_page.py`, do not edit it.
+
+- Parameters and MACs (multiply-accumulates, normalisations included) of one input of the default
+  size are our own count, in millions, with the source's figure in brackets; "-": it prints none.
+- Formats: those whose file, made with random weights at the default size, was executed and agreed
+  with the original model in float64; in brackets what became of the others ("not measured" where
+  nothing was run). Any format takes any name.
+- Options go behind the name: `seaformer_tiny_seg?output=labels`; the first value is the default.
+"""
+
+
+def measured_formats(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Model -> format -> status, of the rows at the models' own size and the default precision."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.get("size") is None and row.get("precision") is None:
+            found.setdefault(row["model"], {})[row["format"]] = row["status"]
+    return found
+
+
+def models_page(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The page as Markdown.
+
+    Args:
+        rows: of docs/matrix.json.
+    """
+    measured = measured_formats(rows)
+    families: dict[str, list[ModelEntry]] = {}
+    for entry in registry.entries():
+        families.setdefault(entry.family, []).append(entry)
+    parts = [INTRODUCTION]
+    parts += [_family(name, families[name], measured) for name in sorted(families)]
+    return "\n".join(parts)
+
+
+def _family(name: str, entries: list[ModelEntry], measured: Mapping[str, Mapping[str, str]]) -> str:
+    lines = [f"## {name}", ""]
+    codes = {entry.published.code for entry in entries}
+    code = codes.pop() if len(codes) == 1 else None
+    if code:
+        lines += [f"Official code: <{code}>", ""]
+    lines += [
+        "| name | task | parameters M | MACs M | size | formats that hold | options | source |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- | --- |",
+    ]
+    lines += [_row(entry, measured.get(entry.name, {})) for entry in entries]
+    return "\n".join([*lines, ""])
+
+
+def _row(entry: ModelEntry, statuses: Mapping[str, str]) -> str:
+    cost = stored_cost(entry.name, entry.size, entry.num_classes)
+    if cost is None:
+        raise SystemExit("First run: python -m mobile_export.models.stored_costs")
+    published = entry.published
+    clip = "" if entry.frames is None else f"{entry.frames}x"
+    options = "; ".join(f"{key}={', '.join(values)}" for key, values in entry.options)
+    cells = (
+        f"`{entry.name}`",
+        entry.task,
+        f"{cost.parameters / 1e6:.3f} ({_printed(published.params_m)})",
+        f"{cost.macs / 1e6:.0f} ({_printed(published.macs_m)})",
+        f"{clip}{entry.size[0]}x{entry.size[1]}",
+        _formats(statuses),
+        options,
+        published.source,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _printed(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _formats(statuses: Mapping[str, str]) -> str:
+    if not statuses:
+        return "not measured"
+    held = [name for name, status in statuses.items() if status == "passed"]
+    others = [f"{name}: {status}" for name, status in statuses.items() if status != "passed"]
+    return ", ".join(held or ["none"]) + (f" ({', '.join(others)})" if others else "")
+
+
+def read_rows(path: Path = MATRIX) -> list[dict[str, Any]]:
+    """The rows of a matrix; none where there is no file."""
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"]
+    return rows
+
+
+if __name__ == "__main__":
+    PAGE.write_text(models_page(read_rows()), "utf-8")

@@ -1,0 +1,148 @@
+"""Tables and plots of made-up measurements."""
+
+from __future__ import annotations
+
+import csv
+import io
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mobile_export.bench.plot import make_series, save_plot, svg_plot
+from mobile_export.bench.published import rows as published_rows
+from mobile_export.bench.report import as_csv, as_html, as_latex, as_markdown
+from mobile_export.bench.rows import make_rows
+from mobile_export.errors import UsageError
+
+from .examples import measurement
+
+
+def test_doubtful_measurements_are_left_out_and_counted() -> None:
+    made = [
+        measurement(model="good"),
+        measurement(model="hot", marks=("throttled",)),
+        measurement(model="busy", marks=("contended", "wide_interval")),
+        measurement(model="wide", marks=("wide_interval",)),
+    ]
+    rows, left_out = make_rows(made)
+    assert [row.measurement.model for row in rows] == ["good", "wide"]
+    assert left_out == {"throttled": 1, "contended": 1}
+    assert len(make_rows(made, doubtful=True)[0]) == 4
+
+
+def test_the_latest_of_each_kind() -> None:
+    old, new = measurement(median_ms=9.0), measurement(median_ms=3.0, time="2026-11-22")
+    (row,) = make_rows([old, new])[0]
+    assert row.median_ms == pytest.approx(3.0, rel=0.01)
+    assert len(make_rows([old, new], history=True)[0]) == 2
+    other = measurement(device=old.device.__class__(**vars(old.device) | {"spec": "adb:1"}))
+    assert len(make_rows([old, other])[0]) == 2
+    assert len(make_rows([old, other], device="adb:1")[0]) == 1
+
+
+def test_a_printed_summary_stands_in_for_samples() -> None:
+    (row,) = make_rows([measurement(samples=(), blocks=(), summary={"mean": 7e6, "count": 50})])[0]
+    assert row.median_ms == 7.0
+    assert row.to_dict()["low_ms"] is None
+
+
+def test_instructions_are_never_milliseconds() -> None:
+    (row,) = make_rows([measurement(unit="instructions", samples=(101_070_000,) * 3)])[0]
+    facts = row.to_dict()
+    assert row.median_ms is None
+    assert all(facts[key] is None for key in facts if key.endswith("_ms") and key != "load_ms")
+    assert "101.07" in as_markdown([row])
+    assert "M instructions" in as_markdown([row])
+
+
+ROWS = make_rows([measurement(), measurement(model="a&b_<c>", median_ms=1234.5)])[0]
+
+
+def test_markdown() -> None:
+    lines = as_markdown(ROWS).splitlines()
+    assert len(lines) == 4
+    assert len({line.count(" | ") for line in lines}) == 1
+    assert "| emo_2m.onnx | fp32 | local | onnxruntime 1.31.1 | 1 | 5.0" in lines[3]
+
+
+def test_lower_arithmetic_is_shown() -> None:
+    made = measurement()
+    half = measurement(runner={**made.runner, "precision": "fp16"})
+    rows = make_rows([made, half])[0]
+    assert len(rows) == 2
+    assert "| fp32 in fp16 |" in as_markdown(rows)
+
+
+def test_csv_has_every_digit() -> None:
+    first, second = csv.DictReader(io.StringIO(as_csv(ROWS)))
+    assert float(second["median_ms"]) == pytest.approx(ROWS[1].median_ms, abs=1e-6)
+    assert first["model"] == "a&b_<c>"
+
+
+def test_latex_escapes() -> None:
+    made = measurement()
+    made.artifact["file"] = "a&b_c%.onnx"  # type: ignore[index]
+    text = as_latex(make_rows([made])[0])
+    assert r"a\&b\_c\%.onnx" in text
+    assert text.count(r"\\") == 2
+    columns = text.split("}{")[1].split("}")[0]
+    assert all(line.count(" & ") == len(columns) - 1 for line in text.splitlines()[2:5:2])
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "path", "use", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_and_needs_no_other_file() -> None:
+    made = measurement(model="<script>", label="x")
+    made.artifact["file"] = "<script>.onnx"  # type: ignore[index]
+    text = as_html(make_rows([made])[0], title="A & B")
+    parser = Tags()
+    parser.feed(text)
+    assert parser.open == []
+    names = [tag for tag, _ in parser.seen]
+    assert "script" not in names
+    assert "caption" in names
+    assert ("html", {"lang": "en"}) in parser.seen
+    headers = [attributes for tag, attributes in parser.seen if tag == "th"]
+    assert headers
+    assert all(attributes["scope"] == "col" for attributes in headers)
+    assert not any({"src", "href"} & set(attributes) for _, attributes in parser.seen)
+
+
+def test_measured_points_lie_beside_the_published_ones() -> None:
+    series = make_series(ROWS)
+    measured = [one for one in series if one.measured]
+    assert [(p.name, p.accuracy) for p in measured[0].points] == [("emo_2m", 75.1)]  # seed 001
+    published = {p.ms for one in series if not one.measured for p in one.points}
+    assert published <= {row.latency_ms for row in published_rows()}
+    assert not any("2080" in one.title or "V100" in one.title for one in series)
+    assert [one.title for one in make_series((), seeds=["001"]) if "iPhone 14" in one.title]
+
+
+def test_plots(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    series = make_series(ROWS)
+    save_plot(series, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    save_plot(series, tmp_path / "p.svg")
+    ET.parse(tmp_path / "p.svg")
+    svg = ET.fromstring(svg_plot(series))
+    assert svg.get("role") == "img"
+    with pytest.raises(UsageError, match="Valid suffixes"):
+        save_plot(series, tmp_path / "p.pdf")
+    with pytest.raises(UsageError, match="nothing to draw"):
+        save_plot([], tmp_path / "q.png")

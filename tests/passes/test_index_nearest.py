@@ -1,0 +1,69 @@
+"""Nearest-neighbour resizing by a broken factor becomes two selections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mobile_export.passes.index_nearest import index_nearest
+from mobile_export.specs import OutputSpec
+
+from .graphs import apply, ops
+
+
+class Resize(nn.Module):
+    def __init__(self, size: tuple[int, int] | None, factor: float | None = None) -> None:
+        super().__init__()
+        self.size, self.factor = size, factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, self.size, self.factor, mode="nearest").exp()
+
+
+@pytest.mark.parametrize(
+    ("size", "left"),
+    [
+        ((7, 7), {"index_select": 2}),
+        ((3, 7), {"index_select": 1}),
+        ((6, 7), {"index_select": 1, "upsample_nearest2d": 1}),
+        ((2, 3), {"index_select": 1}),
+        ((6, 9), {"upsample_nearest2d": 1}),
+        ((3, 3), {"upsample_nearest2d": 1}),
+    ],
+)
+def test_broken_factors_are_selections(size: tuple[int, int], left: dict[str, int]) -> None:
+    result = apply(index_nearest, Resize(size), (1, 2, 3, 3))
+    assert ops(result.program) == {**left, "exp": 1}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(1, 20))
+def test_any_size(height: int, width: int, out_height: int, out_width: int) -> None:
+    apply(index_nearest, Resize((out_height, out_width)), (1, 2, height, width))
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.3, 0.4])
+def test_a_given_factor(factor: float) -> None:
+    apply(index_nearest, Resize(None, factor), (1, 2, 7, 9))
+
+
+def test_litert_then_agrees(tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch")
+    from mobile_export.config import ExportConfig
+    from mobile_export.inputs import Sample
+    from mobile_export.targets import get_target
+
+    target, module, x = get_target("tflite"), Resize((7, 7)), torch.randn(1, 2, 3, 3)
+    assert target.extra_passes == ("index_nearest",)
+    program = apply(index_nearest, module, (1, 2, 3, 3)).program
+    program = replace(program, outputs=(OutputSpec("logits", (1, 2, 7, 7)),))
+    target.exporter().export(program, tmp_path / "m.tflite", ExportConfig(), "fp32")
+    session = target.runtime().load(tmp_path / "m.tflite", program.outputs)
+    (got,) = session.run(Sample("random", x))
+    torch.testing.assert_close(torch.from_numpy(got), module(x))

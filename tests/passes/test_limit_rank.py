@@ -1,0 +1,48 @@
+"""Movements above rank 5 are written with rank 5 at most; others stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mobile_export.passes import PassResult
+from mobile_export.passes.limit_rank import limit_rank
+
+from .graphs import apply, ops
+
+
+class Net(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "windows":
+            y = x.reshape(1, 8, 2, 2, 2, 3).permute(0, 3, 5, 1, 2, 4).reshape(6, 8, 2, 2)
+            return y.exp() + y.flatten(2).softmax(-1).reshape(6, 8, 2, 2)
+        if self.kind == "six that count":
+            return x.reshape(2, 4, 2, 2, 3, 2).permute(5, 2, 0, 3, 1, 4).reshape(4, 48).exp()
+        return x.reshape(8, 2, 2, 2, 3).permute(2, 4, 0, 1, 3).reshape(6, 8, 2, 2).exp()
+
+
+def _ranks(result: PassResult) -> list[int]:
+    return [
+        node.meta["val"].dim()
+        for node in result.program.exported.graph.nodes
+        if isinstance(node.meta.get("val"), torch.Tensor)
+    ]
+
+
+def test_windows_are_one_permute() -> None:
+    result = apply(limit_rank, Net("windows"), (1, 8, 4, 6))
+    assert max(_ranks(result)) <= 5
+    assert ops(result.program)["permute"] == 1
+
+
+def test_six_axes_that_count_are_moved_in_steps() -> None:
+    result = apply(limit_rank, Net("six that count"), (1, 8, 4, 6))
+    assert max(_ranks(result)) <= 5
+
+
+def test_rank_five_stays() -> None:
+    assert apply(limit_rank, Net("five"), (1, 8, 4, 6)).changes == ()
