@@ -19,6 +19,8 @@ _EXPLICIT, _SAME, _SAME_TRANSPOSED = -1, 0, 3
 """TNN's ``pad_type``: as given, both ends alike; TensorFlow's SAME; SAME with the odd one first."""
 
 _NO_PADS = (0, 0)
+_PLANE = (2, 3)
+"""The axes of rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _image(layer: ir.Layer, out: Emitter) -> Blob:
 @rule(ir.Convolution)
 def _convolution(layer: ir.Convolution, out: Emitter) -> Blob:
     geometry, x = _Geometry.of(layer), _image(layer, out)
+    if _picks_windows(geometry):
+        return activate(out, layer.activation, _windows(out, x, geometry))
     pads, pad_type = geometry.before, _EXPLICIT
     if any(before != after for before, after in geometry.padding):
         if _is_same(geometry, x.dims[2:]):
@@ -124,6 +128,38 @@ def _convolution(layer: ir.Convolution, out: Emitter) -> Blob:
     outputs, inputs = geometry.weight.shape[:2]
     result = geometry.emit(out, "Convolution", x, (inputs, outputs), geometry.size, pads, pad_type)
     return activate(out, layer.activation, result)
+
+
+def _picks_windows(geometry: _Geometry) -> bool:
+    """Whether every channel becomes the elements of its window: PyTorch's ``unfold``."""
+    channels, taps = geometry.groups, math.prod(geometry.weight.shape[2:])
+    if geometry.bias is not None or geometry.weight.shape[:2] != (channels * taps, 1) or taps == 1:
+        return False
+    rows = geometry.weight.reshape(channels, taps, taps)
+    return bool((rows == np.eye(taps)).all())
+
+
+def _windows(out: Emitter, x: Blob, geometry: _Geometry) -> Blob:
+    """One slice per element of the window, in the order channel, element.
+
+    As a convolution of thousands of groups it is wrong on x86, and so many convolutions on ARM.
+    """
+    if any(map(any, geometry.padding)):
+        x = pad_image(out, x, geometry.padding)
+    steps = zip(geometry.size, geometry.stride, strict=True)
+    reach = [(n - 1) * stride + 1 for n, stride in steps]
+    parts = []
+    for tap in np.ndindex(*geometry.weight.shape[2:]):
+        begins = [index * rate for index, rate in zip(tap, geometry.dilation, strict=True)]
+        ends = [begin + length for begin, length in zip(begins, reach, strict=True)]
+        dims = (*x.dims[:2], *geometry.size)
+        params = (2, *begins, 2, *ends, 2, *_PLANE, 2, *geometry.stride)
+        parts.append(out.emit("StridedSliceV2", [x], dims, *params))
+    channels, taps = geometry.groups, len(parts)
+    joined = out.emit("Concat", parts, (1, taps * channels, *geometry.size), 1)
+    by_tap = out.reshape(joined, (taps, channels, *geometry.size))
+    by_channel = out.permute(by_tap, (1, 0, *_PLANE))
+    return out.reshape(by_channel, (1, channels * taps, *geometry.size))
 
 
 def _is_same(geometry: _Geometry, size: ir.Shape) -> bool:
