@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.program import Program, trace
 from mobile_export.sources import Request, Source
 from mobile_export.targets import get_target
+
+# A shell that starts tests in the background makes them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)
 

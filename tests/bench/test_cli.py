@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from torch import nn
 
+import mobile_export
 from mobile_export.bench import cli
 from mobile_export.bench.devices.local import LocalDevice
 from mobile_export.bench.store import append, read
@@ -237,7 +239,9 @@ def test_devices_and_runners(run: Callable[..., tuple[int, str, str]]) -> None:
 
 
 def test_ctrl_c_keeps_what_was_measured(files: Path) -> None:
-    command = [sys.executable, "-m", "mobile_export.bench.cli", "tiny.onnx"]
+    slow = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))
+    mobile_export.export(slow.eval(), "onnx", name="slow", size=(64, 64))
+    command = [sys.executable, "-m", "mobile_export.bench.cli", "slow.onnx"]
     running = subprocess.Popen(
         [*command, "--time-limit", "60", "--interval", "0.000001"], stderr=subprocess.PIPE
     )
