@@ -24,6 +24,7 @@ value that shares memory with x is used afterwards.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -370,3 +371,25 @@ def _untransposed(node: Any) -> Node | None:
 @_rule(aten._softmax.default)
 def _softmax(graph: Graph, node: Node) -> Node | None:
     return None if node.args[2] else graph.call(aten.softmax.int, *node.args[:2], like=node)
+
+
+@_rule(aten.scaled_dot_product_attention.default)
+def _attention(graph: Graph, node: Node) -> Node | None:
+    """Of four axes, which all converters have: the axes in front of the last three are one."""
+    lead = shape_of(node)[:-2]
+    if len(lead) <= 2 or argument(node, "enable_gqa"):
+        return None
+
+    def merged(x: Any) -> Any:
+        if not isinstance(x, Node) or len(shape_of(x)) <= 2:
+            return x
+        shape = (*lead, *shape_of(x)[-2:])
+        if shape_of(x) != shape:
+            x = graph.call(aten.expand.default, x, list(shape), like=node)
+        flat = [math.prod(lead[:-1]), lead[-1], *shape[-2:]]
+        return graph.call(aten.reshape.default, x, flat, like=node)
+
+    args = [merged(x) for x in node.args]
+    kwargs = {name: merged(x) for name, x in node.kwargs.items()}
+    flat = graph.call(node.target, *args, like=node, kwargs=kwargs)
+    return graph.call(aten.reshape.default, flat, list(shape_of(node)), like=node)

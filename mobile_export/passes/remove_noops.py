@@ -106,6 +106,28 @@ def _same_shape(graph: Graph, node: Node) -> Node | None:
     return source if shape_of(source) == shape_of(node) else None
 
 
+_BROADCASTING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+
+
+def _expand(graph: Graph, node: Node) -> Node | None:
+    """Arithmetic repeats its operands itself (litert-torch 0.10 breaks on some of these)."""
+    source = source_of(node)
+    if shape_of(source) == shape_of(node):
+        return source
+    for user in node.users:
+        if not is_call(user, *_BROADCASTING):
+            return None
+        others = [x for x in user.args if isinstance(x, Node) and x is not node]
+        if not others or _broadcast(source, others[0]) != shape_of(user):
+            return None
+    return source
+
+
+def _broadcast(a: Node, b: Node) -> tuple[int, ...]:
+    shape: tuple[int, ...] = torch.broadcast_shapes(shape_of(a), shape_of(b))  # type: ignore[no-untyped-call]
+    return shape
+
+
 def _slice(graph: Graph, node: Node) -> Node | None:
     return _same_shape(graph, node) if argument(node, "step") == 1 else None
 
@@ -144,7 +166,7 @@ def _relu(graph: Graph, node: Node) -> Node | None:
 _RULES: dict[Any, Callable[[Graph, Node], Node | None]] = {
     aten.reshape.default: _reshape,
     aten.permute.default: _permute,
-    aten.expand.default: _same_shape,
+    aten.expand.default: _expand,
     aten.slice.Tensor: _slice,
     aten.pad.default: _pad,
     aten.constant_pad_nd.default: _pad,

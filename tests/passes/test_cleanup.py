@@ -76,6 +76,10 @@ NOOPS: dict[str, tuple[Callable[[Net, torch.Tensor], torch.Tensor], dict[str, in
     "zero padding": (lambda m, x: F.pad(x.exp(), (0, 0, 0, 0)), {"exp": 1}),
     "whole slice": (lambda m, x: x.exp()[:, :, 0:6], {"exp": 1}),
     "expand to itself": (lambda m, x: x.exp().expand(1, 4, 6, 6), {"exp": 1}),
+    "expand inside a product": (
+        lambda m, x: x.exp() * x.mean((2, 3), keepdim=True).expand(1, 4, 6, 6),
+        {"exp": 1, "mean": 1, "mul": 1},
+    ),
     "pool of one": (lambda m, x: F.max_pool2d(x.exp(), 1), {"exp": 1}),
     "mean of one": (lambda m, x: x.exp().mean(0, keepdim=True), {"exp": 1}),
     "relu twice": (lambda m, x: x.relu().relu(), {"relu": 1}),
@@ -90,10 +94,16 @@ def test_noops_go(name: str) -> None:
     assert ops(apply(remove_noops, Net(function), IMAGE).program) == expected
 
 
+def _grown(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """The expansion that gives the product its size; `hidden` alone would leave it smaller."""
+    return x.mean((2, 3), keepdim=True).expand(1, 4, 6, 6) * m.hidden
+
+
 KEPT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
     "random": lambda m, x: torch.bernoulli(x * 0) + torch.bernoulli(x * 0),
     "every second": lambda m, x: x[:, :, ::2].exp(),
     "strided pool of one": lambda m, x: F.avg_pool2d(x, 1, 2),
+    "expand that counts": _grown,
     "real transpose": lambda m, x: x.permute(0, 2, 3, 1).exp(),
 }
 

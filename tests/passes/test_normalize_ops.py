@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -117,3 +118,21 @@ def test_random_dropout_is_refused() -> None:
     module = Net(lambda x: F.dropout(x, 0.5, training=True))
     result = normalize_ops(program_of(module, IMAGE))
     assert "random" in reasons(result)
+
+
+@pytest.mark.parametrize("mask", [None, (5, 5), (3, 5, 5), (1, 2, 1, 5, 5)])
+def test_attention_of_more_than_four_axes(mask: tuple[int, ...] | None) -> None:
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            heads = x.reshape(1, 2, 3, 5, 4)
+            bias = None if mask is None else torch.linspace(-1, 1, 150)[: math.prod(mask)]
+            given = None if bias is None else bias.reshape(mask)
+            return F.scaled_dot_product_attention(heads, heads * 2, heads, attn_mask=given)
+
+    program = apply(normalize_ops, Attention(), (1, 6, 5, 4)).program
+    ranks = {
+        node.meta["val"].ndim
+        for node in program.exported.graph.nodes
+        if "attention" in str(node.target)
+    }
+    assert ranks == {4}

@@ -6,14 +6,14 @@ phone must compute in float32, `files` writes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..layers import ir
 from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
-from .files import FEATURE_MASK, NcnnLayer, NcnnModel, with_splits
+from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
 from .rules import emit
 
 if TYPE_CHECKING:
@@ -65,7 +65,30 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
         layers += made if mask is None else [_masked(each, mask) for each in made]
     names = graph.output_names or tuple(value.name for value in graph.outputs)
     outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
-    return with_splits(layers, outputs)
+    return with_splits(_with_own_inputs(layers), outputs)
+
+
+_COPYING = {"Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Slice"}
+"""Layers that never give their input on, nor write in its place."""
+
+
+def _with_own_inputs(layers: Sequence[NcnnLayer]) -> list[NcnnLayer]:
+    """With a copy of an input that some layer may write to: a 1x1 max pooling.
+
+    ncnn asks for the reference count of what it writes to; that of a ``Mat`` around an array of the
+    caller (``ncnn.Mat(array)`` in Python) is a null pointer, and ncnn crashes.
+    """
+    made: list[NcnnLayer] = []
+    copied: dict[str, str] = {}
+    for layer in layers:
+        made.append(replace(layer, inputs=tuple(copied.get(b, b) for b in layer.inputs)))
+        if layer.type == "Input":
+            (blob,) = layer.outputs
+            if not all(user.type in _COPYING for user in layers if blob in user.inputs):
+                copied[blob] = f"{blob}:copy"
+                pooling: dict[int, Param] = {1: 1}  # the size of the kernel
+                made.append(NcnnLayer("Pooling", f"copy/{blob}", (blob,), (copied[blob],), pooling))
+    return made
 
 
 def _masked(layer: NcnnLayer, mask: int) -> NcnnLayer:

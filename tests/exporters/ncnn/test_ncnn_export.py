@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ import mobile_export
 from mobile_export.errors import ArtifactError, LoweringError
 from mobile_export.pipeline import ExportReport
 
-pytest.importorskip("ncnn")
+ncnn = pytest.importorskip("ncnn")
 
 MAGIC = "7767517"
 HALF = 0x01306B47
@@ -119,3 +120,30 @@ def test_a_refusal_names_the_op_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(LoweringError, match="sort"):
         mobile_export.export(Sorts(), "ncnn", tmp_path, name="net", size=(16, 16))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", [torch.relu, lambda x: x * 2 + x.flip(-1), torch.Tensor.exp])
+def test_an_array_of_the_caller_is_never_written_to(
+    function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    """ncnn crashes where a layer that works in place meets a Mat around such an array."""
+
+    class First(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x)
+
+    report = mobile_export.export(First().eval(), "ncnn", tmp_path, name="first", size=(9, 7))
+    param, weights = report.artifacts[0].files[:2]
+    image = np.random.default_rng(0).standard_normal((3, 9, 7), dtype=np.float32)
+    given = image.copy()
+    net = ncnn.Net()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    assert net.load_param(str(param)) == 0
+    assert net.load_model(str(weights)) == 0
+    extractor = net.create_extractor()
+    extractor.input("image", ncnn.Mat(given))
+    code, got = extractor.extract(net.output_names()[0])
+    assert code == 0
+    expected = function(torch.from_numpy(image)[None])[0].numpy()
+    np.testing.assert_allclose(np.array(got), expected, rtol=1e-5)
+    np.testing.assert_array_equal(given, image)
