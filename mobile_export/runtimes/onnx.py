@@ -93,7 +93,7 @@ class _OnnxDetector:
         boxes, scores, _, iou, least = nodes[0].input
         values = {tensor.name: tensor for tensor in model.graph.initializer}
         iou_threshold, score_threshold = (
-            float(onnx.numpy_helper.to_array(values[name]).item()) for name in (iou, least)
+            _decimal(onnx.numpy_helper.to_array(values[name])) for name in (iou, least)
         )
         shapes = {value["name"]: tuple(value["shape"]) for value in map(_value, model.graph.output)}
         limit = shapes[SCORES][1]
@@ -123,6 +123,11 @@ class _OnnxDetector:
         count = int(found[3][0])
         kept = Detections(*(array[0, :count] for array in found[:3]))
         return [inside[name] for name in self.names], kept
+
+
+def _decimal(value: np.ndarray) -> float:
+    """The shortest decimal number that a float32 stands for: 0.45 for 0.44999999."""
+    return float(str(value.reshape(-1)[0]))
 
 
 def _open(model: Path | bytes, *, optimise: bool = True) -> Any:
