@@ -38,7 +38,8 @@ Export = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    return make_source(TinyDetector(), size=(64, 64)).module
+    torch.manual_seed(0)
+    return TinyDetector().eval()
 
 
 @pytest.fixture(scope="module")
@@ -214,15 +215,26 @@ def test_the_manifest_says_what_comes_out(written: Export) -> None:
     assert check["unexpected"] == 0
 
 
-@pytest.mark.parametrize("format_name", ["onnx", "tflite"])
-def test_verify_and_inspect(written: Export, model: nn.Module, format_name: str) -> None:
-    path = written(format_name)
-    report = mobile_export.verify(path, model)
+@pytest.mark.parametrize(
+    ("format_name", "options"), [("onnx", {}), ("tflite", {}), ("coreml", {"precision": "fp32"})]
+)
+def test_verify_with_layers(
+    written: Export, model: nn.Module, format_name: str, options: dict[str, Any]
+) -> None:
+    path = written(format_name, **options)
+    report = mobile_export.verify(path, model, layers=True)
     assert report.parity.passed
     assert report.parity.detections is not None
     assert report.parity.detections.passed
-    outputs = [output["name"] for output in mobile_export.inspect(path)["outputs"]]
-    assert outputs == ["boxes", "classes", "scores", "count"]
+    assert report.layers is not None
+    assert report.layers.good > 5
+    assert report.layers.errors == ()
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "tflite"])
+def test_inspect_names_the_outputs(written: Export, format_name: str) -> None:
+    outputs = mobile_export.inspect(written(format_name))["outputs"]
+    assert [output["name"] for output in outputs] == ["boxes", "classes", "scores", "count"]
 
 
 def test_verify_sees_another_model(written: Export) -> None:

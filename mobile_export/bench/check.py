@@ -22,11 +22,9 @@ def check_outputs(session: RunnerSession, artifact: BenchArtifact) -> Check | No
 
     The error allowed is that of the lower precision: the file's or the arithmetic's.
     """
-    if artifact.suppresses:
-        return None
     facts = artifact.manifest["expected"]
     outputs = session.outputs(expected_input(facts, artifact.input_shape))
-    if outputs is None:
+    if outputs is None or artifact.suppresses:
         return None
     deviation = compare_expected(facts, arrange(outputs, artifact))
     half = "fp16" in (artifact.precision, session.loaded.precision)

@@ -72,16 +72,16 @@ class PipelineDetector:
         """See `targets.Detector`."""
         results = self.network(sample)
         confidence, coordinates = results[self.nms.confidence], results[self.nms.coordinates]
-        inside = {BOXES: self._corners(coordinates)[None], SCORES: confidence[None]}
+        inside = {BOXES: self.corners(coordinates)[None], SCORES: confidence[None]}
         found = self._read(*self.suppress(sample, (confidence, coordinates)))
         return [inside[name] for name in self.names], found
 
     def _read(self, confidence: np.ndarray, coordinates: np.ndarray) -> Detections:
         real = confidence.max(1) > 0  # rows that fill up are zero
         confidence, coordinates = confidence[real], coordinates[real]
-        return Detections(self._corners(coordinates), confidence.max(1), confidence.argmax(1))
+        return Detections(self.corners(coordinates), confidence.max(1), confidence.argmax(1))
 
-    def _corners(self, coordinates: np.ndarray) -> np.ndarray:
+    def corners(self, coordinates: np.ndarray) -> np.ndarray:
         """(M, 4) left, top, right, bottom in pixels."""
         centre, half = coordinates[:, :2], coordinates[:, 2:] / 2
         corners: np.ndarray = np.concatenate([centre - half, centre + half], 1) * self.pixels

@@ -16,9 +16,10 @@ from ..errors import ArtifactError
 if TYPE_CHECKING:
     from ..inputs import Sample
 
-__all__ = ["TFLiteDetector", "find_post_processing"]
+__all__ = ["POST_PROCESSING", "PostProcessing", "TFLiteDetector", "find_post_processing"]
 
-_OP = b"TFLite_Detection_PostProcess"
+POST_PROCESSING = "TFLite_Detection_PostProcess"
+"""The operation's name."""
 _LAYOUTS = {
     "boxes": "top, left, bottom, right, in units of the image's height and width, the surest "
     "first, then zeros",
@@ -49,7 +50,7 @@ def find_post_processing(path: Path) -> PostProcessing | None:
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
     op = graph.Operators(graph.OperatorsLength() - 1)
-    if op is None or model.OperatorCodes(op.OpcodeIndex()).CustomCode() != _OP:
+    if op is None or model.OperatorCodes(op.OpcodeIndex()).CustomCode() != POST_PROCESSING.encode():
         return None
     options = flexbuffers.Loads(bytes(op.CustomOptionsAsNumpy()))
     encodings = graph.Tensors(op.Inputs(0))
@@ -102,16 +103,26 @@ class TFLiteDetector:
     def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:
         """See `targets.Detector`."""
         found = self.invoke(sample)
-        height, width = sample.image.shape[-2:]
-        pixels = np.array([width, height, width, height], dtype=np.float32)
-        anchors = self.interpreter.get_tensor(self.post_processing.anchors)
-        scores = self.interpreter.get_tensor(self.post_processing.scores)
-        y, x, tall, wide = np.moveaxis(anchors, -1, 0)
-        corners = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], -1)
-        inside = {BOXES: (corners * pixels)[None], SCORES: scores}
+        inside = {
+            BOXES: self.boxes(self.interpreter, sample),
+            SCORES: self.interpreter.get_tensor(self.post_processing.scores),
+        }
         count = int(found["count"][0])
-        boxes = found["boxes"][0, :count][:, [1, 0, 3, 2]] * pixels
+        boxes = found["boxes"][0, :count][:, [1, 0, 3, 2]] * _extent(sample)
         kept = Detections(
             boxes, found["scores"][0, :count], found["classes"][0, :count].astype(np.int64)
         )
         return [inside[name] for name in self.names], kept
+
+    def boxes(self, interpreter: Any, sample: Sample) -> np.ndarray:
+        """Left, top, right, bottom in pixels (1, N, 4) of what the operation of a run was given."""
+        anchors = interpreter.get_tensor(self.post_processing.anchors)
+        y, x, tall, wide = np.moveaxis(anchors, -1, 0)
+        corners = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], -1)
+        boxes: np.ndarray = (corners * _extent(sample))[None]
+        return boxes
+
+
+def _extent(sample: Sample) -> np.ndarray:
+    height, width = sample.image.shape[-2:]
+    return np.array([width, height, width, height], dtype=np.float32)

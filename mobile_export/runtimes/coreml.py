@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..detector import BOXES
 from ..errors import ArtifactError, ExecutionError
 from ..targets import Tensor
 from ._coreml_detector import PipelineDetector, Rows, suppression_of
@@ -86,6 +87,9 @@ class _EvaluatorSession:
 
         self.program.run(self._feed(sample), watch=watch)
         yield from found
+        if self.nms is not None and self.detector is not None:
+            source = next(tensor for tensor in found if tensor.name == self.nms.coordinates)
+            yield Tensor(BOXES, (source.name,), self.detector.corners(source.value))
 
 
 class _CoreMLSession(_EvaluatorSession):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "load"]
 
+_SUPPRESSION = "NonMaxSuppression"
+
 
 class _OnnxSession:
     emulated = False
@@ -62,7 +64,7 @@ class _OnnxSession:
         import onnx
 
         model = _read(self.path)
-        made = {name: node for node in model.graph.node for name in node.output if name}
+        made = {name: node for node in _network(model) for name in node.output if name}
         known = {output.name for output in model.graph.output}
         model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in made if n not in known)
         session = _open(model.SerializeToString(), optimise=False)
@@ -84,7 +86,7 @@ class _OnnxDetector:
 
         self.session, self.names = session, names
         model = _read(path)
-        nodes = [node for node in model.graph.node if node.op_type == "NonMaxSuppression"]
+        nodes = [node for node in model.graph.node if node.op_type == _SUPPRESSION]
         if len(nodes) != 1:
             raise ArtifactError(
                 f"{path} has {len(nodes)} NonMaxSuppression nodes; a detector has one.",
@@ -123,6 +125,14 @@ class _OnnxDetector:
         count = int(found[3][0])
         kept = Detections(*(array[0, :count] for array in found[:3]))
         return [inside[name] for name in self.names], kept
+
+
+def _network(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes up to a suppression, behind which nothing is the model's."""
+    for node in model.graph.node:
+        if node.op_type == _SUPPRESSION:
+            return
+        yield node
 
 
 def _decimal(value: np.ndarray) -> float:

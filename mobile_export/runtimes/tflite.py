@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..detector import BOXES
 from ..errors import ArtifactError, ExecutionError
 from ..targets import Tensor
-from ._tflite_detector import TFLiteDetector, find_post_processing
+from ._tflite_detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 
 if TYPE_CHECKING:
     from ..inputs import Sample
@@ -90,10 +91,15 @@ class _LiteRTSession:
         interpreter.invoke()
         names = {d["index"]: f"{d['name']}#{d['index']}" for d in interpreter.get_tensor_details()}
         for op in interpreter._get_ops_details():
+            if op["op_name"] == POST_PROCESSING:
+                continue  # no tensor of the model's
             inputs = tuple(names[i] for i in map(int, op["inputs"]) if i in names)
             for index in map(int, op["outputs"]):
                 if index in names:
                     yield Tensor(names[index], inputs, interpreter.get_tensor(index))
+        if self.detector is not None:
+            source = names[self.detector.post_processing.anchors]
+            yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
 
 
 def _to_nchw(array: np.ndarray, spec: OutputSpec, *, nhwc: bool) -> np.ndarray:
