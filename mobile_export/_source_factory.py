@@ -22,10 +22,10 @@ from urllib.parse import unquote
 import torch
 from torch import nn
 
+from ._source_types import Request, Source, near_matches
 from .errors import SourceError, UsageError
 from .float64 import deep_copy
 from .labels import labels_for
-from .sources import Request, Source, near_matches
 from .specs import InputSpec, WeightsInfo
 from .weights import load_weights
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from ._pt2_archive import check_archive, damaged
+from ._source_types import Request, Source
 from .errors import SourceError, UsageError
 from .labels import labels_for
-from .sources import Request, Source
 from .specs import WeightsInfo
 
 __all__ = ["load_program"]

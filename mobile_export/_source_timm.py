@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from ._source_types import Request, Source, near_matches
+from ._source_weights import build_with_weights
 from .errors import MissingExtraError, SourceError, summary
 from .labels import labels_for
-from .sources import Request, Source, near_matches, prepare
 from .specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, WeightsInfo
 
 __all__ = ["load_timm"]
@@ -84,7 +85,7 @@ def _weigh(
     name: str, build: Any, spec: InputSpec, request: Request, facts: dict[str, Any]
 ) -> tuple[torch.nn.Module, WeightsInfo]:
     if not request.pretrained:
-        return prepare(build, spec, request)
+        return build_with_weights(build, spec, request)
     place = facts.get("hf_hub_id") or facts.get("url")
     if not place:
         raise SourceError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ._source_types import parse_size
 from .errors import UsageError
-from .sources import parse_size
 
 __all__ = ["parse_numbers", "parse_size", "read_labels"]
 

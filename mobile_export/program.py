@@ -21,7 +21,7 @@ from .errors import SourceError, TraceError, summary
 from .specs import InputSpec, OutputSpec, WeightsInfo
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from ._source_types import Source
 
 __all__ = ["Program", "flatten_outputs", "trace"]
 

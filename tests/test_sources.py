@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mobile_export._source_factory import source_of_module
+from mobile_export._source_types import near_matches
 from mobile_export.api import create_model
 from mobile_export.errors import MissingExtraError, SourceError, UsageError, WeightsError
 from mobile_export.labels import imagenet_labels, labels_for
-from mobile_export.sources import Request, load_source, near_matches, parse_size
+from mobile_export.sources import Request, load_source, parse_size
 from mobile_export.specs import IMAGENET_MEAN, IMAGENET_STD
 
 # ---------------------------------------------------------------- sizes

@@ -1,4 +1,4 @@
-"""Moving, cutting, joining, repeating and gathering elements of views; `_moving_rules` are the ATen
+"""Moving, cutting, joining and repeating elements of views; `_moving_rules` are the ATen
 ops that do it."""
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from . import ir
@@ -16,12 +15,9 @@ from ._builder import Builder
 from ._registry import Operand
 from ._view import Atom, View
 
-__all__ = ["concat", "expand", "gather", "narrow", "pad", "reshape"]
+__all__ = ["concat", "expand", "narrow", "pad", "reshape"]
 
 aten = torch.ops.aten
-
-_MAX_PIECES = 8
-"""A gather of at most this many runs is written as slices, else as a product with a 0-1 matrix."""
 
 
 def reshape(builder: Builder, view: View, shape: Sequence[int]) -> View:
@@ -191,29 +187,3 @@ def _padded(
         shape[axis] = sizes[place]
         runs[place] = [Atom(axis, 0, sizes[place])]
     return View.moved(value, shape, itertools.chain(*runs))
-
-
-def gather(builder: Builder, view: View, axis: int, index: Sequence[int]) -> View:
-    """The elements ``index`` along ``axis``: slices where they are few, else a 0-1 matrix."""
-    runs: list[tuple[int, int, int]] = []  # start, size, step
-    position = 0
-    while position < len(index):
-        step = index[position + 1] - index[position] if position + 1 < len(index) else 1
-        end = position + 1
-        if step > 0:
-            while end < len(index) and index[end] - index[end - 1] == step:
-                end += 1
-        if end - position == 2 and step != 1:  # two single ones, not a run
-            end, step = position + 1, 1
-        runs.append((index[position], end - position, max(step, 1)))
-        position = end
-    if len(runs) > _MAX_PIECES:
-        from ._linear import linear
-
-        choice = np.zeros((len(index), view.shape[axis]))
-        choice[np.arange(len(index)), list(index)] = 1.0
-        return linear(builder, view, axis, choice, None)
-    parts = [narrow(builder, view, axis, start, size, step) for start, size, step in runs]
-    shape = list(view.shape)
-    shape[axis] = len(index)
-    return parts[0] if len(parts) == 1 else concat(builder, parts, axis, tuple(shape))

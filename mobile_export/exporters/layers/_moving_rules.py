@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._moving import concat, expand, gather, narrow, pad, reshape
+from ._gathering import gather
+from ._moving import concat, expand, narrow, pad, reshape
 from ._registry import Call, lowers
 from ._view import View
 
