@@ -345,10 +345,10 @@ def main() -> None:
 
 
 def _as_bug(error: Exception) -> MobileExportError:
-    from .errors import MobileExportError
+    from .errors import BUG, MobileExportError
 
     return MobileExportError(
-        f"mobile-export itself failed: {type(error).__name__}: {error}",
+        f"{BUG}: {type(error).__name__}: {error}",
         hint="That is a bug; nothing was written. Run again with --verbose for the traceback, and "
         "please report it with the model.",
     )

@@ -51,7 +51,6 @@ class Suppression:
         limit: detections that it returns at most.
         best_class_only: a box competes with its best class alone; otherwise every pair of box and
             class is a candidate.
-        labels: the names of the classes, if the file holds them.
     """
 
     iou_threshold: float
@@ -59,7 +58,6 @@ class Suppression:
     limit: int
     best_class_only: bool
     outputs: tuple[FileOutput, ...]
-    labels: tuple[str, ...] | None = None
 
 
 def suppress(

@@ -140,7 +140,7 @@ class ParityReport:
             return list(value) if isinstance(value, tuple) else value
 
         facts = {name: clean(value) for name, value in vars(self).items()}
-        facts["detections"] = None if self.detections is None else vars(self.detections)
+        facts["detections"] = None if self.detections is None else dict(vars(self.detections))
         facts["others"] = [report.to_dict() for report in self.others]
         return {**facts, "passed": self.passed}
 

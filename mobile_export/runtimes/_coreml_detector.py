@@ -40,7 +40,6 @@ def suppression_of(program: MilProgram, nms: NmsModel) -> Suppression:
                 "image's width and height",
             ),
         ),
-        labels=nms.labels,
     )
 
 

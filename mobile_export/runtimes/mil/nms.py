@@ -29,7 +29,6 @@ class NmsModel:
 
     Attributes:
         per_class: only boxes of the same label suppress each other.
-        labels: names of the classes; None where the file has none.
         confidence, coordinates: names of its inputs.
         outputs: names of the confidences and coordinates that it returns.
         rows: least and greatest number of rows of the outputs; None: not limited.
@@ -41,7 +40,6 @@ class NmsModel:
     confidence: str
     coordinates: str
     outputs: tuple[str, str]
-    labels: tuple[str, ...] | None
     rows: tuple[int, int | None]
 
     def run(
@@ -122,6 +120,5 @@ def _read(model: Message) -> NmsModel:
         confidence=nms.text(200),
         coordinates=nms.text(201),
         outputs=outputs,
-        labels=tuple(nms.message(100).texts(1)) if 100 in nms else None,
         rows=(first.integer(1), None if upper < 0 else upper),
     )

@@ -19,7 +19,6 @@ MODEL = NmsModel(
     confidence="raw_confidence",
     coordinates="raw_coordinates",
     outputs=("confidence", "coordinates"),
-    labels=None,
     rows=(0, None),
 )
 
