@@ -112,7 +112,9 @@ def _describe(total: DetectionCheck) -> str:
     text = f"detections: {total.found} of {total.certain} certain ones found"
     if total.unexpected:
         text += f", {total.unexpected} unexpected"
-    return text + f"; {total.open} candidates are closer to a threshold than the file's error"
+    if total.open:
+        text += f"; {total.open} candidates are closer to a threshold than the file's error"
+    return text
 
 
 def match(found: Detections, possible: Candidates) -> DetectionCheck:

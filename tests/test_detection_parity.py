@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from mobile_export.detection import Detections, Suppression
-from mobile_export.detection_parity import Candidates, candidates, match
+from mobile_export.detection_parity import Candidates, candidates, match, with_detections
+from mobile_export.inputs import Sample
+from mobile_export.parity import ParityReport, Reference, judge
 
 ops = pytest.importorskip("torchvision.ops")
 
@@ -120,3 +122,31 @@ def test_nothing_found_and_nothing_expected() -> None:
     nothing = candidates(boxes, scores * 0.1, EVERY_PAIR, 0.0, 0.0)
     found = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=int))
     assert match(found, nothing).passed
+
+
+def report_on(found: Detections) -> ParityReport:
+    """A file that has the reference's boxes and scores inside and returns ``found``."""
+    boxes, scores = detector_output(3)
+    exact = [(boxes[None], scores[None])]
+    samples = (Sample("noise-0", torch.zeros(1)),)
+    report = judge(
+        Reference(samples, tuple(exact), float32_error=1e-7),
+        exact,
+        precision="fp32",
+        runtime="a runtime",
+        emulated=False,
+        output_names=("boxes", "scores"),
+    )
+    return with_detections(report, UNLIMITED, exact, exact, [found])
+
+
+def test_the_verdict_counts_the_detections() -> None:
+    found, _ = exact()
+    good = report_on(found)
+    assert good.passed
+    assert any("certain ones found" in note for note in good.notes)
+    bad = report_on(Detections(found.boxes[:-1], found.scores[:-1], found.classes[:-1]))
+    assert bad.verdict == "failed"
+    assert bad.max_rel == 0.0
+    facts = bad.to_dict()["detections"]
+    assert facts["certain"] - facts["found"] == 1
