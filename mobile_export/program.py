@@ -70,7 +70,9 @@ class Program:
     def in_float32(self) -> Program:
         """With every stored tensor rounded once to the dtype that the graph gives it.
 
-        Passes combine weights in float64 and leave them so (`passes._graph`).
+        Passes combine weights in float64 and leave them so (`passes._graph`). Each is contiguous:
+        litert-torch 0.10 knows a constant by the address of its contiguous copy, which it frees,
+        and so may write one weight of a channels-last model in the place of another.
         """
         exported = self.exported
         dtypes = {
@@ -84,8 +86,8 @@ class Program:
         for store, values in zip(stores, (exported.state_dict, exported.constants), strict=True):
             for name, value in values.items():
                 rounded = value
-                if isinstance(value, torch.Tensor) and value.dtype != dtypes.get(name, value.dtype):
-                    rounded = value.detach().to(dtypes[name])
+                if isinstance(value, torch.Tensor):
+                    rounded = value.detach().to(dtypes.get(name, value.dtype)).contiguous()
                     if isinstance(value, torch.nn.Parameter):
                         rounded = torch.nn.Parameter(rounded, requires_grad=False)
                 store[name] = rounded

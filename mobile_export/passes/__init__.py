@@ -26,6 +26,7 @@ from .merge_branches import merge_branches
 from .move_less import move_less
 from .normalize_ops import normalize_ops
 from .remove_noops import remove_noops
+from .slice_windows import slice_windows
 
 if TYPE_CHECKING:
     from ..parity import Reference
@@ -64,7 +65,7 @@ Sums of branches are merged before norms are folded: a norm behind a sum has now
 sum is one convolution. What a fold uncovers is merged in the next round.
 """
 
-EXTRA_PASSES: tuple[Pass, ...] = (index_nearest, limit_rank)
+EXTRA_PASSES: tuple[Pass, ...] = (index_nearest, slice_windows, limit_rank)
 """Passes that only those formats run whose row in `targets.TARGETS` asks for them."""
 
 _ROUNDS = 6

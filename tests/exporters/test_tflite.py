@@ -96,3 +96,27 @@ def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:
     assert got["features"].shape == (1, 32, 32, 6)
     np.testing.assert_allclose(got["features"], expected["features"].permute(0, 2, 3, 1), atol=1e-5)
     np.testing.assert_allclose(got["out"], expected["out"], atol=1e-5)
+
+
+def test_weights_that_are_not_contiguous_stay_apart(tmp_path: Path) -> None:
+    """litert-torch by itself stores some of these weights in the place of others."""
+
+    class Products(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = [(24, 32)] * 12
+            for index, size in enumerate(sizes):
+                self.register_buffer(f"w{index}", torch.randn(size).t())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(1, 2)
+            return torch.stack([rows @ w.expand(1, -1, -1) for _, w in self.named_buffers()])
+
+    source = make_source(Products(), size=(4, 32))
+    program = trace(source).in_float32()
+    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-4)
