@@ -16,13 +16,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .api import create_model, export, inspect, prepare, verify
-    from .config import CoreMLOptions, ExportConfig, TFLiteOptions
+    from .config import CoreMLOptions, ExportConfig, NmsOptions, TFLiteOptions
     from .errors import MobileExportError
 
 __all__ = [
     "CoreMLOptions",
     "ExportConfig",
     "MobileExportError",
+    "NmsOptions",
     "TFLiteOptions",
     "__version__",
     "create_model",
@@ -36,6 +37,7 @@ _HOMES = {
     "CoreMLOptions": "config",
     "ExportConfig": "config",
     "MobileExportError": "errors",
+    "NmsOptions": "config",
     "TFLiteOptions": "config",
     "create_model": "api",
     "export": "api",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .config import CoreMLOptions, ExportConfig, TFLiteOptions
+from .config import CoreMLOptions, ExportConfig, NmsOptions, TFLiteOptions
 from .errors import MissingExtraError, UsageError
 from .targets import TARGETS, available_targets, get_target, target_of_file
 
@@ -137,6 +137,7 @@ def export(
     no_passes: Sequence[str] = (),
     coreml: CoreMLOptions | None = None,
     tflite: TFLiteOptions | None = None,
+    nms: NmsOptions | None = None,
     progress: Callable[[str], None] | None = None,
     **source: Unpack[SourceOptions],
 ) -> ExportReport:
@@ -153,6 +154,8 @@ def export(
         keep_failed: keep files whose parity failed.
         verbose: let the vendors' own output through.
         no_passes: names of graph passes to leave out (`mobile_export.passes`).
+        nms: end the files of a detector with non-maximum suppression; with ``formats`` None, those
+            of formats that have none keep boxes and scores.
         progress: told the current stage.
 
     Returns:
@@ -165,6 +168,9 @@ def export(
     from .pipeline import export_program
 
     chosen = _targets(formats)
+    if nms is not None and formats is not None:
+        for target in chosen:
+            target.require_nms()
     skipped = {
         target.name: str(MissingExtraError(target.title, target.missing()[0], target.extra))
         for target in TARGETS
@@ -179,6 +185,7 @@ def export(
         no_passes=tuple(no_passes),
         coreml=coreml or CoreMLOptions(),
         tflite=tflite or TFLiteOptions(),
+        nms=nms,
     )
     request = _request(source)
     report = export_program(
@@ -189,6 +196,13 @@ def export(
         name=name,
         progress=progress or (lambda stage: None),
     )
+    hosted = [target.title for target in chosen if nms is not None and not target.nms]
+    if hosted:
+        note = (
+            f"{' and '.join(hosted)} cannot hold the suppression: these files end with boxes and "
+            "scores, for mobile_export.detection.suppress on the host (docs/detection.md)"
+        )
+        report = replace(report, notes=(*report.notes, note))
     return replace(report, skipped=skipped)
 
 

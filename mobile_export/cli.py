@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import cli_look, cli_matrix
+from .cli_export import export_formats
 from .cli_options import (
     AllowMissing,
     AsJson,
@@ -27,6 +28,11 @@ from .cli_options import (
     Mean,
     Model,
     Name,
+    Nms,
+    NmsIou,
+    NmsMax,
+    NmsOnHost,
+    NmsScore,
     NoPass,
     NumClasses,
     OutDir,
@@ -92,6 +98,10 @@ def onnx(
     std: Std = None,
     labels: Labels = None,
     seed: Seed = 0,
+    nms: Nms = False,
+    nms_iou: NmsIou = None,
+    nms_score: NmsScore = None,
+    nms_max: NmsMax = None,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -100,7 +110,7 @@ def onnx(
     verbose: Verbose = False,
 ) -> None:
     """Write an ONNX file; onnxruntime executes it here."""
-    _export(("onnx",), **read_options(locals()))
+    export_formats(("onnx",), **read_options(locals()))
 
 
 @app.command()
@@ -122,6 +132,10 @@ def coreml(
     target: Target = "ios16",
     image_input: ImageInput = False,
     classifier: Classifier = False,
+    nms: Nms = False,
+    nms_iou: NmsIou = None,
+    nms_score: NmsScore = None,
+    nms_max: NmsMax = None,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -130,7 +144,7 @@ def coreml(
     verbose: Verbose = False,
 ) -> None:
     """Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it here."""
-    _export(("coreml",), **read_options(locals()))
+    export_formats(("coreml",), **read_options(locals()))
 
 
 @app.command()
@@ -150,6 +164,10 @@ def tflite(
     seed: Seed = 0,
     precision: Precision = None,
     layout: Layout = "nhwc",
+    nms: Nms = False,
+    nms_iou: NmsIou = None,
+    nms_score: NmsScore = None,
+    nms_max: NmsMax = None,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -158,7 +176,7 @@ def tflite(
     verbose: Verbose = False,
 ) -> None:
     """Write a TFLite file; LiteRT executes it here."""
-    _export(("tflite",), **read_options(locals()))
+    export_formats(("tflite",), **read_options(locals()))
 
 
 @app.command()
@@ -177,6 +195,7 @@ def ncnn(
     labels: Labels = None,
     seed: Seed = 0,
     precision: Precision = None,
+    nms: NmsOnHost = False,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -185,7 +204,7 @@ def ncnn(
     verbose: Verbose = False,
 ) -> None:
     """Write an ncnn model (two files); ncnn executes it here."""
-    _export(("ncnn",), **read_options(locals()))
+    export_formats(("ncnn",), **read_options(locals()))
 
 
 @app.command()
@@ -204,6 +223,7 @@ def tnn(
     labels: Labels = None,
     seed: Seed = 0,
     precision: Precision = None,
+    nms: NmsOnHost = False,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -212,7 +232,7 @@ def tnn(
     verbose: Verbose = False,
 ) -> None:
     """Write a TNN model (two files); our evaluator of TNN models executes it here."""
-    _export(("tnn",), **read_options(locals()))
+    export_formats(("tnn",), **read_options(locals()))
 
 
 @app.command("all")
@@ -234,6 +254,10 @@ def all_formats(
     image_input: ImageInput = False,
     classifier: Classifier = False,
     layout: Layout = "nhwc",
+    nms: Nms = False,
+    nms_iou: NmsIou = None,
+    nms_score: NmsScore = None,
+    nms_max: NmsMax = None,
     force: Force = False,
     keep_failed: KeepFailed = False,
     explain: Explain = False,
@@ -242,7 +266,7 @@ def all_formats(
     verbose: Verbose = False,
 ) -> None:
     """Write every format whose libraries are installed, tracing the model once."""
-    _export(None, **read_options(locals()))
+    export_formats(None, **read_options(locals()))
 
 
 @app.command()
@@ -296,47 +320,6 @@ app.command()(cli_look.doctor)
 app.command()(cli_matrix.matrix)
 
 
-def _export(formats: tuple[str, ...] | None, **values: Any) -> None:
-    from . import api
-    from .config import CoreMLOptions, TFLiteOptions
-    from .console import progress_line
-
-    as_json, verbose = values["as_json"], values["verbose"]
-    with progress_line(enabled=not as_json and not verbose) as progress:
-        report = api.export(
-            formats=formats,
-            out_dir=values["out"],
-            name=values["name"],
-            labels=values["labels"],
-            precision=values.get("precision"),
-            force=values["force"],
-            keep_failed=values["keep_failed"],
-            verbose=verbose,
-            no_passes=values["no_pass"] or (),
-            coreml=CoreMLOptions(
-                target=values.get("target", CoreMLOptions.target),
-                image_input=values.get("image_input", False),
-                classifier=values.get("classifier", False),
-            ),
-            tflite=TFLiteOptions(layout=values.get("layout", TFLiteOptions.layout)),
-            progress=progress,
-            **source_options(values),
-        )
-    if as_json:
-        facts = report.to_dict()
-        if values["explain"]:
-            facts["passes"] = [done.to_dict() for done in report.passes]
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        from .console import print_export, print_passes
-
-        if values["explain"]:
-            print_passes(report.passes)
-        print_export(report)
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
-
-
 def main() -> None:
     """Entry point: runs the app, turns our errors into one message and an exit code."""
     from .errors import MobileExportError
@@ -362,10 +345,10 @@ def main() -> None:
 
 
 def _as_bug(error: Exception) -> MobileExportError:
-    from .errors import MobileExportError
+    from .errors import BUG, MobileExportError
 
     return MobileExportError(
-        f"mobile-export itself failed: {type(error).__name__}: {error}",
+        f"{BUG}: {type(error).__name__}: {error}",
         hint="That is a bug; nothing was written. Run again with --verbose for the traceback, and "
         "please report it with the model.",
     )

@@ -22,6 +22,11 @@ __all__ = [
     "Mean",
     "Model",
     "Name",
+    "Nms",
+    "NmsIou",
+    "NmsMax",
+    "NmsOnHost",
+    "NmsScore",
     "NoPass",
     "NumClasses",
     "OutDir",
@@ -103,6 +108,18 @@ Classifier = Annotated[
     bool, typer.Option("--classifier", help="Add the class labels; the output is probabilities.")
 ]
 Layout = Annotated[str, typer.Option(help="Layout of the image input: nhwc or nchw.")]
+Nms = Annotated[bool, typer.Option("--nms", help="End a detector with non-maximum suppression.")]
+NmsIou = Annotated[
+    float | None,
+    typer.Option(help="Overlap above which boxes suppress each other: 0.45.", show_default=False),
+]
+NmsScore = Annotated[
+    float | None, typer.Option(help="Least score of a detection: 0.02.", show_default=False)
+]
+NmsMax = Annotated[int | None, typer.Option(help="Detections at most: 200.", show_default=False)]
+NmsOnHost = Annotated[
+    bool, typer.Option("--nms", help="Refused: this format has no suppression.", hidden=True)
+]
 
 
 def read_options(values: dict[str, Any]) -> dict[str, Any]:

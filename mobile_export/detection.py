@@ -1,7 +1,8 @@
 """From a detector's boxes and scores to detections, on the host: non-maximum suppression.
 
-The exported files end with boxes and scores, because no operation for the rest exists in all of
-the formats. This is that rest, in numpy, for Python and as the text to port to Kotlin or Swift.
+An exported detector ends with boxes and scores, because no operation for the rest exists in all of
+the formats; `suppress` is that rest, in numpy, for Python and as the text to port to Kotlin or
+Swift. Files written with ``--nms`` end with detections instead; `Suppression` says which.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Detections", "suppress"]
+__all__ = ["Detections", "FileOutput", "Suppression", "suppress"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,37 @@ class Detections:
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
+
+
+@dataclass(frozen=True)
+class FileOutput:
+    """An output of a file that ends with detections.
+
+    Attributes:
+        shape: None for a number of rows that depends on the image.
+        layout: what the values are, for people.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    layout: str
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Non-maximum suppression as a file does it, read from the file.
+
+    Attributes:
+        limit: detections that it returns at most.
+        best_class_only: a box competes with its best class alone; otherwise every pair of box and
+            class is a candidate.
+    """
+
+    iou_threshold: float
+    score_threshold: float
+    limit: int
+    best_class_only: bool
+    outputs: tuple[FileOutput, ...]
 
 
 def suppress(

@@ -24,6 +24,7 @@ Every message says what was got, what is valid, and what to run next.
 from __future__ import annotations
 
 __all__ = [
+    "BUG",
     "ArtifactError",
     "BenchError",
     "DeviceError",
@@ -43,6 +44,10 @@ __all__ = [
     "WeightsError",
     "summary",
 ]
+
+
+BUG = "mobile-export itself failed"
+"""How the message begins that stands for an exception of any other kind."""
 
 
 def summary(error: BaseException) -> str:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifact import sha256_of, size_of
+from .detector import class_names
 from .doctor import installed_versions
 from .parity import ParityReport, Reference, expected_outputs
 
 if TYPE_CHECKING:
+    from .detection import Suppression
     from .passes import PassReport
     from .program import Program
     from .targets import Target
@@ -26,12 +28,15 @@ def artifact_manifest(
     passes: Sequence[PassReport],
     parity: ParityReport,
     reference: Reference,
+    suppression: Suppression | None = None,
 ) -> dict[str, Any]:
     """Of an artifact of ``program`` that was checked at ``path``.
 
     Args:
         precision: of the file.
         reference: what the artifact was compared with.
+        suppression: of a file that ends with detections; its outputs are then those of the entry
+            ``nms``, and ``outputs`` and ``expected`` are the boxes and scores in front of it.
     """
     return {
         "schema": 1,
@@ -49,10 +54,27 @@ def artifact_manifest(
         },
         **_interface(program, reference),
         "labels": None if program.labels is None else len(program.labels),
+        "nms": None if suppression is None else _nms_facts(program, suppression),
         "passes": [report.to_dict() for report in passes],
         "parity": parity.to_dict(),
         "tools": installed_versions(target),
         "notes": list(program.notes),
+    }
+
+
+def _nms_facts(program: Program, suppression: Suppression) -> dict[str, Any]:
+    return {
+        "iou_threshold": suppression.iou_threshold,
+        "score_threshold": suppression.score_threshold,
+        "max_detections": suppression.limit,
+        "candidates": "the best class of each box"
+        if suppression.best_class_only
+        else "every pair of box and class",
+        "outputs": [
+            {"name": o.name, "shape": list(o.shape), "layout": o.layout}
+            for o in suppression.outputs
+        ],
+        "labels": list(class_names(program)),
     }
 
 

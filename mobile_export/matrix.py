@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError, UsageError
+from .errors import BUG, ArtifactError, UsageError
 from .targets import get_target
 
 __all__ = [
@@ -40,7 +40,8 @@ __all__ = [
 
 STATUSES = ("passed", "failed", "inconclusive", "refused", "crashed", "timeout")
 """What can become of a cell: parity held; it did not; PyTorch's own float32 is too far off to
-judge; an error with a message (exit code 2); the process died; the time limit."""
+judge; an error with a message (exit code 2); the process died, or met a bug of ours; the time
+limit."""
 
 _SCHEMA = 1
 
@@ -342,7 +343,8 @@ def _outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
         return {"status": "crashed", "reason": f"killed by signal {signal.Signals(-code).name}"}
     if code not in (0, 1):
         message = stderr.strip().removeprefix("error: ") or f"exit code {code} without a message"
-        status = "refused" if stderr.startswith("error: ") else "crashed"
+        refused = stderr.startswith("error: ") and not message.startswith(BUG)
+        status = "refused" if refused else "crashed"
         return {"status": status, "reason": " ".join(message.splitlines())}
     artifact = json.loads(stdout)["artifacts"][0]
     parity = artifact["parity"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from .expected import expected_facts
 from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .program import flatten_outputs
+
+if TYPE_CHECKING:
+    from .detection_parity import DetectionCheck
 
 __all__ = [
     "FP16_TOLERANCE",
@@ -93,6 +96,8 @@ class ParityReport:
     """The verdict on one artifact, with the numbers behind it (worst over samples and outputs).
 
     Attributes:
+        detections: of a file that ends with non-maximum suppression; the errors are then those of
+            the boxes and scores in front of it.
         others: reports on the same file under other options that a device may run it with.
     """
 
@@ -112,6 +117,7 @@ class ParityReport:
     top5: float | None
     samples: int
     notes: tuple[str, ...] = ()
+    detections: DetectionCheck | None = None
     others: tuple[ParityReport, ...] = ()
 
     @property
@@ -133,9 +139,10 @@ class ParityReport:
                 return None
             return list(value) if isinstance(value, tuple) else value
 
-        facts = {name: clean(value) for name, value in vars(self).items() if name != "others"}
-        others = [report.to_dict() for report in self.others]
-        return {**facts, "passed": self.passed, "others": others}
+        facts = {name: clean(value) for name, value in vars(self).items()}
+        facts["detections"] = None if self.detections is None else dict(vars(self.detections))
+        facts["others"] = [report.to_dict() for report in self.others]
+        return {**facts, "passed": self.passed}
 
 
 def make_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .artifact import Workspace, artifact_stem, manifest_path, size_of
 from .config import ExportConfig
+from .detection import Detections
+from .detection_parity import with_detections
+from .detector import check_values, pick
 from .errors import ArtifactError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
@@ -180,7 +183,7 @@ class _Run:
         with quiet(not self.config.verbose), one_thread():
             with watch("export"):
                 self.progress(f"{target.title}: exporting")
-                _write(target, prepared, path, self.config, precision)
+                _write(target, prepared, path, self.config.of(target), precision)
             with watch("parity"):
                 self.progress(f"{target.title}: checking")
                 session = target.runtime().load(path, self.program.outputs)
@@ -189,8 +192,9 @@ class _Run:
         final = None
         if parity.passed or self.config.keep_failed:
             reference = _seen_by(session, self.references)
+            suppression = None if session.detector is None else session.detector.suppression
             manifest = artifact_manifest(
-                prepared, path, target, precision, passes, parity, reference
+                prepared, path, target, precision, passes, parity, reference, suppression
             )
             companions = [file.name for file in target.companions(path)]
             final = self.work.commit(path.name, manifest, companions)
@@ -245,10 +249,12 @@ def export_program(
             with shared("load"):
                 program, references = _capture(load, progress, f"loading {spec}")
             for target in targets:
-                target.exporter().check(program, config)
+                target.exporter().check(program, config.of(target))
             with shared("parity"):
                 progress("running the reference in float64")
                 reference = references.get()
+            if config.nms is not None:
+                check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
                 prepared = {
@@ -329,14 +335,26 @@ def _write(
 def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model."""
     reference = _seen_by(session, references)
+    detector = session.detector
+    found: list[Detections] = []
+    if detector is None:
+        results = [session.run(sample) for sample in reference.samples]
+    else:
+        pairs = [detector.detect(sample) for sample in reference.samples]
+        results, found = [outputs for outputs, _ in pairs], [kept for _, kept in pairs]
     report = judge(
         reference,
-        [session.run(sample) for sample in reference.samples],
+        results,
         precision=session.precision,
         runtime=session.runtime,
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
     )
+    if detector is not None:
+        exact, inside = (
+            [pick(program, outputs) for outputs in each] for each in (reference.outputs, results)
+        )
+        report = with_detections(report, detector.suppression, exact, inside, found)
     others = tuple(check_parity(other, program, references) for other in session.others)
     return replace(report, others=others)
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .config import ExportConfig
+    from .detection import Detections, Suppression
     from .inputs import Sample
     from .program import Program
     from .specs import OutputSpec
 
 __all__ = [
     "TARGETS",
+    "Detector",
     "Exporter",
     "Runtime",
     "Session",
@@ -52,6 +54,7 @@ class Target:
             replaces the last suffix of the artifact (``net.ncnn.param`` -> ``net.ncnn.bin``).
         extra_passes: of `passes.EXTRA_PASSES`, by name: what its converter lacks or gets wrong.
         without_passes: graph passes that make its files slower, by name.
+        nms: its files can end with non-maximum suppression.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Target:
     companion: str | None = None
     extra_passes: tuple[str, ...] = ()
     without_passes: tuple[str, ...] = ()
+    nms: bool = False
 
     def companions(self, artifact: Path) -> tuple[Path, ...]:
         """The files beside ``artifact`` without which it is nothing; most formats have none."""
@@ -82,6 +86,16 @@ class Target:
         missing = self.missing()
         if missing:
             raise MissingExtraError(self.title, missing[0], self.extra)
+
+    def require_nms(self) -> None:
+        """Raise UsageError, naming the host's function, where the format has no suppression."""
+        if not self.nms:
+            able = ", ".join(target.name for target in TARGETS if target.nms)
+            raise UsageError(
+                f"{self.title} files cannot end with non-maximum suppression (--nms).",
+                hint=f"Leave --nms out and run mobile_export.detection.suppress on boxes and "
+                f"scores on the host (docs/detection.md). Formats that have it: {able}.",
+            )
 
     def exporter(self) -> Exporter:
         """The exporter module; its libraries must be installed."""
@@ -132,6 +146,22 @@ class Tensor:
     module: str | None = None
 
 
+class Detector(Protocol):
+    """An artifact that ends with non-maximum suppression.
+
+    Attributes:
+        suppression: as the file says.
+    """
+
+    suppression: Suppression
+
+    def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:
+        """Boxes and scores in front of the suppression, in the program's order, and the rest.
+
+        All boxes are left, top, right, bottom in pixels.
+        """
+
+
 class Session(Protocol):
     """An artifact loaded and ready to run.
 
@@ -142,6 +172,7 @@ class Session(Protocol):
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
         others: the same file under other options that a device may run it with; checked as well.
+        detector: of a file that ends with non-maximum suppression, else None.
     """
 
     runtime: str
@@ -150,9 +181,13 @@ class Session(Protocol):
     takes_pixels: bool
     activation: str | None
     others: tuple[Session, ...]
+    detector: Detector | None
 
     def run(self, sample: Sample) -> list[np.ndarray]:
-        """Outputs in the program's order and layout (NCHW for rank 4)."""
+        """Outputs in the program's order and layout (NCHW for rank 4).
+
+        Of a file that ends with detections: the boxes and scores in front of the suppression.
+        """
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         """Every intermediate tensor, in execution order."""
@@ -186,6 +221,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32",),
         checked_by="onnxruntime",
+        nms=True,
     ),
     Target(
         name="coreml",
@@ -197,6 +233,7 @@ TARGETS: tuple[Target, ...] = (
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
         extra_passes=("slice_windows", "limit_rank"),
         without_passes=("move_less",),
+        nms=True,
     ),
     Target(
         name="tflite",
@@ -211,6 +248,7 @@ TARGETS: tuple[Target, ...] = (
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
         extra_passes=("index_nearest", "slice_windows"),
+        nms=True,
     ),
     Target(
         name="ncnn",

@@ -61,6 +61,27 @@ class MultiOutput(nn.Module):
         return {"out": pooled, "out_kd": pooled, "features": features}
 
 
+class TinyDetector(nn.Module):
+    """48 anchors on a grid of 4 x 4 over 64 x 64 pixels: boxes, cut at the border, and scores."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 4, 1))
+        self.scores = nn.Conv2d(16, 3 * (classes + 1), 1)
+        self.deltas = nn.Conv2d(16, 3 * 4, 1)
+        self.classes = classes
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.stem(x)
+        logits = self.scores(features).permute(0, 2, 3, 1).reshape(1, -1, self.classes + 1)
+        deltas = self.deltas(features).permute(0, 2, 3, 1).reshape(1, -1, 4)
+        cell = torch.arange(deltas.shape[1], dtype=x.dtype) // 3
+        centres = torch.stack([cell % 4, cell // 4], -1) * 16 + 8 + deltas[..., :2] * 4
+        halves = 10 * torch.exp(deltas[..., 2:] * 0.3)
+        boxes = torch.cat([centres - halves, centres + halves], -1).clamp(0, 64)
+        return {"boxes": boxes, "scores": (logits * 4).softmax(-1)[..., :-1]}
+
+
 def make_source(
     module: nn.Module | None = None, size: tuple[int, int] = (32, 32), seed: int = 0
 ) -> Source:

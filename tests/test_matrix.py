@@ -35,6 +35,12 @@ class Branch(nn.Module):
 def die():
     os.abort()
 
+def bug():
+    import mobile_export.pipeline
+
+    mobile_export.pipeline.make_reference = None
+    return Mean()
+
 def hang():
     open("started", "a").close()
     time.sleep(600)
@@ -55,17 +61,19 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_fate_is_a_row(folder: Path) -> None:
-    done = run("nets:Mean", "nets:Branch", "nets:die", "--formats", "onnx", "--json")
+    models = ("nets:Mean", "nets:Branch", "nets:die", "nets:bug")
+    done = run(*models, "--formats", "onnx", "--json")
     assert done.returncode == 1
     rows = json.loads(done.stdout)
-    assert [row["status"] for row in rows] == ["passed", "refused", "crashed"]
+    assert [row["status"] for row in rows] == ["passed", "refused", "crashed", "crashed"]
     assert rows[0]["error"] <= rows[0]["tolerance"] <= 1e-4
     assert rows[1]["reason"]
     assert rows[2]["reason"] == "killed by signal SIGABRT"
+    assert rows[3]["reason"].startswith("mobile-export itself failed: TypeError")
     assert sorted(path.name for path in folder.glob("matrix.*")) == ["matrix.json", "matrix.md"]
     assert json.loads((folder / "matrix.json").read_text())["rows"] == rows
     document = (folder / "matrix.md").read_text()
-    assert "| onnx | 3 | 1 | 1 | 1 |" in document
+    assert "| onnx | 4 | 1 | 1 | 2 |" in document
     assert "- nets:die, onnx: crashed: killed by signal SIGABRT" in document
 
 

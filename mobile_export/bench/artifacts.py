@@ -58,6 +58,11 @@ class BenchArtifact:
         """Name and shape of every output of the PyTorch model, in order."""
         return tuple((o["name"], tuple(o["shape"])) for o in self.manifest["outputs"])
 
+    @property
+    def suppresses(self) -> bool:
+        """The file ends with non-maximum suppression: it returns detections."""
+        return self.manifest.get("nms") is not None
+
     def facts(self) -> dict[str, Any]:
         """What a measurement keeps of it, JSON-ready."""
         return {

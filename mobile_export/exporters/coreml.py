@@ -4,7 +4,8 @@ Multi-array inputs and outputs are float32 whatever the precision inside, so tha
 float16 arrays. With ``image_input`` the program takes 8-bit pixels and normalises them itself with
 one subtraction and one multiplication per channel, kept in float32; Core ML's own ``scale`` and
 ``bias`` know one scale for all channels only, and folding the shift into a zero-padded convolution
-would be wrong at the borders. With ``classifier`` a softmax and the class labels are added.
+would be wrong at the borders. With ``classifier`` a softmax and the class labels are added. With
+suppression the package is a pipeline (`_coreml_nms`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..detector import BOXES, SCORES, check_detector, class_names
 from ..errors import ExportError, UsageError, summary
 from ..runtimes.coreml import ACTIVATION_KEY
+from ._coreml_nms import CONFIDENCE, COORDINATES, with_suppression
+from ._detector import centre_boxes
 from ._mil_passes import add_our_passes
 
 if TYPE_CHECKING:
@@ -30,8 +34,13 @@ _MAX_UINT8 = 255.0
 
 
 def check(program: Program, config: ExportConfig) -> None:
-    """Refuse a classifier without labels, and images that Core ML's image type cannot hold."""
+    """Refuse a classifier without labels, and images that Core ML's image type cannot hold.
+
+    Suppression behind what is no detector is refused, too.
+    """
     options = config.coreml
+    if config.nms is not None:
+        check_detector(program, config.nms)
     if options.classifier:
         shape = program.outputs[0].shape
         if len(program.outputs) != 1 or len(shape) != 2:
@@ -59,16 +68,23 @@ def check(program: Program, config: ExportConfig) -> None:
 
 
 class _PixelIO(torch.nn.Module):
-    """Normalises pixels in front of a program and turns logits into probabilities behind it."""
+    """Normalises pixels in front of a program and arranges its outputs behind it.
+
+    Logits become probabilities, and a detector's outputs those that a suppression takes: scores
+    (N, classes) and boxes (N, 4) as centre and size.
+    """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, program: Program, options: CoreMLOptions) -> None:
+    def __init__(self, program: Program, config: ExportConfig) -> None:
         super().__init__()
         self.program = program.module()
-        self.pixels = options.image_input
-        self.probabilities = options.classifier
+        self.pixels = config.coreml.image_input
+        self.probabilities = config.coreml.classifier
+        self.centred = config.nms is not None
+        self.names = tuple(output.name for output in program.outputs)
+        self.size = program.input.size
         mean, std = (
             torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std)
         )
@@ -79,13 +95,17 @@ class _PixelIO(torch.nn.Module):
         if self.pixels:
             image = (image - self.shift) * self.scale
         result = self.program(image)
+        if self.centred:
+            outputs = dict(zip(self.names, result, strict=True))
+            coordinates = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
+            return outputs[SCORES][0], coordinates
         return torch.softmax(result, dim=-1) if self.probabilities else result
 
 
-def _exported(program: Program, options: CoreMLOptions) -> torch.export.ExportedProgram:
+def _exported(program: Program, config: ExportConfig) -> torch.export.ExportedProgram:
     exported = program.exported
-    if options.image_input or options.classifier:
-        wrapped = _PixelIO(program, options)
+    if config.coreml.image_input or config.coreml.classifier or config.nms is not None:
+        wrapped = _PixelIO(program, config)
         wrapped.training = False
         with torch.no_grad():
             exported = torch.export.export(wrapped, (program.example,), strict=False)
@@ -163,6 +183,12 @@ def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
     return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
 
 
+def _output_names(program: Program, config: ExportConfig) -> list[str]:
+    if config.nms is not None:
+        return [f"raw_{CONFIDENCE}", f"raw_{COORDINATES}"]
+    return [output.name for output in program.outputs]
+
+
 def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
     """Write ``program`` to ``path`` (a ``.mlpackage`` folder).
 
@@ -179,11 +205,11 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
         extra["classifier_config"] = ct.ClassifierConfig(list(program.labels))
     else:
         extra["outputs"] = [
-            ct.TensorType(name=output.name, dtype=np.float32) for output in program.outputs
+            ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, config)
         ]
     try:
         model = ct.convert(
-            _exported(program, options),
+            _exported(program, config),
             inputs=[_input_type(program.input, options)],
             minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
             compute_precision=_compute_precision(precision, options),
@@ -197,6 +223,8 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
             f"coremltools cannot convert {program.spec}: {summary(error)}",
             hint="Run again with --verbose for the converter's own report.",
         ) from error
+    if config.nms is not None:
+        model = with_suppression(model, config.nms, class_names(program))
     _describe(model, program, options)
     model.save(str(path))
 

@@ -1,9 +1,9 @@
 """ONNX: torch.onnx's own exporter, then onnxsim, then names, metadata and the checker.
 
 The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs
-named as in the program. Every node carries the path of the PyTorch module it came from as the
-metadata property ``module`` (Netron shows it, ``verify --layers`` uses it); paths of the machine
-that exported are left out.
+named as in the program, or the detections of a detector (`_onnx_nms`). Every node carries the path
+of the PyTorch module it came from as the metadata property ``module`` (Netron shows it,
+``verify --layers`` uses it); paths of the machine that exported are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..detector import check_detector
 from ..errors import ExportError, summary
+from ._onnx_nms import append_suppression
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +28,9 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def check(program: Program, config: ExportConfig) -> None:
-    """Every program is fine."""
+    """Refuse suppression behind what is no detector."""
+    if config.nms is not None:
+        check_detector(program, config.nms)
 
 
 def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
@@ -56,6 +60,8 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     _describe(model, program)
     for node in model.graph.node:
         _tag(node, modules)
+    if config.nms is not None:
+        append_suppression(model, config.nms)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 

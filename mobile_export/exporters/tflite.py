@@ -1,7 +1,8 @@
 """TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
 
 The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
-NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). With precision
+NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). A detector may end
+with TFLite's detection post-processing (`_tflite_nms`). With precision
 fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
 ``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
 """
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..detector import BOXES, SCORES, check_detector, class_names
 from ..errors import ExportError, summary
+from ._detector import centre_boxes
 from ._litert import avoid_gaps
+from ._tflite_nms import append_suppression
 
 if TYPE_CHECKING:
     from ..config import ExportConfig
@@ -22,9 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "export"]
 
+_ANCHORS = "anchors"
+
 
 def check(program: Program, config: ExportConfig) -> None:
-    """Every program is fine."""
+    """Refuse suppression behind what is no detector."""
+    if config.nms is not None:
+        check_detector(program, config.nms)
 
 
 class _NamedIO(torch.nn.Module):
@@ -46,6 +54,20 @@ class _NamedIO(torch.nn.Module):
         return dict(zip(self.names, tensors, strict=True))
 
 
+class _AnchorIO(_NamedIO):
+    """Gives a detector's boxes as anchors of the post-processing: centre y and x, height, width."""
+
+    def __init__(self, program: Program, *, nhwc: bool) -> None:
+        super().__init__(program, nhwc=nhwc)
+        self.size = program.input.size
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs = super().forward(image)
+        both = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
+        x, y, width, height = torch.split(both, 1, -1)
+        return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: outputs[SCORES]}
+
+
 def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
     """Write ``program`` to ``path``.
 
@@ -55,10 +77,11 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     import litert_torch
 
     nhwc = config.tflite.layout == "nhwc"
+    wrap = _NamedIO if config.nms is None else _AnchorIO
     example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
     try:
         converted = litert_torch.convert(
-            _NamedIO(program, nhwc=nhwc), sample_kwargs={program.input.name: example}
+            wrap(program, nhwc=nhwc), sample_kwargs={program.input.name: example}
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
@@ -68,6 +91,14 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     content: bytes = converted.model_content()
     if precision == "fp16":
         content = _store_weights_as_float16(content)
+    if config.nms is not None:
+        content = append_suppression(
+            content,
+            config.nms,
+            anchors=_ANCHORS,
+            scores=SCORES,
+            classes=len(class_names(program)),
+        )
     path.write_bytes(content)
 
 

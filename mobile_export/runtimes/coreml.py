@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..detector import BOXES
 from ..errors import ArtifactError, ExecutionError
 from ..targets import Tensor
-from .mil import MilProgram, load_program
+from ._coreml_detector import PipelineDetector, Rows, suppression_of
+from .mil import MilProgram, NmsModel, load_program, read_nms
 
 if TYPE_CHECKING:
     from ..inputs import Sample
@@ -45,12 +47,34 @@ class _EvaluatorSession:
         self.outputs = wanted if set(wanted) <= set(names) else names
         if self.program.classes is not None:
             self.outputs = tuple(name for name in names if name != self.package.label_name)
+        self.nms = read_nms(path)
+        self.detector = None if self.nms is None else self._detector(self.nms, wanted)
+
+    def _detector(self, nms: NmsModel, names: tuple[str, ...]) -> PipelineDetector:
+        height, width = self.program.inputs[0].shape[-2:]
+        return PipelineDetector(
+            nms,
+            suppression_of(self.program, nms),
+            size=(height, width),
+            names=names,
+            network=self._network,
+            suppress=self._suppress,
+        )
+
+    def _network(self, sample: Sample) -> Mapping[str, np.ndarray]:
+        return self.program.run(self._feed(sample))
+
+    def _suppress(self, sample: Sample, raw: Rows) -> Rows:
+        assert self.nms is not None
+        return self.nms.run(*raw)
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
         return {self.input: _input_of(sample, pixels=self.takes_pixels)}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
-        results = self.program.run(self._feed(sample))
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        results = self._network(sample)
         arrays = [results[name] for name in self.outputs]
         return [a[None] if self.program.classes is not None and a.ndim == 1 else a for a in arrays]
 
@@ -63,6 +87,9 @@ class _EvaluatorSession:
 
         self.program.run(self._feed(sample), watch=watch)
         yield from found
+        if self.nms is not None and self.detector is not None:
+            source = next(tensor for tensor in found if tensor.name == self.nms.coordinates)
+            yield Tensor(BOXES, (source.name,), self.detector.corners(source.value))
 
 
 class _CoreMLSession(_EvaluatorSession):
@@ -76,9 +103,32 @@ class _CoreMLSession(_EvaluatorSession):
         import coremltools as ct
 
         self.model = ct.models.MLModel(str(path))
+        self.network = self.model
+        if self.nms is not None:
+            self.network = ct.models.MLModel(
+                self.model.get_spec().pipeline.models[0], weights_dir=self.model.weights_dir
+            )
         self.runtime = f"Core ML (coremltools {ct.__version__})"
 
     def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        results = self._predict(self.model, sample)
+        classes = self.program.classes
+        if classes is None:
+            return [np.asarray(results[name]) for name in self.outputs]
+        return [np.asarray([[results[n][label] for label in classes]]) for n in self.outputs]
+
+    def _network(self, sample: Sample) -> Mapping[str, np.ndarray]:
+        return self._predict(self.network, sample)
+
+    def _suppress(self, sample: Sample, raw: Rows) -> Rows:
+        assert self.nms is not None
+        results = self._predict(self.model, sample)
+        confidence, coordinates = (results[name] for name in self.nms.outputs)
+        return confidence, coordinates
+
+    def _predict(self, model: Any, sample: Sample) -> dict[str, Any]:
         feed: Any = self._feed(sample)[self.input]
         if self.takes_pixels:
             from PIL import Image
@@ -86,13 +136,10 @@ class _CoreMLSession(_EvaluatorSession):
             pixels = feed[0].astype(np.uint8)
             feed = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
         try:
-            results = self.model.predict({self.input: feed})
+            results: dict[str, Any] = model.predict({self.input: feed})
         except Exception as error:  # Core ML's errors arrive as RuntimeError or its own types
             raise ExecutionError(f"Core ML cannot run the package: {error}") from error
-        classes = self.program.classes
-        if classes is None:
-            return [np.asarray(results[name]) for name in self.outputs]
-        return [np.asarray([[results[n][label] for label in classes]]) for n in self.outputs]
+        return results
 
 
 def _input_of(sample: Sample, *, pixels: bool) -> np.ndarray:
@@ -139,6 +186,16 @@ def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters and precision of a package."""
     program: MilProgram = load_program(path)
     package = read_description(path)
+    nms = read_nms(path)
+    outputs = [
+        {"name": name, "shape": list(type_.shape), "dtype": type_.dtype}
+        for name, type_ in program.output_types().items()
+    ]
+    ops = dict(program.op_counts().most_common())
+    if nms is not None:
+        made = suppression_of(program, nms).outputs
+        outputs = [{"name": o.name, "shape": list(o.shape), "dtype": "fp32"} for o in made]
+        ops["nonMaximumSuppression"] = 1
     return {
         "inputs": [
             {
@@ -148,11 +205,8 @@ def describe(path: Path) -> dict[str, Any]:
             }
             for spec in program.inputs
         ],
-        "outputs": [
-            {"name": name, "shape": list(type_.shape), "dtype": type_.dtype}
-            for name, type_ in program.output_types().items()
-        ],
-        "ops": dict(program.op_counts().most_common()),
+        "outputs": outputs,
+        "ops": ops,
         "parameters": program.parameter_count(),
         "precision": program.precision,
         "version": program.opset,

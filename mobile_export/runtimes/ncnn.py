@@ -27,7 +27,7 @@ from ._ncnn_files import Layer, param_text, read_param, read_weights
 if TYPE_CHECKING:
     from ..inputs import Sample
     from ..specs import OutputSpec
-    from ..targets import Session
+    from ..targets import Detector, Session
 
 __all__ = ["describe", "load"]
 
@@ -43,6 +43,7 @@ class _NcnnSession:
     takes_pixels = False
     activation: str | None = None
     others: tuple[Session, ...] = ()
+    detector: Detector | None = None
 
     def __init__(
         self, path: Path, layers: tuple[Layer, ...], outputs: tuple[OutputSpec, ...], *, half: bool

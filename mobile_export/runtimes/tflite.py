@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..detector import BOXES
 from ..errors import ArtifactError, ExecutionError
 from ..targets import Tensor
+from ._tflite_detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 
 if TYPE_CHECKING:
     from ..inputs import Sample
@@ -49,6 +51,12 @@ class _LiteRTSession:
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
         self.precision = describe(path)["precision"]
+        found = find_post_processing(path)
+        self.detector = (
+            None
+            if found is None
+            else TFLiteDetector(interpreter, self._invoke, tuple(wanted), found)
+        )
 
     def _feed(self, sample: Sample) -> np.ndarray:
         image = sample.image.float()
@@ -56,13 +64,18 @@ class _LiteRTSession:
             image = image.movedim(1, -1)
         return np.ascontiguousarray(image.numpy())
 
-    def run(self, sample: Sample) -> list[np.ndarray]:
-        feed = self._feed(sample)
-        nhwc = feed.shape != tuple(sample.image.shape)
+    def _invoke(self, sample: Sample) -> dict[str, np.ndarray]:
         try:
-            results = self.runner(**{self.input: feed})
+            results: dict[str, np.ndarray] = self.runner(**{self.input: self._feed(sample)})
         except (RuntimeError, ValueError) as error:
             raise ExecutionError(f"LiteRT cannot run {self.path}: {error}") from error
+        return results
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        nhwc = self.shape != tuple(sample.image.shape)
+        results = self._invoke(sample)
         arrays = [results[name] for name in self.outputs]
         if len(arrays) != len(self.specs):
             return arrays
@@ -78,10 +91,15 @@ class _LiteRTSession:
         interpreter.invoke()
         names = {d["index"]: f"{d['name']}#{d['index']}" for d in interpreter.get_tensor_details()}
         for op in interpreter._get_ops_details():
+            if op["op_name"] == POST_PROCESSING:
+                continue  # no tensor of the model's
             inputs = tuple(names[i] for i in map(int, op["inputs"]) if i in names)
             for index in map(int, op["outputs"]):
                 if index in names:
                     yield Tensor(names[index], inputs, interpreter.get_tensor(index))
+        if self.detector is not None:
+            source = names[self.detector.post_processing.anchors]
+            yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
 
 
 def _to_nchw(array: np.ndarray, spec: OutputSpec, *, nhwc: bool) -> np.ndarray:

@@ -21,6 +21,7 @@ from mobile_export.bench.devices.local import LocalDevice
 from mobile_export.bench.store import append, read
 from mobile_export.pipeline import ExportReport
 
+from ..conftest import TinyDetector
 from .examples import measurement
 from .sshd import SSHD, running_sshd
 
@@ -54,6 +55,21 @@ def files(in_tmp: Path, exported: Callable[..., ExportReport]) -> Path:
         for file in exported(name).artifacts[0].files:
             (in_tmp / file.name).write_bytes(file.read_bytes())
     return in_tmp
+
+
+def test_a_file_that_ends_with_detections_is_timed_and_said_to_be_unchecked(
+    in_tmp: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    options = mobile_export.NmsOptions(score_threshold=0.1, max_detections=30)
+    module = TinyDetector().eval()
+    mobile_export.export(module, "onnx", ".", name="boxes", size=64, nms=options)
+    code, _, err = run("--device", "local", "boxes.onnx", *QUICK)
+    assert code == 0, err
+    (made,) = read(Path("mobile-bench.jsonl")).measurements
+    assert made.check is None
+    assert "unchecked" in made.marks
+    assert "the file returns detections" in err
+    assert len(made.samples) > 0
 
 
 def test_a_model_on_this_machine_ends_in_one_table(

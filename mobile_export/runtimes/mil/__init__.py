@@ -16,10 +16,12 @@ Layout, in the order data passes through:
     registry.py   op type → function
     ops/          the functions, one file per section of the MIL op reference
     program.py    bind, run, round
+    nms.py        the suppression behind a detector's program, a model of its own
 """
 
 from __future__ import annotations
 
+from .nms import NmsModel, read_nms
 from .program import MilProgram, TensorSpec, Watch, load_program
 
-__all__ = ["MilProgram", "TensorSpec", "Watch", "load_program"]
+__all__ = ["MilProgram", "NmsModel", "TensorSpec", "Watch", "load_program", "read_nms"]

@@ -26,6 +26,7 @@ __all__ = [
     "TensorType",
     "model_path",
     "read_package",
+    "read_pipeline",
 ]
 
 Array = npt.NDArray[np.generic]
@@ -47,9 +48,9 @@ _SUB_BYTE = {"int4": 4, "uint4": 4, "uint3": 3, "uint2": 2, "uint1": 1, "uint6":
 _MODEL_KINDS = {
     200: "pipelineClassifier", 201: "pipelineRegressor", 202: "pipeline",
     303: "neuralNetworkRegressor", 403: "neuralNetworkClassifier", 500: "neuralNetwork",
-    502: "mlProgram", 3000: "serializedModel",
+    502: "mlProgram", 610: "nonMaximumSuppression", 3000: "serializedModel",
 }  # fmt: skip
-_ML_PROGRAM = 502
+_PIPELINE, _ML_PROGRAM, _NMS = 202, 502, 610
 _BLOB_SENTINEL = 0xDEADBEEF
 
 
@@ -98,13 +99,16 @@ class Function:
 
 
 def read_package(path: Path, function: str = "main") -> Function:
-    """Read one function of the ML Program in an ``.mlpackage`` directory."""
+    """Read one function of the ML Program in an ``.mlpackage`` directory.
+
+    Of a pipeline that ends with non-maximum suppression, it is the ML Program in front of that.
+    """
     root = model_path(path)
     try:
         model = Message(root.read_bytes())
+        model = (read_pipeline(model) or (model,))[0]
         if _ML_PROGRAM not in model:
-            kinds = [_MODEL_KINDS.get(n, f"field {n}") for n in model.numbers() if n >= 200]
-            raise FormatError(f"the model inside is of kind {', '.join(kinds) or 'none'}")
+            raise FormatError(f"the model inside is of kind {_kind(model)}")
         program = model.message(_ML_PROGRAM)
         functions = program.table(2)
         if function not in functions:
@@ -112,6 +116,22 @@ def read_package(path: Path, function: str = "main") -> Function:
         return _Reader(root.parent).function(functions[function])
     except (WireError, UnicodeDecodeError, struct.error) as error:
         raise FormatError(f"{root.name} cannot be decoded: {error}") from error
+
+
+def read_pipeline(model: Message) -> tuple[Message, ...]:
+    """The two models of a pipeline of an ML Program and its suppression; () of any other model."""
+    if _PIPELINE not in model:
+        return ()
+    parts = tuple(model.message(_PIPELINE).messages(1))
+    if len(parts) != 2 or _ML_PROGRAM not in parts[0] or _NMS not in parts[1]:
+        kinds = ", ".join(_kind(part) for part in parts)
+        raise FormatError(f"the models in its pipeline are of the kinds {kinds or 'none'}")
+    return parts
+
+
+def _kind(model: Message) -> str:
+    kinds = [_MODEL_KINDS.get(n, f"field {n}") for n in model.numbers() if n >= 200]
+    return ", ".join(kinds) or "none"
 
 
 def model_path(path: Path) -> Path:

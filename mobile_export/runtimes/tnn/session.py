@@ -17,7 +17,7 @@ from .network import TnnNetwork, load_network
 if TYPE_CHECKING:
     from ...inputs import Sample
     from ...specs import OutputSpec
-    from ...targets import Session
+    from ...targets import Detector, Session
 
 __all__ = ["describe", "load"]
 
@@ -30,6 +30,7 @@ class _Session:
     takes_pixels = False
     activation = None
     others: tuple[Session, ...] = ()
+    detector: Detector | None = None
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         self.network = load_network(path)
