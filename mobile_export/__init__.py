@@ -6,13 +6,19 @@
     print(report.artifacts[0].parity.max_rel)
 
 Importing this package is cheap; torch and the converters are imported by the call that needs them.
+It also switches off the telemetry of onnxruntime, which is on by default since 1.31 and starts with
+the import of onnxruntime: a thread that would compute beside what is measured, and reports of the
+user's models. Who wants it sets ``ORT_DISABLE_TELEMETRY`` (to 0) before.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports onnxruntime
 
 if TYPE_CHECKING:
     from .api import create_model, export, inspect, prepare, verify

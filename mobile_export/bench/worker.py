@@ -384,6 +384,7 @@ def main() -> None:
     """Answer until stdin ends."""
     here = Path(__file__).resolve().parent
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != here]
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a thread that works beside the model's
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what runtimes print must not come between the answers
     worker = Worker()
