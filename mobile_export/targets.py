@@ -210,7 +210,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
-        extra_passes=("index_nearest",),
+        extra_passes=("index_nearest", "repeat_channels", "split_depthwise"),
     ),
     Target(
         name="ncnn",
