@@ -1,8 +1,14 @@
-"""What litert-torch 0.10 refuses, written in other operations first.
+"""What litert-torch 0.10 refuses, or writes slowly, in other operations first.
 
 Transposed convolution with padding and a stride ("failed to legalize mhlo.convolution"): padding
 crops the result, so it becomes the same without padding, cropped. (What it gets wrong is a pass:
 `passes.index_nearest`.)
+
+Layer norm, which TFLite lacks: litert-torch writes eleven ops, four reshapes among them. With
+
+    d = x - mean(x),   y = d · rsqrt(mean(d · d) + eps)
+
+there are seven, none of which moves anything.
 """
 
 from __future__ import annotations
@@ -23,6 +29,8 @@ def avoid_gaps(module: torch.nn.Module) -> GraphModule:
     for node in list(module.graph.nodes):
         if node.target is _ATEN.conv_transpose2d.input:
             _crop_instead_of_padding(module, node)
+        if node.target is _ATEN.layer_norm.default:
+            _norm_in_parts(module, node)
     module.recompile()
     return module
 
@@ -52,6 +60,23 @@ def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
         for axis, pad in zip((2, 3), pads, strict=True):
             end = pad + _shape(node)[axis]
             result = module.graph.call_function(_ATEN.slice.Tensor, (result, axis, pad, end))
+    _replace(module, node, result)
+
+
+def _norm_in_parts(module: GraphModule, node: Node) -> None:
+    """layer_norm(x) -> means, differences and a reciprocal root; then its weight and bias."""
+    x, shape, weight, bias, eps = [*node.args, None, None, 1e-5][:5]
+    axes = list(range(-len(shape), 0))
+    call = module.graph.call_function
+    with module.graph.inserting_before(node):
+        centred = call(_ATEN.sub.Tensor, (x, call(_ATEN.mean.dim, (x, axes, True))))
+        variance = call(_ATEN.mean.dim, (call(_ATEN.mul.Tensor, (centred, centred)), axes, True))
+        scale = call(_ATEN.rsqrt.default, (call(_ATEN.add.Tensor, (variance, eps)),))
+        result = call(_ATEN.mul.Tensor, (centred, scale))
+        if weight is not None:
+            result = call(_ATEN.mul.Tensor, (result, weight))
+        if bias is not None:
+            result = call(_ATEN.add.Tensor, (result, bias))
     _replace(module, node, result)
 
 
