@@ -195,7 +195,7 @@ TARGETS: tuple[Target, ...] = (
         modules={"coremltools": ("coremltools", "9.0", "10")},
         precisions=("fp16", "fp32"),
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
-        extra_passes=("limit_rank",),
+        extra_passes=("move_narrow", "limit_rank"),
         without_passes=("move_less",),
     ),
     Target(

@@ -14,6 +14,7 @@ from .index_nearest import index_nearest
 from .limit_rank import limit_rank
 from .merge_branches import merge_branches
 from .move_less import move_less
+from .move_narrow import move_narrow
 from .normalize_ops import normalize_ops
 from .remove_noops import remove_noops
 from .repeat_channels import repeat_channels
@@ -42,7 +43,7 @@ PASSES: tuple[Pass, ...] = (*SHARED_PASSES, move_less)
 LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise)
 """Passes that run once, after the rounds of the others, which would undo what they do."""
 
-EXTRA_PASSES: tuple[Pass, ...] = (index_nearest, limit_rank, *LAST_PASSES)
+EXTRA_PASSES: tuple[Pass, ...] = (index_nearest, move_narrow, limit_rank, *LAST_PASSES)
 """Passes that only those formats run whose row in `targets.TARGETS` asks for them."""
 
 
