@@ -13,7 +13,7 @@ import torch
 from torch.fx import Node
 
 from ._graph import Graph, shape_of
-from ._movement import MOVES, Movement, emit, trace_back
+from ._movement import MOVES, Movement, emit, steps_of, trace_back
 from ._ops import is_call, source_of
 from .remove_noops import simplify
 
@@ -47,7 +47,8 @@ def limit_rank(program: Program) -> PassResult:
 def emit_whole(graph: Graph, source: Node, movement: Movement, like: Node) -> Node:
     """`emit` as reshape, one permute, reshape, where that takes five axes at most."""
     simple = movement.simplified()
-    if len(simple.order) > _LIMIT:
+    permutes = sum(kind == "permute" for kind, _ in steps_of(movement))
+    if permutes < 2 or len(simple.order) > _LIMIT:
         return emit(graph, source, movement, like)
     split = graph.call(aten.reshape.default, source, list(simple.atoms), like=like)
     turned = graph.call(aten.permute.default, split, list(simple.order), like=like)
