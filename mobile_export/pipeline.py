@@ -19,7 +19,7 @@ from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
 from .manifest import artifact_manifest, program_manifest
 from .parity import ParityReport, Reference, judge, make_reference, with_activation
-from .passes import PassReport, run_passes, select_passes
+from .passes import PassReport, PassRunner, run_passes, select_passes
 from .program import Program, trace
 from .quiet import quiet
 from .sources import Source
@@ -257,10 +257,8 @@ def export_program(
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                prepared = {
-                    passes: run_passes(program, reference, passes)
-                    for passes in dict.fromkeys(chosen.values())
-                }
+                runner = PassRunner(program, reference)
+                prepared = {passes: runner.run(passes) for passes in dict.fromkeys(chosen.values())}
         run = _Run(program, references, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
         failures: list[Failure] = []

@@ -231,7 +231,7 @@ TARGETS: tuple[Target, ...] = (
         modules={"coremltools": ("coremltools", "9.0", "10")},
         precisions=("fp16", "fp32"),
         checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
-        extra_passes=("slice_windows", "limit_rank"),
+        extra_passes=("slice_windows", "move_narrow", "limit_rank"),
         without_passes=("move_less",),
         nms=True,
     ),
@@ -247,7 +247,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32", "fp16"),
         checked_by="LiteRT",
-        extra_passes=("index_nearest", "slice_windows"),
+        extra_passes=("index_nearest", "slice_windows", "repeat_channels", "split_depthwise"),
         nms=True,
     ),
     Target(

@@ -1,12 +1,22 @@
-"""What litert-torch 0.10 refuses, written in other operations first.
+"""What litert-torch 0.10 refuses, or writes slowly, in other operations first.
 
 Transposed convolution with padding and a stride ("failed to legalize mhlo.convolution"): padding
 crops the result, so it becomes the same without padding, cropped. (What it gets wrong is a pass:
 `passes.index_nearest`.)
+
+Layer norm, which TFLite lacks: litert-torch writes eleven ops, four reshapes among them. With
+
+    d = x - mean(x),   y = d · rsqrt(mean(d · d) + eps)
+
+there are seven, none of which moves anything.
+
+Products of stacks of matrices: litert-torch joins the axes of the stack, and undoes it behind each
+product, though TFLite's BATCH_MATMUL takes several. `_product` is an op that is lowered to that.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -23,6 +33,10 @@ def avoid_gaps(module: torch.nn.Module) -> GraphModule:
     for node in list(module.graph.nodes):
         if node.target is _ATEN.conv_transpose2d.input:
             _crop_instead_of_padding(module, node)
+        if node.target is _ATEN.layer_norm.default:
+            _norm_in_parts(module, node)
+        if node.target is _ATEN.matmul.default:
+            _multiply_stacks(module, node)
     module.recompile()
     return module
 
@@ -53,6 +67,62 @@ def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
             end = pad + _shape(node)[axis]
             result = module.graph.call_function(_ATEN.slice.Tensor, (result, axis, pad, end))
     _replace(module, node, result)
+
+
+def _norm_in_parts(module: GraphModule, node: Node) -> None:
+    """layer_norm(x) -> means, differences and a reciprocal root; then its weight and bias."""
+    given: list[Any] = [*node.args]
+    x, shape, weight, bias, eps = given + [None, None, 1e-5][len(given) - 2 :]
+    axes = list(range(-len(shape), 0))
+    call = module.graph.call_function
+    with module.graph.inserting_before(node):
+        centred = call(_ATEN.sub.Tensor, (x, call(_ATEN.mean.dim, (x, axes, True))))
+        variance = call(_ATEN.mean.dim, (call(_ATEN.mul.Tensor, (centred, centred)), axes, True))
+        scale = call(_ATEN.rsqrt.default, (call(_ATEN.add.Tensor, (variance, eps)),))
+        result = call(_ATEN.mul.Tensor, (centred, scale))
+        if weight is not None:
+            result = call(_ATEN.mul.Tensor, (result, weight))
+        if bias is not None:
+            result = call(_ATEN.add.Tensor, (result, bias))
+    _replace(module, node, result)
+
+
+def _multiply_stacks(module: GraphModule, node: Node) -> None:
+    """matmul of two stacks of one shape with two axes -> `_product`."""
+    first, second = (_shape(operand) for operand in node.args)
+    if len(first) == len(second) == 4 and first[:2] == second[:2]:
+        with module.graph.inserting_before(node):
+            result = module.graph.call_function(_product(), node.args)
+            result.meta["val"] = node.meta["val"]
+        _replace(module, node, result)
+
+
+@functools.cache
+def _product() -> Any:
+    """The product of stacks of matrices, (A, B, M, K) (A, B, K, N) -> (A, B, M, N), as one op."""
+    from litert_converter.mlir import ir
+    from litert_converter.mlir.dialects import stablehlo
+    from litert_torch.backend import lowerings
+
+    @torch.library.custom_op("mobile_export::product", mutates_args=())
+    def product(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return torch.matmul(first, second)
+
+    product.register_fake(torch.matmul)
+
+    @lowerings.lower(torch.ops.mobile_export.product)  # type: ignore[untyped-decorator]
+    def lower(context: Any, first: Any, second: Any) -> Any:
+        axes = stablehlo.DotDimensionNumbers.get(
+            lhs_batching_dimensions=[0, 1],
+            rhs_batching_dimensions=[0, 1],
+            lhs_contracting_dimensions=[3],
+            rhs_contracting_dimensions=[2],
+        )
+        shape = (*list(first.type.shape)[:3], second.type.shape[3])
+        result = ir.RankedTensorType.get(shape, first.type.element_type)
+        return stablehlo.dot_general(result, first, second, axes)
+
+    return torch.ops.mobile_export.product.default
 
 
 def _pair(value: Any) -> tuple[int, int]:

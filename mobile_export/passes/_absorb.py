@@ -7,6 +7,8 @@ Before:  s · (W x + b) + t = (s W) x + (s b + t), along W's output channels; th
          terms (s (u + v) + t = (s u + t) + s v), products (s (A B) = (s A) B), norms with a weight.
 After:   W (s · x + t) + b = (W s) x + (W t + b), along W's input channels. A convolution that pads
          with zeros sees s · 0 + 0 there, not s · 0 + t, so a shift is refused in front of padding.
+         Through products A (s · x + t) = s · A x + t, for t ≠ 0 where the rows of A are a softmax
+         and so sum to one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch.fx import Node
 
 from ._affine import Affine, pull, push, vector
 from ._graph import Graph, shape_of, where
-from ._ops import Layer, call_layer, is_call, layer_of, source_of
+from ._ops import Layer, argument, call_layer, is_call, layer_of, source_of
 
 __all__ = ["Plan", "plan_after", "plan_before"]
 
@@ -209,11 +211,46 @@ def _plan_user(graph: Graph, user: Node, node: Node, affine: Affine) -> Plan | s
         if layer.source is not node:
             return f"{where(user)} uses it as a weight"
         return _scale_inputs(graph, layer, affine)
+    if is_call(user, aten.matmul.default):
+        through = _through_product(user, node, affine)
+        return through if isinstance(through, str) else plan_after(graph, user, through)
     if node in user.all_input_nodes and user.args[0] is node and len(user.all_input_nodes) == 1:
         after = push(user, affine)
         if after is not None:
             return plan_after(graph, user, after)
     return f"{where(user)} ({_op(user)}) uses it and is not linear with stored weights"
+
+
+def _through_product(user: Node, node: Node, affine: Affine) -> Affine | str:
+    """``affine`` of one operand of a product as that of the result, or why it is none."""
+    first, second = user.args
+    assert isinstance(first, Node)
+    assert isinstance(second, Node)
+    if first is second or shape_of(node)[:-2] != shape_of(user)[:-2]:
+        return f"{where(user)} squares or broadcasts it"
+    other, summed, over = (second, -1, -2) if node is first else (first, -2, -1)
+    if any(value.shape[summed] != 1 for value in (affine.scale, affine.shift)):
+        return f"it varies along the axis that {where(user)} sums over"
+    if affine.shifts and not _sums_to_one(other, over):
+        return f"a shift cannot move through {where(user)}: {where(other)} does not sum to one"
+    return affine
+
+
+def _sums_to_one(node: Node, axis: int) -> bool:
+    """Whether ``node`` is a softmax along ``axis``, one of the last two, perhaps rearranged."""
+    axis %= len(shape_of(node))
+    while is_call(node, aten.permute.default, aten.reshape.default):
+        before = source_of(node)
+        shape, old = shape_of(node), shape_of(before)
+        if is_call(node, aten.permute.default):
+            axis = node.args[1][axis]  # type: ignore[index,assignment]
+        elif shape[-2:] == old[-2:] and axis >= len(shape) - 2:
+            axis += len(old) - len(shape)
+        else:
+            return False
+        node = before
+    rank = len(shape_of(node))
+    return is_call(node, aten.softmax.int) and argument(node, "dim") % rank == axis
 
 
 def _scale_inputs(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:

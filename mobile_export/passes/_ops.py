@@ -13,6 +13,7 @@ from ._graph import Graph, shape_of
 __all__ = [
     "CONVS",
     "ELEMENTWISE",
+    "FOLDABLE",
     "TRANSPOSED",
     "Layer",
     "argument",

@@ -8,6 +8,7 @@ belongs on the side of the layer that has fewer channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.fx import Node
@@ -41,7 +42,10 @@ def _point_of(graph: Graph, node: Node) -> Layer | None:
     return layer if plain else None
 
 
-def move_before(graph: Graph, node: Node) -> None:
+Writer = Callable[[Graph, Node, Movement, Node], Node]
+
+
+def move_before(graph: Graph, node: Node, write: Writer = emit) -> None:
     """Move the narrow input of a layer instead of its wide output."""
     layer = _point_of(graph, node)
     if layer is None:
@@ -62,7 +66,7 @@ def move_before(graph: Graph, node: Node) -> None:
     now = outputs * price(tail.movement) + inputs * price(before)
     if whole is None or inputs * price(whole) > now:
         return
-    moved = emit(graph, layer.source, movement, node)
+    moved = write(graph, layer.source, movement, node)
     kernel = (1, 1) if axis == 1 else ()
     weight = layer.weight.reshape(outputs, inputs, *kernel)
     stored = graph.derived(argument(node, "weight"), weight, f"{node.name}.weight")

@@ -13,7 +13,7 @@ import torch
 from torch.fx import Node
 
 from ._graph import Graph, shape_of
-from ._movement import MOVES, emit, trace_back
+from ._movement import MOVES, Movement, emit, steps_of, trace_back
 from ._ops import is_call, source_of
 from .remove_noops import simplify
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..program import Program
     from ._types import PassResult
 
-__all__ = ["limit_rank"]
+__all__ = ["emit_whole", "limit_rank"]
 
 aten = torch.ops.aten
 _LIMIT = 5
@@ -36,18 +36,23 @@ def limit_rank(program: Program) -> PassResult:
         root, there = trace_back(node)
         if _highest(node, root) <= _LIMIT:
             continue
-        simple = there.simplified()
-        if len(simple.order) > _LIMIT:
-            new = emit(graph, root, there, node)
-        else:
-            split = graph.call(aten.reshape.default, root, list(simple.atoms), like=node)
-            turned = graph.call(aten.permute.default, split, list(simple.order), like=node)
-            new = graph.call(aten.reshape.default, turned, list(there.after), like=node)
+        new = emit_whole(graph, root, there, node)
         graph.replace(node, new, f"moved with rank {_LIMIT} at most")
     if graph.edits:
         graph.sweep()
         simplify(graph)
     return graph.result()
+
+
+def emit_whole(graph: Graph, source: Node, movement: Movement, like: Node) -> Node:
+    """`emit` as reshape, one permute, reshape, where that takes five axes at most."""
+    simple = movement.simplified()
+    permutes = sum(kind == "permute" for kind, _ in steps_of(movement))
+    if permutes < 2 or len(simple.order) > _LIMIT:
+        return emit(graph, source, movement, like)
+    split = graph.call(aten.reshape.default, source, list(simple.atoms), like=like)
+    turned = graph.call(aten.permute.default, split, list(simple.order), like=like)
+    return graph.call(aten.reshape.default, turned, list(movement.after), like=like)
 
 
 def _highest(node: Node, root: Node) -> int:

@@ -11,6 +11,7 @@ reshape, all of these are identities:
 * f(P(x)) = P(f(x)) for f elementwise;
 * A B = (Bᵀ Aᵀ)ᵀ, which is cheaper when A and B come transposed;
 * a piece of linear(x) along its outputs is linear(x) with these rows of the weight alone;
+* attention works on any stack of matrices, so on the axes with which its operands come (`_stacks`);
 * a chain of permutes and reshapes is one `Movement`, written as permutes of rank ≤ 4 of contiguous
   runs, from whichever tensor of the same origin is nearest.
 
@@ -42,6 +43,7 @@ from ._movement import (
 from ._ops import ELEMENTWISE, is_call, source_of
 from ._pieces import SPLITS, split_layer
 from ._points import move_before, point_to_linear
+from ._stacks import keep_stack
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ def move_less(program: Program) -> PassResult:
             graph.sweep()
             simplify(graph)
     _shorten(graph)
+    graph.sweep()
+    for node in graph.find(aten.matmul.default):
+        keep_stack(graph, node)
     if graph.edits:
         simplify(graph)
     return graph.result()

@@ -1,0 +1,83 @@
+"""Depthwise convolutions with several outputs per channel, with the channels repeated instead.
+
+    y[c·m + j] = w[c·m + j] * x[c]   for m outputs per channel   (* is the convolution)
+    z[j·C + c] = w[c·m + j] * x'[j·C + c]   with x' = x, x, … m times
+
+z is y in another order of channels, which the layer behind takes with its weights in that order.
+XNNPACK, which runs TFLite files on the CPUs of phones, has depthwise kernels for m = 1 only; the
+rest runs as matrix products of m columns (FastViT's downsampling: a tenth of its time).
+
+Only formats that ask for it in `targets.py` get this pass, and it runs after all others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.fx import Node
+
+from ._graph import Graph, where
+from ._ops import ELEMENTWISE, Layer, argument, is_call, layer_of
+
+if TYPE_CHECKING:
+    from ..program import Program
+    from ._types import PassResult
+
+__all__ = ["repeat_channels"]
+
+aten = torch.ops.aten
+
+
+def repeat_channels(program: Program) -> PassResult:
+    """Every depthwise convolution has one output per channel, where the next layer allows it."""
+    graph = Graph(program)
+    for node in graph.find(aten.conv2d.default):
+        layer = layer_of(graph, node)
+        if not isinstance(layer, Layer) or layer.weight.shape[1] != 1 or layer.groups == 1:
+            continue
+        times = layer.channels // layer.groups
+        if times == 1:
+            continue
+        user = _next_layer(graph, node)
+        if isinstance(user, str):
+            graph.refuse(node, f"{times} outputs per channel in another order: {user}")
+            continue
+        order = torch.arange(layer.channels).reshape(layer.groups, times).T.flatten()
+        _take_in_order(graph, user, order)
+        graph.replace(node, _repeated(graph, layer, order), f"its channels repeated {times} times")
+    return graph.result()
+
+
+def _next_layer(graph: Graph, node: Node) -> Layer | str:
+    """The one layer that takes ``node``, elementwise calls between, or why there is none."""
+    user = graph.only_user(node)
+    while user is not None and is_call(user, *ELEMENTWISE):
+        user = graph.only_user(user)
+    if user is None:
+        return "it has several users"
+    layer = layer_of(graph, user)
+    if not isinstance(layer, Layer) or not is_call(user, aten.conv2d.default) or layer.groups != 1:
+        return f"{where(user)} is no convolution of one group with stored weights"
+    return layer
+
+
+def _take_in_order(graph: Graph, layer: Layer, order: torch.Tensor) -> None:
+    """Let ``layer`` take its input channels in another order."""
+    node = layer.node
+    origin = argument(node, "weight")
+    weight = graph.derived(origin, layer.weight[:, order], f"{node.name}.weight")
+    node.replace_input_with(origin, weight)
+
+
+def _repeated(graph: Graph, layer: Layer, order: torch.Tensor) -> Node:
+    """``layer`` on its source repeated, with its output channels in ``order``."""
+    node = layer.node
+    times = layer.channels // layer.groups
+    source = graph.call(aten.cat.default, [layer.source] * times, 1, like=node)
+    origin, bias = argument(node, "weight"), None
+    weight = graph.derived(origin, layer.weight[order], f"{node.name}.weight")
+    if layer.bias is not None:
+        bias = graph.derived(argument(node, "bias"), layer.bias[order], f"{node.name}.bias")
+    numbers = [list(value) for value in (layer.stride, layer.padding, layer.dilation)]
+    return graph.call(node.target, source, weight, bias, *numbers, layer.channels, like=node)
