@@ -7,6 +7,8 @@ formats that take rank 5 (Core ML), where `move_less` costs more ops than it sav
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +16,7 @@ from torch.fx import Node
 
 from ._graph import Graph, shape_of
 from ._movement import MOVES, Movement, emit, steps_of, trace_back
-from ._ops import is_call, source_of
+from ._ops import argument, is_call, source_of
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _LIMIT = 5
 def limit_rank(program: Program) -> PassResult:
     """No movement is left that passes through more than five axes."""
     graph = Graph(program)
+    for node in graph.find(aten.unbind.int):
+        _flatten_around(graph, node)
     for node in graph.find(*MOVES):
         if all(is_call(user, *MOVES) for user in node.users) or len(shape_of(node)) > _LIMIT:
             continue
@@ -42,6 +46,22 @@ def limit_rank(program: Program) -> PassResult:
         graph.sweep()
         simplify(graph)
     return graph.result()
+
+
+def _flatten_around(graph: Graph, node: Node) -> None:
+    """``unbind`` of more than five axes with those before its axis, and those behind, as one."""
+    source = source_of(node)
+    shape = shape_of(source)
+    if len(shape) <= _LIMIT or not all(is_call(item, operator.getitem) for item in node.users):
+        return
+    axis = argument(node, "dim") % len(shape)
+    flat = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
+    held = graph.call(aten.reshape.default, source, flat, like=node)
+    parts = graph.call(aten.unbind.int, held, 1, like=node)
+    for item in list(node.users):
+        part = graph.call(operator.getitem, parts, item.args[1], like=item)
+        whole = graph.call(aten.reshape.default, part, list(shape_of(item)), like=item)
+        graph.replace(item, whole, f"taken apart with rank {_LIMIT} at most")
 
 
 def emit_whole(graph: Graph, source: Node, movement: Movement, like: Node) -> Node:

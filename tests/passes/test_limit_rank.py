@@ -22,6 +22,10 @@ class Net(nn.Module):
             return y.exp() + y.flatten(2).softmax(-1).reshape(6, 8, 2, 2)
         if self.kind == "six that count":
             return x.reshape(2, 4, 2, 2, 3, 2).permute(5, 2, 0, 3, 1, 4).reshape(4, 48).exp()
+        if self.kind == "q, k and v of windows":
+            windows = x.reshape(1, 2, 4, 3, 2, 4).permute(3, 0, 4, 1, 2, 5)
+            q, k, v = windows.unbind(0)
+            return q.flatten(1, 3).exp() - (k * v).flatten(1, 3)
         return x.reshape(8, 2, 2, 2, 3).permute(2, 4, 0, 1, 3).reshape(6, 8, 2, 2).exp()
 
 
@@ -46,3 +50,13 @@ def test_six_axes_that_count_are_moved_in_steps() -> None:
 
 def test_rank_five_stays() -> None:
     assert apply(limit_rank, Net("five"), (1, 8, 4, 6)).changes == ()
+
+
+def test_what_is_taken_apart_has_five_axes_at_most() -> None:
+    result = apply(limit_rank, Net("q, k and v of windows"), (1, 8, 4, 6))
+    assert max(_ranks(result)) <= 5
+    assert ops(result.program)["unbind"] == 1
+    unbind = next(
+        node for node in result.program.exported.graph.nodes if "unbind" in str(node.target)
+    )
+    assert unbind.args[0].meta["val"].shape == (1, 3, 64)

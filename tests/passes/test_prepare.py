@@ -97,6 +97,8 @@ def test_the_command_saves_a_program_that_loads(tmp_path: Path) -> None:
 def test_explain_prints_nodes(tmp_path: Path) -> None:
     given = ["prepare", "emo_1m", "--size", "64", "-o", str(tmp_path / "m.pt2"), "--explain"]
     result = CliRunner().invoke(app, [*given, "--no-pass", "move_less"], catch_exceptions=False)
-    assert "fold_norms: 21 changes" in result.stdout
+    # Of emo_1m: 21 batch norms, and the three layer norms that no padding of windows follows.
+    assert "fold_norms: 24 changes, 9 refusals" in result.stdout
+    assert "stage3.1.norm.norm (layer_norm_1): its weights stay" in result.stdout
     assert "folded into" in result.stdout
     assert "move_less" not in result.stdout
