@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mobile_export.passes import PassResult
@@ -46,3 +50,23 @@ def test_six_axes_that_count_are_moved_in_steps() -> None:
 
 def test_rank_five_stays() -> None:
     assert apply(limit_rank, Net("five"), (1, 8, 4, 6)).changes == ()
+
+
+class Moved(nn.Module):
+    """Six axes in another order, as an image again."""
+
+    def __init__(self, shape: list[int], order: list[int]) -> None:
+        super().__init__()
+        self.shape, self.order = shape, order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(self.shape).permute(self.order).reshape(2, -1).exp()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=6, max_size=7), st.data())
+def test_any_order_of_any_axes(shape: list[int], data: st.DataObject) -> None:
+    shape = [*shape, 2]
+    order = data.draw(st.permutations(range(len(shape))))
+    result = apply(limit_rank, Moved(shape, list(order)), (1, math.prod(shape)))
+    assert max(_ranks(result)) <= 5
