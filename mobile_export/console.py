@@ -159,7 +159,8 @@ def print_passes(reports: Iterable[PassReport]) -> None:
     out = stdout_console()
     for report in reports:
         counts = f"{len(report.changes)} changes, {len(report.refusals)} refusals"
-        out.print(f"[bold]{report.name}[/]: {counts}")
+        formats = f" ({', '.join(report.formats)})" if report.formats else ""
+        out.print(f"[bold]{report.name}[/]{formats}: {counts}")
         for change in report.changes:
             out.print(f"  {escape(change.node)}: {escape(change.what)}", soft_wrap=True)
         for refusal in report.refusals:

@@ -90,7 +90,7 @@ class ExportReport:
     """The result of one run.
 
     Attributes:
-        passes: of the longest list that a format asked for; each manifest has those of its file.
+        passes: of all formats; one that differs between them stands there once for each result.
     """
 
     source: str
@@ -120,7 +120,12 @@ class ExportReport:
             "failures": [failure.to_dict() for failure in self.failures],
             "skipped": self.skipped,
             "passes": [
-                {"name": p.name, "changes": len(p.changes), "refusals": len(p.refusals)}
+                {
+                    "name": p.name,
+                    **({"formats": list(p.formats)} if p.formats else {}),
+                    "changes": len(p.changes),
+                    "refusals": len(p.refusals),
+                }
                 for p in self.passes
             ],
             "notes": list(self.notes),
@@ -276,8 +281,20 @@ def export_program(
         input_shape=program.input.shape,
         artifacts=tuple(artifacts),
         failures=tuple(failures),
-        passes=max((reports for _, reports in prepared.values()), key=len, default=()),
+        passes=_by_format({name: prepared[passes][1] for name, passes in chosen.items()}),
         notes=program.notes,
+    )
+
+
+def _by_format(reports: dict[str, tuple[PassReport, ...]]) -> tuple[PassReport, ...]:
+    """Every report once, with the formats that it is of unless it is of all."""
+    formats: dict[PassReport, list[str]] = {}
+    for name, passes in reports.items():
+        for report in passes:
+            formats.setdefault(report, []).append(name)
+    return tuple(
+        report if len(names) == len(reports) else replace(report, formats=tuple(names))
+        for report, names in formats.items()
     )
 
 

@@ -72,7 +72,7 @@ def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
 def _norm_in_parts(module: GraphModule, node: Node) -> None:
     """layer_norm(x) -> means, differences and a reciprocal root; then its weight and bias."""
     given: list[Any] = [*node.args]
-    x, shape, weight, bias, eps = given + [None, None, 1e-5][len(given) - 2 :]
+    x, shape, weight, bias, eps = (given + [None, None, 1e-5][len(given) - 2 :])[:5]
     axes = list(range(-len(shape), 0))
     call = module.graph.call_function
     with module.graph.inserting_before(node):

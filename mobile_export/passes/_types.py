@@ -47,16 +47,22 @@ class Pass(Protocol):
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass did in one run of the pipeline."""
+    """What one pass did in one run of the pipeline.
+
+    Attributes:
+        formats: for which it did that, where others of the run have other passes or results.
+    """
 
     name: str
     changes: tuple[Change, ...]
     refusals: tuple[Refusal, ...]
+    formats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, every node named."""
         return {
             "name": self.name,
+            **({"formats": list(self.formats)} if self.formats else {}),
             "changes": [vars(change) for change in self.changes],
             "refusals": [vars(refusal) for refusal in self.refusals],
         }

@@ -75,12 +75,16 @@ def move_less(program: Program) -> PassResult:
         if graph.edits != before:
             graph.sweep()
             simplify(graph)
-    _shorten(graph)
-    graph.sweep()
-    for node in graph.find(aten.matmul.default):
-        keep_stack(graph, node)
-    if graph.edits:
-        simplify(graph)
+    before = -1
+    while graph.edits != before:
+        before = graph.edits
+        _shorten(graph)
+        graph.sweep()
+        for node in graph.find(aten.matmul.default):
+            keep_stack(graph, node)
+        if graph.edits != before:
+            graph.sweep()
+            simplify(graph)
     return graph.result()
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mobile_export.passes import PassResult
@@ -60,3 +64,23 @@ def test_what_is_taken_apart_has_five_axes_at_most() -> None:
         node for node in result.program.exported.graph.nodes if "unbind" in str(node.target)
     )
     assert unbind.args[0].meta["val"].shape == (1, 3, 64)
+
+
+class Moved(nn.Module):
+    """Six axes in another order, as an image again."""
+
+    def __init__(self, shape: list[int], order: list[int]) -> None:
+        super().__init__()
+        self.shape, self.order = shape, order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(self.shape).permute(self.order).reshape(2, -1).exp()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=6, max_size=7), st.data())
+def test_any_order_of_any_axes(shape: list[int], data: st.DataObject) -> None:
+    shape = [*shape, 2]
+    order = data.draw(st.permutations(range(len(shape))))
+    result = apply(limit_rank, Moved(shape, list(order)), (1, math.prod(shape)))
+    assert max(_ranks(result)) <= 5

@@ -12,7 +12,7 @@ from torch import nn
 from mobile_export.errors import PassError, SourceError, TraceError
 from mobile_export.inputs import parity_samples
 from mobile_export.parity import Reference, make_reference
-from mobile_export.passes import PASSES, Change, PassResult, run_passes
+from mobile_export.passes import PASSES, Change, PassResult, PassRunner, run_passes
 from mobile_export.program import Program, trace
 from mobile_export.sources import Source
 
@@ -118,3 +118,29 @@ def test_extreme_variances_are_exact(value: float) -> None:
     module = source.module
     module[1].get_buffer("running_var")[0] = value  # type: ignore[operator]
     run_passes(trace(source), reference_of(source), PASSES)
+
+
+def test_reports_say_which_formats_they_are_of() -> None:
+    from mobile_export.passes import PassReport
+    from mobile_export.pipeline import _by_format
+
+    same, other = PassReport("fold", (), ()), PassReport("fold", (Change("a", "b"),), ())
+    only = PassReport("split", (), ())
+    assert _by_format({"one": (same, only), "two": (same,)}) == (
+        same,
+        replace(only, formats=("one",)),
+    )
+    assert _by_format({"one": (same,), "two": (other,)}) == (
+        replace(same, formats=("one",)),
+        replace(other, formats=("two",)),
+    )
+
+
+def test_what_lists_have_in_common_is_run_once(source: Source, program: Program) -> None:
+    runner = PassRunner(program, reference_of(source))
+    first, _ = runner.run(PASSES[:-1])
+    again, _ = runner.run((*PASSES[:-1], do_nothing))
+    assert again is first
+    alone, _ = run_passes(program, reference_of(source), PASSES)
+    after, _ = runner.run(PASSES)
+    assert str(after.exported.graph) == str(alone.exported.graph)
