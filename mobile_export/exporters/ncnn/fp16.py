@@ -38,9 +38,9 @@ def float32_masks(graph: ir.LayerGraph, images: Sequence[np.ndarray]) -> dict[st
         touched = [layer.name, *(value.name for value in layer.inputs)]
         if any(largest[name] > LIMIT for name in touched):
             masks[layer.name] = NO_FLOAT16_ARITHMETIC | NO_FLOAT16_STORAGE
-        elif _wrong_in_float16(layer):
-            masks[layer.name] = NO_FLOAT16_ARITHMETIC
-        elif _terms(layer) * largest[layer.input.name if layer.inputs else layer.name] > LIMIT:
+            continue
+        total = _terms(layer) * largest[layer.input.name if layer.inputs else layer.name]
+        if total > LIMIT or _wrong_in_float16(layer):
             masks[layer.name] = NO_FLOAT16_ARITHMETIC
     return masks
 
