@@ -17,9 +17,14 @@ _FUSING = (ir.Convolution, ir.ConvTranspose, ir.Linear)
 
 
 def simplify(graph: ir.LayerGraph) -> ir.LayerGraph:
-    """Without layers that nothing uses, and with every run of reshapes as one."""
+    """Without layers that nothing uses, with every run of reshapes as one, and with no tap of a
+    convolution that only ever sees padding."""
     layers, outputs = _join_reshapes(graph)
-    return dataclasses.replace(graph, layers=_alive(layers, outputs), outputs=outputs)
+    alive = tuple(
+        _without_idle_taps(layer) if isinstance(layer, ir.Convolution) else layer
+        for layer in _alive(layers, outputs)
+    )
+    return dataclasses.replace(graph, layers=alive, outputs=outputs)
 
 
 def fuse_activations(
@@ -70,6 +75,27 @@ def _join_reshapes(
             inputs = (source,)
         layers.append(dataclasses.replace(layer, inputs=inputs))
     return layers, tuple(same.get(value, value) for value in graph.outputs)
+
+
+def _without_idle_taps(layer: ir.Convolution) -> ir.Convolution:
+    """The same convolution with a smaller kernel, where the image is smaller than its reach.
+
+    A 3x3 kernel of dilation 24 on 16x16 pixels is a 1x1 kernel: DeepLab on a small image. It saves
+    eight of nine products, and TNN's x86 device computes a dilation above the image's size wrong.
+    """
+    slices, padding = [slice(None), slice(None)], []
+    for axis, size in enumerate(layer.input.shape[1:]):
+        dilation, (before, after) = layer.dilation[axis], layer.padding[axis]
+        reach = (layer.output.shape[1 + axis] - 1) * layer.stride[axis]
+        starts = [tap * dilation - before for tap in range(layer.kernel[axis])]
+        used = [tap for tap, start in enumerate(starts) if start < size and start + reach >= 0]
+        first, last = (used[0], used[-1]) if used else (0, len(starts) - 1)
+        first = min(first, before // dilation)
+        last = max(last, len(starts) - 1 - after // dilation)
+        slices.append(slice(first, last + 1))
+        padding.append((before - first * dilation, after - (len(starts) - 1 - last) * dilation))
+    weight = layer.weight[tuple(slices)]
+    return dataclasses.replace(layer, weight=weight, padding=tuple(padding))
 
 
 def _alive(layers: Sequence[ir.Layer], outputs: Sequence[ir.Value]) -> tuple[ir.Layer, ...]:

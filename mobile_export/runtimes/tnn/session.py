@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,10 @@ class _Session:
         self.outputs = wanted if set(wanted) <= set(names) else names
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {self.network.inputs[0].name: sample.image.float().numpy()}
+        """The image; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
+        spec, image = self.network.inputs[0], sample.image.float().numpy()
+        clip = image.ndim > len(spec.dims) and image.size == math.prod(spec.dims)
+        return {spec.name: image.reshape(spec.dims) if clip else image}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         results = self.network.run(self._feed(sample))

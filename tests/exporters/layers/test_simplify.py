@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -74,3 +75,24 @@ def test_every_kind_has_a_reference() -> None:
     from mobile_export.exporters.layers.reference import _RULES
 
     assert set(_RULES) == set(ir.LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "kernel", "padding"),
+    [
+        (nn.Conv2d(6, 4, 3, padding=24, dilation=24), (1, 1), ((0, 0), (0, 0))),
+        (nn.Conv2d(6, 4, 3, padding=8, dilation=8), (1, 1), ((0, 0), (0, 0))),
+        (nn.Conv2d(6, 4, 3, padding=7, dilation=7), (3, 3), ((7, 7), (7, 7))),
+        (nn.Conv2d(6, 6, 5, padding=12, dilation=6, groups=6), (3, 3), ((6, 6), (6, 6))),
+        (nn.Conv2d(6, 4, 3, padding=9, dilation=9, stride=2), (1, 1), ((0, 0), (0, 0))),
+        (nn.Conv2d(6, 4, (3, 3), padding=(1, 20), dilation=(1, 15)), (3, 1), ((1, 1), (5, 5))),
+        (nn.Conv2d(6, 4, 3, padding=20), (3, 3), ((20, 20), (20, 20))),
+    ],
+)
+def test_taps_that_see_only_padding_are_gone(
+    convolution: nn.Module, kernel: tuple[int, int], padding: tuple[tuple[int, int], ...]
+) -> None:
+    """`check` compares with eager float64, whatever is expected of the kernel here."""
+    graph = check(convolution, IMAGE)
+    (layer,) = (layer for layer in graph.layers if isinstance(layer, ir.Convolution))
+    assert (layer.kernel, layer.padding) == (kernel, padding)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mobile_export.errors import ArtifactError, ExecutionError, UnsupportedOpError
 from mobile_export.runtimes.tnn import describe, load_network
@@ -174,6 +175,11 @@ def test_unknown_layer(net: Path) -> None:
         ("Mul out 2 1 a k out -1", "Reshape out 1 1 a out 0 2 2 5 5 0", "Reshape"),
         ("Mul out 2 1 a k out -1", "Concat out 2 1 a k out four", "'four' stands"),
         ("Mul out 2 1 a k out -1", "Permute out 1 1 a out", "parameters are missing"),
+        (
+            "Mul out 2 1 a k out -1",
+            "Convolution out 1 1 a out 1 2 1 3 3 1 1 4 4 0 -1 4 4 0",
+            "its dilation is 4 on 3 positions",
+        ),
     ],
 )
 def test_layer_that_does_not_fit(net: Path, old: str, new: str, message: str) -> None:
@@ -190,3 +196,20 @@ def test_wrong_inputs(net: Path, inputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(ExecutionError) as caught:
         load_network(net).run(inputs)
     assert caught.value.hint
+
+
+def test_a_clip_is_given_without_its_batch(tmp_path: Path) -> None:
+    """A sample of a model of video has five axes, the file four: (3, frames, height, width)."""
+    from mobile_export.inputs import Sample
+    from mobile_export.runtimes.tnn.session import load
+    from mobile_export.specs import OutputSpec
+
+    outputs = (OutputSpec("out", (1, 3, 2, 4, 4)),)
+    text = '"1 1 1 4206624772 ,"\n"clip 4 3 2 4 4 0 ,"\n" clip out ,"\n"out ,"\n" 1 ,"\n'
+    (tmp_path / "net.tnnproto").write_text(text + '"Abs out 1 1 clip out ,"\n')
+    (tmp_path / "net.tnnmodel").write_bytes(ints(MAGIC, 0) + ints(MAGIC, 0))
+    clip = torch.randn(1, 3, 2, 4, 4)
+    (out,) = load(tmp_path / "net.tnnproto", outputs).run(Sample("noise-0", clip))
+    assert np.array_equal(out, clip[0].abs().numpy())
+    with pytest.raises(ExecutionError, match="was given the shape"):
+        load(tmp_path / "net.tnnproto", outputs).run(Sample("noise-0", torch.randn(1, 3, 3, 4, 4)))

@@ -72,8 +72,14 @@ def _activate(x: Tensor, kind: int) -> Tensor:
 
 @layer("Convolution")
 def convolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
-    """Cross-correlation; both axes have the dilation of the rows, as on TNN's reference device."""
+    """Cross-correlation; both axes have the dilation of the rows, as on TNN's reference device.
+
+    A dilation above the image's size is refused: TNN's x86 device computes it wrong.
+    """
     conv = _Conv.read(params)
+    for n, kernel, rate in zip(x.shape[2:], conv.kernel, conv.dilation, strict=True):
+        if kernel > 1 and rate > n:
+            raise FormatError(f"its dilation is {rate} on {n} positions; TNN is wrong there on x86")
     windows = [
         _windows(n, extent, stride, pad, conv.pad_type)
         for n, extent, stride, pad in zip(
