@@ -11,8 +11,8 @@ processor time of all threads. Nothing but a C compiler is needed:
   `benchmark_model`, only a tool in Python;
 - ncnn: our C++ runner on this machine (`mobile-bench build-runner --arch x86_64`).
 
-Where memory lies differs between two processes of the same program and can change its speed by
-several per cent, so both sides are started anew `--starts` times, and the interval is over starts.
+Two processes of the same program may differ in speed, for one by where their memory lies, so both
+sides are started anew `--starts` times, and the interval is over starts.
 
 Also printed: what our loop costs beside an inference, of an empty one and around those measured.
 Exit code 1: a ratio is further than 3 % from 1, a cost is above 20 µs, or a file was not measured.
