@@ -291,7 +291,7 @@ def prepare(
     """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from . import api
     from .console import print_passes, progress_line, stdout_console
-    from .pipeline import save_program
+    from .saving import save_program
 
     values = read_options(locals())
     reports: list[Any] = []

@@ -17,7 +17,7 @@ from .detector import check_values, pick
 from .errors import ArtifactError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
-from .manifest import artifact_manifest, program_manifest
+from .manifest import artifact_manifest
 from .parity import ParityReport, Reference, judge, make_reference, with_activation
 from .passes import PassReport, PassRunner, run_passes, select_passes
 from .program import Program, trace
@@ -35,7 +35,6 @@ __all__ = [
     "check_parity",
     "export_program",
     "prepare_program",
-    "save_program",
     "verify_artifact",
 ]
 
@@ -315,24 +314,6 @@ def prepare_program(
         reference = references.get()
         progress("passes")
         return run_passes(program, reference, chosen)
-
-
-def save_program(
-    program: Program, path: Path, passes: Sequence[PassReport] = (), *, force: bool = False
-) -> Path:
-    """Write ``program`` as a ``.pt2`` file with a manifest beside it.
-
-    Raises:
-        ArtifactError: the file exists (without ``force``) or cannot be written.
-    """
-    import torch
-
-    sample = parity_samples(program.input)[:1]
-    with Workspace(path.parent, [path.name], force=force) as work, one_thread():
-        draft = work.path(path.name)
-        torch.export.save(program.exported, draft)
-        reference = make_reference(program.module(), sample)
-        return work.commit(path.name, program_manifest(program, draft, passes, reference))
 
 
 def _write(
