@@ -27,10 +27,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from mobile_export.parity import Reference
+    from mobile_export.program import Program
+    from mobile_export.sources import Source
 
 REACH = (
     *("timm/mobileone_s0", "timm/mobileone_s1", "timm/mobileone_s2", "timm/mobileone_s3"),
@@ -219,64 +224,73 @@ def interval(ratios: list[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(
-    model: str, formats: list[str], pairs: int, keep: Path, clock: Callable[[], float]
-) -> list[Row]:
-    """Write both files in every format, check them against each other, and time them."""
+@dataclass(frozen=True)
+class Model:
+    """A model and what all its formats share."""
+
+    name: str
+    source: Source
+    traced: Program
+    reference: Reference
+    x: torch.Tensor
+
+
+def load(name: str) -> Model:
+    """The model in training form, traced."""
     from mobile_export.api import _request, _source
-    from mobile_export.config import ExportConfig
     from mobile_export.inputs import parity_samples
     from mobile_export.parity import make_reference
-    from mobile_export.passes import run_passes, select_passes
     from mobile_export.program import trace
+
+    source = _source(name, _request({}))
+    reference = make_reference(source.module, parity_samples(source.input)[:1])
+    x = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(0))
+    return Model(name, source, trace(source), reference, x)
+
+
+def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[], float]) -> Row:
+    """Write both files of one format, check them against each other, and time them."""
+    from mobile_export.config import ExportConfig
+    from mobile_export.passes import run_passes, select_passes
     from mobile_export.quiet import quiet
     from mobile_export.targets import get_target
 
-    source = _source(model, _request({}))
-    config = ExportConfig(precision="fp32")
-    traced = trace(source)
-    reference = make_reference(source.module, parity_samples(source.input)[:1])
-    x = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(0))
-    rows = []
-    for name in formats:
-        export, session, count = PATHS[name]
-        target = get_target(name)
-        stem = model.replace("/", "_")
-        theirs, mine = keep / f"{stem}.vendor{target.suffix}", keep / f"{stem}.ours{target.suffix}"
-        vendor_seconds = None
-        with quiet():
-            if not theirs.exists():
-                start = time.perf_counter()
-                export(source.module, x, theirs)
-                vendor_seconds = time.perf_counter() - start
+    export, session, count = PATHS[name]
+    target = get_target(name)
+    stem = model.name.replace("/", "_")
+    theirs, mine = keep / f"{stem}.vendor{target.suffix}", keep / f"{stem}.ours{target.suffix}"
+    vendor_seconds = None
+    x = model.x
+    with quiet():
+        if not theirs.exists():
             start = time.perf_counter()
-            passes = select_passes(target.without_passes, target.extra_passes)
-            program, _ = run_passes(traced, reference, passes)
-            target.exporter().export(program, mine, config, "fp32")
-            our_seconds = time.perf_counter() - start
-            ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
-            a, b = ours(), vendor()
-            max_rel = float(np.abs(a - b.reshape(a.shape)).max() / np.abs(b).max())
-            first, second = interleaved(ours, vendor, pairs, clock)
-        ratios = [p / q for p, q in zip(first, second, strict=True)]
-        low, high = interval(ratios)
-        rows.append(
-            Row(
-                model,
-                name,
-                statistics.median(first) * 1e3,
-                statistics.median(second) * 1e3,
-                statistics.median(ratios),
-                low,
-                high,
-                max_rel,
-                our_seconds,
-                vendor_seconds,
-                count(mine),
-                count(theirs),
-            )
-        )
-    return rows
+            export(model.source.module, x, theirs)
+            vendor_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        passes = select_passes(target.without_passes, target.extra_passes)
+        program, _ = run_passes(model.traced, model.reference, passes)
+        target.exporter().export(program, mine, ExportConfig(precision="fp32"), "fp32")
+        our_seconds = time.perf_counter() - start
+        ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
+        a, b = ours(), vendor()
+        max_rel = float(np.abs(a - b.reshape(a.shape)).max() / np.abs(b).max())
+        first, second = interleaved(ours, vendor, pairs, clock)
+    ratios = [p / q for p, q in zip(first, second, strict=True)]
+    low, high = interval(ratios)
+    return Row(
+        model.name,
+        name,
+        statistics.median(first) * 1e3,
+        statistics.median(second) * 1e3,
+        statistics.median(ratios),
+        low,
+        high,
+        max_rel,
+        our_seconds,
+        vendor_seconds,
+        count(mine),
+        count(theirs),
+    )
 
 
 def show(row: Row) -> str:
@@ -305,15 +319,18 @@ def main() -> None:
         keep = options.keep or Path(folder)
         keep.mkdir(parents=True, exist_ok=True)
         ratios: dict[str, list[float]] = {}
-        for model in options.models:
-            try:
-                rows = compare(model, options.format, options.pairs, keep, clock)
-            except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
-                print(f"{model:28} {type(error).__name__}: {str(error).splitlines()[0][:120]}")
-                continue
-            for row in rows:
+        for name in options.models:
+            model: Model | None = None
+            for kind in options.format:
+                try:
+                    model = model or load(name)
+                    row = compare(model, kind, options.pairs, keep, clock)
+                except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
+                    message = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+                    print(f"{name:28} {kind:7} {message}", flush=True)
+                    continue
                 print(show(row), flush=True)
-                ratios.setdefault(row.format, []).append(row.ratio)
+                ratios.setdefault(kind, []).append(row.ratio)
                 if options.json:
                     with options.json.open("a") as stream:
                         stream.write(json.dumps(asdict(row)) + "\n")
