@@ -34,6 +34,8 @@ def limit_rank(program: Program) -> PassResult:
     graph = Graph(program)
     for node in graph.find(aten.unbind.int):
         _flatten_around(graph, node)
+    for node in graph.find(aten.linear.default):
+        _flatten_rows(graph, node)
     for node in graph.find(*MOVES):
         if all(is_call(user, *MOVES) for user in node.users) or len(shape_of(node)) > _LIMIT:
             continue
@@ -62,6 +64,19 @@ def _flatten_around(graph: Graph, node: Node) -> None:
         part = graph.call(operator.getitem, parts, item.args[1], like=item)
         whole = graph.call(aten.reshape.default, part, list(shape_of(item)), like=item)
         graph.replace(item, whole, f"taken apart with rank {_LIMIT} at most")
+
+
+def _flatten_rows(graph: Graph, node: Node) -> None:
+    """``linear`` of more than five axes on rows of one matrix."""
+    source = source_of(node)
+    shape = shape_of(source)
+    if len(shape) <= _LIMIT:
+        return
+    flat_shape = [math.prod(shape[:-1]), shape[-1]]
+    rows = graph.call(aten.reshape.default, source, flat_shape, like=node)
+    flat = graph.call(aten.linear.default, rows, *node.args[1:], like=node)
+    whole = graph.call(aten.reshape.default, flat, list(shape_of(node)), like=node)
+    graph.replace(node, whole, "on the rows of a matrix")
 
 
 def emit_whole(graph: Graph, source: Node, movement: Movement, like: Node) -> Node:

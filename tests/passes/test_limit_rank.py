@@ -66,6 +66,21 @@ def test_what_is_taken_apart_has_five_axes_at_most() -> None:
     assert unbind.args[0].meta["val"].shape == (1, 3, 64)
 
 
+class Windowed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        windows = x.reshape(1, 3, 2, 2, 2, 3).permute(0, 2, 4, 3, 5, 1)
+        return self.linear(windows).reshape(4, 2, 12).permute(1, 0, 2).exp()
+
+
+def test_a_linear_layer_of_six_axes_is_one_of_rows() -> None:
+    result = apply(limit_rank, Windowed(), (1, 3, 4, 6))
+    assert max(_ranks(result)) <= 5
+
+
 class Moved(nn.Module):
     """Six axes in another order, as an image again."""
 
