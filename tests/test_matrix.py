@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mobile_export import matrix
 from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.matrix import Cell, Matrix, Row, cells_of, read_models, run_matrix
 from mobile_export.matrix_report import markdown
@@ -164,3 +165,32 @@ def test_markdown_has_a_line_per_model_and_size() -> None:
     lines = markdown([row, other]).splitlines()
     assert "| emo_1m | its own | 1e-06 |  |" in lines
     assert "| emo_1m | 512 |  | 4e-03* |" in lines
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status", "error"),
+    [
+        (("passed", "passed"), "passed", 1e-6),
+        (("passed", "failed"), "failed", 2e-2),
+        (("failed", "inconclusive"), "failed", 1e-6),
+    ],
+)
+def test_a_file_passes_under_all_options_or_not(
+    verdicts: tuple[str, str], status: str, error: float
+) -> None:
+    """ncnn's files are judged with float32 options and with the default ones."""
+    main, default = (
+        {
+            "verdict": verdict,
+            "max_rel": max_rel,
+            "tolerance": 1e-2,
+            "runtime": "ncnn",
+            "emulated": False,
+            "worst": "noise-0:logits",
+            "float32_error": 1e-6,
+        }
+        for verdict, max_rel in zip(verdicts, (1e-6, 2e-2), strict=True)
+    )
+    artifact = {"parity": {**main, "others": [default]}, "bytes": 1, "seconds": {"export": 1.0}}
+    outcome = matrix._outcome(int(status != "passed"), json.dumps({"artifacts": [artifact]}), "")
+    assert (outcome["status"], outcome["error"]) == (status, error)
