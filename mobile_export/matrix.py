@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BUG, ArtifactError, UsageError
+from .specs import VERDICTS
 from .targets import get_target
 
 __all__ = [
@@ -347,7 +348,7 @@ def _outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
         status = "refused" if refused else "crashed"
         return {"status": status, "reason": " ".join(message.splitlines())}
     artifact = json.loads(stdout)["artifacts"][0]
-    parity = _worst(artifact["parity"])
+    parity = _deciding(artifact["parity"])
     facts = {
         "status": parity["verdict"],
         "error": parity["max_rel"],
@@ -365,8 +366,7 @@ def _outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
     return facts
 
 
-def _worst(parity: dict[str, Any]) -> dict[str, Any]:
-    """Of the report of a file and those under other options, the first with the worst verdict."""
-    order = ("failed", "inconclusive", "passed")
+def _deciding(parity: dict[str, Any]) -> dict[str, Any]:
+    """`ParityReport.deciding` of a report in JSON."""
     reports: list[dict[str, Any]] = [parity, *parity.get("others", ())]
-    return min(reports, key=lambda report: order.index(report["verdict"]))
+    return min(reports, key=lambda report: VERDICTS.index(report["verdict"]))

@@ -26,6 +26,7 @@ from .expected import expected_facts
 from .float64 import double_copy, run_float64
 from .inputs import Sample
 from .program import flatten_outputs
+from .specs import VERDICTS
 
 if TYPE_CHECKING:
     from .detection_parity import DetectionCheck
@@ -128,8 +129,7 @@ class ParityReport:
     @property
     def deciding(self) -> ParityReport:
         """Of this report and `others`, the first with the worst verdict."""
-        order = ("failed", "inconclusive", "passed")
-        return min((self, *self.others), key=lambda report: order.index(report.verdict))
+        return min((self, *self.others), key=lambda report: VERDICTS.index(report.verdict))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity become None."""

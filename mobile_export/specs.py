@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "InputSpec", "OutputSpec", "WeightsInfo"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "VERDICTS",
+    "InputSpec",
+    "OutputSpec",
+    "WeightsInfo",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+VERDICTS = ("failed", "inconclusive", "passed")
+"""Of parity (`mobile_export.parity`), the worst first."""
 
 
 @dataclass(frozen=True)

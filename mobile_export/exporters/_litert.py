@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from ..passes._ops import argument
+
 __all__ = ["avoid_gaps"]
 
 _ATEN = torch.ops.aten
@@ -52,9 +54,9 @@ def _replace(module: GraphModule, node: Node, result: Node) -> None:
 
 def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
     """conv_transpose2d(padding=p, output_padding <= p) -> the same without, rows p to p + H."""
-    given: list[Any] = [*node.args]
-    given += [None, [1, 1], [0, 0], [0, 0], 1, [1, 1]][len(given) - 2 :]
-    x, weight, bias, stride, padding, extra, groups, dilation = given
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    x, weight, bias = (argument(node, name) for name in ("input", "weight", "bias"))
+    stride, padding, extra, groups, dilation = (argument(node, name) for name in names)
     pads, extras = _pair(padding), _pair(extra)
     if pads == (0, 0) or any(e > p for e, p in zip(extras, pads, strict=True)):
         return
@@ -71,8 +73,8 @@ def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
 
 def _norm_in_parts(module: GraphModule, node: Node) -> None:
     """layer_norm(x) -> means, differences and a reciprocal root; then its weight and bias."""
-    given: list[Any] = [*node.args]
-    x, shape, weight, bias, eps = (given + [None, None, 1e-5][len(given) - 2 :])[:5]
+    names = ("input", "normalized_shape", "weight", "bias", "eps")
+    x, shape, weight, bias, eps = (argument(node, name) for name in names)
     axes = list(range(-len(shape), 0))
     call = module.graph.call_function
     with module.graph.inserting_before(node):

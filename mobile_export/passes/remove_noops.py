@@ -111,9 +111,10 @@ _BROADCASTING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Ten
 
 def _expand(graph: Graph, node: Node) -> Node | None:
     """Arithmetic repeats its operands itself (litert-torch 0.10 breaks on some of these)."""
+    same = _same_shape(graph, node)
+    if same is not None:
+        return same
     source = source_of(node)
-    if shape_of(source) == shape_of(node):
-        return source
     for user in node.users:
         if not is_call(user, *_BROADCASTING):
             return None

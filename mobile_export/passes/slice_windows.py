@@ -86,7 +86,7 @@ class _Writer:
 def _windows(write: _Writer, x: Node, size: int, step: int, dilation: int = 1) -> Node:
     """(A, n, B) to (A, size, windows, B): element k of window w is x[:, w step + k dilation]."""
     length = shape_of(x)[1]
-    count = (length - (size - 1) * dilation - 1) // step + 1
+    count = _count(length, size, step, dilation)
     if count < size:
         reach = (size - 1) * dilation + 1
         starts = range(0, count * step, step)
@@ -94,6 +94,11 @@ def _windows(write: _Writer, x: Node, size: int, step: int, dilation: int = 1) -
     reach = (count - 1) * step + 1
     starts = range(0, size * dilation, dilation)
     return write.stack([write.part(x, 1, s, s + reach, step) for s in starts], 1)
+
+
+def _count(length: int, size: int, step: int, dilation: int) -> int:
+    """How many windows fit into ``length`` elements."""
+    return (length - (size - 1) * dilation - 1) // step + 1
 
 
 def _unfold(write: _Writer, node: Node) -> Node:
@@ -133,10 +138,7 @@ def _col2im(write: _Writer, node: Node) -> Node:
     """torch.nn.functional.fold: (N, C kh kw, windows) to (N, C, H, W), overlaps added."""
     kernel, dilation, padding, stride = _window_of(node)
     size = as_list(argument(node, "output_size"), 2)
-    counts = [
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-        for i in (0, 1)
-    ]
+    counts = [_count(size[i] + 2 * padding[i], kernel[i], stride[i], dilation[i]) for i in (0, 1)]
     channels, images = shape_of(node)[-3], math.prod(shape_of(node)[:-3])
     planes = images * channels
     x = write.reshape(source_of(node), planes, *kernel, *counts)
