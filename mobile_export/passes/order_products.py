@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,7 +53,10 @@ def order_products(program: Program) -> PassResult:
             layer_before_product(graph, node)
         for node in graph.find(aten.linear.default, *CONVS):
             layer_after_product(graph, node)
-    return graph.result()
+    result = graph.result()
+    if result.changes:  # what was refused on the way may be something else now
+        result = replace(result, refusals=order_products(result.program).refusals)
+    return result
 
 
 # Chains -----------------------------------------------------------------------------------------

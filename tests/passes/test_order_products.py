@@ -421,5 +421,13 @@ def test_random_attention(
         assert after == min(before, base + then)
 
 
+def test_it_says_what_stands_in_the_way_at_the_end() -> None:
+    result = apply(order_products, Net(_value_before), IMAGE)
+    left = [refusal.node for refusal in result.refusals]
+    assert len(left) == 1  # the softmax of the product that is in the graph now
+    names = {node.name for node in result.program.exported.graph.nodes}
+    assert set(left) <= names
+
+
 def test_it_runs_for_every_format() -> None:
     assert order_products in PASSES
