@@ -89,7 +89,7 @@ def _arranged(
     return graph.call(aten.reshape.default, moved, [*stack, *matrix], like=like)
 
 
-def selections_as_split(graph: Graph, node: Node) -> Node | None:
+def selections_as_split(graph: Graph, node: Node) -> None:
     """``x[0], x[1], x[2]`` as the pieces of ``unbind(x)``, where nothing else uses x.
 
     Whatever knows how to take a split apart so need not know selections.
@@ -100,18 +100,16 @@ def selections_as_split(graph: Graph, node: Node) -> Node | None:
     pieces: dict[int, Node] = {}
     for user in source.users:
         if not is_call(user, aten.select.int) or user.args[0] is not source:
-            return None
+            return
         if argument(user, "dim") % len(shape_of(source)) != axis:
-            return None
+            return
         pieces[_index(user, count)] = user
     if len(pieces) != len(source.users) or len(pieces) != count or count < 2:
-        return None
+        return
     split = graph.call(aten.unbind.int, source, axis, like=node)
     for index, piece in pieces.items():
-        if piece is not node:
-            item = graph.call(operator.getitem, split, index, like=piece, before=piece)
-            graph.replace(piece, item, "a piece of all that are selected")
-    return graph.call(operator.getitem, split, _index(node, count), like=node)
+        item = graph.call(operator.getitem, split, index, like=piece)
+        graph.replace(piece, item, "a selection is a piece of a split")
 
 
 def _index(node: Node, count: int) -> int:
