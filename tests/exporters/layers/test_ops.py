@@ -327,6 +327,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
         (),
     ),
     "slices": (lambda x: x[:, 1:5:2, 2:, :-1] + x[:, 2:4, :6, 1:], IMAGE, ()),
+    "slice used twice": (lambda x: (y := x[:, 1:, 1:6:2]) * y.relu(), IMAGE, ()),
     "split": (lambda x: torch.cat([t.relu() for t in x.chunk(3, 1)][::-1], 1), IMAGE, ()),
     "class token": (lambda x, a: torch.cat([a, x], 1)[:, 0], TOKENS, (noise(1, 1, 8),)),
     "join layouts": (
