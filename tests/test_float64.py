@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -35,6 +36,30 @@ def test_no_precision_is_lost() -> None:
     expected = x @ weight.T + bias + module.table.double() + torch.arange(4)
     assert result.dtype == torch.float64
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        lambda x: torch.as_tensor([0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.tensor([0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.tensor(data=[0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.asarray([0.1, 0.7], dtype=x.dtype),
+        lambda x: x.new_tensor([0.1, 0.7]),
+        lambda x: torch.tensor([0.1, 0.7]),
+    ],
+    ids=["as_tensor", "tensor", "by name", "asarray", "new_tensor", "without a dtype"],
+)
+def test_numbers_are_those_of_the_float32_model(
+    literal: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    expected = torch.tensor([0.1, 0.7]).double()
+    assert torch.equal(run_float64(literal, torch.zeros(1)), expected)
+
+
+def test_tensors_are_not_rounded() -> None:
+    x = torch.rand(3, dtype=torch.float64)
+    assert torch.equal(run_float64(lambda y: torch.as_tensor(y, dtype=y.dtype), x), x)
 
 
 def test_the_original_is_untouched() -> None:

@@ -26,7 +26,7 @@ from ._affine import Affine, pull, push, vector
 from ._graph import Graph, shape_of, where
 from ._ops import Layer, argument, call_layer, is_call, layer_of, source_of
 
-__all__ = ["Plan", "plan_after", "plan_before"]
+__all__ = ["Plan", "plan_after", "plan_before", "sums_to_one"]
 
 aten = torch.ops.aten
 
@@ -237,12 +237,12 @@ def _through_product(user: Node, node: Node, affine: Affine) -> Affine | str:
     other, summed, over = (second, -1, -2) if node is first else (first, -2, -1)
     if any(value.shape[summed] != 1 for value in (affine.scale, affine.shift)):
         return f"it varies along the axis that {where(user)} sums over"
-    if affine.shifts and not _sums_to_one(other, over):
+    if affine.shifts and not sums_to_one(other, over):
         return f"a shift cannot move through {where(user)}: {where(other)} does not sum to one"
     return affine
 
 
-def _sums_to_one(node: Node, axis: int) -> bool:
+def sums_to_one(node: Node, axis: int) -> bool:
     """Whether ``node`` is a softmax along ``axis``, one of the last two, perhaps rearranged."""
     axis %= len(shape_of(node))
     while is_call(node, aten.permute.default, aten.reshape.default):

@@ -16,6 +16,7 @@ from .merge_branches import merge_branches
 from .move_less import move_less
 from .move_narrow import move_narrow
 from .normalize_ops import normalize_ops
+from .order_products import order_products
 from .remove_noops import remove_noops
 from .repeat_channels import repeat_channels
 from .slice_windows import slice_windows
@@ -30,6 +31,7 @@ SHARED_PASSES: tuple[Pass, ...] = (
     merge_branches,
     fold_norms,
     fold_scales,
+    order_products,
     compose_layers,
 )
 """What every format runs first, until none of them finds anything: done once for all formats.

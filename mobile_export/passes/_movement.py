@@ -36,6 +36,7 @@ __all__ = [
     "price",
     "refine",
     "split",
+    "step_of",
     "step_price",
     "steps_of",
     "tail_of",
@@ -173,19 +174,20 @@ def trace_back(node: Node) -> tuple[Node, Movement]:
         chain.append(source_of(chain[-1]))
     root, movement = chain[0], identity(shape_of(node))
     for current in chain[:-1]:
-        source = source_of(current)
-        if is_call(current, aten.permute.default):
-            order: list[int] = current.args[1]  # type: ignore[assignment]
-            step = permutation(shape_of(source), order)
-        else:
-            whole = tuple(shape_of(source))
-            after = shape_of(current)
-            step = Movement(whole, whole, tuple(range(len(whole))), after).simplified()
-        longer = step.then(movement)
+        longer = step_of(current).then(movement)
         if longer is None:
             return current, movement
-        root, movement = source, longer
+        root, movement = source_of(current), longer
     return root, movement
+
+
+def step_of(node: Node) -> Movement:
+    """What one reshape or permute does."""
+    whole = shape_of(source_of(node))
+    if is_call(node, aten.permute.default):
+        order: list[int] = node.args[1]  # type: ignore[assignment]
+        return permutation(whole, order)
+    return Movement(whole, whole, tuple(range(len(whole))), shape_of(node)).simplified()
 
 
 @dataclass(frozen=True)

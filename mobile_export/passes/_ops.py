@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,12 @@ class Layer:
         """Number of output channels."""
         shape = self.weight.shape
         return int(shape[1] * self.groups if self.transposed else shape[0])
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it maps the channels of every pixel, and nothing else."""
+        still = not any(self.padding) and set(self.stride) <= {1}
+        return not self.transposed and still and math.prod(self.weight.shape[2:]) == 1
 
 
 def layer_of(graph: Graph, node: Any) -> Layer | str | None:

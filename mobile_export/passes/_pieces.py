@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from ._atoms import atoms_of
 from ._graph import Graph, shape_of
-from ._movement import MAX_RANK, Movement, emit, price, refine, split, tail_of, trace_back
+from ._movement import MAX_RANK, Movement, emit, price, tail_of, trace_back
 from ._ops import Layer, argument, is_call, layer_of, source_of
 
 __all__ = ["SPLITS", "split_layer"]
@@ -100,10 +101,10 @@ def _exact_atoms(
         Atoms and order; the first atom of the channels and how many there are; the one that is
         exactly ``axis`` of the result.
     """
-    full = _refined(there)
+    full = atoms_of(there)
     if full is None:
         return None
-    atoms, order, axes = full
+    atoms = list(full.sizes)
     lead = math.prod(there.before[: layer.axis % len(there.before)])
     first = 0
     while math.prod(atoms[:first]) < lead:
@@ -116,27 +117,7 @@ def _exact_atoms(
         or math.prod(atoms[first : first + count]) != layer.channels
     ):
         return None
-    mine = [atom for atom, owner in zip(order, axes, strict=True) if owner == axis]
+    mine = [atom for atom, owner in enumerate(full.targets) if owner == axis]
     if len(mine) != 1 or not first <= mine[0] < first + count:
         return None
-    return atoms, order, first, count, mine[0]
-
-
-def _refined(there: Movement) -> tuple[list[int], list[int], list[int]] | None:
-    """``there`` with atoms cut along the axes of its result.
-
-    Returns:
-        atoms, order, and for each atom of the result the axis that it belongs to.
-    """
-    middle = [there.atoms[i] for i in there.order]
-    fine = refine(middle, there.after)
-    if fine is None:
-        return None
-    pieces = split(middle, fine)
-    position = {index: place for place, index in enumerate(there.order)}
-    laid_out = [p for index in range(len(there.atoms)) for p in pieces[position[index]]]
-    rank_of = {piece: rank for rank, piece in enumerate(laid_out)}
-    owners = split(there.after, fine)
-    axes = [next(a for a, own in enumerate(owners) if piece in own) for piece in range(len(fine))]
-    atoms = [fine[piece] for piece in laid_out]
-    return atoms, [rank_of[piece] for piece in range(len(fine))], axes
+    return atoms, list(full.order), first, count, mine[0]

@@ -34,12 +34,9 @@ aten = torch.ops.aten
 def _point_of(graph: Graph, node: Node) -> Layer | None:
     """``node`` as a linear layer or a 1x1 convolution of stride 1, or None."""
     layer = layer_of(graph, node)
-    if not isinstance(layer, Layer) or layer.transposed or layer.groups != 1:
+    if not isinstance(layer, Layer) or layer.groups != 1 or layer.rank not in (0, 2):
         return None
-    if layer.rank == 0:
-        return layer
-    plain = layer.weight.shape[2:] == layer.stride == (1, 1) and layer.padding == (0, 0)
-    return layer if plain else None
+    return layer if layer.is_pointwise else None
 
 
 Writer = Callable[[Graph, Node, Movement, Node], Node]

@@ -4,6 +4,10 @@
 or negation, moves into the layer that computes x (also through reshapes, splits, sums and the
 products of attention, where s (q k) = (s q) k), or into every layer that uses y; exactly as
 `fold_norms` does and with the same refusals. Multiplying by one and adding zero disappear.
+
+An offset in front of a convolution that pads with zeros stays, and the report says so: the padding
+is 0 where the offset would give t. The factor still goes: s x + t = s (x + t / s), so that mean and
+std of an image are one subtraction.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import torch
 from torch.fx import Node
 
 from ._absorb import plan_after, plan_before
-from ._affine import scale_of
+from ._affine import Affine, scale_of
 from ._graph import Graph
 
 if TYPE_CHECKING:
@@ -61,7 +65,36 @@ def _fold(graph: Graph, node: Node) -> None:
     if isinstance(plan, str):
         after = plan_after(graph, node, affine)
         if isinstance(after, str):
-            graph.refuse(node, f"before: {plan}; after: {after}")
+            if not _factor_after(graph, node, source, affine):
+                graph.refuse(node, f"before: {plan}; after: {after}")
             return
         plan, side = after, "after"
     graph.replace(node, source, f"folded into {plan.run()} {side} it")
+
+
+def _factor_after(graph: Graph, node: Node, source: Node, factor: Affine) -> bool:
+    """Write s x + t as s (x + t / s) where the layers after it take s, but not t.
+
+    Args:
+        node: s x, which only the addition of t may use.
+
+    Returns:
+        Whether that was possible.
+    """
+    user = graph.only_user(node)
+    added = scale_of(graph, user) if user is not None else None
+    if user is None or not isinstance(added, tuple) or factor.shifts:
+        return False
+    whole = added[1].after(factor)
+    if not whole.shifts or not whole.scale.all():
+        return False
+    offset = whole.shift / whole.scale
+    if offset.abs().max() > torch.finfo(torch.float16).max:
+        return False
+    plan = plan_after(graph, user, Affine(whole.scale, torch.zeros_like(whole.scale)))
+    if isinstance(plan, str):
+        return False
+    stored = graph.derived(None, offset.contiguous(), f"{user.name}.offset")
+    first = graph.call(aten.add.Tensor, source, stored, like=user)
+    graph.replace(user, first, f"done before {node.name}, which is folded into {plan.run()}")
+    return True

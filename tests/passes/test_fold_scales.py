@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import mobile_export
 from mobile_export.passes.fold_scales import fold_scales
 
 from .graphs import apply, ops, reasons
@@ -75,3 +76,37 @@ def test_it_refuses(name: str) -> None:
     result = apply(fold_scales, Net(function), IMAGE)
     assert result.changes == ()
     assert reason in reasons(result)
+
+
+PADDED: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
+    "mean and std": lambda m, x: m.conv((x - m.gamma) / 0.25),
+    "factor and offset": lambda m, x: m.conv(x * m.gamma - 1),
+    "from 0 to 255": lambda m, x: m.conv(x / 127.5 - 1),
+    "three in a row": lambda m, x: m.conv((x / 255 - m.gamma) / 0.25),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_only_the_offset_stays_before_zero_padding(name: str) -> None:
+    result = apply(fold_scales, Net(PADDED[name]), IMAGE)
+    found = ops(result.program)
+    assert found["add"] + found["sub"] == 1
+    assert not {"mul", "div"} & set(found)
+    assert "pads with zeros (padding [1, 1]) after a shift" in reasons(result)
+
+
+def test_a_factor_of_zero_stays_before_its_offset() -> None:
+    module = Net(lambda m, x: m.conv(x * m.gamma + 1))
+    with torch.no_grad():
+        module.gamma[2] = 0
+    assert apply(fold_scales, module, IMAGE).changes == ()
+
+
+def test_normalisation_of_torchvision_inside_a_model() -> None:
+    """It makes its tensors of Python numbers, in the dtype of the image."""
+    from torchvision.transforms.v2.functional import normalize
+
+    mean, std = [0.485, 0.456, 0.406, 0.5], [0.229, 0.224, 0.225, 0.25]
+    module = Net(lambda m, x: m.conv(normalize(x, mean, std)).exp())
+    program = mobile_export.prepare(module, torch.zeros(IMAGE))
+    assert ops(program) == {"sub": 1, "conv2d": 1, "exp": 1}

@@ -1,0 +1,295 @@
+"""Layers on the channels of every pixel before or after products that mix the pixels.
+
+With A the other operand of the product and W, b those of a linear layer or 1x1 convolution,
+
+    A (x Wᵀ + 1 bᵀ) = (A x) Wᵀ + (A 1) bᵀ,
+
+so the two commute where every head of A mixes whole groups of W: W is of one group and A has one
+head, or the groups of W are those heads (EMO's "efficient equivalent implementation", arXiv
+2301.01146 §2.3). A 1 is 1 where the rows of A are a softmax, and then the bias stays as it is.
+The cheaper order is the one in which the product sees fewer channels, and the layer fewer pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+
+from ._absorb import sums_to_one
+from ._affine import along
+from ._atoms import Atoms, atoms_of
+from ._graph import Graph, shape_of, where
+from ._movement import Movement, emit, trace_back
+from ._ops import ELEMENTWISE, Layer, argument, is_call, layer_of, source_of
+
+__all__ = ["PRODUCTS", "layer_after_product", "layer_before_product", "multiplications"]
+
+aten = torch.ops.aten
+PRODUCTS = (aten.matmul.default, aten.scaled_dot_product_attention.default)
+
+
+@dataclass(frozen=True)
+class _Mixing:
+    """A product as seen from one operand: it sums over one axis of it, and keeps the others.
+
+    Attributes:
+        position: of the operand among the arguments.
+        axis: of operand and result, from the front.
+        inputs, outputs: size of that axis in the operand and in the result.
+        is_mean: whether the factors of every sum add up to one.
+    """
+
+    node: Node
+    position: int
+    axis: int
+    inputs: int
+    outputs: int
+    is_mean: bool
+
+    @property
+    def operand(self) -> Node:
+        operand = self.node.args[self.position]
+        assert isinstance(operand, Node)
+        return operand
+
+    def of(self, graph: Graph, operand: Node, before: Node) -> Node:
+        """The same product of another operand, put before ``before``."""
+        args = list(self.node.args)
+        args[self.position] = operand
+        kwargs = dict(self.node.kwargs)
+        return graph.call(self.node.target, *args, like=self.node, before=before, kwargs=kwargs)
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """Where the channels of a layer lie in the operand (or the result) of a product.
+
+    Attributes:
+        there: from the layer's layout to that of the operand.
+        parts: the axes of the layer's side, that of the channels as two: groups, channels of each.
+        axis: of the groups in ``parts``.
+        channel: the atom of the channels of a group.
+        mixed: the atoms over which the product sums.
+    """
+
+    there: Atoms
+    parts: tuple[int, ...]
+    rank: int
+    axis: int
+    channel: int
+    mixed: tuple[int, ...]
+
+    def movement(self, channels: int, pixels: int) -> Movement:
+        """From the layer's layout to the product's, of other numbers of channels per group and of
+        pixels that are mixed."""
+        sizes = list(self.there.sizes)
+        sizes[self.channel] = channels
+        if math.prod(sizes[atom] for atom in self.mixed) != pixels:
+            for atom in self.mixed:
+                sizes[atom] = pixels if atom == self.mixed[0] else 1
+        parts, after = [1] * len(self.parts), [1] * self.rank
+        for size, part, target in zip(sizes, self.there.sources, self.there.targets, strict=True):
+            parts[part] *= size
+            after[target] *= size
+        before = list(parts)
+        before[self.axis : self.axis + 2] = [parts[self.axis] * parts[self.axis + 1]]
+        order = tuple(self.there.order)
+        return Movement(tuple(before), tuple(sizes), order, tuple(after)).simplified()
+
+
+def layer_before_product(graph: Graph, node: Node) -> None:
+    """A (x Wᵀ) as (A x) Wᵀ for each operand of the product ``node`` that a layer computes."""
+    for mixing in _mixings(graph, node):
+        root, there = trace_back(mixing.operand)
+        between = root if is_call(root, *ELEMENTWISE) else None
+        if between is not None:
+            root, _ = trace_back(source_of(between))
+        layer = layer_of(graph, root)
+        if not isinstance(layer, Layer) or not layer.is_pointwise:
+            continue
+        inputs = shape_of(layer.source)[layer.axis]
+        now, then = _costs(mixing, layer, (layer.channels, inputs), (mixing.inputs, mixing.outputs))
+        if then >= now:
+            continue
+        pair = f"{where(root)} before {where(node)}"
+        costs = f"{then} multiplications, not {now}"
+        if between is not None:
+            graph.refuse(node, f"{pair}: {where(between)} stands between; it would take {costs}")
+            continue
+        seat = _seat(there, layer, layer.channels, mixing)
+        reason = seat if isinstance(seat, str) else _hindrance(graph, mixing, layer)
+        if reason is not None:
+            graph.refuse(node, f"{pair}: {reason}; it would take {costs}")
+            continue
+        assert isinstance(seat, _Seat)
+        per_group = inputs // layer.groups
+        moved = emit(graph, layer.source, seat.movement(per_group, mixing.inputs), node)
+        mixed = mixing.of(graph, moved, node)
+        back = seat.movement(per_group, mixing.outputs).inverse
+        new = _call(graph, layer, emit(graph, mixed, back, node), node)
+        forth = seat.movement(layer.channels // layer.groups, mixing.outputs)
+        graph.replace(node, emit(graph, new, forth, node), f"{pair} is done after it: {costs}")
+        graph.sweep()
+        return
+
+
+def layer_after_product(graph: Graph, node: Node) -> None:
+    """(A x) Wᵀ as A (x Wᵀ) for the layer ``node`` of a product."""
+    layer = layer_of(graph, node)
+    if not isinstance(layer, Layer) or not layer.is_pointwise:
+        return
+    product, back = trace_back(layer.source)
+    if not is_call(product, *PRODUCTS):
+        return
+    inputs = shape_of(layer.source)[layer.axis]
+    for mixing in _mixings(graph, product):
+        now, then = _costs(mixing, layer, (inputs, layer.channels), (mixing.outputs, mixing.inputs))
+        if then >= now:
+            continue
+        pair, costs = f"{where(node)} after {where(product)}", f"{then} multiplications, not {now}"
+        seat = _seat(back.inverse, layer, inputs, mixing)
+        if isinstance(seat, _Seat) and not _is_private(graph, layer.source, product):
+            seat = f"{where(product)} has other users"
+        if isinstance(seat, str):
+            graph.refuse(node, f"{pair}: {seat}; it would take {costs}")
+            continue
+        per_group = inputs // layer.groups, layer.channels // layer.groups
+        there = seat.movement(per_group[0], mixing.inputs).inverse
+        source = emit(graph, mixing.operand, there, node)
+        new = _call(graph, layer, source, node, with_bias=mixing.is_mean)
+        moved = emit(graph, new, seat.movement(per_group[1], mixing.inputs), node)
+        mixed = mixing.of(graph, moved, node)
+        result = emit(graph, mixed, seat.movement(per_group[1], mixing.outputs).inverse, node)
+        if layer.bias is not None and not mixing.is_mean:
+            result = _plus_bias(graph, layer, result)
+        graph.replace(node, result, f"{pair} is done before it: {costs}")
+        graph.sweep()
+        return
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def multiplications(product: Node) -> int:
+    """Of a matrix product (…, M, K) (…, K, N)."""
+    first = product.args[0]
+    assert isinstance(first, Node)
+    return math.prod(shape_of(product)) * shape_of(first)[-1]
+
+
+def _mixings(graph: Graph, node: Node) -> Iterator[_Mixing]:
+    """The product ``node`` from each operand that it does not repeat."""
+    shape = shape_of(node)
+    if is_call(node, aten.matmul.default):
+        sides = [(1, len(shape) - 2, node.args[0], -1), (0, len(shape) - 1, node.args[1], -2)]
+    elif argument(node, "dropout_p"):
+        return
+    else:
+        sides = [(2, len(shape) - 2, None, -1)]
+    for position, axis, other, summed in sides:
+        operand = node.args[position] if position < len(node.args) else None
+        if not isinstance(operand, Node) or graph.is_constant(operand):
+            continue
+        if node.args.count(operand) > 1 or len(shape) < 2:
+            continue
+        before = shape_of(operand)
+        if before[:-2] != shape[:-2] or len(before) != len(shape) or before[axis] == 1:
+            continue
+        if isinstance(other, Node):
+            mean = len(shape_of(other)) > 1 and sums_to_one(other, summed)
+        else:
+            mean = argument(node, "attn_mask") is None
+        yield _Mixing(node, position, axis, before[axis], shape[axis], mean)
+
+
+def _costs(
+    mixing: _Mixing, layer: Layer, channels: tuple[int, int], pixels: tuple[int, int]
+) -> tuple[int, int]:
+    """Multiplications of both, now and in the other order.
+
+    What attention does to get its weights is the same in both orders, and not counted.
+
+    Args:
+        channels: that the product sees, now and then.
+        pixels: that the layer sees, of those that are mixed, now and then.
+    """
+    product = math.prod(shape_of(mixing.node)) // channels[0] * mixing.inputs
+    positions = math.prod(shape_of(layer.node)) // layer.channels // pixels[0]
+    now, then = (
+        product * seen + layer.weight.numel() * positions * at
+        for seen, at in zip(channels, pixels, strict=True)
+    )
+    return now, then
+
+
+def _seat(there: Movement, layer: Layer, channels: int, mixing: _Mixing) -> _Seat | str:
+    """Where ``channels``, the layer's on the product's side, lie; why the two do not commute."""
+    axis = layer.axis % len(there.before)
+    each = channels // layer.groups
+    parts = (*there.before[:axis], layer.groups, each, *there.before[axis + 1 :])
+    atoms = atoms_of(there, parts)
+    if atoms is None:
+        return "the axes between the two are cut elsewhere"
+    own = [atom for atom, part in enumerate(atoms.sources) if part == axis + 1]
+    groups = [atom for atom, part in enumerate(atoms.sources) if part == axis]
+    mixed = tuple(atom for atom, target in enumerate(atoms.targets) if target == mixing.axis)
+    rank = len(there.after)
+    kept = ({rank - 2, rank - 1} - {mixing.axis}).pop()
+    if any(atom in mixed for atom in (*own, *groups)):
+        return "the product sums over channels of the layer"
+    if not own:
+        return "a group of the layer has one channel"
+    if any(atoms.targets[atom] != kept for atom in own):
+        return f"{layer.groups} groups of channels for other heads: a head would need them all"
+    if len(own) > 1:
+        return "the channels of a group do not stay together"
+    return _Seat(atoms, parts, rank, axis, own[0], mixed)
+
+
+def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:
+    """Why the layer's result cannot be computed after the product."""
+    if not _is_private(graph, mixing.operand, layer.node):
+        return f"{where(layer.node)} has other users"
+    if layer.bias is not None and layer.bias.any() and not mixing.is_mean:
+        worst = int(layer.bias.abs().argmax())
+        return (
+            f"the bias of {where(layer.node)} ({float(layer.bias[worst]):.3g} in channel {worst}) "
+            "would be multiplied by sums that are not known to be one"
+        )
+    return None
+
+
+def _is_private(graph: Graph, node: Node, root: Node) -> bool:
+    """Whether each node from ``root`` to ``node`` has one user."""
+    while node is not root:
+        if graph.only_user(node) is None:
+            return False
+        node = source_of(node)
+    return graph.only_user(root) is not None
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def _call(
+    graph: Graph, layer: Layer, source: Node, before: Node, *, with_bias: bool = True
+) -> Node:
+    """The layer with its own weights on another source."""
+    args, kwargs = list(layer.node.args), dict(layer.node.kwargs)
+    args[0] = source
+    if not with_bias:
+        kwargs.pop("bias", None)
+        args[2:3] = [None] * len(args[2:3])
+    return graph.call(layer.node.target, *args, like=layer.node, before=before, kwargs=kwargs)
+
+
+def _plus_bias(graph: Graph, layer: Layer, result: Node) -> Node:
+    assert layer.bias is not None
+    rank = len(shape_of(layer.node))
+    bias = along(layer.axis % rank, rank, layer.bias)
+    stored = graph.derived(argument(layer.node, "bias"), bias, f"{layer.node.name}.bias")
+    return graph.call(aten.add.Tensor, result, stored, like=layer.node)
