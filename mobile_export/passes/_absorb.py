@@ -178,7 +178,7 @@ def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
             continue
         if graph.is_constant(operand):
             return f"{where(node)} multiplies by a stored tensor"
-        if affine.shifts and not _sums_to_one(other, over):
+        if affine.shifts and not sums_to_one(other, over):
             reason = (
                 f"a shift cannot move through the product {where(node)}: "
                 f"{where(other)} does not sum to one"
