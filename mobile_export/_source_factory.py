@@ -263,6 +263,11 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
             f"{spec!r} is a quantised module.",
             hint="Give the floating-point model; a target's own options choose its precision.",
         )
+    if any(tensor.layout is not torch.strided for tensor in tensors):
+        raise SourceError(
+            f"{spec!r} holds sparse tensors, which no format has.",
+            hint="Store them dense: tensor.to_dense().",
+        )
     if any(tensor.is_meta for tensor in tensors):
         raise SourceError(
             f"{spec!r} has parameters on the meta device, which hold no values.",

@@ -78,6 +78,13 @@ def test_a_variance_that_gives_nan_is_named(value: float) -> None:
         mobile_export.prepare(with_statistic("running_var", value), torch.zeros(IMAGE))
 
 
+def test_sparse_tensors_are_refused() -> None:
+    module = block()
+    module.register_buffer("mask", torch.eye(8).to_sparse())
+    with pytest.raises(SourceError, match="sparse"):
+        mobile_export.prepare(module, torch.zeros(IMAGE))
+
+
 def test_a_quantised_module_is_refused() -> None:
     linear = nn.Sequential(nn.Flatten(), nn.Linear(768, 10)).eval()
     with warnings.catch_warnings():

@@ -1,9 +1,9 @@
 """Affine maps y = scale · x + shift with stored scale and shift, and how they move along the graph.
 
 ``scale`` and ``shift`` have the rank of x, and on each axis either size 1 or the size of x. An
-affine map commutes with everything that only rearranges or averages elements: `pull` takes it from
-the output of such an op to its input, `push` from the input to the output. What they return is None
-where the two do not commute.
+affine map commutes with everything that only rearranges, repeats or averages elements: `pull` takes
+it from the output of such an op to its input, `push` from the input to the output. What they return
+is None where the two do not commute.
 """
 
 from __future__ import annotations
@@ -185,10 +185,10 @@ def pull(node: Node, affine: Affine) -> Affine | None:
         return affine.map(lambda value: _with_ones(value, kept))
     if _averages(node, affine):
         return affine if _flat_from(affine, 2) else None
-    if target is aten.slice.Tensor:
-        dim = argument(node, "dim") % len(before)
-        return affine if affine.scale.shape[dim] == affine.shift.shape[dim] == 1 else None
-    return None
+    if target is aten.pixel_shuffle.default and len(before) == 4 and _flat_from(affine, 2):
+        count = before[1] // after[1]
+        return affine.map(lambda v: v if v.shape[1] == 1 else v.repeat_interleave(count, 1))
+    return _picked(node, affine)
 
 
 def push(node: Node, affine: Affine) -> Affine | None:
@@ -211,10 +211,24 @@ def push(node: Node, affine: Affine) -> Affine | None:
         return affine if argument(node, "keepdim") else affine.map(lambda v: _squeezed(v, axes))
     if _averages(node, affine):
         return affine if _flat_from(affine, 2) else None
-    if target is aten.slice.Tensor:
-        dim = argument(node, "dim") % len(before)
-        return affine if affine.scale.shape[dim] == affine.shift.shape[dim] == 1 else None
-    return None
+    return _picked(node, affine)
+
+
+def _picked(node: Node, affine: Affine) -> Affine | None:
+    """Through what repeats or leaves out elements along axes on which the map is constant."""
+    rank = len(shape_of(source_of(node)))
+    if is_call(node, aten.slice.Tensor):
+        axes = [argument(node, "dim") % rank]
+    elif is_call(node, aten.pad.default):
+        padding: list[int] = argument(node, "pad")
+        axes = [rank - 1 - side // 2 for side, count in enumerate(padding) if count]
+        zeros = argument(node, "mode") == "constant" and not argument(node, "value")
+        if argument(node, "mode") == "constant" and (affine.shifts or not zeros):
+            return None  # s · 0 + t is not what it pads with
+    else:
+        return None
+    flat = all(v.shape[axis] == 1 for v in (affine.scale, affine.shift) for axis in axes)
+    return affine if flat else None
 
 
 def _pull_piece(node: Node, affine: Affine) -> Affine | None:

@@ -74,6 +74,7 @@ class _Seat:
         axis: of the groups in ``parts``.
         channel: the atom of the channels of a group.
         mixed: the atoms over which the product sums.
+        heads: how many of the product share the channels of a group.
     """
 
     there: Atoms
@@ -82,6 +83,7 @@ class _Seat:
     axis: int
     channel: int
     mixed: tuple[int, ...]
+    heads: int
 
     def movement(self, channels: int, pixels: int) -> Movement:
         """From the layer's layout to the product's, of other numbers of channels per group and of
@@ -102,39 +104,42 @@ class _Seat:
 
 
 def layer_before_product(graph: Graph, node: Node) -> None:
-    """A (x Wᵀ) as (A x) Wᵀ for each operand of the product ``node`` that a layer computes."""
+    """A (x Wᵀ) as (A x) Wᵀ for an operand of the product ``node`` that a layer computes."""
     for mixing in _mixings(graph, node):
         root, there = trace_back(mixing.operand)
         between = root if is_call(root, *ELEMENTWISE) else None
-        if between is not None:
-            root, _ = trace_back(source_of(between))
-        layer = layer_of(graph, root)
+        layer = layer_of(graph, root if between is None else source_of(between))
         if not isinstance(layer, Layer) or not layer.is_pointwise:
             continue
         inputs = shape_of(layer.source)[layer.axis]
-        now, then = _costs(mixing, layer, (layer.channels, inputs), (mixing.inputs, mixing.outputs))
-        if then >= now:
-            continue
-        pair = f"{where(root)} before {where(node)}"
-        costs = f"{then} multiplications, not {now}"
-        if between is not None:
-            graph.refuse(node, f"{pair}: {where(between)} stands between; it would take {costs}")
-            continue
         seat = _seat(there, layer, layer.channels, mixing)
-        reason = seat if isinstance(seat, str) else _hindrance(graph, mixing, layer)
-        if reason is not None:
-            graph.refuse(node, f"{pair}: {reason}; it would take {costs}")
+        costs = _costs(mixing, layer, (layer.channels, inputs), (mixing.inputs, mixing.outputs))
+        if seat is None or costs.then >= costs.now:
             continue
-        assert isinstance(seat, _Seat)
-        per_group = inputs // layer.groups
-        moved = emit(graph, layer.source, seat.movement(per_group, mixing.inputs), node)
-        mixed = mixing.of(graph, moved, node)
-        back = seat.movement(per_group, mixing.outputs).inverse
-        new = _call(graph, layer, emit(graph, mixed, back, node), node)
-        forth = seat.movement(layer.channels // layer.groups, mixing.outputs)
-        graph.replace(node, emit(graph, new, forth, node), f"{pair} is done after it: {costs}")
+        pair = f"{where(layer.node)} before {where(node)}"
+        reason = f"{where(between)} stands between" if between is not None else None
+        reason = reason or _hindrance(graph, mixing, layer)
+        if seat.heads > 1:
+            graph.refuse(node, f"{pair}: {costs.of_heads(seat.heads)}")
+            continue
+        if reason is not None:
+            graph.refuse(node, f"{pair}: {reason}; after it: {costs}")
+            continue
+        graph.replace(
+            node, _written_after(graph, mixing, layer, seat), f"{pair}, now after: {costs}"
+        )
         graph.sweep()
         return
+
+
+def _written_after(graph: Graph, mixing: _Mixing, layer: Layer, seat: _Seat) -> Node:
+    node = mixing.node
+    inputs = shape_of(layer.source)[layer.axis] // layer.groups
+    moved = emit(graph, layer.source, seat.movement(inputs, mixing.inputs), node)
+    mixed = mixing.of(graph, moved, node)
+    back = seat.movement(inputs, mixing.outputs).inverse
+    new = _call(graph, layer, emit(graph, mixed, back, node), node)
+    return emit(graph, new, seat.movement(layer.channels // layer.groups, mixing.outputs), node)
 
 
 def layer_after_product(graph: Graph, node: Node) -> None:
@@ -147,28 +152,34 @@ def layer_after_product(graph: Graph, node: Node) -> None:
         return
     inputs = shape_of(layer.source)[layer.axis]
     for mixing in _mixings(graph, product):
-        now, then = _costs(mixing, layer, (inputs, layer.channels), (mixing.outputs, mixing.inputs))
-        if then >= now:
-            continue
-        pair, costs = f"{where(node)} after {where(product)}", f"{then} multiplications, not {now}"
         seat = _seat(back.inverse, layer, inputs, mixing)
-        if isinstance(seat, _Seat) and not _is_private(graph, layer.source, product):
-            seat = f"{where(product)} has other users"
-        if isinstance(seat, str):
-            graph.refuse(node, f"{pair}: {seat}; it would take {costs}")
+        costs = _costs(mixing, layer, (inputs, layer.channels), (mixing.outputs, mixing.inputs))
+        if seat is None or costs.then >= costs.now:
             continue
-        per_group = inputs // layer.groups, layer.channels // layer.groups
-        there = seat.movement(per_group[0], mixing.inputs).inverse
-        source = emit(graph, mixing.operand, there, node)
-        new = _call(graph, layer, source, node, with_bias=mixing.is_mean)
-        moved = emit(graph, new, seat.movement(per_group[1], mixing.inputs), node)
-        mixed = mixing.of(graph, moved, node)
-        result = emit(graph, mixed, seat.movement(per_group[1], mixing.outputs).inverse, node)
-        if layer.bias is not None and not mixing.is_mean:
-            result = _plus_bias(graph, layer, result)
-        graph.replace(node, result, f"{pair} is done before it: {costs}")
+        pair = f"{where(node)} after {where(product)}"
+        if seat.heads > 1:
+            graph.refuse(node, f"{pair}: {costs.of_heads(seat.heads)}")
+            continue
+        if not _is_private(graph, layer.source, product):
+            graph.refuse(node, f"{pair}: {where(product)} has other users; before it: {costs}")
+            continue
+        new = _written_before(graph, mixing, layer, seat)
+        graph.replace(node, new, f"{pair}, now before: {costs}")
         graph.sweep()
         return
+
+
+def _written_before(graph: Graph, mixing: _Mixing, layer: Layer, seat: _Seat) -> Node:
+    node = layer.node
+    inputs = shape_of(layer.source)[layer.axis] // layer.groups
+    outputs = layer.channels // layer.groups
+    source = emit(graph, mixing.operand, seat.movement(inputs, mixing.inputs).inverse, node)
+    new = _call(graph, layer, source, node, with_bias=mixing.is_mean)
+    mixed = mixing.of(graph, emit(graph, new, seat.movement(outputs, mixing.inputs), node), node)
+    result = emit(graph, mixed, seat.movement(outputs, mixing.outputs).inverse, node)
+    if layer.bias is None or mixing.is_mean:
+        return result
+    return _plus_bias(graph, layer, result)
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -206,12 +217,34 @@ def _mixings(graph: Graph, node: Node) -> Iterator[_Mixing]:
         yield _Mixing(node, position, axis, before[axis], shape[axis], mean)
 
 
+@dataclass(frozen=True)
+class _Costs:
+    """Multiplications of a layer and a product, now and in the other order."""
+
+    now: int
+    product: int
+    layer: int
+
+    @property
+    def then(self) -> int:
+        return self.product + self.layer
+
+    def of_heads(self, heads: int) -> str:
+        """Of ``heads`` that share the channels of a group: each would need all of them."""
+        then = self.product * heads + self.layer
+        return (
+            f"each of {heads} heads would need all channels of a group: "
+            f"{then} multiplications, not {self.now}"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.then} multiplications, not {self.now}"
+
+
 def _costs(
     mixing: _Mixing, layer: Layer, channels: tuple[int, int], pixels: tuple[int, int]
-) -> tuple[int, int]:
-    """Multiplications of both, now and in the other order.
-
-    What attention does to get its weights is the same in both orders, and not counted.
+) -> _Costs:
+    """What both cost. What attention does to get its weights is the same, and not counted.
 
     Args:
         channels: that the product sees, now and then.
@@ -219,35 +252,33 @@ def _costs(
     """
     product = math.prod(shape_of(mixing.node)) // channels[0] * mixing.inputs
     positions = math.prod(shape_of(layer.node)) // layer.channels // pixels[0]
-    now, then = (
-        product * seen + layer.weight.numel() * positions * at
-        for seen, at in zip(channels, pixels, strict=True)
-    )
-    return now, then
+    per_pixel = layer.weight.numel() * positions
+    now = product * channels[0] + per_pixel * pixels[0]
+    return _Costs(now, product * channels[1], per_pixel * pixels[1])
 
 
-def _seat(there: Movement, layer: Layer, channels: int, mixing: _Mixing) -> _Seat | str:
-    """Where ``channels``, the layer's on the product's side, lie; why the two do not commute."""
+def _seat(there: Movement, layer: Layer, channels: int, mixing: _Mixing) -> _Seat | None:
+    """Where ``channels``, the layer's on the product's side, lie.
+
+    Returns:
+        None when the product sums over them, or the axes are cut so that they do not stay together.
+    """
     axis = layer.axis % len(there.before)
     each = channels // layer.groups
     parts = (*there.before[:axis], layer.groups, each, *there.before[axis + 1 :])
     atoms = atoms_of(there, parts)
     if atoms is None:
-        return "the axes between the two are cut elsewhere"
+        return None
+    rank = len(there.after)
+    kept = ({rank - 2, rank - 1} - {mixing.axis}).pop()
     own = [atom for atom, part in enumerate(atoms.sources) if part == axis + 1]
     groups = [atom for atom, part in enumerate(atoms.sources) if part == axis]
     mixed = tuple(atom for atom, target in enumerate(atoms.targets) if target == mixing.axis)
-    rank = len(there.after)
-    kept = ({rank - 2, rank - 1} - {mixing.axis}).pop()
-    if any(atom in mixed for atom in (*own, *groups)):
-        return "the product sums over channels of the layer"
-    if not own:
-        return "a group of the layer has one channel"
-    if any(atoms.targets[atom] != kept for atom in own):
-        return f"{layer.groups} groups of channels for other heads: a head would need them all"
-    if len(own) > 1:
-        return "the channels of a group do not stay together"
-    return _Seat(atoms, parts, rank, axis, own[0], mixed)
+    together = [atom for atom in own if atoms.targets[atom] == kept]
+    if len(together) != 1 or any(atom in mixed for atom in (*own, *groups)):
+        return None
+    heads = each // atoms.sizes[together[0]]
+    return _Seat(atoms, parts, rank, axis, together[0], mixed, heads)
 
 
 def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:

@@ -1,15 +1,14 @@
-"""Bring the captured graph to one small functional vocabulary, so that later passes see one
-spelling.
+"""Bring the captured graph to one small functional vocabulary: one spelling for later passes.
 
-torch.export leaves what the model's author wrote: in-place ops, dropout, five ways to reshape.
-Afterwards
+torch.export leaves what the author wrote: in-place ops, dropout, five ways to reshape. Afterwards
 
 * nothing is written in place, and what copies, aliases or asserts is gone;
 * ``view``, ``flatten``, ``squeeze``, … are ``reshape`` to a static shape, ``transpose``, ``t``,
   ``movedim``, … are ``permute``, ``expand_as`` is ``expand``; axes are not negative;
 * pooling to 1x1 is ``mean``; adaptive pooling to a divisor of the size is ``avg_pool2d``;
 * decomposed ``convolution``, ``addmm``, ``_softmax``, ``native_layer_norm``, eval-mode
-  ``_native_batch_norm_legit…`` are ``conv2d``, ``linear``, ``softmax``, … again.
+  ``_native_batch_norm_legit…`` are ``conv2d``, ``linear``, ``softmax``, … again;
+* an ``einsum`` of two is ``matmul``, with a stored matrix ``linear``; ``x[0], x[1]``: ``unbind``.
 
 Convolution, linear, batch norm, layer norm, gelu, silu, softmax and attention stay whole. All three
 vendors' converters know them, and their decompositions are what makes files slow (layer norm as
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
+from . import _spellings as spellings
 from ._graph import Graph, shape_of
 from ._ops import argument, as_list, source_of
 from ._types import Change, PassResult
@@ -43,7 +43,12 @@ __all__ = ["normalize_ops"]
 aten = torch.ops.aten
 
 Rule = Callable[[Graph, Node], "Node | None"]
-_RULES: dict[Any, Rule] = {}
+_RULES: dict[Any, Rule] = {
+    aten.einsum.default: spellings.einsum_as_product,
+    aten.matmul.default: spellings.product_as_linear,
+    aten.select.int: spellings.selections_as_split,
+    aten.channel_shuffle.default: spellings.shuffle_as_permute,
+}
 _PASS_THROUGH = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 

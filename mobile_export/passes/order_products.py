@@ -295,7 +295,7 @@ def _explain(graph: Graph, node: Node) -> None:
         now = multiplications(inner) + multiplications(node)
         then = stack * summed * (rows * columns + math.prod(shape_of(other)[-2:]))
         if then < now:
-            graph.refuse(node, f"{reason}; {then} multiplications would do instead of {now}")
+            graph.refuse(node, f"{reason}; in another order: {then} multiplications, not {now}")
 
 
 def _product_before(graph: Graph, node: Node) -> tuple[Node, str] | None:

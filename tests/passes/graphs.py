@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mobile_export.float64 import double_copy, run_float64
 from mobile_export.passes import EXACT, Pass, PassResult
@@ -42,6 +43,14 @@ def ops(program: Program) -> Counter[str]:
         for node in program.exported.graph.nodes
         if node.op == "call_function"
     )
+
+
+def multiplications(program: Program | nn.Module, shape: Sequence[int]) -> int:
+    """Of one run, in products, convolutions and linear layers, by PyTorch's own counter."""
+    module = program.in_float32().module() if isinstance(program, Program) else program
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(tuple(shape)))
+    return counter.get_total_flops() // 2
 
 
 def error_of(program: Program, module: nn.Module, seed: int = 0) -> float:

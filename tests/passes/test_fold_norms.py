@@ -68,6 +68,26 @@ FOLDED = {
     "before 1x1": (nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 6, 1, 2)), IMAGE),
     "before unpadded": (nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, groups=2)), IMAGE),
     "before linear": (nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3, bias=False)), (1, 5)),
+    "before reflected borders": (
+        nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect")),
+        IMAGE,
+    ),
+    "before repeated borders": (
+        nn.Sequential(nn.BatchNorm2d(4), nn.ReplicationPad2d((1, 0, 2, 1)), nn.Conv2d(4, 6, 3)),
+        IMAGE,
+    ),
+    "before circular borders": (
+        nn.Sequential(nn.Conv2d(4, 4, 1), nn.CircularPad2d(1), nn.BatchNorm2d(4)),
+        IMAGE,
+    ),
+    "behind a channel shuffle": (
+        nn.Sequential(nn.Conv2d(4, 6, 1), nn.ChannelShuffle(3), nn.BatchNorm2d(6)),
+        IMAGE,
+    ),
+    "behind a pixel shuffle": (
+        nn.Sequential(nn.Conv2d(4, 8, 1), nn.PixelShuffle(2), nn.BatchNorm2d(2)),
+        IMAGE,
+    ),
     "before pooled head": (
         Then(nn.BatchNorm2d(4), lambda x: x.mean((2, 3)), nn.Linear(4, 3)),
         IMAGE,
@@ -158,6 +178,10 @@ REFUSED = {
     "zero-padded convolution after a shift": (
         nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)),
         r"pads with zeros \(padding \[1, 1\]\) after a shift of .* in channel \d",
+    ),
+    "constant borders after a shift": (
+        nn.Sequential(nn.BatchNorm2d(4), nn.ConstantPad2d(1, 0.5), nn.Conv2d(4, 4, 3)),
+        r"pad.* is not linear",
     ),
     "transposed convolution after": (
         nn.Sequential(nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 4, 3)),

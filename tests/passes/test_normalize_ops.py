@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import mobile_export
 from mobile_export.passes.normalize_ops import normalize_ops
 
 from .graphs import apply, ops, program_of, reasons
@@ -136,3 +137,107 @@ def test_attention_of_more_than_four_axes(mask: tuple[int, ...] | None) -> None:
         if "attention" in str(node.target)
     }
     assert ranks == {4}
+
+
+EINSUMS = (
+    "bnd,bmd->bnm",
+    "bnd,bmd->nbm",
+    "bnd,dk->bnk",
+    "bnd,bmd->bmn",
+    "bnd,bnd->bn",
+    "bnd,bmd->bndm",
+    "bnd,kq->kbnqd",
+    "b n d, d k -> k b n",
+)
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_an_einsum_of_two_is_a_product(equation: str) -> None:
+    second = equation.replace(" ", "").split(",")[1].split("->")[0]
+
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            other = x.exp() if second[0] == "b" else x[0].cos()[:, : 3 if second == "kq" else 5].T
+            if "m" in second:
+                other = other[:, :3]
+            return torch.einsum(equation, x, other)
+
+    found = ops(apply(normalize_ops, Net(), (2, 4, 5), normalize=False).program)
+    assert "einsum" not in found
+    assert found["matmul"] == 1
+
+
+@pytest.mark.parametrize("equation", ["bnd,bmd->bn", "bii,bnd->bnd", "bnd->bdn", "...d,bmd->...m"])
+def test_other_einsums_stay(equation: str) -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            operands = [x] if "," not in equation else [x, x.exp()]
+            return torch.einsum(equation, *operands)
+
+    found = ops(apply(normalize_ops, Net(), (4, 4, 4), normalize=False).program)
+    assert found["einsum"] == 1
+
+
+class _Selected(nn.Module):
+    def __init__(self, *indices: int, twice: bool = False) -> None:
+        super().__init__()
+        self.indices, self.twice = indices, twice
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.exp()
+        pieces = [y[:, index] * (index + 5) for index in self.indices]
+        return torch.stack([*pieces, y.sum(1)] if self.twice else pieces)
+
+
+@pytest.mark.parametrize("indices", [(0, 1, 2), (2, 0, 1), (-1, 0, 1)])
+def test_selections_of_all_are_one_split(indices: tuple[int, ...]) -> None:
+    module = _Selected(*indices)
+    found = ops(apply(normalize_ops, module, (2, 3, 5), normalize=False).program)
+    assert (found["unbind"], found["select"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [_Selected(0, 1), _Selected(0, 1, 2, 2), _Selected(0, 1, 2, twice=True)],
+    ids=["not all", "one twice", "other users"],
+)
+def test_other_selections_stay(module: nn.Module) -> None:
+    assert "unbind" not in ops(apply(normalize_ops, module, (2, 3, 5), normalize=False).program)
+
+
+def test_a_product_with_a_stored_matrix_is_a_layer() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(5, 7))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight
+
+    result = apply(normalize_ops, Net(), (2, 4, 5), normalize=False)
+    assert ops(result.program) == {"linear": 1}
+
+
+def test_multi_head_attention_is_three_layers() -> None:
+    """nn.MultiheadAttention selects query, key and value from one tensor."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = x.flatten(2).transpose(1, 2)
+            return self.attention(tokens, tokens, tokens)[0]
+
+    found = ops(mobile_export.prepare(Net(), torch.zeros(1, 8, 6, 6)))
+    assert (found["linear"], found["select"], found["unbind"], found["mul"]) == (4, 0, 0, 0)
+
+
+def test_a_channel_shuffle_is_a_permute() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.channel_shuffle(x, 3)
+
+    found = ops(apply(normalize_ops, Net(), (1, 12, 4, 5), normalize=False).program)
+    assert found == {"reshape": 2, "permute": 1}

@@ -20,7 +20,7 @@ from mobile_export.passes import EXACT, PASSES, run_passes, select_passes
 from mobile_export.program import Program, trace
 from mobile_export.sources import load_source
 
-from .graphs import ops
+from .graphs import multiplications, ops
 
 TABLE = Path(__file__).parents[2] / "docs" / "reach.md"
 SAMPLE = ("emo_1m", "timm/repvgg_a0")
@@ -42,13 +42,15 @@ class Row:
     norms: tuple[int, int]
     convs: tuple[int, int]
     timm: int
+    macs: tuple[int, int]
     nodes: tuple[int, int]
     refused: int
     error: float
 
     def __str__(self) -> str:
-        pairs = [f"{a} → {b}" for a, b in (self.norms, self.convs, self.nodes)]
-        cells = [self.model, *pairs[:2], str(self.timm), pairs[2], str(self.refused)]
+        counts = (self.norms, self.convs, self.macs, self.nodes)
+        norms, convs, macs, nodes = (f"{a} → {b}" for a, b in counts)
+        cells = [self.model, norms, convs, str(self.timm), macs, nodes, str(self.refused)]
         return f"| {' | '.join(cells)} | {self.error:.0e} |"
 
 
@@ -57,10 +59,12 @@ HEAD = """# What the graph passes reach
 Written by `pytest -m "matrix or not matrix" tests/passes/test_reach.py`: counts of calls in the
 ATen graph, before → after. The convolutions are counted without `move_less`, which writes some of
 them as linear layers. "timm" is what timm's own `reparameterize_model` leaves of the same module;
-the passes use no hook.
+the passes use no hook. Multiplications are millions, of products, convolutions and linear layers,
+by PyTorch's own counter. A refusal is a rewrite that would not be exact, such as products in a
+cheaper order with a softmax between.
 
-| model | batch norms | convolutions | timm | nodes | refusals | float64 error |
-| --- | --- | --- | --- | --- | --- | --- |
+| model | batch norms | convolutions | timm | multiplications | nodes | refusals | float64 error |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -86,6 +90,10 @@ def count(program: Program) -> int:
     return sum(ops(program).values())
 
 
+def millions(model: Program | torch.nn.Module, shape: tuple[int, ...]) -> int:
+    return round(multiplications(model, shape) / 1e6)
+
+
 def measure(model: str) -> Row:
     source = load_source(model)
     with one_thread():
@@ -105,6 +113,7 @@ def measure(model: str) -> Row:
         (before["batch_norm"], ops(final)["batch_norm"]),
         (before["conv2d"], after["conv2d"]),
         reparameterized_convs(source.module, source.input.shape),
+        (millions(source.module, source.input.shape), millions(final, source.input.shape)),
         (count(program), count(final)),
         sum(len(report.refusals) for report in reports),
         compare(got.numpy(), reference.outputs[0][0]).max_rel,
@@ -120,4 +129,5 @@ def test_reach(model: str, rows: list[Row]) -> None:
     print(row)
     assert row.norms[1] == 0
     assert row.convs[1] <= row.timm
+    assert row.macs[1] <= row.macs[0]
     assert row.error <= EXACT
