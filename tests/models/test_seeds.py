@@ -115,7 +115,7 @@ def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatc
         if row.macs_m is not None:
             near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
             if row.head in ("DeepLabv3", "PSPNet", "SSDLite"):  # tests/models/test_emo_heads.py
-                continue  # counted there as those tables do: convolutions only
+                continue  # counted there as those tables do: by mmcv
             assert near or round(counted.macs_m, -2) == row.macs_m, row
 
 
