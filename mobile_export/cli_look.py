@@ -100,13 +100,14 @@ def list_models(
     if as_json:
         typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
-        from .console import print_zoo
+        from .console_zoo import print_zoo
 
         print_zoo(rows)
 
 
 def _list_seeds(as_json: bool) -> None:
-    from .console import print_seeds, progress_line
+    from .console import progress_line
+    from .console_zoo import print_seeds
     from .listing_seeds import list_seeds
 
     with progress_line(enabled=True) as stage:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .api import VerifyReport
     from .errors import MobileExportError
-    from .listing import ZooRow
-    from .listing_seeds import CountedSeedRow
     from .matrix import Cell, Matrix, Row
     from .parity import ParityReport
     from .passes import PassReport
@@ -31,26 +29,34 @@ __all__ = [
     "export_table",
     "matrix_progress",
     "parity_cells",
+    "plain_table",
     "print_diagnosis",
     "print_error",
     "print_export",
     "print_facts",
     "print_matrix",
     "print_passes",
-    "print_seeds",
     "print_verification",
-    "print_zoo",
     "progress_line",
     "stderr_console",
     "stdout_console",
 ]
 
+TABLE_WIDTH = 120
+"""Columns of a terminal that every table fits into"""
+
 _VERDICT_STYLE = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 
 
 def stdout_console() -> Console:
-    """Console of results; a pipe is given lines that are long enough not to be wrapped."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    """Console of results.
+
+    A pipe is given lines that are long enough not to be wrapped; a terminal that is narrower than
+    the tables breaks their lines itself, so that no column is cut off.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
 
 
 def stderr_console() -> Console:
@@ -112,7 +118,7 @@ PARITY_COLUMNS = (
 def export_table(report: ExportReport) -> Table:
     """One row per artifact: file, size, time, parity."""
     numbers = ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
-    table = _plain_table("file", "MB", "type", "seconds", *PARITY_COLUMNS, right=numbers)
+    table = plain_table("file", "MB", "type", "seconds", *PARITY_COLUMNS, right=numbers)
     for artifact in report.artifacts:
         table.add_row(
             escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",
@@ -126,10 +132,14 @@ def export_table(report: ExportReport) -> Table:
     return table
 
 
-def _plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table without lines; numbers (``right``) are kept whole, texts fold where room is short."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        number = column in right
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     return table
 
 
@@ -189,7 +199,7 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
 def print_verification(report: VerifyReport) -> None:
     """The parity of a file and, if asked for, the layers where it diverges."""
     out = stdout_console()
-    table = _plain_table("file", "type", *PARITY_COLUMNS)
+    table = plain_table("file", "type", *PARITY_COLUMNS)
     table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
     for other in report.parity.others:
         table.add_row("", other.precision, *parity_cells(other))
@@ -203,7 +213,7 @@ def print_verification(report: VerifyReport) -> None:
     if not layers.errors:
         out.print("No tensor's error passes the tolerance.")
         return
-    rows = _plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
+    rows = plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
     for error in layers.errors:
         rows.add_row(
             escape(error.tensor),
@@ -227,7 +237,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         for item in facts[kind]:
             shape = "x".join("?" if n is None else str(n) for n in item.get("shape", ()))
             out.print(f"{kind[:-1]}: {escape(item['name'])} {shape} {item.get('dtype', '')}")
-    table = _plain_table("op", "count", right=("count",))
+    table = plain_table("op", "count", right=("count",))
     for op, count in facts["ops"].items():
         table.add_row(escape(op), str(count))
     out.print(table)
@@ -237,7 +247,7 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
     """What ``doctor`` found."""
     out = stdout_console()
     out.print(f"Python {facts['python']} on {facts['system']}")
-    table = _plain_table("library", "installed", "tested", "")
+    table = plain_table("library", "installed", "tested", "")
 
     def add(check: dict[str, Any]) -> None:
         installed = check["installed"] or "not installed"
@@ -250,75 +260,12 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
         for check in target["checks"]:
             add(check)
     out.print(table)
-    rows = _plain_table("format", "exports here", "runs here in", "to install")
+    rows = plain_table("format", "exports here", "runs here in", "to install")
     for target in facts["targets"]:
         ready = "[green]yes[/]" if target["export"] else "[red]no[/]"
         runs = target["runs_in"] if target["run"] else "-"
         rows.add_row(target["title"], ready, escape(runs), escape(target["fix"] or ""))
     out.print(rows)
-
-
-def print_zoo(rows: list[ZooRow]) -> None:
-    """The zoo, ours beside the papers'."""
-    numbers = ("size", "params M", "paper", "MACs M", "paper ", "top-1", "mIoU", "box AP")
-    table = _plain_table("model", *numbers, "source", right=numbers)
-    for row in rows:
-        table.add_row(
-            row.name,
-            f"{row.size[0]}x{row.size[1]}",
-            f"{row.params_m:.3f}",
-            "" if row.paper_params_m is None else f"{row.paper_params_m:g}",
-            f"{row.macs_m:.0f}",
-            "" if row.paper_macs_m is None else f"{row.paper_macs_m:g}",
-            "" if row.paper_top1 is None else f"{row.paper_top1:.1f}",
-            "" if row.paper_miou is None else f"{row.paper_miou:.1f}",
-            "" if row.paper_box_ap is None else f"{row.paper_box_ap:.1f}",
-            escape(row.source),
-        )
-    out = stdout_console()
-    out.print(table)
-    out.print(
-        "Papers print few digits, and some cut instead of rounding: EMO's Table 7 has 1.3 for 1.36."
-    )
-    out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")
-
-
-def print_seeds(rows: list[CountedSeedRow]) -> None:
-    """The models of the seeds' tables: printed figures, the name here, our own count."""
-    numbers = ("size", "paper M", "paper MACs M", "value", "params M", "MACs M")
-    table = _plain_table(
-        "seed",
-        "table",
-        "model",
-        *numbers[:3],
-        "metric",
-        "value",
-        "here",
-        *numbers[4:],
-        right=numbers,
-    )
-
-    def shown(value: float | None, digits: int | None = None) -> str:
-        if value is None:
-            return ""
-        return f"{value:g}" if digits is None else f"{value:.{digits}f}"
-
-    for counted in rows:
-        row = counted.row
-        table.add_row(
-            row.seed,
-            row.table,
-            escape(f"{row.model} + {row.head}" if row.head else row.model),
-            "" if row.size is None else f"{row.size[0]}x{row.size[1]}",
-            shown(row.params_m),
-            shown(row.macs_m),
-            row.metric,
-            shown(row.value),
-            escape(row.name or f"not available: {counted.reason}"),
-            shown(counted.params_m, 2),
-            shown(counted.macs_m, 0),
-        )
-    stdout_console().print(table)
 
 
 @contextlib.contextmanager
@@ -351,7 +298,7 @@ def matrix_progress(
 def print_matrix(rows: Sequence[Row], file: Path) -> None:
     """How many cells of each format passed, and every cell that did not."""
     out = stdout_console()
-    table = _plain_table("model", "size", "format", "status", "max rel", "seconds", "reason")
+    table = plain_table("model", "size", "format", "status", "max rel", "seconds", "reason")
     for row in rows:
         if row.status != "passed":
             style = _VERDICT_STYLE.get(row.status, "bold red")

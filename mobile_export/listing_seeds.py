@@ -27,6 +27,12 @@ class CountedSeedRow:
     macs_m: float | None
     reason: str
 
+    @property
+    def differs(self) -> bool:
+        """Our parameters or MACs are more than 5 % off the printed ones; the remark says why."""
+        pairs = ((self.params_m, self.row.params_m), (self.macs_m, self.row.macs_m))
+        return any(ours and paper and abs(ours / paper - 1) > 0.05 for ours, paper in pairs)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the printed figures have ``paper_`` in front."""
         row = self.row
@@ -45,6 +51,7 @@ class CountedSeedRow:
             "params_m": self.params_m,
             "macs_m": self.macs_m,
             "reason": self.reason,
+            "remark": row.remark,
         }
 
 

@@ -14,7 +14,7 @@ from .config import ExportConfig
 from .detection import Detections
 from .detection_parity import with_detections
 from .detector import check_values, pick
-from .errors import ArtifactError, MobileExportError
+from .errors import BUG, ArtifactError, ExportError, MobileExportError
 from .float64 import one_thread
 from .inputs import parity_samples, pixel_samples
 from .manifest import artifact_manifest
@@ -190,7 +190,7 @@ class _Run:
                 _write(target, prepared, path, self.config.of(target), precision)
             with watch("parity"):
                 self.progress(f"{target.title}: checking")
-                session = target.runtime().load(path, self.program.outputs)
+                session = self._load(target, path)
                 parity = check_parity(session, self.program, self.references)
         size = sum(size_of(file) for file in target.files(path))
         final = None
@@ -215,6 +215,16 @@ class _Run:
             },
             parity=parity,
         )
+
+    def _load(self, target: Target, path: Path) -> Session:
+        """What was just written. That it does not load is our mistake, not the user's."""
+        try:
+            return target.runtime().load(path, self.program.outputs)
+        except ArtifactError as error:
+            raise ExportError(
+                f"{BUG}: it wrote a {target.title} file that does not load: {error.message}",
+                hint="Nothing was kept. Please report it with the model; try another --format.",
+            ) from error
 
 
 def export_program(

@@ -221,6 +221,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32",),
         checked_by="onnxruntime",
+        extra_passes=("repeat_channels",),
         nms=True,
     ),
     Target(
@@ -258,6 +259,7 @@ TARGETS: tuple[Target, ...] = (
         modules={"ncnn": ("ncnn", "1.0.20250503", "1.1")},
         precisions=("fp32", "fp16"),
         checked_by="ncnn",
+        extra_passes=("repeat_channels",),
         companion=".bin",
     ),
     Target(
@@ -268,6 +270,7 @@ TARGETS: tuple[Target, ...] = (
         modules={},
         precisions=("fp32", "fp16"),
         checked_by="the reference evaluator of TNN models",
+        extra_passes=("repeat_channels",),
         companion=".tnnmodel",
     ),
 )

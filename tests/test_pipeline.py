@@ -156,3 +156,15 @@ def test_the_disk_fills_up_while_exporting(
     with pytest.raises(ArtifactError, match="No space left on device"):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_ours_that_does_not_load_is_our_mistake(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def garbage(program: object, path: Path, *_: object) -> None:
+        path.write_bytes(b"no protobuf")
+
+    monkeypatch.setattr(onnx_exporter, "export", garbage)
+    with pytest.raises(ExportError, match=r"mobile-export itself failed.*ONNX.*does not load"):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,8 @@ The heads are those of DeepLabv3 (arXiv 1706.05587: atrous spatial pyramid pooli
 36) and PSPNet (arXiv 1612.01105: a pyramid of 1, 2, 3 and 6 bins), 256 channels wide, on the last
 stage of the backbone, at stride 32. Windows of attention are 7 pixels wide in EMO-1M and 2M and 16
 in EMO-5M. Parameter names are those of the official checkpoints (github.com/zhangzjn/EMO,
-mmsegmentation); their auxiliary head serves training only and is not built.
+mmsegmentation); their auxiliary head serves training only and is not built. Table 10's FLOPs are
+mmcv's count, without the products of attention, cut after one digit.
 """
 
 from __future__ import annotations

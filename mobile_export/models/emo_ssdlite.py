@@ -6,6 +6,10 @@ and a pointwise convolution. A cell has six anchors. Channels, anchors and the c
 those of the official configurations (github.com/zhangzjn/EMO, mmdetection); EMO-5M's windows of
 attention are 10 pixels wide there, the others' 7. Parameter names are those of the checkpoints.
 
+Table 8's FLOPs are mmcv's count (no products of attention) of these networks at 320 x 320, cut
+after one digit: 0.60, 0.98 and 1.87 G are printed as 0.6, 0.9 and 1.8. `mobile-export list` counts
+the products, too: 0.62, 1.03 and 1.97 G.
+
 Boxes are decoded inside the network. What is left is non-maximum suppression: `suppress` in
 `mobile_export.detection`.
 """

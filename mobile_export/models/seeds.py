@@ -1,8 +1,9 @@
 """The models that the tables of the seeds name, and what they are called here.
 
-``data/seeds.csv`` has one row per printed row of seed 000 (FreeNet; Tables 3 to 5), 001 (EMO;
-Tables 3 and 7 to 10) and 003 (SeaFormer++; Tables 2 to 5, 8, 10 and 13 to 15). Left out are the
-ablations of single modules and the tables that repeat others' models for the sake of a latency.
+``data/seeds.csv`` has one row per model and printed row of the tables of seed 000 (FreeNet), 001
+(EMO; "§3.3" is a table without a number) and 003 (SeaFormer++), ablations included. Left out are
+the tables without a network: of operators (000's 2, 001's 1 and 2), of training alone (001's 6, the
+recipes in its §3.1, 003's 18).
 Seed 002 is a list of papers without tables: its rows are the networks for images and video that its
 titles and abstracts name (of a family the variants that we have, else the smallest that timm has),
 without printed figures and at the default size of the model here.
@@ -32,9 +33,10 @@ class SeedRow:
         size: (height, width) of the input; None where the seed does not say.
         classes: that its segmentation head tells apart, where they are not the default.
         params_m: parameters in millions; macs_m: "FLOPs" in millions.
-        metric, value: of the accuracy, in percent; empty and None in seed 002.
+        metric, value: of the accuracy, in percent; empty and None where none is printed.
         name: of the same network here, in the zoo or ``timm/…``; None if there is none, and then
         reason: why.
+        remark: further accuracies of the row, and why our count is more than 5 % off where it is.
     """
 
     seed: str
@@ -49,12 +51,13 @@ class SeedRow:
     value: float | None
     name: str | None
     reason: str
+    remark: str
 
 
 def seed_rows() -> tuple[SeedRow, ...]:
     """All rows, in the order of the seeds."""
     text = resources.files("mobile_export.data").joinpath("seeds.csv").read_text("utf-8")
-    return tuple(_row(record) for record in csv.DictReader(text.splitlines()))
+    return tuple(_row(record) for record in csv.DictReader(text.splitlines(), restval=""))
 
 
 def _row(record: dict[str, str]) -> SeedRow:
@@ -71,6 +74,7 @@ def _row(record: dict[str, str]) -> SeedRow:
         value=_number(record["value"]),
         name=record["name"] or None,
         reason=record["reason"],
+        remark=record["remark"],
     )
 
 

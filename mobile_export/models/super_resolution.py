@@ -8,7 +8,8 @@ and the final sigmoid are those of github.com/leftthomas/ESPCN.
 CARN-M: "Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network", Ahn et
 al., §3.3: recursive cascading blocks of grouped convolutions. One checkpoint serves all scales, so
 that every variant holds the upsamplers of all three; parameter names are those of the official
-checkpoint carn_m.pth (github.com/nmhkahn/CARN-pytorch).
+checkpoint carn_m.pth (github.com/nmhkahn/CARN-pytorch). Its table (assets/table.png there) prints
+412 K parameters for every scale, and 91.2, 46.1 and 32.5 G Mult-Adds for scales 2, 3 and 4.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ A plan is a list of edits that are exact only together; nothing is edited until 
 complete. A refusal is a sentence.
 
 Before:  s · (W x + b) + t = (s W) x + (s b + t), along W's output channels; through sums of such
-         terms (s (u + v) + t = (s u + t) + s v), products (s (A B) = (s A) B), norms with a weight.
+         terms (s (u + v) + t = (s u + t) + s v), norms with a weight, products (s (A B) = A (s B),
+         and A B + t = A (B + t) where the rows of A are a softmax and so sum to one).
 After:   W (s · x + t) + b = (W s) x + (W t + b), along W's input channels. A convolution that pads
          with zeros sees s · 0 + 0 there, not s · 0 + t, so a shift is refused in front of padding.
-         Through products A (s · x + t) = s · A x + t, for t ≠ 0 where the rows of A are a softmax
-         and so sum to one.
+         Through products in the same way: A (s · x + t) = s · A x + t.
 """
 
 from __future__ import annotations
@@ -165,20 +165,26 @@ def _scale_sum(graph: Graph, node: Node, affine: Affine) -> Plan | str:
 
 
 def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
-    if affine.shifts:
-        return f"a shift cannot move through the product {where(node)}"
     first, second = node.args
     assert isinstance(first, Node)
     assert isinstance(second, Node)
-    scale = affine.scale
+    if first is second:
+        return f"{where(node)} squares it"
     reason = "no factor"
-    for operand, summed in ((second, -2), (first, -1)):
-        fits = scale.ndim == len(shape_of(operand)) and scale.shape[summed] == 1
+    for operand, other, summed, over in ((second, first, -2, -1), (first, second, -1, -2)):
+        values = (affine.scale, affine.shift)
+        fits = all(v.ndim == len(shape_of(operand)) and v.shape[summed] == 1 for v in values)
         if not fits or shape_of(operand)[:-2] != shape_of(node)[:-2]:
             continue
         if graph.is_constant(operand):
             return f"{where(node)} multiplies by a stored tensor"
-        plan = plan_before(graph, operand, node, Affine(scale, torch.zeros_like(scale)))
+        if affine.shifts and not sums_to_one(other, over):
+            reason = (
+                f"a shift cannot move through the product {where(node)}: "
+                f"{where(other)} does not sum to one"
+            )
+            continue
+        plan = plan_before(graph, operand, node, affine)
         if isinstance(plan, Plan):
             return plan
         reason = plan

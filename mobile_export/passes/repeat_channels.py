@@ -4,8 +4,9 @@
     z[j·C + c] = w[c·m + j] * x'[j·C + c]   with x' = x, x, … m times
 
 z is y in another order of channels, which the layer behind takes with its weights in that order.
-XNNPACK, which runs TFLite files on the CPUs of phones, has depthwise kernels for m = 1 only; the
-rest runs as matrix products of m columns (FastViT's downsampling: a tenth of its time).
+Depthwise kernels are for m = 1 only: others run in XNNPACK (TFLite) as matrix products of m
+columns, in onnxruntime outside its blocked layout, in TNN and ncnn one group at a time. FastViT-T8
+as a whole takes 0.94 of the time in onnxruntime and 0.93 in ncnn (x86).
 
 Only formats that ask for it in `targets.py` get this pass, and it runs after all others.
 """

@@ -190,9 +190,9 @@ _WITHOUT_WEIGHTS = {
     "AbsVal", "BinaryOp", "CELU", "Cast", "Clip", "Concat", "Crop", "Dropout", "ELU",
     "Eltwise", "Erf", "ExpandDims", "Flatten", "GELU", "GLU", "HardSigmoid", "HardSwish",
     "Input", "Interp", "MatMul", "Mish", "Noop", "Permute", "PixelShuffle", "Pooling",
-    "Pooling1D", "ReLU", "Reduction", "Reorg", "Reshape", "SDPA", "SELU", "ShuffleChannel",
-    "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Squeeze", "Swish", "TanH",
-    "Threshold", "Tile", "UnaryOp", "Unfold",
+    "Pooling1D", "Pooling3D", "ReLU", "Reduction", "Reorg", "Reshape", "SDPA", "SELU",
+    "ShuffleChannel", "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Squeeze", "Swish",
+    "TanH", "Threshold", "Tile", "UnaryOp", "Unfold",
 }  # fmt: skip
 _QUANTIZED_TERM = {"Gemm": 18}
 _FLOAT16 = 0x01306B47

@@ -230,7 +230,8 @@ def _probe(*sessions: _NcnnSession) -> None:
 
 def _shape(layer: Layer) -> list[int]:
     """Shape of an ``Input`` layer, with a batch of 1, or nothing when the file does not say."""
-    shape = [layer.number(key) for key in (2, 1, 0)]
+    channels, depth, height, width = (layer.number(key) for key in (2, 11, 1, 0))
+    shape = [channels, depth, height, width] if depth else [channels, height, width]
     return [1, *shape] if all(shape) else []
 
 

@@ -177,7 +177,7 @@ def test_macs_are_the_papers(entry: registry.ModelEntry) -> None:
     ],
 )
 def test_mult_adds_of_carn_m(name: str, size: tuple[int, int], macs_g: float) -> None:
-    """Table 1 of the paper, for a result of 720x1280."""
+    """The paper's table (assets/table.png of the official code), for a result of 720x1280."""
     from mobile_export.models.cost import measure_entry
 
     assert measure_entry(registry.get(name), size).macs / 1e9 == pytest.approx(macs_g, rel=0.01)

@@ -86,6 +86,24 @@ def test_a_segmenter_as_a_source_has_options_and_no_labels() -> None:
     assert source.module.output == "labels"
 
 
+def test_a_narrow_terminal_loses_no_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mobile_export.console_zoo import print_zoo
+    from mobile_export.listing import list_zoo
+
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    rows = list_zoo()
+    print_zoo(rows)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for row in rows:
+        line = next(line for line in out.splitlines() if line.startswith(f"{row.name} "))
+        assert f"{row.params_m:.3f}" in line
+        assert f" {row.macs_m:.0f} " in line
+
+
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SourceError, match=r"emo_2m"):
         registry.get("emo_3m")

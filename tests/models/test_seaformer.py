@@ -17,6 +17,7 @@ from torch import nn
 
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.models import registry
+from mobile_export.models.cost import measure
 from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
 from mobile_export.models.seaformer_seg import seaformer_tiny_seg
 from mobile_export.weights import load_weights
@@ -81,6 +82,33 @@ def test_agrees_with_the_papers_tables(
 )
 def test_segmentation_agrees_with_table_13(name: str, macs_g: float) -> None:
     assert cost_of(name).macs / 1e9 == pytest.approx(macs_g, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "classes", "macs_g"),
+    [
+        ("seaformer_tiny_seg", 480, 59, 0.51),  # Table 4
+        ("seaformer_base_seg", 480, 59, 1.57),
+        ("seaformer_tiny_seg", 512, 171, 0.62),  # Table 5
+        ("seaformer_base_seg", 512, 171, 1.81),
+    ],
+)
+def test_agrees_with_tables_4_and_5(name: str, pixels: int, classes: int, macs_g: float) -> None:
+    cost = measure(registry.get(name).build(num_classes=classes), (1, 3, pixels, pixels))
+    assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.03)
+
+
+@pytest.mark.parametrize(("pixels", "classes", "printed"), [(480, 59, 0.98), (512, 171, 1.15)])
+def test_small_follows_table_13_where_tables_4_and_5_do_not(
+    pixels: int, classes: int, printed: float
+) -> None:
+    """Official configurations differ in size and classes only: 128 channels to each class at stride
+    8. With Table 13's 1.10 G for 150 classes at 512 pixels that leaves no room for Tables 4 and 5.
+    """
+    implied = (1.10 + (classes - 150) * 128 * 64**2 / 1e9) * (pixels / 512) ** 2
+    module = registry.get("seaformer_small_seg").build(num_classes=classes)
+    assert measure(module, (1, 3, pixels, pixels)).macs / 1e9 == pytest.approx(implied, rel=0.03)
+    assert implied < 0.97 * printed
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (65, 97), (200, 72)])

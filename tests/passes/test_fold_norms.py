@@ -146,11 +146,25 @@ def _pieces(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.bn(first) * m.bn2(second).relu()
 
 
+def _squared(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = m.other(x)
+    return m.bn(y @ y).relu()
+
+
+def _attended(m: Net, x: torch.Tensor, *, softmax: bool = True) -> torch.Tensor:
+    """A norm of attended values, (B, C, H, W), as in BoTNet."""
+    q, v = m.conv(x).flatten(2), m.other(x).flatten(2)
+    scores = q.transpose(1, 2) @ q
+    weights = scores.softmax(-1) if softmax else scores
+    return m.bn((v @ weights.transpose(1, 2)).reshape(x.shape)).relu()
+
+
 GRAPHS: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
     "a weight used twice": lambda m, x: m.bn(m.conv(x)) * m.bn2(m.conv(x + 1)),
     "a sum": lambda m, x: m.bn(m.conv(x) + m.other(x.relu())),
     "several consumers": _several_consumers,
     "pieces of a split": _pieces,
+    "attended values": _attended,
 }
 
 
@@ -178,6 +192,11 @@ REFUSED = {
         r"relu.* is not linear.*; after: .*relu",
     ),
     "another consumer": (Net(_two_uses), "before it has other users"),
+    "values of weights that do not sum to one": (
+        Net(lambda m, x: _attended(m, x, softmax=False)),
+        "does not sum to one",
+    ),
+    "a square of matrices": (Net(_squared), "squares it"),
     "returned and used": (
         Net(lambda m, x: (m.bn(x.relu()), m.other(m.bn(x.relu())))),  # type: ignore[arg-type,return-value]
         "before it has other users|the program returns it|not linear",

@@ -60,7 +60,11 @@ def test_it_folds(name: str) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Net, torch.Tensor], torch.Tensor], str]] = {
     "mean before padding": (lambda m, x: m.conv(x - m.gamma), "pads with zeros"),
-    "offset of a product": (lambda m, x: (x @ x + 1).softmax(-1), "a shift cannot move"),
+    "offset of a product": (
+        lambda m, x: (x @ m.conv(x) + 1).softmax(-1),
+        "a shift cannot move",
+    ),
+    "a square of matrices": (lambda m, x: (x @ x * 2).exp(), "squares it"),
     "a factor per pixel": (lambda m, x: m.conv(x) * m.table, "other axes than the channels"),
     "between two activations": (lambda m, x: (x.relu() * 2).exp(), "not linear"),
 }

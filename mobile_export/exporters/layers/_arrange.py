@@ -15,7 +15,7 @@ from ._builder import Builder
 from ._registry import Operand
 from ._view import Atom, View, common_atoms
 
-__all__ = ["Arranged", "agree", "broadcast", "isolate", "store"]
+__all__ = ["Arranged", "Run", "agree", "broadcast", "isolate", "store"]
 
 Run = tuple[Atom, ...]
 

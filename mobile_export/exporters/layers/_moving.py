@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
 from . import ir
-from ._arrange import Arranged, agree, isolate, repeat, store
+from ._arrange import Run, agree, isolate, repeat, store
 from ._builder import Builder
 from ._registry import Operand
 from ._view import Atom, View
@@ -154,36 +154,69 @@ def pad(
             low, high = max(-before, 0), max(-after, 0)
             view = narrow(builder, view, axis, low, view.shape[axis] - low - high)
     todo = {a: (max(p[0], 0), max(p[1], 0)) for a, p in pairs.items() if max(p) > 0}
-    dims = view.dims()
-    whole = {axis: view.of_axes([axis]) for axis in todo}
-    if dims is not None and all(run and run in dims for run in whole.values()):
-        places = {dims.index(run): axis for axis, run in whole.items()}
-        padding = [todo.get(places.get(i, -1), (0, 0)) for i in range(len(dims))]
-        held = Arranged(view.value, view.shape, tuple(dims), ())
-        return _padded(builder, held, padding, places, mode, value)
-    for axis, pair in todo.items():
+    runs = _padded_apart(view, todo, inside=mode == "constant")
+    if runs is not None:
+        places = {runs.index(view.of_axes([axis])): axis for axis in todo}
+        return _padded(builder, view, runs, places, todo, mode, value)
+    for axis in todo:
         held = isolate(builder, view, [axis])
-        padding = [pair if i == held.axis else (0, 0) for i in range(len(held.runs))]
-        view = _padded(builder, held, padding, {held.axis: axis}, mode, value)
+        rows = (
+            tuple(itertools.chain(*held.runs[: held.axis])),
+            held.runs[held.axis],
+            tuple(itertools.chain(*held.runs[held.axis + 1 :])),
+        )
+        view = _padded(builder, held.view(held.value), rows, {1: axis}, todo, mode, value)
     return view
+
+
+def _padded_apart(view: View, axes: Collection[int], *, inside: bool) -> Sequence[Run] | None:
+    """The memory of ``view`` as one to three axes, each of ``axes`` on one of its own.
+
+    Args:
+        inside: they may be anywhere; otherwise they are the last two of three (`ir.Pad`).
+
+    Returns:
+        None when that would take a move.
+    """
+    whole = [view.of_axes([axis]) for axis in axes]
+    joined = [
+        tuple(atoms)
+        for _, atoms in itertools.groupby(view.atoms, lambda a: a.axis if a.axis in axes else -1)
+    ]
+    for runs in (view.dims(), joined):
+        if runs is None or len(runs) > 3 or not all(run and run in runs for run in whole):
+            continue
+        if inside:
+            return runs
+        if all(run in runs[-2:] for run in whole):
+            return [()] * (3 - len(runs)) + runs
+    return None
 
 
 def _padded(
     builder: Builder,
-    held: Arranged,
-    padding: Sequence[tuple[int, int]],
-    axes: dict[int, int],
+    view: View,
+    runs: Sequence[Run],
+    places: dict[int, int],
+    pairs: dict[int, tuple[int, int]],
     mode: str,
     number: float,
 ) -> View:
-    """``axes``: of the value to those of the tensor, each whole."""
-    sizes = [n + sum(pair) for n, pair in zip(held.value.shape, padding, strict=True)]
-    value = builder.add(
-        ir.Pad, [held.value], sizes, padding=tuple(padding), mode=mode, value=float(number)
-    )
-    shape = list(held.shape)
-    runs = [list(run) for run in held.runs]
-    for place, axis in axes.items():
+    """``view``, its atoms on the axes of a value as ``runs`` says, with axes padded.
+
+    Args:
+        places: axes of the value -> of the tensor, which are whole and alone there.
+        pairs: (before, after) by axis of the tensor.
+    """
+    value = builder.put(view, runs)
+    padding = [pairs[places[i]] if i in places else (0, 0) for i in range(len(runs))]
+    sizes = [n + sum(pair) for n, pair in zip(value.shape, padding, strict=True)]
+    shape = list(view.shape)
+    new = list(runs)
+    for place, axis in places.items():
         shape[axis] = sizes[place]
-        runs[place] = [Atom(axis, 0, sizes[place])]
-    return View.moved(value, shape, itertools.chain(*runs))
+        new[place] = (Atom(axis, 0, sizes[place]),)
+    value = builder.add(
+        ir.Pad, [value], sizes, padding=tuple(padding), mode=mode, value=float(number)
+    )
+    return View.moved(value, shape, itertools.chain(*new))

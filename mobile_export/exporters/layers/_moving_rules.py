@@ -12,6 +12,7 @@ from ._gathering import gather
 from ._moving import concat, expand, narrow, pad, reshape
 from ._registry import Call, lowers
 from ._view import View
+from ._wishes import wish_of
 
 __all__: list[str] = []
 
@@ -242,7 +243,10 @@ def _replication_pad(call: Call) -> View:
 def _pad_last(call: Call, mode: str, value: float, name: str = "pad") -> View:
     numbers, rank = call.get(name), len(call.x.shape)
     pairs = {rank - 1 - i: (numbers[2 * i], numbers[2 * i + 1]) for i in range(len(numbers) // 2)}
-    return pad(call.builder, call.x, pairs, mode, value)
+    x, wish = call.x, wish_of(call)
+    if wish is not None and wish.atoms == tuple(sorted(wish.atoms)):
+        x = call.builder.contiguous(x)  # before it grows
+    return pad(call.builder, x, pairs, mode, value)
 
 
 @lowers(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)

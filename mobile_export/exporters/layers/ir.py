@@ -312,7 +312,11 @@ class Slice(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Layer):
-    """``padding`` = (before, after) for every axis of the input, none negative."""
+    """``padding`` = (before, after) for every axis of the input, none negative.
+
+    The lowering writes three axes at most. ``reflect`` and ``replicate`` always have three and
+    leave the first alone: the padded axes are the rows and columns of a runtime's image.
+    """
 
     padding: Pairs
     mode: Literal["constant", "reflect", "replicate"] = "constant"

@@ -159,8 +159,8 @@ def _computed(node: Node, known: dict[Node, Any]) -> Any:
     def tensor(source: Node) -> Any:
         value = known[source]
         if isinstance(value, np.ndarray):
-            return torch.from_numpy(value)
-        return [torch.from_numpy(item) for item in value]
+            return _in_float64(value)
+        return [_in_float64(item) for item in value]
 
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), tensor)
     with torch.no_grad(), Float64Mode():  # type: ignore[no-untyped-call]
@@ -168,6 +168,12 @@ def _computed(node: Node, known: dict[Node, Any]) -> Any:
     if isinstance(result, list | tuple):
         return tuple(_array(item) for item in result)
     return _array(result)
+
+
+def _in_float64(array: np.ndarray) -> torch.Tensor:
+    """Stored weights are float32, results of earlier calls float64; integers stay."""
+    tensor = torch.from_numpy(array)
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _output(builder: Builder, result: Any, node: Node) -> ir.Value:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..layers import ir
 from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
 from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
-from .rules import emit
+from .rules import emit, reshape_to
 
 if TYPE_CHECKING:
     from ...config import ExportConfig
@@ -71,6 +71,9 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
 _COPYING = {"Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Slice"}
 """Layers that never give their input on, nor write in its place."""
 
+_DEPTH = 11
+"""The parameter of an ``Input`` that only one of four axes has."""
+
 
 def _with_own_inputs(layers: Sequence[NcnnLayer]) -> list[NcnnLayer]:
     """With a copy of an input that some layer may write to: a 1x1 max pooling.
@@ -86,8 +89,9 @@ def _with_own_inputs(layers: Sequence[NcnnLayer]) -> list[NcnnLayer]:
             (blob,) = layer.outputs
             if not all(user.type in _COPYING for user in layers if blob in user.inputs):
                 copied[blob] = f"{blob}:copy"
-                pooling: dict[int, Param] = {1: 1}  # the size of the kernel
-                made.append(NcnnLayer("Pooling", f"copy/{blob}", (blob,), (copied[blob],), pooling))
+                kind = "Pooling3D" if _DEPTH in layer.params else "Pooling"
+                size: dict[int, Param] = {1: 1}  # of the kernel
+                made.append(NcnnLayer(kind, f"copy/{blob}", (blob,), (copied[blob],), size))
     return made
 
 
@@ -96,8 +100,8 @@ def _masked(layer: NcnnLayer, mask: int) -> NcnnLayer:
 
 
 def _input(value: ir.Value) -> NcnnLayer:
-    channels, height, width = value.shape
-    return NcnnLayer("Input", value.name, (), (value.name,), {0: width, 1: height, 2: channels})
+    _, extent = reshape_to(value.shape)
+    return NcnnLayer("Input", value.name, (), (value.name,), extent)
 
 
 def _partitions(graph: ir.LayerGraph) -> dict[ir.Layer, list[ir.Slice]]:

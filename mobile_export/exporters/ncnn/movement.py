@@ -7,7 +7,7 @@ import math
 from ..layers import ir
 from . import tables
 from .files import NcnnLayer, Param
-from .rules import Step, chain, layer_name, one_layer, reshape_to, rule, unsupported
+from .rules import Step, chain, layer_name, one_layer, reshape_to, rule
 
 __all__ = ["slice_together"]
 
@@ -68,13 +68,8 @@ _PAD_IDS = {3: ((7, 8), (0, 1), (2, 3)), 2: ((0, 1), (2, 3)), 1: ((2, 3),)}
 
 @rule(ir.Pad)
 def _pad(layer: ir.Pad) -> list[NcnnLayer]:
-    rank = len(layer.padding)
-    if rank == 4:
-        raise unsupported(layer, "padding of rank 4")
-    if layer.mode == "reflect" and rank == 3 and any(layer.padding[0]):
-        raise unsupported(layer, "padding channels by reflection")
     params: dict[int, Param] = {4: tables.PAD_MODES[layer.mode], 5: float(layer.value)}
-    for ids, pair in zip(_PAD_IDS[rank], layer.padding, strict=True):
+    for ids, pair in zip(_PAD_IDS[len(layer.padding)], layer.padding, strict=True):
         params |= dict(zip(ids, pair, strict=True))
     return [one_layer(layer, "Padding", params)]
 

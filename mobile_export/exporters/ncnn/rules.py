@@ -72,7 +72,7 @@ def one_layer(
 def chain(layer: ir.Layer, *steps: Step) -> list[NcnnLayer]:
     """ncnn layers of one input each, from the input of ``layer`` to its output."""
     blobs = [layer.input.name]
-    blobs += [f"{layer.name}:{index}" for index in range(1, len(steps))] + [layer.name]
+    blobs += [f"{layer.name}:step{index}" for index in range(1, len(steps))] + [layer.name]
     return [
         NcnnLayer(kind, layer_name(layer.output), (blobs[i],), (blobs[i + 1],), params)
         for i, (kind, params) in enumerate(steps)

@@ -64,21 +64,21 @@ def _pad(layer: ir.Pad, out: Emitter) -> Blob:
     pairs = ((0, 0),) * (len(x.dims) - len(layer.padding)) + layer.padding
     if layer.mode == "replicate":
         return _repeat_edges(out, x, pairs)
-    mode = _PAD_MODES[layer.mode]
-    if len(layer.padding) == 3 and (not mode or layer.padding[0] == (0, 0)):
-        return pad_image(out, x, layer.padding, mode, layer.value)
+    if layer.mode == "reflect" or len(layer.padding) == 3:
+        return pad_image(out, x, layer.padding, _PAD_MODES[layer.mode], layer.value)
     none: ir.Pairs = ((0, 0),)
     for step in (pairs[:1] + none * (len(pairs) - 1), none + pairs[1:]):  # ARM: batch by itself
-        x = _pad_blob(out, x, step, mode, layer.value)
+        x = _pad_blob(out, x, step, layer.value)
     return x
 
 
-def _pad_blob(out: Emitter, x: Blob, pairs: ir.Pairs, mode: int, value: float) -> Blob:
+def _pad_blob(out: Emitter, x: Blob, pairs: ir.Pairs, value: float) -> Blob:
+    """By constants only: on ARM, ``PadV2`` does not reflect along channels."""
     before, after = zip(*pairs, strict=True)
     dims = [n + sum(pair) for n, pair in zip(x.dims, pairs, strict=True)]
     if not any(map(any, pairs)):
         return x
-    return out.emit("PadV2", [x], dims, len(pairs), *before, *after, mode, value)
+    return out.emit("PadV2", [x], dims, len(pairs), *before, *after, _PAD_MODES["constant"], value)
 
 
 def _repeat_edges(out: Emitter, x: Blob, pairs: ir.Pairs) -> Blob:

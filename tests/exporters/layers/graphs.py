@@ -78,6 +78,11 @@ def assert_well_formed(graph: ir.LayerGraph) -> None:
         assert all(isinstance(n, int) and n > 0 for n in layer.output.shape)
         if isinstance(layer, ir.Concat | ir.MatMul):
             assert len({len(value.shape) for value in layer.inputs}) == 1
+        if isinstance(layer, ir.Pad):
+            assert len(layer.padding) <= 3
+            assert layer.mode == "constant" or (
+                len(layer.padding) == 3 and not any(layer.padding[0])
+            )
         known.add(layer.output)
     assert set(graph.outputs) <= known
     assert all(

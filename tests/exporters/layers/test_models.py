@@ -25,7 +25,7 @@ ZOO = (
     *(f"emo_{size}m@{side}" for size in (1, 2, 5, 6) for side in (224, 256, 512)),
     *("seaformer_tiny", "seaformer_small", "seaformer_tiny_seg@256", "seaformerpp_tiny"),
     *("seaformerpp_tiny_kd_seg@256", "seaformerpp_tiny_seg@256", "freenet_s1", "freenet_s2"),
-    *("mobile_former_96m", "mobile_former_294m"),
+    *("mobile_former_96m", "mobile_former_294m", "lite_mono_tiny"),
 )
 TIMM = (Path(__file__).parent / "timm_models.txt").read_text().split()
 

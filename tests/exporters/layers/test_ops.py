@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from mobile_export.exporters.layers import ir
 
 from .graphs import Calls, check
 
@@ -50,6 +53,25 @@ def write_middle(x: torch.Tensor) -> torch.Tensor:
     x[:, 1] = x[:, 0] * 2
     return x
 
+
+def tokens_as_image(x: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    """An image whose channels a linear layer made, so that they lie last."""
+    return layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(1, -1, *x.shape[2:])
+
+
+PADDED: dict[str, Any] = {
+    "image": lambda x, f, c, **given: F.pad(x, (1, 2, 2, 0), **given),
+    "columns": lambda x, f, c, **given: F.pad(x.flatten(1, 2), (1, 2), **given),
+    "channels last": lambda x, f, c, **given: F.pad(tokens_as_image(x, f), (1, 2, 2, 0), **given),
+    "convolved": lambda x, f, c, **given: c(F.pad(tokens_as_image(x, f), (1, 2, 2, 0), **given)),
+    "windows": lambda x, f, c, **given: F.pad(windows(x, 2), (1, 1, 0, 1), **given),
+    "volume": lambda x, f, c, **given: F.pad(
+        x.reshape(1, 2, 3, 8, 10), (1, 0, 2, 2, 1, 1), **given
+    ),
+    "transposed": lambda x, f, c, **given: F.pad(x.transpose(1, 3), (1, 2, 2, 0), **given),
+}
+
+PADDED_PARTS = (nn.Linear(6, 5), nn.Conv2d(5, 4, 3))
 
 ELEMENTWISE: dict[str, Any] = {
     "abs": torch.abs,
@@ -327,6 +349,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
         (),
     ),
     "slices": (lambda x: x[:, 1:5:2, 2:, :-1] + x[:, 2:4, :6, 1:], IMAGE, ()),
+    "slice used twice": (lambda x: (y := x[:, 1:, 1:6:2]) * y.relu(), IMAGE, ()),
     "split": (lambda x: torch.cat([t.relu() for t in x.chunk(3, 1)][::-1], 1), IMAGE, ()),
     "class token": (lambda x, a: torch.cat([a, x], 1)[:, 0], TOKENS, (noise(1, 1, 8),)),
     "join layouts": (
@@ -352,8 +375,12 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "pad": (lambda x: F.pad(x, (1, 2, 0, 3, 1, 0), value=0.5), IMAGE, ()),
     "pad and cut": (lambda x: F.pad(x, (-1, 2, 1, -3)), IMAGE, ()),
     "pad tokens": (lambda x: F.pad(x.transpose(1, 2), (0, 4)).transpose(1, 2), TOKENS, ()),
-    "pad reflect": (lambda x: F.pad(x, (1, 2, 2, 0), mode="reflect"), IMAGE, ()),
-    "pad replicate": (lambda x: F.pad(x, (1, 2, 2, 0), mode="replicate"), IMAGE, ()),
+    **{
+        f"pad {what} {mode}": (functools.partial(padded, mode=mode), IMAGE, PADDED_PARTS)
+        for what, padded in PADDED.items()
+        for mode in ("constant", "reflect", "replicate")
+    },
+    "pad one column": (lambda x: F.pad(x[..., :1], (2, 1, 1, 1), mode="replicate"), IMAGE, ()),
     "roll": (lambda x: x.roll((-1, 3), (2, 3)), IMAGE, ()),
     "roll of windows": (lambda x: windows(x.roll((-1, -1), (2, 3)), 2), IMAGE, ()),
     "flip": (lambda x: x.flip(2, 3), IMAGE, ()),
@@ -374,6 +401,11 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "scalar": (lambda x: x.mean(), IMAGE, ()),
     "input itself": (lambda x: (x, x.transpose(1, 2)), TOKENS, ()),
     "constant output": (lambda x, a: (x.relu(), a * 2), TOKENS, (noise(1, 3),)),
+    "computed of stored tensors": (  # too large for `fold_constants`
+        lambda x, f, a: x * f(a.expand(-1, -1, 512, -1) * 2).mean(),
+        IMAGE,
+        (nn.Conv2d(1, 1, 1), noise(1, 1, 1, 256)),
+    ),
     # masks
     "where": (lambda x, a: torch.where(a, x, x.relu() * 2), IMAGE, (torch.arange(10) % 3 > 0,)),
     "masked fill": (
@@ -404,3 +436,11 @@ def test_case(name: str) -> None:
     function, shape, parts = CASES[name]
     torch.manual_seed(0)
     check(Calls(function, *parts), shape)
+
+
+def test_an_image_is_moved_before_its_padding_grows_it() -> None:
+    module = Calls(functools.partial(PADDED["convolved"], mode="reflect"), *PADDED_PARTS)
+    layers = check(module, IMAGE).layers
+    place = next(i for i, layer in enumerate(layers) if isinstance(layer, ir.Pad))
+    assert layers[place].output.shape == (5, 10, 13)
+    assert [layer.kind for layer in layers[place:]] == ["Pad", "Convolution"]

@@ -40,6 +40,22 @@ class Loud(nn.Module):
         return torch.relu(self.conv(x) * 1e6).mean((2, 3)) * 1e-6
 
 
+class Pads(nn.Module):
+    """Pads what a linear layer made, whose channels lie last, in every mode that ncnn has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 16)
+        self.convs = nn.ModuleList(nn.Conv2d(16, 16, 3) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear(x.permute(0, 2, 3, 1))
+        for conv, mode in zip(self.convs, ("reflect", "replicate", "constant"), strict=True):
+            rows = nn.functional.pad(x.transpose(1, 3), (1, 2, 3, 0), mode=mode)
+            x = conv(rows).relu().permute(0, 2, 3, 1)
+        return x.transpose(1, 2)
+
+
 def test_two_files_and_their_manifest(exported: Callable[..., ExportReport]) -> None:
     (artifact,) = exported("ncnn").artifacts
     assert artifact.parity.passed
@@ -86,6 +102,13 @@ def test_what_overflows_in_float16_is_kept_in_float32(tmp_path: Path) -> None:
     assert artifact.parity.passed
     assert all(other.passed for other in artifact.parity.others)
     assert mobile_export.inspect(artifact.files[0])["layers_kept_in_fp32"] > 0
+
+
+def test_every_padding_passes_with_both_options(tmp_path: Path) -> None:
+    report = mobile_export.export(Pads().eval(), "ncnn", tmp_path, name="pads", size=(9, 11))
+    (artifact,) = report.artifacts
+    assert artifact.parity.passed
+    assert all(other.passed for other in artifact.parity.others)
 
 
 @pytest.mark.parametrize("suffix", [".param", ".bin"])

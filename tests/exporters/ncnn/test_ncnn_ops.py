@@ -74,3 +74,10 @@ def test_case(name: str, tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
         return
     check(*CASES[name], tmp_path / "net.ncnn.param")
+
+
+@pytest.mark.parametrize("first", [torch.relu, lambda x: x])
+def test_a_clip_of_frames(first: Any, tmp_path: Path) -> None:
+    """An input of four axes besides the batch (SqueezeTime): 3 channels, 4 frames, 6x8."""
+    conv = torch.nn.Conv2d(12, 5, 3)
+    check(lambda x, f: f(first(x).flatten(1, 2)), (1, 3, 4, 6, 8), (conv,), tmp_path / "n.param")
