@@ -30,7 +30,10 @@ SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 # Wrappers in order of preference. An average of the weights comes before the weights that were
 # last trained, as in timm's load_checkpoint(use_ema=True); but EMO's own evaluation reads "net"
 # (model.model_kwargs.ema=False in its configs/mobile/cls_emo.py), so "net_E" comes after it.
-WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model", "net", "net_E")
+WRAPPERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema"),
+    *("state_dict", "model", "net", "net_E"),
+)
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
 _RESAVE = (

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Source", "near_matches", "parse_size"]
 
+MAX_PIXELS = 8192 * 8192
+"""Of an input; float64 activations of anything larger fit into no machine's memory"""
+
 _SIZE_HINT = "Give pixels: one number for a square (224), or HEIGHTxWIDTH (512x1024)."
 
 
@@ -61,6 +64,11 @@ class Request:
                 raise UsageError(f"{option} is {value}.", hint="It must be 1 or more.")
         if self.size is not None and min(self.size) < 1:
             raise UsageError(f"--size is {self.size[0]}x{self.size[1]}.", hint=_SIZE_HINT)
+        if self.size is not None and self.size[0] * self.size[1] > MAX_PIXELS:
+            raise UsageError(
+                f"--size {self.size[0]}x{self.size[1]} is {self.size[0] * self.size[1]:,} pixels.",
+                hint=f"At most {MAX_PIXELS:,} are taken, such as 8192x8192.",
+            )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed is {self.seed}.", hint="It must be from 0 to 2^63 - 1.")
         if self.std is not None and not all(value > 0 for value in self.std):

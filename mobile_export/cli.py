@@ -347,6 +347,11 @@ def main() -> None:
 def _as_bug(error: Exception) -> MobileExportError:
     from .errors import BUG, MobileExportError
 
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # PyTorch's words
+        return MobileExportError(
+            "There is not enough memory here for this model at this size.",
+            hint="Nothing was written. Give a smaller --size.",
+        )
     return MobileExportError(
         f"{BUG}: {type(error).__name__}: {error}",
         hint="That is a bug; nothing was written. Run again with --verbose for the traceback, and "

@@ -53,7 +53,7 @@ def artifact_manifest(
             "seed": program.weights.seed,
         },
         **_interface(program, reference),
-        "labels": None if program.labels is None else len(program.labels),
+        "labels": None if program.labels is None else list(program.labels),
         "nms": None if suppression is None else _nms_facts(program, suppression),
         "passes": [report.to_dict() for report in passes],
         "parity": parity.to_dict(),

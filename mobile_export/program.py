@@ -17,7 +17,8 @@ import torch
 from torch.export.graph_signature import OutputKind
 
 from ._contexts import inline_contexts
-from .errors import SourceError, TraceError, summary
+from .errors import SourceError, TraceError, UsageError, summary
+from .labels import imagenet_labels
 from .specs import InputSpec, OutputSpec, WeightsInfo
 
 if TYPE_CHECKING:
@@ -189,9 +190,30 @@ def trace(source: Source) -> Program:
         spec=source.spec,
         input=source.input,
         outputs=outputs,
-        labels=source.labels,
+        labels=_labels(source, outputs),
         weights=source.weights,
         notes=source.weights.notes,
+    )
+
+
+def _labels(source: Source, outputs: Sequence[OutputSpec]) -> tuple[str, ...] | None:
+    """The source's labels, if there is one for each class of a single output of logits.
+
+    Logits are (1, classes) or (1, classes, height, width); of other outputs nothing is known.
+
+    Raises:
+        UsageError: the user's labels are too few or too many; ImageNet's, which stand for any 1000
+            classes, are left out then.
+    """
+    shape = outputs[0].shape
+    known = len(outputs) == 1 and len(shape) in (2, 4)
+    if source.labels is None or not known or len(source.labels) == shape[1]:
+        return source.labels
+    if source.labels == imagenet_labels():
+        return None
+    raise UsageError(
+        f"{len(source.labels)} labels do not fit the {shape[1]} classes of {source.spec}.",
+        hint="Give a text file with one label a line, in the order of the logits.",
     )
 
 

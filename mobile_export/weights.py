@@ -61,7 +61,7 @@ def load_weights(
     if allow_missing:
         fit = fit.forgiving()
     if not fit.complete and not (allow_missing and fit.tolerable):
-        raise _misfit(path, fit, own, tensors, allow_missing)
+        raise _misfit(path, fit, module, tensors, allow_missing)
     random = (*fit.missing, *fit.misshaped)
     if random:
         source = "are as they were" if seed is None else f"are RANDOM (seed {seed})"
@@ -161,11 +161,12 @@ def _some(names: Iterable[str]) -> str:
 def _misfit(
     path: Path,
     fit: _Fit,
-    own: dict[str, Tensor],
+    module: nn.Module,
     tensors: dict[str, Tensor],
     allow_missing: bool,
 ) -> WeightsError:
-    lines = [f"{path} does not fit this model: {len(fit.fitting)} of {len(own)} tensors agree."]
+    total = len(_state(module))
+    lines = [f"{path} does not fit this model: {len(fit.fitting)} of {total} tensors agree."]
     if fit.missing:
         lines.append(f"  missing in the file ({len(fit.missing)}): {_some(fit.missing)}")
     if fit.unexpected:
@@ -176,27 +177,40 @@ def _misfit(
             for name, (got, expected) in fit.misshaped.items()
         ]
         lines.append(f"  of another shape ({len(shapes)}): {_some(shapes)}")
-    return WeightsError("\n".join(lines), hint=_way_on(fit, own, tensors, allow_missing))
+    return WeightsError("\n".join(lines), hint=_way_on(fit, module, tensors, allow_missing))
 
 
-def _way_on(
-    fit: _Fit, own: dict[str, Tensor], tensors: dict[str, Tensor], allow_missing: bool
-) -> str:
+def _way_on(fit: _Fit, module: nn.Module, tensors: dict[str, Tensor], allow_missing: bool) -> str:
     change = _changed_extent(fit)
-    if change is not None:
-        return (
-            f"The checkpoint's classifier has {change[0]} classes: add --num-classes {change[0]}, "
-            "or --allow-missing to take everything but the classifier."
-        )
-    fits = _zoo_fits(tensors)
+    known = getattr(module, "num_classes", None)
+    classes = None if change is None else _changed_classes(module, change, known)
+    fits = _zoo_fits(tensors) if classes is None else []
     if fits:
         return f"This checkpoint fits {' and '.join(fits)}."
+    if classes is None and change is not None and known is None:  # not a model of ours or timm's
+        classes = change[0]
+    if classes is not None:
+        return (
+            f"The checkpoint's classifier has {classes} classes: add --num-classes {classes}, "
+            "or --allow-missing to take everything but the classifier."
+        )
     if allow_missing:
         return (
             "--allow-missing is for a changed classifier: at least half of the model must be in "
             "the file, and what is in the file must be in the model."
         )
     return "Is it another variant of the model? For a changed classifier, add --allow-missing."
+
+
+def _changed_classes(module: nn.Module, change: tuple[int, int], known: object) -> int | None:
+    """How many classes a checkpoint tells apart whose tensors differ by this (got, expected).
+
+    A module whose classifier has more values than classes, such as a detector's, says with
+    ``classes_of`` how many classes an extent is. None: ``known`` classes do not explain the change.
+    """
+    classes_of = getattr(module, "classes_of", lambda extent: extent)
+    got: int | None = classes_of(change[0])
+    return got if known is not None and classes_of(change[1]) == known else None
 
 
 def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
@@ -217,23 +231,24 @@ def _changed_extent(fit: _Fit) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class _Known:
-    """A built-in model: its number of classes, the shapes of its tensors, what to leave out."""
+    """A built-in model: its number of classes and its module, without values."""
 
     classes: int | None
-    state: dict[str, Tensor]
-    training_only: tuple[str, ...]
+    module: nn.Module
 
 
 def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
     """Names of the built-in models that have exactly these tensors, whatever their classes."""
     found: list[str] = []
     for spec, known in _zoo().items():
-        fit = _compare(known.state, _without(known.training_only, tensors))
+        module = known.module
+        fit = _compare(_state(module), _without(_training_only(module), tensors))
         change = _changed_extent(fit)
+        classes = None if change is None else _changed_classes(module, change, known.classes)
         if fit.complete:
             found.append(spec)
-        elif change is not None and change[1] == known.classes:
-            found.append(f"{spec} --num-classes {change[0]}")
+        elif classes is not None:
+            found.append(f"{spec} --num-classes {classes}")
     return found
 
 
@@ -247,7 +262,7 @@ def _zoo() -> dict[str, _Known]:
         for spec, options in entry.weight_variants():
             with torch.device("meta"):
                 module = entry.build(**options)
-            zoo[spec] = _Known(entry.num_classes, _state(module), _training_only(module))
+            zoo[spec] = _Known(entry.num_classes, module)
     return zoo
 
 

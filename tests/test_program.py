@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from mobile_export.api import prepare
-from mobile_export.errors import SourceError, TraceError
+from mobile_export.errors import SourceError, TraceError, UsageError
 from mobile_export.float64 import double_copy, run_float64
+from mobile_export.labels import imagenet_labels
 from mobile_export.program import Program, flatten_outputs, trace
 
 from .conftest import MultiOutput, make_source
@@ -45,6 +48,17 @@ def test_the_captured_program_is_the_model_in_float64() -> None:
     expected = run_float64(double_copy(source.module), x)
     (got,) = run_float64(program.float64(), x)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+def test_labels_are_as_many_as_the_classes() -> None:
+    ten = tuple(f"class {i}" for i in range(10))
+    source = make_source()
+    assert trace(replace(source, labels=ten)).labels == ten
+    assert trace(replace(source, labels=imagenet_labels())).labels is None, "features, not logits"
+    with pytest.raises(UsageError, match="9 labels do not fit the 10 classes of TinyNet"):
+        trace(replace(source, labels=ten[1:]))
+    several = make_source(MultiOutput())
+    assert trace(replace(several, labels=ten)).labels == ten, "nobody knows which output they are"
 
 
 class Branching(nn.Module):

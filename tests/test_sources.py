@@ -180,6 +180,7 @@ def test_near_matches_ignore_case_and_dashes() -> None:
         ({"num_classes": 0}, "--num-classes is 0"),
         ({"channels": -1}, "--channels is -1"),
         ({"size": (0, 3)}, "--size is 0x3"),
+        ({"size": (100_000, 100_000)}, "10,000,000,000 pixels"),
         ({"seed": -1}, "--seed is -1"),
         ({"std": (0.0,)}, "--std"),
         ({"mean": (1.0, 2.0)}, "--mean has 2 values"),

@@ -20,6 +20,8 @@ from torch import nn
 
 from mobile_export.errors import WeightsError
 from mobile_export.models.emo import emo_1m, emo_2m
+from mobile_export.models.emo_ssdlite import emo_1m_ssdlite
+from mobile_export.models.super_resolution import espcn_x2, espcn_x3
 from mobile_export.weights import load_weights
 
 
@@ -95,6 +97,7 @@ WRAPPED: list[tuple[str, Any, str]] = [
      "'state_dict_ema' .it also holds 'state_dict'"),
     ("model", lambda s: {"model": s, "optimizer": {"lr": 0.1}, "best": [1, 2.0, "x"]}, "'model'"),
     ("model_ema", lambda s: {"model_ema": s}, "'model_ema'"),
+    ("ema", lambda s: {"ema": s, "model": {"a": s["head.bias"]}}, "'ema' .it also holds 'model'"),
     ("nested", lambda s: {"state_dict": {"model": s}}, "'model'"),
     ("data_parallel", lambda s: {f"module.{k}": v for k, v in s.items()}, "'module.'"),
     ("compiled", lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "'_orig_mod.'"),
@@ -182,6 +185,19 @@ def test_another_variant_is_recognised(tmp_path: Path) -> None:
 def test_another_number_of_classes_says_so(tmp_path: Path) -> None:
     path = saved(tmp_path, state(classes=7))
     refused(make(), path, r"--num-classes 7.*--allow-missing")
+
+
+def test_classes_of_a_detector_are_not_its_channels(tmp_path: Path) -> None:
+    """Six anchors with 20 classes and the background are 126 channels."""
+    path = saved(tmp_path, emo_1m_ssdlite(num_classes=20).state_dict())
+    refused(emo_1m_ssdlite(), path, r"has 20 classes: add --num-classes 20,")
+    refused(emo_2m(), path, r"fits emo_1m_ssdlite --num-classes 20")
+    load_weights(emo_1m_ssdlite(num_classes=20), path)
+
+
+def test_another_scale_is_not_another_number_of_classes(tmp_path: Path) -> None:
+    path = saved(tmp_path, espcn_x3().state_dict())
+    refused(espcn_x2(), path, r"This checkpoint fits espcn_x3\.")
 
 
 def test_allow_missing_keeps_the_new_classifier(tmp_path: Path) -> None:

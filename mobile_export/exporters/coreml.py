@@ -242,5 +242,7 @@ def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
     }
     if options.classifier:
         facts[ACTIVATION_KEY] = "softmax"
+    elif program.labels is not None:  # a classifier has them in its output
+        facts["mobile_export.labels"] = json.dumps(program.labels)
     for key, value in facts.items():
         model.user_defined_metadata[key] = value

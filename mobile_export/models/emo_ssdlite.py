@@ -158,6 +158,14 @@ class EMODetector(nn.Module):
         self.neck = Neck(config.dims[-1])
         self.bbox_head = SSDLiteHead((*config.dims[-2:], *EXTRA_DIMS), num_classes)
 
+    @staticmethod
+    def classes_of(values: int) -> int | None:
+        """Number of classes of a head with so many values per pixel (for `mobile_export.weights`).
+
+        Every anchor has one per class and one for the background.
+        """
+        return None if values % len(ASPECTS) else values // len(ASPECTS) - 1
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = self.neck(self.backbone.stages(x)[-2:])
         logits, deltas = self.bbox_head(features)

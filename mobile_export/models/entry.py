@@ -65,6 +65,7 @@ class ModelEntry:
             "saliency", "depth", "super-resolution" or "embedding".
         size: default (height, width) in pixels.
         size_step: height and width must be multiples of it.
+        min_size: the least height and width, a multiple of it.
         sized: the weights depend on the size: the builder takes it as ``size``.
         channels: of the input image; ``channel_order``: "RGB", or "BGR" where the official code
             reads images so.
@@ -83,6 +84,7 @@ class ModelEntry:
     task: str = "classification"
     size: tuple[int, int] = (224, 224)
     size_step: int = 1
+    min_size: int = 1
     sized: bool = False
     channels: int = 3
     channel_order: str = "RGB"
@@ -102,15 +104,18 @@ class ModelEntry:
         """Refuse a size that the model cannot take.
 
         Raises:
-            UsageError: height or width is no multiple of `size_step`; it names the nearest size.
+            UsageError: height or width is below `min_size` or no multiple of `size_step`; it names
+                the nearest size.
         """
-        step = self.size_step
-        if all(extent % step == 0 for extent in size):
+        step, least = self.size_step, max(self.min_size, self.size_step)
+        if all(extent % step == 0 and extent >= least for extent in size):
             return
-        height, width = (max(1, round(extent / step)) * step for extent in size)
+        height, width = (max(least, round(extent / step) * step) for extent in size)
+        steps = f"multiples of {step}" if step > 1 else ""
+        floor = f"{least} or more" if least > step else ""
         raise UsageError(
             f"{self.name} cannot take images of {size[0]}x{size[1]}: height and width must be "
-            f"multiples of {step}.",
+            f"{' and '.join(filter(None, (steps, floor)))}.",
             hint=f"The nearest size is --size {height}x{width}.",
         )
 

@@ -88,6 +88,7 @@ def _lite_mono(name: str, params_m: float) -> ModelEntry:
         task="depth",
         size=(192, 640),
         size_step=16,
+        min_size=32,
         mean=_ZERO,
         std=_ONE,
         num_classes=None,
@@ -153,6 +154,7 @@ _SQUEEZETIME = ModelEntry(
         code="https://github.com/xinghaochen/SqueezeTime",
     ),
     task="video classification",
+    min_size=29,
     frames=16,
     num_classes=400,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,13 @@ def test_classifier(exported: Callable[..., ExportReport]) -> None:
     names = list(spec.mlProgram.functions["main"].block_specializations)
     assert names
     assert spec.description.input[0].type.WhichOneof("Type") == "imageType"
+
+
+def test_labels_without_a_classifier_are_in_the_metadata(
+    exported: Callable[..., ExportReport],
+) -> None:
+    facts = spec_of(exported("coreml", labels=LABELS)).description.metadata.userDefined
+    assert tuple(json.loads(facts["mobile_export.labels"])) == LABELS
 
 
 def test_classifier_probabilities_sum_to_one(

@@ -53,6 +53,9 @@ def test_labels_are_in_the_metadata(exported: Callable[..., ExportReport]) -> No
     path = exported("onnx", labels=labels).artifacts[0].path
     facts = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
     assert tuple(json.loads(facts["labels"])) == labels
+    assert path is not None
+    manifest = json.loads(path.with_name(f"{path.name}.manifest.json").read_text())
+    assert tuple(manifest["labels"]) == labels
 
 
 def test_every_convolution_names_its_module(model: onnx.ModelProto) -> None:

@@ -294,6 +294,33 @@ def test_sizes_that_a_model_cannot_take(name: str, size: tuple[int, int], neares
     assert f"--size {nearest}" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "said", "nearest"),
+    [
+        ("lite_mono", (16, 640), "multiples of 16 and 32 or more", "32x640"),
+        ("lite_mono", (20, 20), "multiples of 16 and 32 or more", "32x32"),
+        ("squeezetime", (28, 100), "must be 29 or more", "29x100"),
+    ],
+)
+def test_sizes_that_are_too_small(
+    name: str, size: tuple[int, int], said: str, nearest: str
+) -> None:
+    entry = registry.get(name)
+    with pytest.raises(UsageError, match=said) as caught:
+        entry.check_size(size)
+    assert f"--size {nearest}." in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("entry", [e for e in PEERS if e.min_size > 1], ids=lambda e: e.name)
+def test_the_least_size_is_the_least(entry: registry.ModelEntry) -> None:
+    least, smaller = entry.min_size, entry.min_size - entry.size_step
+    with torch.device("meta"):
+        module = entry.build().eval()
+        module(torch.empty(entry.input_shape((least, least))))
+        with pytest.raises(RuntimeError):
+            module(torch.empty(entry.input_shape((smaller, smaller))))
+
+
 def test_sizes_make_weights_of_tvconv() -> None:
     source = load_source("tvconv_mobilenetv2_x0_1", size=(32, 48))
     with torch.no_grad():
