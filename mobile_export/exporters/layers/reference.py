@@ -6,7 +6,7 @@ file differs from this interpreter). It is written for clarity, one function per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedOpError
@@ -35,13 +35,8 @@ def run_graph(graph: ir.LayerGraph, *inputs: np.ndarray) -> tuple[np.ndarray, ..
     return tuple(array.reshape(shape) for array, shape in zip(outputs, shapes, strict=True))
 
 
-def run_values(
-    graph: ir.LayerGraph, *inputs: np.ndarray, half: Container[str] = ()
-) -> Mapping[str, np.ndarray]:
+def run_values(graph: ir.LayerGraph, *inputs: np.ndarray) -> Mapping[str, np.ndarray]:
     """Every value of ``graph`` by name, in float64.
-
-    Args:
-        half: names of layers whose results are rounded to float16.
 
     Raises:
         UnsupportedOpError: a layer does not give the shape that its output has, or has no rule.
@@ -61,7 +56,7 @@ def run_values(
                     f"{layer.kind} {layer.name!r} gives {tuple(result.shape)}, "
                     f"but is declared {layer.output.shape}."
                 )
-            values[layer.name] = result.half().double() if layer.name in half else result
+            values[layer.name] = result
     return {name: value.numpy() for name, value in values.items()}
 
 
