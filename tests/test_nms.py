@@ -369,3 +369,15 @@ def test_all_formats_keep_boxes_where_there_is_no_suppression(
     assert without.parity.detections is None
     assert without.parity.passed
     assert any("TNN cannot hold the suppression" in note for note in report.notes)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("format_name", ["onnx", "tflite", "coreml"])
+@pytest.mark.parametrize("name", ["emo_1m_ssdlite", "emo_2m_ssdlite", "emo_5m_ssdlite"])
+def test_detectors_of_the_zoo(tmp_path: Path, name: str, format_name: str) -> None:
+    report = mobile_export.export(name, format_name, tmp_path, nms=NmsOptions())
+    assert report.exit_code == 0
+    check = report.artifacts[0].parity.detections
+    assert check is not None
+    assert check.found == check.certain > 500
+    assert check.unexpected == 0
