@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..layers import ir
 from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
 from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
+from .fp16 import float32_masks, with_conversions
 from .rules import emit, reshape_to
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     from ...inputs import parity_samples
     from ..layers.lower import lower
     from ..layers.simplify import fuse_activations
-    from .fp16 import float32_masks
 
     graph = fuse_activations(lower(program), tables.FUSED_ACTIVATIONS)
     noise, _, natural, _ = parity_samples(program.input)
@@ -65,7 +65,7 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
         layers += made if mask is None else [_masked(each, mask) for each in made]
     names = graph.output_names or tuple(value.name for value in graph.outputs)
     outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
-    return with_splits(_with_own_inputs(layers), outputs)
+    return with_splits(with_conversions(_with_own_inputs(layers)), outputs)
 
 
 _COPYING = {"Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Slice"}

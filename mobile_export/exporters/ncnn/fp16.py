@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..layers import ir
 from ..layers.reference import run_values
-from .files import FLOAT16_MAX, NO_FLOAT16_ARITHMETIC, NO_FLOAT16_STORAGE
+from .files import (
+    FEATURE_MASK,
+    FLOAT16_MAX,
+    NO_FLOAT16_ARITHMETIC,
+    NO_FLOAT16_STORAGE,
+    NcnnLayer,
+)
 
-__all__ = ["float32_masks"]
+__all__ = ["float32_masks", "with_conversions"]
 
 LIMIT = FLOAT16_MAX / 4
 
@@ -73,3 +80,31 @@ def _terms(layer: ir.Layer) -> int:
     if isinstance(layer, ir.Reduce):
         return math.prod(layer.input.shape[axis] for axis in layer.axes)
     return 1
+
+
+def with_conversions(layers: Sequence[NcnnLayer]) -> list[NcnnLayer]:
+    """``layers`` with a conversion where one that stores float32 takes a blob stored in float16.
+
+    ncnn (20261020) gives a layer whose mask forbids storage in float16 such a blob as it is, and
+    the layer's kernel reads it as float32: on ARM it crashes. For a layer that has no float16 form
+    at all ncnn does convert; `Dropout`, which changes nothing in inference, is such a layer. Every
+    taker gets its own, because a ``Split`` between would convert back.
+    """
+    exact: set[str] = set()
+    made: list[NcnnLayer] = []
+    for layer in layers:
+        inputs = list(layer.inputs)
+        if _stores_float32(layer):
+            for place, blob in enumerate(layer.inputs):
+                if blob not in exact:
+                    inputs[place] = f"{layer.outputs[0]}:float32_{place}"
+                    made.append(NcnnLayer("Dropout", inputs[place], (blob,), (inputs[place],)))
+        if layer.type == "Input" or _stores_float32(layer):
+            exact.update(layer.outputs)
+        made.append(replace(layer, inputs=tuple(inputs)))
+    return made
+
+
+def _stores_float32(layer: NcnnLayer) -> bool:
+    mask = layer.params.get(FEATURE_MASK, 0)
+    return isinstance(mask, int) and bool(mask & NO_FLOAT16_STORAGE)

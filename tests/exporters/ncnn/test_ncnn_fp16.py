@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from mobile_export.exporters.layers import ir
-from mobile_export.exporters.ncnn.files import NO_FLOAT16_ARITHMETIC
-from mobile_export.exporters.ncnn.fp16 import float32_masks
+from mobile_export.exporters.ncnn.files import (
+    FEATURE_MASK,
+    NO_FLOAT16_ARITHMETIC,
+    NO_FLOAT16_STORAGE,
+    NcnnLayer,
+)
+from mobile_export.exporters.ncnn.fp16 import float32_masks, with_conversions
 
 
 @pytest.mark.parametrize(
@@ -29,3 +34,22 @@ def test_depthwise_convolutions_that_ncnn_gets_wrong_on_arm(
     graph = ir.LayerGraph((x,), (y,), (layer,))
     masks = float32_masks(graph, [np.ones((1, *x.shape))])
     assert masks == ({"y": NO_FLOAT16_ARITHMETIC} if masked else {})
+
+
+def test_layers_in_float32_get_their_inputs_in_float32() -> None:
+    """Each taker through a Dropout of its own; blobs that are float32 already stay."""
+    exact = {FEATURE_MASK: NO_FLOAT16_ARITHMETIC | NO_FLOAT16_STORAGE}
+    layers = [
+        NcnnLayer("Input", "image", (), ("image",)),
+        NcnnLayer("ReLU", "a", ("image",), ("a",)),
+        NcnnLayer("BinaryOp", "b", ("a", "image"), ("b",), exact),
+        NcnnLayer("BinaryOp", "c", ("b", "a"), ("c",), exact),
+        NcnnLayer("BinaryOp", "d", ("c", "a"), ("d",), {FEATURE_MASK: NO_FLOAT16_ARITHMETIC}),
+    ]
+    made = {layer.name: layer for layer in with_conversions(layers)}
+    converting = [layer for layer in made.values() if layer.type == "Dropout"]
+    assert [layer.inputs for layer in converting] == [("a",), ("a",)]
+    assert all(FEATURE_MASK not in layer.params for layer in converting)
+    assert made["b"].inputs == (*converting[0].outputs, "image")
+    assert made["c"].inputs == ("b", *converting[1].outputs)
+    assert made["d"].inputs == ("c", "a")
