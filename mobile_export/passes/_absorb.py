@@ -170,7 +170,7 @@ def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
     assert isinstance(second, Node)
     if first is second:
         return f"{where(node)} squares it"
-    reason = "no factor"
+    reason = f"no operand of {where(node)} has the axes along which the factor varies"
     for operand, other, summed, over in ((second, first, -2, -1), (first, second, -1, -2)):
         values = (affine.scale, affine.shift)
         fits = all(v.ndim == len(shape_of(operand)) and v.shape[summed] == 1 for v in values)
