@@ -23,7 +23,7 @@ from .errors import SourceError
 __all__ = ["Float64Mode", "deep_copy", "double_copy", "one_thread", "run_float64"]
 
 _LOW = (torch.float16, torch.bfloat16, torch.float32)
-_FROM_PYTHON = (torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor)
+_DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 
 def _raise_precision(value: Any) -> Any:
@@ -50,12 +50,12 @@ class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tree_map(_raise_precision, func(*args, **kwargs))
 
 
-class _Float32Literals(TorchFunctionMode):
-    """Python numbers become tensors by way of float32, as they do in the model.
+class _Float32Seen(TorchFunctionMode):
+    """The module's code sees float32 where the model would: as the dtype of what it computes.
 
+    Python numbers then become tensors by way of float32, as they do in the model and in every file:
     ``torch.as_tensor([0.485, …], dtype=x.dtype)``, in torchvision's ``Normalize`` for one, holds
-    0.485 rounded to float32 in the model and in every file; under `Float64Mode` it would hold
-    another number, because x is float64 there.
+    0.485 rounded to float32. A ``dtype=torch.float64`` in the code itself is meant.
     """
 
     def __torch_function__(
@@ -66,15 +66,12 @@ class _Float32Literals(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in _FROM_PYTHON and not isinstance(_data(args, kwargs), torch.Tensor):
-            asked = kwargs.get("dtype", args[0].dtype if func is torch.Tensor.new_tensor else None)
-            if asked == torch.float64:
-                kwargs["dtype"] = torch.float32  # and then float64, by `Float64Mode`
-        return func(*args, **kwargs)
-
-
-def _data(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[-1] if args else next((kwargs[k] for k in ("data", "obj") if k in kwargs), None)
+        if func is torch.Tensor.new_tensor and args[0].dtype == torch.float64:
+            kwargs.setdefault("dtype", torch.float32)
+        result = func(*args, **kwargs)
+        if func == _DTYPE and result == torch.float64:
+            return torch.float32
+        return result
 
 
 @contextlib.contextmanager
@@ -141,5 +138,5 @@ def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
         call: a float64 module (see `double_copy`), or any function of one tensor.
         x: input of any float dtype; ``call`` gets a copy that it may write to.
     """
-    with torch.no_grad(), Float64Mode(), _Float32Literals():  # type: ignore[no-untyped-call]
+    with torch.no_grad(), Float64Mode(), _Float32Seen():  # type: ignore[no-untyped-call]
         return call(x.double().clone())

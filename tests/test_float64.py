@@ -57,6 +57,20 @@ def test_numbers_are_those_of_the_float32_model(
     assert torch.equal(run_float64(literal, torch.zeros(1)), expected)
 
 
+def test_a_float64_that_the_code_asks_for_is_kept() -> None:
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x.double() * torch.tensor([0.1, 0.7], dtype=torch.float64)
+
+    expected = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    assert torch.equal(run_float64(double, torch.ones(1)), expected)
+
+
+def test_the_code_sees_the_dtype_of_the_model() -> None:
+    seen = []
+    run_float64(lambda x: seen.append((x.dtype, (x * 2).dtype)), torch.ones(1))
+    assert seen == [(torch.float32, torch.float32)]
+
+
 def test_tensors_are_not_rounded() -> None:
     x = torch.rand(3, dtype=torch.float64)
     assert torch.equal(run_float64(lambda y: torch.as_tensor(y, dtype=y.dtype), x), x)
