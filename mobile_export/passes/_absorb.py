@@ -4,8 +4,9 @@ A plan is a list of edits that are exact only together; nothing is edited until 
 complete. A refusal is a sentence.
 
 Before:  s · (W x + b) + t = (s W) x + (s b + t), along W's output channels; through sums of such
-         terms (s (u + v) + t = (s u + t) + s v), norms with a weight, products (s (A B) = A (s B),
-         and A B + t = A (B + t) where the rows of A are a softmax and so sum to one).
+         terms (s (u + v) + t = (s u + t) + s v), concatenations, norms with a weight, products
+         (s (A B) = A (s B), and A B + t = A (B + t) where the rows of A are a softmax and so sum
+         to one).
 After:   W (s · x + t) + b = (W s) x + (W t + b), along W's input channels. A convolution that pads
          with zeros sees s · 0 + 0 there, not s · 0 + t, so a shift is refused in front of padding.
          Through products in the same way: A (s · x + t) = s · A x + t.
@@ -71,6 +72,8 @@ def plan_before(graph: Graph, node: Node, user: Node, affine: Affine) -> Plan | 
         return _scale_sum(graph, node, affine)
     if is_call(node, aten.matmul.default):
         return _scale_product(graph, node, affine)
+    if is_call(node, aten.cat.default):
+        return _scale_pieces(graph, node, affine)
     before = pull(node, affine)
     if before is None:
         return f"{where(node)} ({_op(node)}) is not linear in what comes before it"
@@ -162,6 +165,26 @@ def _scale_sum(graph: Graph, node: Node, affine: Affine) -> Plan | str:
         return one
     two = plan_before(graph, second, node, Affine(affine.scale, zero))
     return two if isinstance(two, str) else one + two
+
+
+def _scale_pieces(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+    """Each concatenated tensor takes its part of the map."""
+    pieces: list[Node] = node.args[0]  # type: ignore[assignment]
+    if len(set(pieces)) < len(pieces):
+        return f"{where(node)} repeats a tensor"
+    axis = argument(node, "dim") % len(shape_of(node))
+    plan, start = Plan(), 0
+    for piece in pieces:
+        size = shape_of(piece)[axis]
+        scale, shift = (
+            value if value.shape[axis] == 1 else value.narrow(axis, start, size)
+            for value in (affine.scale, affine.shift)
+        )
+        part = plan_before(graph, piece, node, Affine(scale, shift))
+        if isinstance(part, str):
+            return part
+        plan, start = plan + part, start + size
+    return plan
 
 
 def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:

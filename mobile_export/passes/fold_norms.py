@@ -4,8 +4,8 @@ A batch norm with running mean μ and variance σ² is s · x + t with s = weigh
 - μ s.
 
 Before: s (W x + b) + t = (s W) x + (s b + t). The layer may be a convolution, a transposed one, a
-        linear layer, another norm or a sum of these, with reshapes and permutes in between; nothing
-        else may see what it computes.
+        linear layer, another norm, a sum or a concatenation of these, or the values of softmax
+        attention, with reshapes and permutes in between; nothing else may see what it computes.
 After:  W (s x + t) + b = (W s) x + (W t + b), for every layer that uses the norm; exact for
         convolutions without padding and for t = 0. A zero-padded convolution after t ≠ 0 is
         refused: at the border it sees 0 where the norm would have given t.

@@ -125,6 +125,7 @@ class Net(nn.Module):
         self.wide = nn.Conv2d(4, 8, 1)
         self.bn = nn.BatchNorm2d(4)
         self.bn2 = nn.BatchNorm2d(4)
+        self.bn8 = nn.BatchNorm2d(8)
         self.run = forward
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -146,6 +147,11 @@ def _pieces(m: Net, x: torch.Tensor) -> torch.Tensor:
     return m.bn(first) * m.bn2(second).relu()
 
 
+def _twice(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = m.other(x)
+    return m.bn8(torch.cat([y, y], 1)).relu()
+
+
 def _squared(m: Net, x: torch.Tensor) -> torch.Tensor:
     y = m.other(x)
     return m.bn(y @ y).relu()
@@ -159,12 +165,19 @@ def _attended(m: Net, x: torch.Tensor, *, softmax: bool = True) -> torch.Tensor:
     return m.bn((v @ weights.transpose(1, 2)).reshape(x.shape)).relu()
 
 
+def _kernels(m: Net, x: torch.Tensor) -> torch.Tensor:
+    """A norm of concatenated convolutions, as in MixNet, and of one of them again."""
+    y = m.bn8(torch.cat([m.conv(x), m.other(x)], 1)).relu()
+    return y[:, :4] + m.bn(torch.cat([m.other(x + 1), m.conv(x.relu())], 2)).sum(2, True)
+
+
 GRAPHS: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
     "a weight used twice": lambda m, x: m.bn(m.conv(x)) * m.bn2(m.conv(x + 1)),
     "a sum": lambda m, x: m.bn(m.conv(x) + m.other(x.relu())),
     "several consumers": _several_consumers,
     "pieces of a split": _pieces,
     "attended values": _attended,
+    "concatenated": _kernels,
 }
 
 
@@ -196,6 +209,11 @@ REFUSED = {
         Net(lambda m, x: _attended(m, x, softmax=False)),
         "does not sum to one",
     ),
+    "concatenated with an image": (
+        Net(lambda m, x: m.bn8(torch.cat([m.conv(x), x.relu()], 1)).relu()),
+        "not linear in what comes before",
+    ),
+    "concatenated with itself": (Net(_twice), "repeats a tensor"),
     "a square of matrices": (Net(_squared), "squares it"),
     "returned and used": (
         Net(lambda m, x: (m.bn(x.relu()), m.other(m.bn(x.relu())))),  # type: ignore[arg-type,return-value]
