@@ -121,10 +121,12 @@ def test_what_the_seeds_rows_say_of_the_same_line_is_the_same() -> None:
     for row in rows():
         seed = seeds.get((row.seed, row.table, row.model, row.head))
         if seed is None:
-            assert (row.seed, row.table) in {("001", "11"), ("001", "stages"), ("003", "16")}
+            assert (row.seed, row.table) == ("001", "stages")
             continue
-        compared += 1
         assert (row.name, row.reason) == (seed.name, seed.reason)
+        if (row.seed, row.table) in {("001", "11"), ("003", "16")}:
+            continue  # they print latencies; the rest comes from the paper's other tables
+        compared += 1
         assert (row.params_m, row.macs_m) == (seed.params_m, seed.macs_m)
         assert seed.size in (None, row.size)
         assert (row.metric, row.accuracy) == (seed.metric, seed.value)

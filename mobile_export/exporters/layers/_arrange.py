@@ -290,7 +290,7 @@ def _within_rank(
             present = [_has(tensor, run) for run in (runs[left], runs[left + 1])]
             if present[0] == present[1]:
                 continue
-            axes = {atom.axis for atom in pair if not _has(tensor, [atom])}
+            axes = _repeated_together(tensor, pair, runs)
             sizes = {a: math.prod(x.size for run in runs for x in run if x.axis == a) for a in axes}
             shape = [sizes.get(axis, size) for axis, size in enumerate(tensor.shape)]
             if isinstance(tensor, np.ndarray):
@@ -302,6 +302,21 @@ def _within_rank(
         views = agree(builder, views)
         runs = [*runs[:left], pair, *runs[left + 2 :]]
     return views, runs
+
+
+def _repeated_together(tensor: Operand, pair: Run, runs: Sequence[Run]) -> set[int]:
+    """The axes of ``pair`` that ``tensor`` lacks, and all that share a run with one of them.
+
+    A run is repeated as a whole, and an axis may have atoms in several runs.
+    """
+    axes = {atom.axis for atom in pair if not _has(tensor, [atom])}
+    found: set[int] = set()
+    while found != axes:
+        found = axes
+        lacking = [run for run in runs if not _has(tensor, run)]
+        touched = [run for run in lacking if found & {atom.axis for atom in run}]
+        axes = found.union(*({atom.axis for atom in run} for run in touched))
+    return axes
 
 
 def repeat(builder: Builder, view: View, shape: Sequence[int]) -> View:

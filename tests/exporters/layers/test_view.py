@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from mobile_export.exporters.layers import ir
 from mobile_export.exporters.layers._arrange import broadcast
 from mobile_export.exporters.layers._builder import Builder
 from mobile_export.exporters.layers._moving import concat, narrow, reshape
-from mobile_export.exporters.layers._view import View
+from mobile_export.exporters.layers._view import Atom, View
 from mobile_export.exporters.layers.reference import run_values
 
 MOVEMENT = (ir.Reshape, ir.Permute, ir.PixelShuffle, ir.PixelUnshuffle)
@@ -121,10 +123,37 @@ def test_slices_and_joins_of_moved_tensors(pair: tuple[Both, Both], data: st.Dat
 @settings(max_examples=80, deadline=None)
 @given(chains(), st.data())
 def test_broadcasting_of_moved_tensors(pair: tuple[Both, Both], data: st.DataObject) -> None:
-    """The tensor plus parts of itself along random axes, moved otherwise, and plus an array."""
     start, both = pair
+    rank = both.tensor.ndim
+    check_broadcasting(
+        start, both, data.draw(st.lists(st.booleans(), min_size=rank, max_size=rank))
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "keep"),
+    [
+        ((4, 6, 12, 1), [False, True] + [False] * 2),
+        ((4, 6, 4, 3, 1), [False] * 2 + [True, False, False]),
+    ],
+)
+def test_what_is_repeated_shares_runs_with_other_axes(
+    shape: tuple[int, ...], keep: list[bool]
+) -> None:
+    """Found by the test above: axes cut into atoms that lie apart, in runs with other axes."""
+    start = Both.start(1, 12, 4, 6)
+    last = (3, 0) if len(shape) == 5 else (2, 2)
+    places = [(0, 0), (2, 1), (1, 1), (2, 0), (1, 0), last]
+    atoms = [Atom(*place, size) for place, size in zip(places, (4, 2, 2, 2, 3, 3), strict=True)]
+    memory = start.tensor.reshape([atom.size for atom in atoms])
+    tensor = memory.permute([atoms.index(atom) for atom in sorted(atoms)]).reshape(shape)
+    view = View(start.view.value, shape, tuple(atoms))
+    check_broadcasting(start, Both(start.builder, view, tensor), keep)
+
+
+def check_broadcasting(start: Both, both: Both, keep: Sequence[bool]) -> None:
+    """The tensor plus parts of itself along axes not to ``keep``, and plus an array."""
     builder, shape = both.builder, tuple(both.tensor.shape)
-    keep = data.draw(st.lists(st.booleans(), min_size=len(shape), max_size=len(shape)))
     part, tensor = both.view, both.tensor
     for axis, whole in enumerate(keep):
         if not whole:
