@@ -13,6 +13,7 @@ import pytest
 
 from mobile_export.artifact import sha256_of
 from mobile_export.config import ExportConfig
+from mobile_export.console import print_export
 from mobile_export.errors import ExportError, MissingExtraError
 from mobile_export.exporters import onnx as onnx_exporter
 from mobile_export.pipeline import ExportReport, export_program
@@ -168,3 +169,21 @@ def test_a_file_of_ours_that_does_not_load_is_our_mistake(
     with pytest.raises(ExportError, match=r"mobile-export itself failed.*ONNX.*does not load"):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("precision", "error", "said"), [
+    ("fp16", 0.012, True), ("fp16", 40.0, False), ("fp32", 0.012, False),
+])  # fmt: skip
+def test_a_small_error_in_float16_names_the_other_precision(
+    precision: str,
+    error: float,
+    said: bool,
+    exported: Callable[..., ExportReport],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (artifact,) = exported("coreml").artifacts
+    parity = replace(artifact.parity, verdict="failed", precision=precision, max_rel=error)
+    print_export(replace(exported("coreml"), artifacts=(replace(artifact, parity=parity),)))
+    text = capsys.readouterr().err
+    assert "parity failed" in text
+    assert ("--precision fp32" in text) == said
