@@ -135,7 +135,8 @@ class U2NetLite(nn.Module):
     def finish(self, logits: Tensor) -> Tensor:
         """(B, 1, H, W) of logits in the form asked for."""
         if self.output == "labels":
-            return (logits[:, 0] > 0).to(torch.int64)
+            # logits > 0 as every format has it: of background (0) and object, the larger
+            return torch.cat([torch.zeros_like(logits), logits], 1).argmax(1)
         return logits if self.output == "logits" else torch.sigmoid(logits)
 
 
