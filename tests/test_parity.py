@@ -224,12 +224,25 @@ def test_a_wrong_output_beside_infinities_fails_whatever_its_place() -> None:
 
 
 class NoFloat64(nn.Module):
+    """PyTorch quantises float32 only."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dtype == torch.float64:
-            raise RuntimeError("only float is supported")
-        return x
+        return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize()
 
 
 def test_a_model_that_fails_in_float64_only() -> None:
-    with pytest.raises(SourceError, match=r"not in float64.*only float is supported"):
+    with pytest.raises(SourceError, match=r"not in float64.*only works on Float"):
         make_reference(NoFloat64(), [Sample("noise", torch.zeros(1, 3, 4, 4))])
+
+
+class AsksForFloat32(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32:
+            raise RuntimeError("only float is supported")
+        return x * 3
+
+
+def test_a_model_that_asks_for_float32_is_run_in_float64() -> None:
+    image = torch.full((1, 3, 4, 4), 0.1)
+    reference = make_reference(AsksForFloat32(), [Sample("noise", image)])
+    assert np.array_equal(reference.outputs[0][0], (image.double() * 3).numpy())
