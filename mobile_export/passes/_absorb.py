@@ -188,26 +188,16 @@ def _scale_pieces(graph: Graph, node: Node, affine: Affine) -> Plan | str:
 
 
 def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
-    first, second = node.args
-    assert isinstance(first, Node)
-    assert isinstance(second, Node)
-    if first is second:
-        return f"{where(node)} squares it"
-    reason = f"no operand of {where(node)} has the axes along which the factor varies"
-    for operand, other, summed, over in ((second, first, -2, -1), (first, second, -1, -2)):
-        values = (affine.scale, affine.shift)
-        fits = all(v.ndim == len(shape_of(operand)) and v.shape[summed] == 1 for v in values)
-        if not fits or shape_of(operand)[:-2] != shape_of(node)[:-2]:
+    reason = ""
+    for operand in reversed(node.args):
+        assert isinstance(operand, Node)
+        through = _through_product(node, operand, affine)
+        if isinstance(through, str):
+            reason = through
             continue
         if graph.is_constant(operand):
             return f"{where(node)} multiplies by a stored tensor"
-        if affine.shifts and not sums_to_one(other, over):
-            reason = (
-                f"a shift cannot move through the product {where(node)}: "
-                f"{where(other)} does not sum to one"
-            )
-            continue
-        plan = plan_before(graph, operand, node, affine)
+        plan = plan_before(graph, operand, node, through)
         if isinstance(plan, Plan):
             return plan
         reason = plan
@@ -250,18 +240,21 @@ def _plan_user(graph: Graph, user: Node, node: Node, affine: Affine) -> Plan | s
     return f"{where(user)} ({_op(user)}) uses it and is not linear with stored weights"
 
 
-def _through_product(user: Node, node: Node, affine: Affine) -> Affine | str:
-    """``affine`` of one operand of a product as that of the result, or why it is none."""
-    first, second = user.args
+def _through_product(product: Node, operand: Node, affine: Affine) -> Affine | str:
+    """``affine`` of an operand of ``product`` is the same of the result; or why it is not."""
+    first, second = product.args
     assert isinstance(first, Node)
     assert isinstance(second, Node)
-    if first is second or shape_of(node)[:-2] != shape_of(user)[:-2]:
-        return f"{where(user)} squares or broadcasts it"
-    other, summed, over = (second, -1, -2) if node is first else (first, -2, -1)
+    if first is second:
+        return f"{where(product)} squares it"
+    inner, outer = shape_of(operand), shape_of(product)
+    if len(inner) != len(outer) or inner[:-2] != outer[:-2]:
+        return f"{where(product)} broadcasts it"
+    other, summed, over = (second, -1, -2) if operand is first else (first, -2, -1)
     if any(value.shape[summed] != 1 for value in (affine.scale, affine.shift)):
-        return f"it varies along the axis that {where(user)} sums over"
+        return f"it varies along the axis that {where(product)} sums over"
     if affine.shifts and not sums_to_one(other, over):
-        return f"a shift cannot move through {where(user)}: {where(other)} does not sum to one"
+        return f"a shift cannot move through {where(product)}: {where(other)} does not sum to one"
     return affine
 
 

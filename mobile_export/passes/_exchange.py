@@ -24,7 +24,7 @@ from ._affine import along
 from ._atoms import Atoms, atoms_of
 from ._graph import Graph, shape_of, where
 from ._movement import Movement, emit, trace_back
-from ._ops import ELEMENTWISE, Layer, argument, is_call, layer_of, source_of
+from ._ops import ELEMENTWISE, Layer, argument, is_call, is_private, layer_of, source_of
 
 __all__ = ["PRODUCTS", "layer_after_product", "layer_before_product", "multiplications"]
 
@@ -160,7 +160,7 @@ def layer_after_product(graph: Graph, node: Node) -> None:
         if seat.heads > 1:
             graph.refuse(node, f"{pair}: {costs.of_heads(seat.heads)}")
             continue
-        if not _is_private(graph, layer.source, product):
+        if not is_private(graph, layer.source, product):
             graph.refuse(node, f"{pair}: {where(product)} has other users; before it: {costs}")
             continue
         new = _written_before(graph, mixing, layer, seat)
@@ -283,7 +283,7 @@ def _seat(there: Movement, layer: Layer, channels: int, mixing: _Mixing) -> _Sea
 
 def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:
     """Why the layer's result cannot be computed after the product."""
-    if not _is_private(graph, mixing.operand, layer.node):
+    if not is_private(graph, mixing.operand, layer.node):
         return f"{where(layer.node)} has other users"
     if layer.bias is not None and layer.bias.any() and not mixing.is_mean:
         worst = int(layer.bias.abs().argmax())
@@ -292,15 +292,6 @@ def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:
             "would be multiplied by sums that are not known to be one"
         )
     return None
-
-
-def _is_private(graph: Graph, node: Node, root: Node) -> bool:
-    """Whether each node from ``root`` to ``node`` has one user."""
-    while node is not root:
-        if graph.only_user(node) is None:
-            return False
-        node = source_of(node)
-    return graph.only_user(root) is not None
 
 
 # Writing ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "as_list",
     "call_layer",
     "is_call",
+    "is_private",
     "layer_of",
     "regrouped",
     "source_of",
@@ -62,6 +63,15 @@ def source_of(node: Node) -> Node:
     source = node.args[0]
     assert isinstance(source, Node)
     return source
+
+
+def is_private(graph: Graph, node: Node, root: Node) -> bool:
+    """Whether each node from ``node`` back to its source ``root`` has one user."""
+    while node is not root:
+        if graph.only_user(node) is None:
+            return False
+        node = source_of(node)
+    return graph.only_user(root) is not None
 
 
 def argument(node: Node, name: str) -> Any:

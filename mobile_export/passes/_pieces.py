@@ -17,7 +17,7 @@ from torch.fx import Node
 from ._atoms import atoms_of
 from ._graph import Graph, shape_of
 from ._movement import MAX_RANK, Movement, emit, price, tail_of, trace_back
-from ._ops import Layer, argument, is_call, layer_of, source_of
+from ._ops import Layer, argument, is_call, is_private, layer_of, source_of
 
 __all__ = ["SPLITS", "split_layer"]
 
@@ -33,13 +33,9 @@ def split_layer(graph: Graph, node: Node) -> None:
     layer = layer_of(graph, root)
     if not isinstance(layer, Layer) or layer.transposed or layer.groups != 1:
         return
-    chain = source_of(node)
-    while chain is not root:
-        if graph.only_user(chain) is None:
-            return
-        chain = source_of(chain)
     items = list(node.users)
-    if graph.only_user(root) is None or not all(is_call(i, operator.getitem) for i in items):
+    private = is_private(graph, source_of(node), root)
+    if not private or not all(is_call(item, operator.getitem) for item in items):
         return
     axis = argument(node, "dim") % len(shape_of(source_of(node)))
     exact = _exact_atoms(there, layer, axis)
