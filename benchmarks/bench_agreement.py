@@ -33,11 +33,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mobile_export.bench.artifacts import BenchArtifact, find_artifacts
 from mobile_export.bench.check import check_outputs
 from mobile_export.bench.devices import connect
-from mobile_export.bench.runner import Job
+from mobile_export.bench.files import BenchArtifact, find_artifacts
 from mobile_export.bench.runners import get_runner
+from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.stats import Comparison, compare
 from mobile_export.bench.worker import timed_runs
 from mobile_export.errors import MobileExportError

@@ -33,9 +33,9 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from mobile_export.parity import Reference
-    from mobile_export.program import Program
-    from mobile_export.sources import Source
+    from mobile_export.graph.program import Program
+    from mobile_export.parity.reference import Reference
+    from mobile_export.sources.table import Source
 
 REACH = (
     *("timm/mobileone_s0", "timm/mobileone_s1", "timm/mobileone_s2", "timm/mobileone_s3"),
@@ -238,9 +238,9 @@ class Model:
 def load(name: str) -> Model:
     """The model in training form, traced."""
     from mobile_export.api import _request, _source
-    from mobile_export.inputs import parity_samples
-    from mobile_export.parity import make_reference
-    from mobile_export.program import trace
+    from mobile_export.graph.capture import trace
+    from mobile_export.parity.reference import make_reference
+    from mobile_export.parity.samples import parity_samples
 
     source = _source(name, _request({}))
     reference = make_reference(source.module, parity_samples(source.input)[:1])
@@ -251,9 +251,9 @@ def load(name: str) -> Model:
 def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[], float]) -> Row:
     """Write both files of one format, check them against each other, and time them."""
     from mobile_export.config import ExportConfig
+    from mobile_export.exporters.table import get_target
     from mobile_export.passes import run_passes, select_passes
-    from mobile_export.quiet import quiet
-    from mobile_export.targets import get_target
+    from mobile_export.system.quiet import quiet
 
     export, session, count = PATHS[name]
     target = get_target(name)

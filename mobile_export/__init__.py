@@ -22,8 +22,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports o
 
 if TYPE_CHECKING:
     from .api import create_model, export, inspect, prepare, verify
-    from .config import CoreMLOptions, ExportConfig, NmsOptions, TFLiteOptions
+    from .config import ExportConfig
+    from .detection.options import NmsOptions
     from .errors import MobileExportError
+    from .exporters.coreml.options import CoreMLOptions
+    from .exporters.tflite.options import TFLiteOptions
 
 __all__ = [
     "CoreMLOptions",

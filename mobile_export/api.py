@@ -15,19 +15,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .config import CoreMLOptions, ExportConfig, NmsOptions, TFLiteOptions
+from .config import ExportConfig
+from .detection.options import NmsOptions
 from .errors import MissingExtraError, UsageError
-from .targets import TARGETS, available_targets, get_target, target_of_file
+from .exporters.coreml.options import CoreMLOptions
+from .exporters.table import TARGETS, available_targets, get_target, target_of_file
+from .exporters.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
     import torch
 
-    from .localise import LayerReport
-    from .parity import ParityReport
+    from .graph.program import Program
+    from .parity.localise import LayerReport
+    from .parity.report import ParityReport
     from .passes import PassReport
     from .pipeline import ExportReport
-    from .program import Program
-    from .sources import Request, Source
+    from .sources.table import Request, Source
 
 __all__ = [
     "SourceOptions",
@@ -277,7 +280,7 @@ def verify(
         MobileExportError: the file or the model cannot be loaded.
     """
     from .pipeline import verify_artifact
-    from .quiet import quiet
+    from .system.quiet import quiet
 
     path = Path(file)
     target = target_of_file(path)
@@ -303,7 +306,7 @@ def inspect(file: str | Path) -> dict[str, Any]:
     Raises:
         ArtifactError: the file does not exist, is damaged, or is of no known format.
     """
-    from .artifact import size_of
+    from .artifacts.content import size_of
 
     path = Path(file)
     target = target_of_file(path)
@@ -329,7 +332,7 @@ def _targets(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
 
 
 def _request(options: SourceOptions) -> Request:
-    from .sources import Request
+    from .sources.table import Request
 
     size, weights = options.get("size"), options.get("weights")
     mean, std = options.get("mean"), options.get("std")
@@ -349,12 +352,12 @@ def _request(options: SourceOptions) -> Request:
 def _source(
     model: str | torch.nn.Module, request: Request, labels: Sequence[str] | None = None
 ) -> Source:
-    from .sources import load_source
+    from .sources.table import load_source
 
     if isinstance(model, str):
         source = load_source(model, **vars(request))
     else:
-        from ._source_factory import source_of_module
+        from .sources.factory import source_of_module
 
         source = source_of_module(model, request)
     return source if labels is None else replace(source, labels=tuple(labels))

@@ -9,24 +9,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifact import Workspace, artifact_stem, manifest_path, size_of
+from .artifacts.content import size_of
+from .artifacts.manifest import artifact_manifest
+from .artifacts.names import artifact_stem, manifest_path
+from .artifacts.workspace import Workspace
 from .config import ExportConfig
 from .detection import Detections
-from .detection_parity import with_detections
-from .detector import check_values, pick
+from .detection.contract import check_values, pick
 from .errors import BUG, ArtifactError, ExportError, MobileExportError
-from .float64 import one_thread
-from .inputs import parity_samples, pixel_samples
-from .manifest import artifact_manifest
-from .parity import ParityReport, Reference, judge, make_reference, with_activation
+from .exporters.row import Target
+from .graph.capture import trace
+from .graph.program import Program
+from .parity.detections import with_detections
+from .parity.judge import judge
+from .parity.reference import Reference, make_reference, with_activation
+from .parity.report import ParityReport
+from .parity.samples import parity_samples, pixel_samples
+from .parity.session import Session
 from .passes import PassReport, PassRunner, run_passes, select_passes
-from .program import Program, trace
-from .quiet import quiet
-from .sources import Source
-from .targets import Session, Target
+from .sources.table import Source
+from .system.quiet import quiet
+from .system.threads import one_thread
 
 if TYPE_CHECKING:
-    from .localise import LayerReport
+    from .parity.localise import LayerReport
 
 __all__ = [
     "ArtifactReport",
@@ -380,7 +386,7 @@ def verify_artifact(
     progress: Progress,
 ) -> tuple[ParityReport, LayerReport | None]:
     """Parity of an existing artifact and, with ``layers``, where it diverges from the model."""
-    from .localise import localise
+    from .parity.localise import localise
 
     with quiet(not verbose), one_thread():
         program, references = _capture(load, progress)

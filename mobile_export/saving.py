@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .artifact import Workspace
-from .float64 import one_thread
-from .inputs import parity_samples
-from .manifest import program_manifest
-from .parity import make_reference
+from .artifacts.manifest import program_manifest
+from .artifacts.workspace import Workspace
+from .graph.program import Program
+from .parity.reference import make_reference
+from .parity.samples import parity_samples
 from .passes import PassReport
-from .program import Program
+from .system.threads import one_thread
 
 __all__ = ["save_program"]
 

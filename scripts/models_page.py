@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.entry import ModelEntry
 from mobile_export.models.stored_costs import stored_cost
 
@@ -24,7 +24,7 @@ MATRIX = DOCS / "matrix.json"
 INTRODUCTION = """\
 # The zoo
 
-Every built-in model, from `mobile_export/models/registry.py`; this page is written by
+Every built-in model, from `mobile_export/models/table.py`; this page is written by
 `python scripts/models_page.py`, do not edit it.
 
 - Parameters and MACs (multiply-accumulates, normalisations included) of one input of the default

@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export._source_factory import source_of_module
-from mobile_export.config import CoreMLOptions, ExportConfig, TFLiteOptions
+from mobile_export.config import ExportConfig
+from mobile_export.exporters.coreml.options import CoreMLOptions
+from mobile_export.exporters.table import get_target
+from mobile_export.exporters.tflite.options import TFLiteOptions
+from mobile_export.graph.capture import trace
+from mobile_export.graph.program import Program
 from mobile_export.pipeline import ExportReport, export_program
-from mobile_export.program import Program, trace
-from mobile_export.sources import Request, Source
-from mobile_export.targets import get_target
+from mobile_export.sources.factory import source_of_module
+from mobile_export.sources.table import Request, Source
 
 # A shell that starts tests in the background makes them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mobile_export
-from mobile_export.targets import TARGETS
+from mobile_export.exporters.table import TARGETS
 
 PACKAGE = Path(mobile_export.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -56,7 +56,7 @@ def test_vendors_are_imported_inside_functions(file: Path) -> None:
 
 @each_file
 def test_sys_exit_only_in_command_lines(file: Path) -> None:
-    if file.name.startswith("cli"):
+    if "cli" in file.relative_to(PACKAGE).parts:
         return
     calls = [n for n in ast.walk(tree_of(file)) if isinstance(n, ast.Call)]
     assert not any(ast.unparse(call.func) in ("sys.exit", "exit", "quit") for call in calls)
@@ -128,7 +128,7 @@ def test_every_public_name_exists(file: Path) -> None:
 
 
 def test_tolerances_are_explicit_and_none_is_loose() -> None:
-    from mobile_export import parity
+    from mobile_export.parity import judge as parity
     from mobile_export.passes import EXACT
 
     assert parity.FP32_TOLERANCE == 1e-5
@@ -154,7 +154,7 @@ def test_importing_the_package_is_cheap() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import contextlib, sys\n"
-        "from mobile_export.cli import main\n"
+        "from mobile_export.cli.main import main\n"
         "for words in (['--help'], ['onnx', '--help'], ['verify', '--help']):\n"
         "    sys.argv = ['mobile-export', *words]\n"
         "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n"

@@ -38,7 +38,7 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
     assert done.returncode == 0, f"{where}\n{done.stderr}"
 
 
-TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli"}
+TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli.main"}
 BENCH_COMMANDS = {
     "build-runner", "compare", "devices", "estimate", "prepare-qemu", "rank", "run", "runners",
     "table",
@@ -72,7 +72,7 @@ def test_command_lines_use_options_that_exist(line: str) -> None:
     ("page", "tool"), [("cli.md", "mobile-export"), ("bench-cli.md", "mobile-bench")]
 )
 def test_the_reference_is_up_to_date(page: str, tool: str, tmp_path: Path) -> None:
-    module = {"mobile-export": "mobile_export.cli"}.get(tool, TOOLS[tool])
+    module = {"mobile-export": "mobile_export.cli.main"}.get(tool, TOOLS[tool])
     words = ["-m", "typer", module, "utils", "docs", "--name", tool, "--output"]
     subprocess.run([sys.executable, *words, str(tmp_path / page)], check=True, capture_output=True)
     assert (ROOT / "docs" / page).read_text() == (tmp_path / page).read_text(), (

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import mobile_export
-from mobile_export.doctor import _CORE, _check, _release, diagnose, installed_versions
-from mobile_export.targets import TARGETS, Target, get_target
+from mobile_export.exporters.row import Target
+from mobile_export.exporters.table import TARGETS, get_target
+from mobile_export.system.versions import _CORE, _check, _release, diagnose, installed_versions
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

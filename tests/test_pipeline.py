@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobile_export.artifact import sha256_of
+from mobile_export.artifacts.content import sha256_of
+from mobile_export.cli.console import print_export
 from mobile_export.config import ExportConfig
-from mobile_export.console import print_export
 from mobile_export.errors import ExportError, MissingExtraError
-from mobile_export.exporters import onnx as onnx_exporter
+from mobile_export.exporters.onnx import session as onnx_runtime
+from mobile_export.exporters.onnx import writer as onnx_exporter
+from mobile_export.exporters.row import Target
+from mobile_export.exporters.table import TARGETS, get_target
 from mobile_export.pipeline import ExportReport, export_program
-from mobile_export.runtimes import onnx as onnx_runtime
-from mobile_export.sources import Source
-from mobile_export.targets import TARGETS, Target, get_target
+from mobile_export.sources.table import Source
 
 pytest.importorskip("onnxruntime")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..expected import compare_expected, expected_input
-from .artifacts import BenchArtifact
-from .measurement import Check
-from .runner import NamedOutput, RunnerSession
+from ..artifacts.expected import compare_expected, expected_input
+from .files import BenchArtifact
+from .record import Check
+from .runners.runner import NamedOutput, RunnerSession
 
 __all__ = ["arrange", "check_outputs"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from .device import State
-from .runner import RawResult
+from .devices.device import State
+from .runners.runner import RawResult
 
 __all__ = ["contention", "crowding", "heat", "throttling"]
 

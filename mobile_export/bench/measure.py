@@ -19,11 +19,10 @@ from ..errors import BenchError, RunnerError
 from . import stats
 from .check import check_outputs
 from .conditions import contention, crowding, heat, throttling
-from .device import Device, DeviceInfo, State
-from .measurement import Check, Measurement
-from .recording import make_measurement
-from .runner import Job, RawResult, RunnerSession
+from .devices.device import Device, DeviceInfo, State
+from .record import Check, Measurement, make_measurement
 from .runners import RunnerRow
+from .runners.runner import Job, RawResult, RunnerSession
 
 __all__ = ["Limits", "Plan", "measure"]
 

@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..artifact import artifact_stem
+from ..artifacts.names import artifact_stem
 from ..errors import MissingExtraError, StoreError, UsageError
 from .published import PublishedLatency
 from .published import rows as published_rows
-from .rows import Row
+from .tables import Row
 
 __all__ = ["Point", "Series", "make_series", "save_plot", "svg_plot"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table
 
-from .rows import Row
+from .tables import Row
 
 __all__ = ["FORMATS", "as_csv", "as_html", "as_latex", "as_markdown", "cells", "terminal_table"]
 

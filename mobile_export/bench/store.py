@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import StoreError
-from .measurement import Measurement
+from .record import Measurement
 
 __all__ = ["DEFAULT_STORE", "Contents", "append", "read"]
 

@@ -242,7 +242,7 @@ class TorchEager(Torch):
         return mobile_export.create_model(**{**model, "size": tuple(model["size"])})
 
     def flat(self, result: Any) -> list[tuple[str, Any]]:
-        from mobile_export.program import flatten_outputs
+        from ..graph.capture import flatten_outputs
 
         return list(zip(*flatten_outputs(result)))
 

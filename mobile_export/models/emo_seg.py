@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import ConvBNAct, check_classes
 from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
+from .layers import ConvBNAct, check_classes
 from .segmentation import SegmentationOutput, check_output, finish
 
 __all__ = [

@@ -24,8 +24,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ._layers import ConvBNAct, check_classes
 from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
+from .layers import ConvBNAct, check_classes
 
 __all__ = [
     "DetectionOutput",
@@ -160,7 +160,7 @@ class EMODetector(nn.Module):
 
     @staticmethod
     def classes_of(values: int) -> int | None:
-        """Number of classes of a head with so many values per pixel (for `mobile_export.weights`).
+        """Number of classes of a head with so many values per pixel (for `sources.weights`).
 
         Every anchor has one per class and one for the background.
         """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
-from ..specs import IMAGENET_MEAN, IMAGENET_STD
+from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import check_classes
+from .layers import check_classes
 from .segmentation import SegmentationOutput, check_output, finish
 
 __all__ = ["LinkNet", "linknet"]

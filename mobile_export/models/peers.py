@@ -5,7 +5,7 @@ Importable without torch, as `registry`, which takes them up.
 
 from __future__ import annotations
 
-from ..specs import IMAGENET_MEAN
+from ..graph.specs import IMAGENET_MEAN
 from .entry import SEGMENTATION, ModelEntry, Published
 
 __all__ = ["PEERS"]

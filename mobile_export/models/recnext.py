@@ -21,7 +21,6 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ._layers import DropPath, check_classes, drop_rates
 from ._recnext_mixers import (
     ConvNorm,
     LinearAttention,
@@ -30,6 +29,7 @@ from ._recnext_mixers import (
     RecConv,
     RepDepthwise,
 )
+from .layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "RecNeXt",

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import DropPath, attend, check_classes, drop_rates
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
+from .layers import DropPath, attend, check_classes, drop_rates
 
 __all__ = [
     "SeaAttention",

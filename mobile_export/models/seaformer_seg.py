@@ -17,8 +17,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import check_classes
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
+from .layers import check_classes
 from .seaformer import SeaAttention, SeaFormerBackbone
 from .segmentation import SegmentationOutput, check_output, finish
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._layers import check_classes
 from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
+from .layers import check_classes
 from .seaformer import ConvNorm, MobileBlock
 from .seaformer_seg import Backbone, LightHead
 from .seaformerpp import AdaptiveSeaAttention

@@ -13,8 +13,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from .registry import entries
-from .seeds import seed_rows
+from .papers import seed_rows
+from .table import entries
 
 __all__ = ["StoredCost", "stored_cost"]
 
@@ -34,7 +34,7 @@ def stored_cost(name: str, size: tuple[int, int], classes: int | None) -> Stored
 
 @cache
 def _table() -> dict[tuple[str, int, int, int | None], StoredCost]:
-    text = resources.files("mobile_export.data").joinpath("costs.csv").read_text("utf-8")
+    text = resources.files("mobile_export.models.data").joinpath("costs.csv").read_text("utf-8")
     return {
         (
             row["name"],
@@ -62,7 +62,7 @@ def _order(row: tuple[str, int, int, int | None]) -> tuple[str, int, int, int]:
 
 def _write(path: Path) -> None:
     from .cost import measure_entry
-    from .registry import get
+    from .table import get
 
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -73,4 +73,4 @@ def _write(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _write(Path(__file__).parent.parent / "data" / "costs.csv")
+    _write(Path(__file__).parent / "data" / "costs.csv")

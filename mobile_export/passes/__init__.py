@@ -5,9 +5,10 @@ it was given is unchanged), what it changed and what it refused, with the reason
 algebra on the ATen graph, never class names, and a second run reports no change.
 """
 
-from ._catalog import EXTRA_PASSES, LAST_PASSES, PASSES, SHARED_PASSES, select_passes
-from ._run import EXACT, PassRunner, run_passes
-from ._types import Change, Pass, PassReport, PassResult, Refusal
+from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
+from .prove import EXACT
+from .run import PassRunner, run_passes
+from .table import EXTRA_PASSES, LAST_PASSES, PASSES, SHARED_PASSES, select_passes
 
 __all__ = [
     "EXACT",

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ._graph import Graph, shape_of, where
-from ._ops import CONVS, Layer, argument, layer_of, regrouped
+from ..graph.editor import Graph, shape_of, where
+from ..graph.layers import Layer, layer_of, regrouped
+from ..graph.ops import CONVS, argument
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["compose_layers"]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ..float64 import Float64Mode
-from ._graph import Graph
+from ..graph.editor import Graph
+from ..graph.float64 import Float64Mode
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["fold_constants"]
 

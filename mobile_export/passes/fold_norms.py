@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._absorb import plan_after, plan_before
-from ._affine import Affine, batch_norm_of
-from ._graph import Graph, shape_of
-from ._ops import FOLDABLE, argument, source_of
+from ..graph.affine import Affine, batch_norm_of
+from ..graph.affine_folding import plan_after, plan_before
+from ..graph.editor import Graph, shape_of
+from ..graph.ops import FOLDABLE, argument, source_of
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["fold_norms"]
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._absorb import plan_after, plan_before
-from ._affine import Affine, scale_of
-from ._graph import Graph
+from ..graph.affine import Affine, scale_of
+from ..graph.affine_folding import plan_after, plan_before
+from ..graph.editor import Graph
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["fold_scales"]
 

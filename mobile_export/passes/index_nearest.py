@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._graph import Graph, shape_of
-from ._ops import source_of
+from ..graph.editor import Graph, shape_of
+from ..graph.ops import source_of
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["index_nearest"]
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._graph import Graph, shape_of
-from ._movement import MOVES, Movement, emit, steps_of, trace_back
-from ._ops import argument, is_call, source_of
+from ..graph.editor import Graph, shape_of
+from ..graph.movement import MOVES, Movement, emit, steps_of, trace_back
+from ..graph.ops import argument, is_call, source_of
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["emit_whole", "limit_rank"]
 

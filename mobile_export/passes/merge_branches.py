@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._forms import Form, add_forms, emit, forms_of
-from ._graph import Graph, shape_of
-from ._ops import is_call
+from ..graph.editor import Graph, shape_of
+from ..graph.ops import is_call
+from .linear_branches import Form, add_forms, emit, forms_of
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["merge_branches"]
 

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._graph import Graph, shape_of
-from ._movement import (
+from ..graph.batch_dimensions import keep_stack
+from ..graph.editor import Graph, shape_of
+from ..graph.movement import (
     MAX_RANK,
     MOVES,
     RESHAPE_PRICE,
@@ -40,15 +41,14 @@ from ._movement import (
     tail_of,
     trace_back,
 )
-from ._ops import ELEMENTWISE, is_call, source_of
-from ._pieces import SPLITS, split_layer
-from ._points import move_before, point_to_linear
-from ._stacks import keep_stack
+from ..graph.ops import ELEMENTWISE, is_call, source_of
+from ..graph.pointwise import move_before, point_to_linear
 from .remove_noops import simplify
+from .split_layer import SPLITS, split_layer
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["move_less"]
 

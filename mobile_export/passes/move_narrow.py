@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ._graph import Graph
-from ._points import move_before
+from ..graph.editor import Graph
+from ..graph.pointwise import move_before
 from .limit_rank import emit_whole
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["move_narrow"]
 

@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from . import _spellings as spellings
-from ._graph import Graph, shape_of
-from ._ops import argument, as_list, source_of
-from ._types import Change, PassResult
+from ..graph.changes import Change, PassResult
+from ..graph.editor import Graph, shape_of
+from ..graph.ops import argument, as_list, source_of
+from . import spellings
 
 if TYPE_CHECKING:
-    from ..program import Program
+    from ..graph.program import Program
 
 __all__ = ["normalize_ops"]
 

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._affine import Affine, pull, scale_of
-from ._atoms import Atoms, atoms_of
-from ._exchange import PRODUCTS, layer_after_product, layer_before_product, multiplications
-from ._graph import Graph, shape_of, where
-from ._movement import MOVES, Movement, emit, identity, step_of
-from ._ops import CONVS, ELEMENTWISE, is_call, source_of
+from ..graph.affine import Affine, pull, scale_of
+from ..graph.atoms import Atoms, atoms_of
+from ..graph.editor import Graph, shape_of, where
+from ..graph.movement import MOVES, Movement, emit, identity, step_of
+from ..graph.ops import CONVS, ELEMENTWISE, is_call, source_of
+from .exchange import PRODUCTS, layer_after_product, layer_before_product, multiplications
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["order_products"]
 

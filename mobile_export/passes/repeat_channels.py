@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._graph import Graph, where
-from ._ops import ELEMENTWISE, Layer, argument, is_call, layer_of
+from ..graph.editor import Graph, where
+from ..graph.layers import Layer, layer_of
+from ..graph.ops import ELEMENTWISE, argument, is_call
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["repeat_channels"]
 

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ._graph import Graph
-from ._ops import Layer, argument, layer_of
+from ..graph.editor import Graph
+from ..graph.layers import Layer, layer_of
+from ..graph.ops import argument
 
 if TYPE_CHECKING:
-    from ..program import Program
-    from ._types import PassResult
+    from ..graph.changes import PassResult
+    from ..graph.program import Program
 
 __all__ = ["split_depthwise"]
 

@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from mobile_export.artifact import sha256_of
-from mobile_export.bench.artifacts import BenchArtifact, read_artifact
-from mobile_export.bench.device import Cluster, Completed, DeviceInfo, State
+from mobile_export.artifacts.content import sha256_of
+from mobile_export.artifacts.expected import expected_facts, seeded_input
+from mobile_export.bench.devices.device import Cluster, Completed, DeviceInfo, State
+from mobile_export.bench.files import BenchArtifact, read_artifact
 from mobile_export.bench.measure import Plan
-from mobile_export.bench.measurement import Check, Measurement
-from mobile_export.bench.runner import Job, Loaded, NamedOutput, RawResult
+from mobile_export.bench.record import Check, Measurement
 from mobile_export.bench.runners import RunnerRow
-from mobile_export.expected import expected_facts, seeded_input
+from mobile_export.bench.runners.runner import Job, Loaded, NamedOutput, RawResult
 
 INFO = DeviceInfo(
     spec="local",

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobile_export.bench.device import State
+from mobile_export.bench.devices.device import State
 from mobile_export.bench.measure import Limits, measure
-from mobile_export.bench.measurement import Measurement
-from mobile_export.bench.runner import Loaded
+from mobile_export.bench.record import Measurement
+from mobile_export.bench.runners.runner import Loaded
 from mobile_export.errors import DeviceError, RunnerError
-
-from .examples import FakeDevice, FakeSession, artifact, plan
+from tests.bench.examples import FakeDevice, FakeSession, artifact, plan
 
 QUICK = Limits(seconds=1.0, warmup_seconds=0.2, block_seconds=0.02)
 
@@ -48,7 +47,7 @@ def test_models_take_turns_and_drift_cancels(tmp_path: Path) -> None:
 
         return latency
 
-    from mobile_export.bench.comparing import compare_sides
+    from mobile_export.bench.compare import compare_sides
 
     plans = [
         plan(FakeSession(drifting(1.0)), artifact(tmp_path, name="a.onnx")),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.bench.published import PublishedLatency, rows
-from mobile_export.models.seeds import seed_rows
+from mobile_export.models.papers import seed_rows
 
 DATA = Path(__file__).parent / "data"
 

@@ -13,10 +13,9 @@ import pytest
 from mobile_export.bench.plot import make_series, save_plot, svg_plot
 from mobile_export.bench.published import rows as published_rows
 from mobile_export.bench.report import as_csv, as_html, as_latex, as_markdown
-from mobile_export.bench.rows import make_rows
+from mobile_export.bench.tables import make_rows
 from mobile_export.errors import UsageError
-
-from .examples import measurement
+from tests.bench.examples import measurement
 
 
 def test_doubtful_measurements_are_left_out_and_counted() -> None:

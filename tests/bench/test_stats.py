@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobile_export.bench.stats import (
-    compare,
-    dependence_of,
-    is_settled,
-    median_interval,
-    summarise,
-)
+from mobile_export.bench.stats import compare, dependence_of, is_settled, median_interval, summarise
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mobile_export.bench.measurement import SCHEMA, Measurement
+from mobile_export.bench.record import SCHEMA, Measurement
 from mobile_export.bench.store import append, read
 from mobile_export.errors import StoreError
-
-from .examples import measurement
+from tests.bench.examples import measurement
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

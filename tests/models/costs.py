@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.cost import Cost, measure_entry
 
 __all__ = ["cost_of"]

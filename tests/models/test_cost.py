@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.cost import Cost, measure, measure_entry
 
 # The fvcore tables at the head of the official training logs (resources/EMO_*/log_train.txt).

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.emo import EMO, emo_1m, merge_windows, partition_windows
 from tests.models.fill import fill_input, fill_state_dict
 

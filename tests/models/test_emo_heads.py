@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mobile_export.errors import UsageError, WeightsError
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.emo_ssdlite import decode_boxes, emo_1m_ssdlite
-from mobile_export.weights import load_weights
+from mobile_export.sources.weights import load_weights
 from tests.models.fill import fill_input, fill_state_dict
 
 DATA = Path(__file__).parent / "data"

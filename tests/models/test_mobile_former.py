@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.mobile_former import DynamicReLU, mobile_former_96m
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict

@@ -24,15 +24,15 @@ import torch
 import torch.nn.functional as F
 
 from mobile_export.errors import UsageError, WeightsError
-from mobile_export.float64 import Float64Mode
-from mobile_export.initialize import natural_images
-from mobile_export.inputs import parity_samples
-from mobile_export.models import registry
+from mobile_export.graph.float64 import Float64Mode
+from mobile_export.graph.specs import InputSpec
+from mobile_export.models import table as registry
 from mobile_export.models.peers import PEERS
+from mobile_export.parity.samples import parity_samples
 from mobile_export.pipeline import ExportReport
-from mobile_export.sources import load_source
-from mobile_export.specs import InputSpec
-from mobile_export.weights import load_weights
+from mobile_export.sources.initialize import natural_images
+from mobile_export.sources.table import load_source
+from mobile_export.sources.weights import load_weights
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_tensor
 
@@ -351,7 +351,7 @@ def test_a_clip_is_the_input_of_a_video_classifier() -> None:
 def test_a_clip_is_printed_by_its_size(
     exported: Callable[..., ExportReport], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mobile_export.console import print_export
+    from mobile_export.cli.console import print_export
 
     print_export(replace(exported("onnx"), input_shape=(1, 3, 16, 48, 64)))
     assert " at 48x64" in capsys.readouterr().out

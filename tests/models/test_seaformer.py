@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobile_export.errors import UsageError, WeightsError
-from mobile_export.models import registry
+from mobile_export.models import table as registry
 from mobile_export.models.cost import measure
 from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
 from mobile_export.models.seaformer_seg import seaformer_tiny_seg
-from mobile_export.weights import load_weights
+from mobile_export.sources.weights import load_weights
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
 

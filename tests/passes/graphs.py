@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobile_export.float64 import double_copy, run_float64
+from mobile_export.graph.capture import flatten_outputs
+from mobile_export.graph.float64 import double_copy, run_float64
+from mobile_export.graph.program import Program
+from mobile_export.graph.specs import InputSpec, WeightsInfo
 from mobile_export.passes import EXACT, Pass, PassResult
 from mobile_export.passes.normalize_ops import normalize_ops
-from mobile_export.program import Program, flatten_outputs
-from mobile_export.specs import InputSpec, WeightsInfo
 
 
 def busy(module: nn.Module, seed: int = 0) -> nn.Module:

@@ -11,8 +11,7 @@ from torch import nn
 
 from mobile_export.passes.fold_constants import fold_constants
 from mobile_export.passes.remove_noops import remove_noops
-
-from .graphs import apply, ops, reasons
+from tests.passes.graphs import apply, ops, reasons
 
 IMAGE = (1, 4, 6, 6)
 
@@ -60,8 +59,7 @@ def test_large_results_are_not_stored() -> None:
 
 def test_random_calls_are_not_stored() -> None:
     from mobile_export.passes.normalize_ops import normalize_ops
-
-    from .graphs import program_of
+    from tests.passes.graphs import program_of
 
     program = normalize_ops(program_of(Net(lambda m, x: x + torch.rand(6)), IMAGE)).program
     assert fold_constants(program).changes == ()

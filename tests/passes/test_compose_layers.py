@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mobile_export.passes.compose_layers import compose_layers
-
-from .graphs import apply, ops, reasons
+from tests.passes.graphs import apply, ops, reasons
 
 IMAGE = (1, 4, 9, 7)
 

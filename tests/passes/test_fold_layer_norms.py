@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.graph.program import Program
 from mobile_export.models.emo import ChannelLayerNorm, InvertedResidualMobileBlock
 from mobile_export.passes.fold_norms import fold_norms
-from mobile_export.program import Program
-
-from .graphs import apply, ops, program_of, reasons
+from tests.passes.graphs import apply, ops, program_of, reasons
 
 
 def norm(*shape: int) -> nn.LayerNorm:

@@ -13,8 +13,7 @@ from torch import nn
 from mobile_export.passes import EXACT
 from mobile_export.passes.fold_norms import fold_norms
 from mobile_export.passes.normalize_ops import normalize_ops
-
-from .graphs import apply, busy, error_of, ops, program_of, reasons
+from tests.passes.graphs import apply, busy, error_of, ops, program_of, reasons
 
 
 class Then(nn.Module):

@@ -10,8 +10,7 @@ from torch import nn
 
 import mobile_export
 from mobile_export.passes.fold_scales import fold_scales
-
-from .graphs import apply, ops, reasons
+from tests.passes.graphs import apply, ops, reasons
 
 IMAGE = (1, 4, 6, 6)
 

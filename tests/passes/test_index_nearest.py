@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mobile_export.graph.specs import OutputSpec
 from mobile_export.passes.index_nearest import index_nearest
-from mobile_export.specs import OutputSpec
-
-from .graphs import apply, ops
+from tests.passes.graphs import apply, ops
 
 
 class Resize(nn.Module):
@@ -56,8 +55,8 @@ def test_a_given_factor(factor: float) -> None:
 def test_litert_then_agrees(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from mobile_export.config import ExportConfig
-    from mobile_export.inputs import Sample
-    from mobile_export.targets import get_target
+    from mobile_export.exporters.table import get_target
+    from mobile_export.parity.samples import Sample
 
     target, module, x = get_target("tflite"), Resize((7, 7)), torch.randn(1, 2, 3, 3)
     assert "index_nearest" in target.extra_passes

@@ -11,8 +11,7 @@ from torch import nn
 
 from mobile_export.passes import PassResult
 from mobile_export.passes.limit_rank import limit_rank
-
-from .graphs import apply, ops
+from tests.passes.graphs import apply, ops
 
 
 class Net(nn.Module):

@@ -11,14 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mobile_export.graph.program import Program
 from mobile_export.passes import EXACT, Change, PassResult
 from mobile_export.passes.fold_norms import fold_norms
 from mobile_export.passes.fold_scales import fold_scales
 from mobile_export.passes.merge_branches import merge_branches
 from mobile_export.passes.normalize_ops import normalize_ops
-from mobile_export.program import Program
-
-from .graphs import apply, busy, error_of, ops, program_of, reasons
+from tests.passes.graphs import apply, busy, error_of, ops, program_of, reasons
 
 IMAGE = (1, 4, 8, 8)
 

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mobile_export
-from mobile_export.passes._movement import MAX_RANK, Movement, identity, permutation, steps_of
+from mobile_export.graph.movement import MAX_RANK, Movement, identity, permutation, steps_of
+from mobile_export.graph.program import Program
 from mobile_export.passes.move_less import move_less
 from mobile_export.passes.normalize_ops import normalize_ops
 from mobile_export.passes.remove_noops import remove_noops
-from mobile_export.program import Program
-
-from .graphs import apply, ops, program_of
+from tests.passes.graphs import apply, ops, program_of
 
 # Movements --------------------------------------------------------------------------------------
 

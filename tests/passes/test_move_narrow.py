@@ -7,8 +7,7 @@ from torch import nn
 
 from mobile_export.models.emo import InvertedResidualMobileBlock
 from mobile_export.passes.move_narrow import move_narrow
-
-from .graphs import apply, ops
+from tests.passes.graphs import apply, ops
 
 
 class Merge(nn.Module):

@@ -12,8 +12,7 @@ from torch import nn
 
 import mobile_export
 from mobile_export.passes.normalize_ops import normalize_ops
-
-from .graphs import apply, ops, program_of, reasons
+from tests.passes.graphs import apply, ops, program_of, reasons
 
 IMAGE = (1, 4, 6, 6)
 

@@ -15,8 +15,7 @@ import mobile_export
 from mobile_export.passes import PASSES
 from mobile_export.passes.fold_constants import fold_constants
 from mobile_export.passes.order_products import order_products
-
-from .graphs import apply, multiplications, ops, program_of, reasons
+from tests.passes.graphs import apply, multiplications, ops, program_of, reasons
 
 
 class Net(nn.Module):

@@ -11,15 +11,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 import mobile_export
-from mobile_export.cli import app
+from mobile_export.cli.main import app
 from mobile_export.errors import UsageError
-from mobile_export.inputs import parity_samples
-from mobile_export.parity import make_reference
+from mobile_export.graph.program import Program
+from mobile_export.parity.reference import make_reference
+from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import PASSES, run_passes, select_passes
-from mobile_export.program import Program
-from mobile_export.sources import Source
-
-from .graphs import busy, ops
+from mobile_export.sources.table import Source
+from tests.passes.graphs import busy, ops
 
 
 class Block(nn.Module):
@@ -81,7 +80,7 @@ def test_all_passes_twice_change_nothing(source: Source, program: Program) -> No
 
 
 def test_the_command_saves_a_program_that_loads(tmp_path: Path) -> None:
-    from mobile_export.sources import load_source
+    from mobile_export.sources.table import load_source
 
     file = tmp_path / "model.pt2"
     given = ["prepare", "emo_1m", "--size", "64", "-o", str(file), "--json"]

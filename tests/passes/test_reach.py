@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobile_export.float64 import one_thread, run_float64
-from mobile_export.inputs import parity_samples
-from mobile_export.parity import compare, make_reference
+from mobile_export.graph.capture import trace
+from mobile_export.graph.float64 import run_float64
+from mobile_export.graph.program import Program
+from mobile_export.parity.compare import compare
+from mobile_export.parity.reference import make_reference
+from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import EXACT, PASSES, run_passes, select_passes
-from mobile_export.program import Program, trace
-from mobile_export.sources import load_source
-
-from .graphs import multiplications, ops
+from mobile_export.sources.table import load_source
+from mobile_export.system.threads import one_thread
+from tests.passes.graphs import multiplications, ops
 
 TABLE = Path(__file__).parents[2] / "docs" / "reach.md"
 SAMPLE = ("emo_1m", "timm/repvgg_a0")

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from mobile_export.passes.repeat_channels import repeat_channels
-
-from .graphs import apply, ops
+from tests.passes.graphs import apply, ops
 
 
 def net(times: int, *, bias: bool = True, last: nn.Module | None = None) -> nn.Module:

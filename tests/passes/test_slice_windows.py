@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.passes.slice_windows import slice_windows
-
-from .graphs import apply, ops
+from tests.passes.graphs import apply, ops
 
 
 class Call(nn.Module):
@@ -74,6 +73,6 @@ def test_strides_that_leave_gaps_are_zeros() -> None:
 
 @pytest.mark.parametrize("kind", ["coreml", "tflite"])
 def test_the_formats_that_need_it_ask_for_it(kind: str) -> None:
-    from mobile_export.targets import get_target
+    from mobile_export.exporters.table import get_target
 
     assert "slice_windows" in get_target(kind).extra_passes

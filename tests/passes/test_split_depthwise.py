@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mobile_export.inputs import parity_samples
-from mobile_export.parity import make_reference
+from mobile_export.graph.capture import trace
+from mobile_export.parity.reference import make_reference
+from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import PassResult, run_passes, select_passes
 from mobile_export.passes.split_depthwise import TAPS, split_depthwise
-from mobile_export.program import trace
-
-from ..conftest import make_source
-from .graphs import apply, ops
+from tests.conftest import make_source
+from tests.passes.graphs import apply, ops
 
 
 def depthwise(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from ...errors import UsageError
 
 if TYPE_CHECKING:
-    from ..device import Device
+    from .device import Device
 
 __all__ = ["DEVICES", "DeviceRow", "Found", "connect", "found_devices", "kind_of"]
 

@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...artifact import sha256_of
+from ...artifacts.content import sha256_of
 from ...errors import DeviceError, MobileExportError
-from ..device import Completed, DeviceInfo, State
 from ..lines import LineReader, Tail
 from . import Found
 from .adb_client import AdbClient, Listed, failure
 from .android_facts import DESCRIBE, STATE, parse_description, parse_state
+from .device import Completed, DeviceInfo, State
 
 __all__ = ["AdbConversation", "AdbDevice", "connect", "find"]
 

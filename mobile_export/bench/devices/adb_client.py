@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import DeviceError
-from ..device import Completed
+from .device import Completed
 
 __all__ = ["AdbClient", "Listed", "explain_state", "failure"]
 

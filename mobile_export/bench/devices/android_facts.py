@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..device import DeviceInfo, State
-from ._linux import (
+from .device import DeviceInfo, State
+from .linux import (
     capped_mhz,
     clusters_of,
     features_of,

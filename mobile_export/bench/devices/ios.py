@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DeviceError, summary
-from ..device import Completed, DeviceInfo, State
 from . import Found
+from .device import Completed, DeviceInfo, State
 
 __all__ = ["IosDevice", "connect", "find"]
 

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ...errors import DeviceError
-from ..device import Completed, DeviceInfo, State
 from . import Found
-from ._linux import (
+from .device import Completed, DeviceInfo, State
+from .linux import (
     INFO_FILES,
     STATE_FILES,
     clusters_of,

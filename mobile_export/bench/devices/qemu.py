@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ...errors import DeviceError
-from ..device import Cluster, Completed, DeviceInfo, State
-from ..qemu import marking
-from ..qemu.prepare import Prepared, default_folder
-from ..qemu.prepare import find as find_prepared
+from ..arm import marking
+from ..arm.prepare import Prepared, default_folder
+from ..arm.prepare import find as find_prepared
 from . import Found
+from .device import Cluster, Completed, DeviceInfo, State
 from .local import LocalDevice
 
 __all__ = ["CPU", "QemuDevice", "connect", "find"]

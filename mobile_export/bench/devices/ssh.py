@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from ...artifact import sha256_of
+from ...artifacts.content import sha256_of
 from ...errors import DeviceError
-from ..device import Completed, DeviceInfo, State
 from . import Found
-from ._linux import (
+from .device import Completed, DeviceInfo, State
+from .linux import (
     INFO_FILES,
     STATE_FILES,
     clusters_of,

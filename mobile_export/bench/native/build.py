@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...artifact import sha256_of
+from ...artifacts.content import sha256_of
 from ...errors import RunnerError, UsageError
 
 __all__ = [

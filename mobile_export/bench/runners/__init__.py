@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from ...errors import UsageError
 
 if TYPE_CHECKING:
-    from ..runner import Runner
+    from .runner import Runner
 
 __all__ = ["RUNNERS", "RunnerRow", "get_runner", "runners_for"]
 

@@ -18,8 +18,8 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import RunnerError, summary
-from ..device import Device
-from ..runner import Job, Loaded, NamedOutput, RawResult
+from ..devices.device import Device
+from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["create"]
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from ...errors import RunnerError, UsageError
+from ..arm.counts import ArmCount, read_counts
 from ..devices.qemu import QemuDevice
-from ..qemu.counts import ArmCount, read_counts
-from ..runner import RawResult
 from .python import PythonRunner
+from .runner import RawResult
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..device import Device
-    from ..runner import Job, NamedOutput, RunnerSession
+    from ..devices.device import Device
+    from .runner import Job, NamedOutput, RunnerSession
 
 __all__ = ["CountingRunner", "CountingSession", "create"]
 

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import MobileExportError, RunnerError
-from ..device import Starter
+from ..devices.device import Starter
 from ..lines import LineReader, Tail
 from ..native.build import find_runner
-from ..runner import Job, Loaded, NamedOutput, RawResult
+from .runner import Job, Loaded, NamedOutput, RawResult
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..device import Conversation, Device
+    from ..devices.device import Conversation, Device
 
 __all__ = ["NativeRunner", "NativeSession", "create"]
 

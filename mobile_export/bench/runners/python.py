@@ -20,8 +20,8 @@ import numpy as np
 
 from ...errors import DeviceError, RunnerError
 from .. import worker
-from ..device import Device, Interactive
-from ..runner import Job, Loaded, NamedOutput, RawResult
+from ..devices.device import Device, Interactive
+from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["PythonRunner", "create"]
 

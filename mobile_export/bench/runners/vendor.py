@@ -16,8 +16,8 @@ from typing import Self
 import numpy as np
 
 from ...errors import RunnerError
-from ..device import Device
-from ..runner import Job, Loaded, RawResult
+from ..devices.device import Device
+from .runner import Job, Loaded, RawResult
 
 __all__ = ["TOOLS", "create"]
 

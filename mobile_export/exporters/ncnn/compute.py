@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import ir
+from ...lowering import ir
 from . import tables
 from .files import NcnnLayer, Param, Weight
 from .rules import chain, layer_name, one_layer, reshape_to, rule, unsupported

@@ -15,15 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..layers import ir
-from ..layers.reference import run_values
-from .files import (
-    FEATURE_MASK,
-    FLOAT16_MAX,
-    NO_FLOAT16_ARITHMETIC,
-    NO_FLOAT16_STORAGE,
-    NcnnLayer,
-)
+from ...lowering import ir
+from ...lowering.reference import run_values
+from .files import FEATURE_MASK, FLOAT16_MAX, NO_FLOAT16_ARITHMETIC, NO_FLOAT16_STORAGE, NcnnLayer
 
 __all__ = ["float32_masks", "with_conversions"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..layers import ir
+from ...lowering import ir
 from . import tables
 from .files import NcnnLayer, Param
 from .rules import Step, chain, layer_name, one_layer, reshape_to, rule

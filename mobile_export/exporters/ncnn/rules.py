@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import LoweringError
-from ..layers import ir
+from ...lowering import ir
 from .files import NcnnLayer, Param, Weight
 
 __all__ = ["chain", "emit", "layer_name", "one_layer", "reshape_to", "rule", "unsupported"]

@@ -6,7 +6,7 @@ Each table is an enum of ncnn's source: ``binaryop.h``, ``unaryop.h``, ``reducti
 
 from __future__ import annotations
 
-from ..layers import ir
+from ...lowering import ir
 
 __all__ = [
     "ACTIVATIONS",

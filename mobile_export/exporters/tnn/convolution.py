@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..layers import ir
+from ...lowering import ir
 from .elementwise import activate
 from .emit import Blob, Emitter, refuse, rule
 from .files import Weight

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..layers import ir
+from ...lowering import ir
 from .emit import Blob, Emitter, dims_of, refuse, rule
 from .files import Weight
 

@@ -21,7 +21,7 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from ...errors import ExportError
-from ..layers import ir
+from ...lowering import ir
 from .files import Field, TnnLayer, TnnModel
 
 __all__ = ["RULES", "Blob", "Emitter", "dims_of", "emit_model", "keep_silu", "refuse", "rule"]
@@ -210,7 +210,7 @@ def _constants(graph: ir.LayerGraph) -> dict[ir.Value, np.ndarray]:
     """Every value that does not depend on the image: TNN's x86 device has no kernels for those."""
     import torch
 
-    from ..layers.reference import run_layer
+    from ...lowering.reference import run_layer
 
     known: dict[ir.Value, np.ndarray] = {}
     for layer in graph.layers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers import ir
+from ...lowering import ir
 from .elementwise import activate
 from .emit import Blob, Emitter, dims_of, rule
 from .files import Weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..layers import ir
+from ...lowering import ir
 from .emit import Blob, Emitter, dims_of, rule
 
 __all__: list[str] = []

@@ -14,8 +14,7 @@ import pytest
 
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
-
-from .phone import Phone
+from tests.bench.phone.phone import Phone
 
 
 @pytest.fixture(scope="session")

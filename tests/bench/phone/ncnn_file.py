@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobile_export.artifact import sha256_of
-from mobile_export.bench.artifacts import BenchArtifact
-from mobile_export.expected import expected_facts, seeded_input
+from mobile_export.artifacts.content import sha256_of
+from mobile_export.artifacts.expected import expected_facts, seeded_input
+from mobile_export.bench.files import BenchArtifact
 
 __all__ = ["SHAPE", "make_artifact", "make_module"]
 

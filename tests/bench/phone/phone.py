@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from .adbd import Connection, FakeDevice, Faults
-from .android_files import PROPS, make_files
+from tests.bench.phone.adbd import Connection, FakeDevice, Faults
+from tests.bench.phone.android_files import PROPS, make_files
 
 __all__ = ["Phone"]
 

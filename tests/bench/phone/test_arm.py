@@ -18,23 +18,22 @@ import numpy as np
 import pytest
 import torch
 
-from mobile_export.bench.artifacts import BenchArtifact
-from mobile_export.bench.cli import app
+from mobile_export.bench.cli.main import app
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
+from mobile_export.bench.files import BenchArtifact
 from mobile_export.bench.measure import Limits, Plan, measure
 from mobile_export.bench.native.build import find_runner
-from mobile_export.bench.runner import Job
 from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.ncnn_native import create
+from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.store import append as store_append
 from mobile_export.bench.store import read as store_read
 from mobile_export.errors import RunnerError
 from mobile_export.pipeline import ExportReport
-
-from .ncnn_file import SHAPE, make_artifact, make_module
-from .phone import Phone
-from .sandbox import PATH, SandboxMissing, make_root, wrapper
+from tests.bench.phone.ncnn_file import SHAPE, make_artifact, make_module
+from tests.bench.phone.phone import Phone
+from tests.bench.phone.sandbox import PATH, SandboxMissing, make_root, wrapper
 
 
 @pytest.fixture(scope="session")

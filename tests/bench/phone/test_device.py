@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mobile_export.bench.device import Device, Starter
 from mobile_export.bench.devices import Found, adb
 from mobile_export.bench.devices.adb import AdbDevice
+from mobile_export.bench.devices.device import Device, Starter
 from mobile_export.errors import DeviceError
-
-from .adbd import FEATURES
-from .phone import Phone
+from tests.bench.phone.adbd import FEATURES
+from tests.bench.phone.phone import Phone
 
 
 def test_it_says_what_it_is(device: AdbDevice, phone: Phone) -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
-from mobile_export.bench.runner import Job, RunnerSession
 from mobile_export.bench.runners.ncnn_native import create
+from mobile_export.bench.runners.runner import Job, RunnerSession
 from mobile_export.errors import BenchError, DeviceError, RunnerError
-
-from .ncnn_file import make_artifact, make_module
-from .phone import Phone
+from tests.bench.phone.ncnn_file import make_artifact, make_module
+from tests.bench.phone.phone import Phone
 
 _HELLO = (
     '{"ncnn_runner":1,"ncnn":"1.0.1","options":{"fp16":false,"vulkan":false},'

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_export.exporters.layers import ir
+from mobile_export.lowering import ir
 
 __all__ = ["CASES", "graph_of", "inputs_of"]
 

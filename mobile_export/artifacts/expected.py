@@ -1,0 +1,160 @@
+"""The expected outputs in a manifest: what a file must compute wherever it runs.
+
+A phone, a board or a bench has no PyTorch and no model, so the manifest carries the outputs of the
+original eager module in float64 for one parity input, rounded to float32. The input is made again
+from its seed; its hash says whether that worked. Of an output with more than `MOST_VALUES` elements
+a fixed selection is kept. This module needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArtifactError
+
+__all__ = [
+    "MOST_VALUES",
+    "Deviation",
+    "compare_expected",
+    "expected_facts",
+    "expected_input",
+    "seeded_input",
+]
+
+MOST_VALUES = 4096
+_SCATTER = 2654435761  # prime, so that multiples modulo a size are spread over all axes
+_SEEDED = {"noise-0": (0, False), "pixel-noise-0": (0, True)}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far outputs are from the expected ones.
+
+    Attributes:
+        max_rel: largest error divided by the largest magnitude of that output; for integer outputs
+            the share of values that differ.
+        compared: number of values.
+    """
+
+    max_rel: float
+    compared: int
+
+
+def seeded_input(shape: Sequence[int], seed: int, *, pixels: bool = False) -> np.ndarray:
+    """Standard-normal noise, or uniform 8-bit pixels, as float32.
+
+    Args:
+        shape: (1, C, H, W).
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    values = rng.integers(0, 256, tuple(shape)) if pixels else rng.standard_normal(tuple(shape))
+    return np.asarray(values, dtype=np.float32)
+
+
+def expected_facts(
+    sample: str,
+    image: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    names: Sequence[str],
+    tolerances: Mapping[str, float],
+) -> dict[str, Any]:
+    """The entry ``expected`` of a manifest, JSON-ready.
+
+    Args:
+        sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
+        image: what the artifact takes, float32 (1, C, H, W).
+        outputs: of the original module, float64 or integers.
+        tolerances: largest relative error per precision of the arithmetic.
+    """
+    return {
+        "sample": sample,
+        "input_sha256": _hash(image),
+        "tolerance": dict(tolerances),
+        "outputs": [
+            {
+                "name": name,
+                "shape": list(value.shape),
+                "integer": not np.issubdtype(value.dtype, np.floating),
+                "scale": _scale(value),
+                "values": _encode(_select(value)),
+            }
+            for name, value in zip(names, outputs, strict=True)
+        ],
+    }
+
+
+def expected_input(facts: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
+    """The input that ``facts`` (of `expected_facts`) belong to, float32 (1, C, H, W).
+
+    Raises:
+        ArtifactError: it cannot be made again to the last bit.
+    """
+    known = _SEEDED.get(facts["sample"])
+    if known is not None:
+        image = seeded_input(shape, known[0], pixels=known[1])
+        if _hash(image) == facts["input_sha256"]:
+            return image
+    raise ArtifactError(
+        f"The parity input {facts['sample']!r} of the manifest cannot be made again here with "
+        f"NumPy {np.__version__}.",
+        hint="Export the model again on this machine.",
+    )
+
+
+def compare_expected(facts: Mapping[str, Any], outputs: Sequence[np.ndarray]) -> Deviation:
+    """Difference of ``outputs``, in the program's order and layout, from the expected ones.
+
+    A missing output or a wrong shape is infinitely far; so are NaN and an infinity that is not
+    expected.
+    """
+    wanted = facts["outputs"]
+    if len(outputs) != len(wanted):
+        return Deviation(float("inf"), 0)
+    errors = [_error(item, value) for item, value in zip(wanted, outputs, strict=True)]
+    compared = sum(min(int(np.prod(item["shape"])), MOST_VALUES) for item in wanted)
+    return Deviation(max(errors), compared)
+
+
+def _error(wanted: Mapping[str, Any], got: np.ndarray) -> float:
+    if list(got.shape) != wanted["shape"]:
+        return float("inf")
+    a, b = np.asarray(_select(got), dtype=np.float64), _decode(wanted["values"])
+    if wanted["integer"]:
+        return float(np.mean(a != b))
+    with np.errstate(invalid="ignore"):
+        error = np.abs(a - b)
+    error = np.where(np.isinf(b) & (a == b), 0.0, np.where(np.isfinite(error), error, np.inf))
+    largest = float(error.max(initial=0.0))
+    scale = float(wanted["scale"])
+    return largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
+
+
+def _select(value: np.ndarray) -> np.ndarray:
+    """All elements in C order, or `MOST_VALUES` of them that lie all over the array."""
+    flat = np.ascontiguousarray(value).reshape(-1)
+    if flat.size <= MOST_VALUES:
+        return flat
+    return flat[np.arange(MOST_VALUES, dtype=np.int64) * _SCATTER % flat.size]
+
+
+def _scale(value: np.ndarray) -> float:
+    finite = np.abs(np.asarray(value, dtype=np.float64))
+    return float(finite[np.isfinite(finite)].max(initial=0.0))
+
+
+def _hash(image: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(image, dtype="<f4").tobytes()).hexdigest()
+
+
+def _encode(values: np.ndarray) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
+
+
+def _decode(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float64)

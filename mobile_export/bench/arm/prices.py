@@ -1,0 +1,235 @@
+"""From counts to milliseconds: a few prices per event, fitted on the papers' tables.
+
+A cost model is a sum of prices times counts,
+
+    milliseconds = price_1 * fma + price_2 * l2_misses + …
+
+with prices that are not negative. They are fitted to one table, measured on one SoC by one paper,
+so that the sum of the squares of the relative errors is smallest: large and small models weigh the
+same. How good it is, is said by predicting every model from prices fitted without it (leave one
+out).
+
+It knows nothing of the framework behind the papers' figures (TNN), of clocks or of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import UsageError
+from ..published import PublishedLatency, rows
+from .counts import ArmCount
+from .stored import StoredCount, stored_counts
+
+__all__ = ["SOCS", "TERMS", "Calibration", "CostModel", "Point", "Soc", "calibrate", "get_soc"]
+
+TERMS = ("fma", "l2_misses")
+"""The counters that have a price: arithmetic and traffic of memory. docs/arm-cost.md shows what
+others were tried."""
+
+
+@dataclass(frozen=True)
+class Soc:
+    """A SoC with a table of single models' latencies on its CPU.
+
+    Attributes:
+        name: on the command line; title: as the paper names it.
+        seed, table, column: where its milliseconds are printed.
+    """
+
+    name: str
+    title: str
+    seed: str
+    table: str
+    column: str
+
+    def latencies(self) -> list[PublishedLatency]:
+        """The rows of its table that have a figure."""
+        return [
+            row
+            for row in rows()
+            if (row.seed, row.table, row.column) == (self.seed, self.table, self.column)
+            and row.latency_ms is not None
+        ]
+
+
+SOCS = (
+    Soc("snapdragon-865", "Snapdragon 865", "003", "14", "cpu"),
+    Soc("snapdragon-8cx-gen-3", "Snapdragon 8cx Gen 3", "000", "3", "mobile-cpu"),
+)
+
+
+def get_soc(name: str) -> Soc:
+    """The SoC called ``name``.
+
+    Raises:
+        UsageError: no table of the seeds was measured on its CPU.
+    """
+    for soc in SOCS:
+        if soc.name == name:
+            return soc
+    raise UsageError(
+        f"There is no table of latencies for the SoC {name!r}.",
+        hint=f"Valid: {', '.join(soc.name for soc in SOCS)}. Other devices need a measurement: "
+        "mobile-bench --device adb MODEL",
+    )
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Milliseconds per event of each term."""
+
+    prices: Mapping[str, float]
+
+    def milliseconds(self, count: ArmCount) -> float:
+        """What one inference with these counts should take."""
+        facts = count.to_dict()
+        return sum(price * facts[term] for term, price in self.prices.items())
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model that was counted and whose latency is printed."""
+
+    latency: PublishedLatency
+    count: StoredCount
+
+    @property
+    def milliseconds(self) -> float:
+        assert self.latency.latency_ms is not None
+        return self.latency.latency_ms
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Prices for one SoC, and how far they can be believed.
+
+    Attributes:
+        points: what they were fitted on; model: fitted on all of them.
+        left_out: for each point, the prediction in milliseconds of prices fitted without it.
+    """
+
+    soc: Soc
+    points: tuple[Point, ...]
+    model: CostModel
+    left_out: tuple[float, ...]
+
+    @cached_property
+    def errors(self) -> tuple[float, ...]:
+        """Relative errors of `left_out`, with their sign: 0.1 is ten percent too slow."""
+        return tuple(
+            predicted / point.milliseconds - 1
+            for predicted, point in zip(self.left_out, self.points, strict=True)
+        )
+
+    @property
+    def median_error(self) -> float:
+        """Median of the magnitudes of `errors`."""
+        return float(np.median(np.abs(self.errors)))
+
+    @property
+    def worst_error(self) -> float:
+        """The largest magnitude of `errors`."""
+        return float(np.max(np.abs(self.errors)))
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's, of `left_out` and the printed milliseconds."""
+        return spearman(self.left_out, [point.milliseconds for point in self.points])
+
+    @property
+    def log_correlation(self) -> float:
+        """Pearson's, of their logarithms."""
+        printed = [point.milliseconds for point in self.points]
+        return float(np.corrcoef(np.log(self.left_out), np.log(printed))[0, 1])
+
+    def interval(self, count: ArmCount) -> tuple[float, float]:
+        """Milliseconds between which the truth lies if this model errs as four of five do."""
+        estimate = self.model.milliseconds(count)
+        ratios = [
+            point.milliseconds / predicted
+            for predicted, point in zip(self.left_out, self.points, strict=True)
+        ]
+        low, high = np.quantile(ratios, (0.1, 0.9))
+        return estimate * float(low), estimate * float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "soc": self.soc.name,
+            "citation": self.points[0].latency.citation,
+            "runtime": self.points[0].count.runtime,
+            "models": len(self.points),
+            "ms_per_event": dict(self.model.prices),
+            "leave_one_out": {
+                "rank_correlation": self.rank_correlation,
+                "log_correlation": self.log_correlation,
+                "median_error": self.median_error,
+                "worst_error": self.worst_error,
+            },
+        }
+
+
+def calibrate(
+    soc: Soc, terms: Sequence[str] = TERMS, counts: Sequence[StoredCount] | None = None
+) -> Calibration:
+    """Fit prices for ``soc`` on every model of its table that was counted.
+
+    Args:
+        terms: names of counters.
+        counts: the stored ones by default.
+    """
+    found = {
+        (count.model, (count.height, count.width)): count
+        for count in (stored_counts() if counts is None else counts)
+    }
+    points = tuple(
+        Point(latency, found[latency.name, latency.size])
+        for latency in soc.latencies()
+        if latency.name is not None and (latency.name, latency.size) in found
+    )
+    model = _fit(points, terms)
+    left_out = tuple(
+        _fit(points[:i] + points[i + 1 :], terms).milliseconds(point.count.count)
+        for i, point in enumerate(points)
+    )
+    return Calibration(soc, points, model, left_out)
+
+
+def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:
+    """Non-negative least squares of the relative errors, by trying every subset of the terms."""
+    facts = [point.count.count.to_dict() for point in points]
+    printed = np.array([point.milliseconds for point in points])
+    matrix = np.array([[float(fact[term]) for term in terms] for fact in facts]) / printed[:, None]
+    scale = matrix.max(axis=0)
+    best: tuple[float, dict[str, float]] = (np.inf, {})
+    for size in range(1, len(terms) + 1):
+        for subset in itertools.combinations(range(len(terms)), size):
+            chosen = list(subset)
+            part = matrix[:, chosen] / scale[chosen]
+            prices, *_ = np.linalg.lstsq(part, np.ones(len(points)), rcond=None)
+            error = float(np.sum((part @ prices - 1) ** 2))
+            if (prices >= 0).all() and error < best[0]:
+                priced = zip(chosen, prices / scale[chosen], strict=True)
+                best = error, {terms[i]: float(price) for i, price in priced}
+    return CostModel({term: best[1].get(term, 0.0) for term in terms})
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation; equal values share the mean of their ranks."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """From 1, smallest first."""
+    array = np.asarray(values, dtype=float)
+    below = (array[:, None] > array).sum(axis=1)
+    equal = (array[:, None] == array).sum(axis=1)
+    ranks: np.ndarray = below + (equal + 1) / 2
+    return ranks

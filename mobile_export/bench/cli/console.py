@@ -1,0 +1,133 @@
+"""What people see of `mobile-bench`; results on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from ...system.terminal import stderr_console, stdout_console
+from ..compare import Pair
+from ..devices import Found
+from ..devices.device import DeviceInfo, State
+from ..report import terminal_table
+from ..runners import RUNNERS
+from ..tables import Row
+
+__all__ = ["print_devices", "print_notes", "print_pairs", "print_rows", "print_runners"]
+
+
+def print_rows(rows: Sequence[Row], left_out: Mapping[str, int] | None = None) -> None:
+    """The table, why its figures are doubtful, and what is not in it."""
+    if rows:
+        stdout_console().print(terminal_table(rows))
+    for row in rows:
+        for note in row.measurement.notes:
+            file = row.measurement.artifact["file"]
+            stderr_console().print(f"[yellow]note:[/] {escape(f'{file}: {note}')}")
+    for mark, count in (left_out or {}).items():
+        stderr_console().print(
+            f"[yellow]left out:[/] {count} marked {escape(mark.replace('_', ' '))} (--all shows)"
+        )
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Sentences on stderr."""
+    for note in notes:
+        stderr_console().print(f"[yellow]note:[/] {escape(note)}")
+
+
+def print_devices(rows: Sequence[tuple[Found, DeviceInfo | None, State | None]]) -> None:
+    """One line per device."""
+    table = _table("device", "name", "SoC", "cores", "OS", "memory", "now")
+    for found, info, state in rows:
+        if info is None:
+            table.add_row(escape(found.spec), f"[yellow]{escape(found.problem or '')}[/]")
+            continue
+        table.add_row(
+            escape(info.spec),
+            escape(info.name),
+            escape(info.soc or ""),
+            escape(_cores(info)),
+            escape(info.os),
+            "" if info.memory_mb is None else f"{info.memory_mb / 1024:.1f} GiB",
+            escape(_state(state)),
+        )
+    stdout_console().print(table)
+
+
+def _cores(info: DeviceInfo) -> str:
+    parts = []
+    for cluster in info.clusters:
+        name = f" {cluster.name}" if cluster.name else ""
+        clock = f" {cluster.max_mhz / 1000:.2f} GHz" if cluster.max_mhz else ""
+        parts.append(f"{len(cluster.cores)}x{name}{clock}".strip())
+    return " + ".join(parts)
+
+
+def _state(state: State | None) -> str:
+    if state is None:
+        return ""
+    parts = []
+    if state.temperature_c is not None:
+        parts.append(f"{state.temperature_c:.0f} °C")
+    if state.thermal_status is not None:
+        parts.append(f"thermal status {state.thermal_status}")
+    if state.battery_percent is not None:
+        parts.append(f"battery {state.battery_percent:.0f} %")
+    if state.load is not None:
+        parts.append(f"load {state.load:.2f}")
+    return ", ".join(parts)
+
+
+def print_runners() -> None:
+    """The table of runners."""
+    table = _table("runner", "what", "formats", "devices", "backends", "needs")
+    for row in RUNNERS:
+        table.add_row(
+            row.name,
+            escape(row.title),
+            ", ".join(row.formats),
+            ", ".join(row.devices),
+            ", ".join(row.backends),
+            f"--binary {row.binary}" if row.binary else "",
+        )
+    stdout_console().print(table)
+
+
+def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
+    """Ratios with their intervals, and a verdict each."""
+    table = _table("baseline", "candidate", "device", "runner", "ratio", "95 %", "p", "", "")
+    for pair in pairs:
+        r = pair.result
+        interval = "" if r.low is None or r.high is None else f"{r.low:.3f} to {r.high:.3f}"
+        table.add_row(
+            escape(pair.baseline.artifact["file"]),
+            escape(pair.candidate.artifact["file"]),
+            escape(pair.candidate.device.spec),
+            pair.candidate.runner["name"],
+            f"{r.ratio:.3f}",
+            interval,
+            "" if r.p_value is None else f"{r.p_value:.3f}",
+            "interleaved" if r.paired else "separate runs",
+            _verdict(pair, threshold),
+        )
+    stdout_console().print(table)
+
+
+def _verdict(pair: Pair, threshold: float) -> str:
+    if pair.result.low is None:
+        return "[yellow]too few rounds to say[/]"
+    if pair.regressed(threshold):
+        return f"[bold red]slower by more than {threshold:.0%}[/]"
+    if not pair.result.significant:
+        return "no difference seen"
+    return "[green]faster[/]" if pair.result.ratio < 1 else "slower, within the threshold"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table

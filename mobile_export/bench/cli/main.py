@@ -1,0 +1,158 @@
+"""The command line ``mobile-bench``: thin; measuring is `bench.measure`, tables are `bench.report`.
+
+Exit codes: 0 done, 1 a wrong output or a regression, 2 an error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import cost as cli_cost
+from . import tables as cli_tables
+from .build import build_runner
+from .options import AsJson, Verbose
+from .run import run
+
+if TYPE_CHECKING:
+    from ...errors import MobileExportError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+
+class _RunByDefault(TyperGroup):
+    """``mobile-bench emo_2m`` is ``mobile-bench run emo_2m``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="mobile-bench",
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from ... import __version__
+
+        typer.echo(f"mobile-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Measure exported files on this machine, phones and boards, and lay the figures out beside
+    the published ones. `mobile-bench MODEL...` is `mobile-bench run MODEL...`."""
+
+
+app.command()(run)
+
+
+@app.command()
+def devices(as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """List what is connected: SoC, cores and clusters, system, memory, temperature."""
+    from ...errors import DeviceError
+    from ..devices import Found, connect, found_devices
+
+    rows: list[tuple[Any, Any, Any]] = []
+    for found in found_devices():
+        if found.problem is not None:
+            rows.append((found, None, None))
+            continue
+        try:
+            device = connect(found.spec)
+            try:
+                rows.append((found, device.describe(), device.state()))
+            finally:
+                device.close()
+        except DeviceError as error:
+            rows.append((Found(found.spec, error.message), None, None))
+    if as_json:
+        facts = [
+            {"spec": found.spec, "problem": found.problem}
+            if info is None
+            else {"spec": found.spec, "info": info.to_dict(), "state": state.to_dict()}
+            for found, info, state in rows
+        ]
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    from .console import print_devices
+
+    print_devices(rows)
+
+
+@app.command()
+def runners(as_json: AsJson = False) -> None:
+    """List what can execute which format on which device."""
+    if as_json:
+        from ..runners import RUNNERS
+
+        typer.echo(json.dumps([dict(vars(row)) for row in RUNNERS], indent=2))
+        return
+    from .console import print_runners
+
+    print_runners()
+
+
+app.command()(cli_tables.table)
+app.command()(cli_tables.compare)
+app.command()(build_runner)
+cli_cost.add_commands(app)
+
+
+def main() -> None:
+    """Entry point: runs the app, turns our errors into one message and an exit code."""
+    from ...errors import MobileExportError
+
+    try:
+        app()
+    except MobileExportError as error:
+        from ...system.terminal import print_error
+
+        print_error(error)
+        sys.exit(error.exit_code)
+    except Exception as error:  # a bug of ours; a person gets one message, not a traceback
+        if "--verbose" in sys.argv:
+            raise
+        from ...system.terminal import print_error
+
+        print_error(_as_bug(error))
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            sys.stderr.write("Interrupted; what was measured before is in the store.\n")
+        raise
+
+
+def _as_bug(error: Exception) -> MobileExportError:
+    from ...errors import MobileExportError
+
+    return MobileExportError(
+        f"mobile-bench itself failed: {type(error).__name__}: {error}",
+        hint="That is a bug; what was measured before is in the store. Run again with --verbose "
+        "for the traceback, and please report it.",
+    )
+
+
+if __name__ == "__main__":
+    main()

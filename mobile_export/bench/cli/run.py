@@ -1,0 +1,174 @@
+"""The command that measures: ``mobile-bench [run] --device SPEC MODEL...``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import AsJson, Device, Label, Models, Store, Verbose
+
+if TYPE_CHECKING:
+    from ...errors import RunnerError
+    from ..measure import Plan
+    from ..record import Measurement
+
+__all__ = ["run"]
+
+
+def run(
+    models: Models,
+    device: Device = "local",
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="See `mobile-bench runners`; may be given again. The preferred one of each "
+            "format by default.",
+            show_default=False,
+        ),
+    ] = None,
+    format_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="onnx, tflite, …; may be given again. All by default.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    cores: Annotated[
+        str | None,
+        typer.Option(help="Only these cores: 4-7, big, little.", show_default=False),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Of the runner; see `mobile-bench runners`.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the arithmetic, where the runner has the choice: fp32 or fp16.",
+            show_default=False,
+        ),
+    ] = None,
+    binary: Annotated[
+        Path | None,
+        typer.Option(help="The tool, for a runner that needs one.", show_default=False),
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(help="Stop when the median's 95 % interval is within ± this share.")
+    ] = 0.02,
+    time_limit: Annotated[
+        float, typer.Option(help="Stop after this many seconds of runs per model.")
+    ] = 20.0,
+    timeout: Annotated[
+        float, typer.Option(help="Give up a step that takes longer than this many seconds.")
+    ] = 300.0,
+    fixed_performance: Annotated[
+        bool,
+        typer.Option(
+            "--fixed-performance",
+            help="Hold the device's clocks steady meanwhile, where it can; restored afterwards.",
+        ),
+    ] = False,
+    label: Label = None,
+    store: Store = Path("mobile-bench.jsonl"),
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure files: check their output, warm up, run them interleaved, keep every sample."""
+    from ...errors import UsageError
+    from ...system.terminal import progress_line
+    from ..devices import connect
+    from ..measure import Limits, measure
+    from ..plan import RunOptions, make_plans
+    from ..store import append
+    from .console import print_notes
+
+    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0:
+        raise UsageError(
+            "--interval, --time-limit and --timeout must be above 0, --interval below 1.",
+            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300",
+        )
+    options = RunOptions(
+        runners=tuple(runner or ()),
+        formats=tuple(format_ or ()),
+        threads=threads,
+        cores=cores,
+        backend=backend,
+        precision=precision,
+        binary=binary,
+        timeout=timeout,
+    )
+    failures: list[tuple[Plan, RunnerError]] = []
+    measured: list[Measurement] = []
+    notes: list[str] = []
+
+    def record(measurement: Measurement) -> None:
+        notes.extend(append(store, measurement))
+        measured.append(measurement)
+
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(progress_line(enabled=not as_json))
+        progress(f"connecting to {device}")
+        connected = connect(device)
+        stack.callback(connected.close)
+        plans, left_out = make_plans(connected, models, options)
+        notes.extend(left_out)
+        if fixed_performance:
+            stack.enter_context(connected.fixed_performance())
+        for group in _groups(plans):
+            measure(
+                connected,
+                group,
+                Limits(interval=interval, seconds=time_limit),
+                label=label,
+                progress=progress,
+                record=record,
+                failed=lambda plan, error: failures.append((plan, error)),
+            )
+    print_notes(notes)
+    _report(measured, failures, as_json=as_json)
+    if failures or any("failed" in m.marks for m in measured):
+        raise typer.Exit(2)
+    if any("wrong_output" in m.marks for m in measured):
+        raise typer.Exit(1)
+
+
+_MOST_TOGETHER = 8
+"""Models that take turns; each holds its memory meanwhile."""
+
+
+def _groups(plans: list[Plan]) -> list[list[Plan]]:
+    return [plans[i : i + _MOST_TOGETHER] for i in range(0, len(plans), _MOST_TOGETHER)]
+
+
+def _report(
+    measured: list[Measurement], failures: list[tuple[Plan, RunnerError]], *, as_json: bool
+) -> None:
+    from ...system.terminal import print_error
+    from ..tables import make_rows
+    from .console import print_rows
+
+    rows, _ = make_rows(measured, doubtful=True, history=True)
+    if as_json:
+        facts: dict[str, Any] = {
+            "measurements": [row.to_dict() | {"notes": row.measurement.notes} for row in rows],
+            "failures": [
+                {
+                    "file": plan.job.artifact.path.name,
+                    "runner": plan.row.name,
+                    "error": error.message,
+                    "hint": error.hint,
+                }
+                for plan, error in failures
+            ],
+        }
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        print_rows(rows)
+    for _, error in failures:
+        print_error(error)

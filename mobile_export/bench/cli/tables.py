@@ -1,0 +1,145 @@
+"""The commands that look at a store: table and compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import AsJson, Doubtful, Label, Store, Verbose
+
+__all__ = ["compare", "table"]
+
+
+def table(
+    store: Store = Path("mobile-bench.jsonl"),
+    as_: Annotated[
+        str, typer.Option("--as", help="terminal, markdown, csv, latex or html.")
+    ] = "terminal",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write there.", show_default=False)
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw accuracy over latency, measured and published: a .png or .svg file.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="Of the plot: top-1, mIoU or box AP, as published.")
+    ] = "top-1",
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this paper in the plot: 000, 001, 003; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("-d", "--device", help="Only this one.", show_default=False)
+    ] = None,
+    label: Label = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Every measurement, not the latest of each kind.")
+    ] = False,
+    doubtful: Doubtful = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Lay measurements out: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
+    from ...errors import UsageError
+    from ..plot import make_series, save_plot, svg_plot
+    from ..report import FORMATS, as_csv, as_html, as_latex, as_markdown
+    from ..store import read
+    from ..tables import make_rows
+    from .console import print_notes, print_rows
+
+    if as_ not in FORMATS:
+        raise UsageError(f"There is no table as {as_!r}.", hint=f"Valid: {', '.join(FORMATS)}.")
+    for file in (out, plot):
+        if file is not None and file.exists() and not force:
+            raise UsageError(f"{file} exists already.", hint="Overwrite it with --force.")
+    contents = read(store)
+    if not contents.measurements:
+        raise UsageError(f"{store} holds no measurement.", hint="Measure first: mobile-bench MODEL")
+    rows, left_out = make_rows(
+        contents.measurements, doubtful=doubtful, history=history, device=device, label=label
+    )
+    print_notes(contents.notes)
+    series = make_series(rows, metric=metric, seeds=seed)
+    if plot is not None:
+        save_plot(series, plot, metric=metric)
+    if as_json:
+        _write(json.dumps([row.to_dict() for row in rows], indent=2) + "\n", out)
+    elif as_ == "terminal" and out is None:
+        print_rows(rows, left_out)
+    elif as_ == "html":
+        drawn = svg_plot(series, metric=metric) if _can_plot() else None
+        _write(as_html(rows, title="Measured latencies", plot=drawn), out)
+    else:
+        writers: dict[str, Any] = {
+            "markdown": as_markdown,
+            "csv": as_csv,
+            "latex": as_latex,
+            "terminal": as_markdown,
+        }
+        _write(writers[as_](rows), out)
+    if as_ != "terminal" and left_out:
+        print_rows((), left_out)
+
+
+def _can_plot() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def _write(text: str, out: Path | None) -> None:
+    from ...errors import StoreError
+
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"Cannot write {out}: {error.strerror or error}.") from error
+
+
+def compare(
+    baseline: Annotated[
+        str, typer.Argument(help="A store file, a label, or a model.", show_default=False)
+    ],
+    candidate: Annotated[str, typer.Argument(help="The same.", show_default=False)],
+    store: Store = Path("mobile-bench.jsonl"),
+    threshold: Annotated[
+        float,
+        typer.Option(help="Exit code 1 if the candidate is slower by more than this share."),
+    ] = 0.05,
+    doubtful: Doubtful = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ratio of medians, candidate to baseline, with its 95 % interval and significance."""
+    from ...errors import UsageError
+    from ..compare import compare_sides, select_side
+
+    if threshold < 0:
+        raise UsageError(f"--threshold {threshold:g} is negative.", hint="Valid: 0.05 for 5 %.")
+    first, by_model = select_side(baseline, store, doubtful=doubtful)
+    second, also_by_model = select_side(candidate, store, doubtful=doubtful)
+    pairs = compare_sides(first, second, by_model=by_model and also_by_model)
+    slower = [pair for pair in pairs if pair.regressed(threshold)]
+    if as_json:
+        facts = [pair.to_dict() | {"regressed": pair in slower} for pair in pairs]
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        from .console import print_pairs
+
+        print_pairs(pairs, threshold)
+    if slower:
+        raise typer.Exit(1)

@@ -1,0 +1,170 @@
+"""What is measured: files that ``mobile-export`` wrote, with the manifest that vouches for them.
+
+A model's name stands for every file of it in the current folder: ``mobile-bench emo_2m`` measures
+``emo_2m.onnx``, ``emo_2m.tflite`` and so on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..artifacts.content import sha256_of, size_of
+from ..artifacts.names import artifact_stem, manifest_path
+from ..errors import ArtifactError
+from ..exporters.table import TARGETS
+
+__all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
+
+PROGRAM_SUFFIX = ".pt2"
+"""Of what ``mobile-export prepare`` writes."""
+
+
+@dataclass(frozen=True)
+class BenchArtifact:
+    """A file to measure, with its hashes verified.
+
+    Attributes:
+        path: the artifact.
+        files: it and its companions (the weights of a format of two files).
+        format: name of the target, or ``pt2``.
+        manifest: as ``mobile-export`` wrote it.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The source it was exported from."""
+        return str(self.manifest["source"])
+
+    @property
+    def precision(self) -> str:
+        """Of the file: ``fp32`` or ``fp16``."""
+        return str(self.manifest.get("precision", "fp32"))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, C, H, W) of the PyTorch model."""
+        return tuple(self.manifest["input"]["shape"])
+
+    @property
+    def outputs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Name and shape of every output of the PyTorch model, in order."""
+        return tuple((o["name"], tuple(o["shape"])) for o in self.manifest["outputs"])
+
+    @property
+    def suppresses(self) -> bool:
+        """The file ends with non-maximum suppression: it returns detections."""
+        return self.manifest.get("nms") is not None
+
+    def facts(self) -> dict[str, Any]:
+        """What a measurement keeps of it, JSON-ready."""
+        return {
+            "file": self.path.name,
+            "format": self.format,
+            "precision": self.precision,
+            "sha256": self.manifest["sha256"],
+            "companions": {c["file"]: c["sha256"] for c in self.manifest.get("companions", ())},
+            "bytes": sum(size_of(file) for file in self.files),
+            "input_shape": list(self.input_shape),
+            "weights": self.manifest.get("weights", {}).get("kind"),
+        }
+
+
+def find_artifacts(
+    names: Sequence[str], formats: Sequence[str] | None, folder: Path = Path()
+) -> list[BenchArtifact]:
+    """The files that ``names`` stand for, in order, each once.
+
+    Args:
+        names: files, or models whose files lie in ``folder``.
+        formats: of a model's files, those to take; None takes all. A file named by itself is
+            always taken.
+
+    Raises:
+        ArtifactError: a name has no file, or a file does not deserve trust (`read_artifact`).
+    """
+    paths: dict[Path, None] = {}
+    for name in names:
+        paths |= dict.fromkeys(_files_of(name, formats, folder))
+    return [read_artifact(path) for path in paths]
+
+
+def _files_of(name: str, formats: Sequence[str] | None, folder: Path) -> list[Path]:
+    suffixes = _suffixes()
+    if name.endswith(tuple(suffixes.values())) or Path(name).exists():
+        return [Path(name)]
+    stem = artifact_stem(name)
+    wanted = {f: s for f, s in suffixes.items() if formats is None or f in formats}
+    found = [folder / (stem + suffix) for suffix in wanted.values()]
+    found = [path for path in found if path.exists()]
+    if not found:
+        looked = ", ".join(stem + suffix for suffix in wanted.values())
+        raise ArtifactError(
+            f"There is no file of {name} in {folder.resolve()} (looked for {looked}).",
+            hint=f"Write them first: mobile-export all {name}",
+        )
+    return found
+
+
+def _suffixes() -> dict[str, str]:
+    """Suffix of every format that can be measured."""
+    return {target.name: target.suffix for target in TARGETS} | {"pt2": PROGRAM_SUFFIX}
+
+
+def read_artifact(path: Path) -> BenchArtifact:
+    """An artifact with its manifest, after comparing the hashes of its files.
+
+    Raises:
+        ArtifactError: the file or the manifest does not exist or cannot be read, the file is not
+
+    """
+    if not path.exists():
+        raise ArtifactError(
+            f"{path} does not exist.", hint="Write it first: mobile-export all MODEL"
+        )
+    manifest = _read_manifest(path)
+    files = [path, *(path.with_name(c["file"]) for c in manifest.get("companions", ()))]
+    hashes = [manifest["sha256"], *(c["sha256"] for c in manifest.get("companions", ()))]
+    for file, wanted in zip(files, hashes, strict=True):
+        if not file.exists():
+            raise ArtifactError(f"{file} does not exist; {path} is nothing without it.")
+        if sha256_of(file) != wanted:
+            raise ArtifactError(
+                f"{file} is not the file that {manifest_path(path).name} vouches for: "
+                "its SHA-256 differs.",
+                hint="It was changed after it was checked. Export it again with --force.",
+            )
+    return BenchArtifact(path, tuple(files), str(manifest["format"]), manifest)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    place = manifest_path(path)
+    again = "Write the file with mobile-export, which puts a manifest beside it."
+    try:
+        manifest = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} has no manifest ({place.name}), so nothing vouches for it.", hint=again
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{place} cannot be read: {error}.", hint=again) from error
+    missing = [
+        key
+        for key in ("schema", "format", "file", "sha256", "source", "input", "outputs", "expected")
+        if not isinstance(manifest, dict) or key not in manifest
+    ]
+    if missing:
+        raise ArtifactError(
+            f"{place} lacks {', '.join(missing)}: an older mobile-export wrote it.",
+            hint="Export the model again with --force.",
+        )
+    assert isinstance(manifest, dict)
+    return manifest

@@ -1,0 +1,179 @@
+"""From what the user named to what is measured: files, runners, cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import RunnerError, UsageError
+from .devices.device import Device, DeviceInfo
+from .files import BenchArtifact, find_artifacts
+from .measure import Plan
+from .runners import RUNNERS, RunnerRow, get_runner
+from .runners.runner import Job
+
+__all__ = ["RunOptions", "make_plans", "parse_cores"]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How files are executed.
+
+    Attributes:
+        runners: by name; empty takes the preferred one of every format.
+        cores: ``0-3,6``, ``big`` or ``little``; None leaves the choice to the scheduler.
+    """
+
+    runners: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    threads: int = 1
+    cores: str | None = None
+    backend: str | None = None
+    precision: str | None = None
+    binary: Path | None = None
+    timeout: float = 300.0
+
+
+def make_plans(
+    device: Device, names: Sequence[str], options: RunOptions
+) -> tuple[list[Plan], tuple[str, ...]]:
+    """Every artifact that ``names`` stand for under every runner for it.
+
+    Returns:
+        The plans, and notes on what was left out.
+    Raises:
+        ArtifactError: a file is missing or does not deserve trust.
+        RunnerError: nothing can run there.
+        UsageError: an option does not fit.
+    """
+    if options.threads < 1:
+        raise UsageError(f"--threads {options.threads} is not valid.", hint="Valid is 1 or more.")
+    rows = _rows_on(device, options)
+    formats = {
+        f for row in rows for f in row.formats if not options.formats or f in options.formats
+    }
+    if not formats:
+        asked = ", ".join(options.formats)
+        known = ", ".join(sorted({f for row in rows for f in row.formats}))
+        raise UsageError(
+            f"Nothing on {device.spec} runs files of the format {asked}.",
+            hint=f"Valid there: {', '.join(sorted(known))}.",
+        )
+    cores = parse_cores(options.cores, device.describe())
+    plans: list[Plan] = []
+    notes: list[str] = []
+    for artifact in find_artifacts(names, sorted(formats)):
+        for row in _rows_for(artifact, rows, device, options):
+            job = _job(artifact, row, cores, options)
+            problem = row.runner().missing(device, job)
+            if problem is None:
+                plans.append(Plan(row, job))
+            else:
+                notes.append(f"{artifact.path.name} is not measured: {problem}")
+    if not plans:
+        raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
+    return plans, tuple(notes)
+
+
+def _rows_on(device: Device, options: RunOptions) -> list[RunnerRow]:
+    rows = [get_runner(name) for name in options.runners] or list(RUNNERS)
+    there = [row for row in rows if device.kind in row.devices]
+    for row in rows:
+        if options.runners and row not in there:
+            raise UsageError(
+                f"The runner {row.name} does not run on {device.spec}.",
+                hint=f"It runs on: {', '.join(row.devices)}. See: mobile-bench runners",
+            )
+    if not there:
+        raise RunnerError(
+            f"There is no runner for {device.spec}.", hint="See: mobile-bench runners"
+        )
+    return there
+
+
+def _rows_for(
+    artifact: BenchArtifact, rows: Sequence[RunnerRow], device: Device, options: RunOptions
+) -> list[RunnerRow]:
+    found = [row for row in rows if artifact.format in row.formats]
+    if not found:
+        everywhere = [row for row in RUNNERS if artifact.format in row.formats]
+        kinds = sorted({kind for row in everywhere for kind in row.devices})
+        raise RunnerError(
+            f"Nothing that was asked for on {device.spec} runs {artifact.path.name}.",
+            hint=f"A {artifact.format} file runs on: {', '.join(kinds) or 'no device yet'}; "
+            "see: mobile-bench runners",
+        )
+    if options.runners:
+        return found
+    if options.binary is not None:
+        return [row for row in found if row.binary == options.binary.name] or _which_tool(found)
+    return [row for row in found if row.binary is None][:1] or found[:1]
+
+
+def _which_tool(rows: Sequence[RunnerRow]) -> NoReturn:
+    names = ", ".join(f"--runner {row.name} ({row.binary})" for row in rows if row.binary)
+    raise UsageError(
+        "--binary does not say what kind of tool that is.",
+        hint=f"Say it with {names}." if names else "Leave --binary out: no tool is needed there.",
+    )
+
+
+def _job(
+    artifact: BenchArtifact,
+    row: RunnerRow,
+    cores: tuple[int, ...] | None,
+    options: RunOptions,
+) -> Job:
+    backend = options.backend or row.backends[0]
+    if backend not in row.backends:
+        raise UsageError(
+            f"{row.title} has no backend {backend!r}.", hint=f"Valid: {', '.join(row.backends)}."
+        )
+    if options.precision is not None and options.precision not in row.precisions:
+        choices = ", ".join(row.precisions) or f"leave --precision out for {row.name}"
+        raise UsageError(
+            f"{row.title} does not compute in {options.precision} on demand.",
+            hint=f"Valid: {choices}.",
+        )
+    return Job(
+        artifact=artifact,
+        threads=options.threads,
+        cores=cores,
+        backend=backend,
+        precision=options.precision,
+        binary=options.binary,
+        timeout=options.timeout,
+    )
+
+
+def parse_cores(text: str | None, info: DeviceInfo) -> tuple[int, ...] | None:
+    """``0-3,6`` -> (0, 1, 2, 3, 6); ``big`` and ``little`` are the fastest and slowest cluster.
+
+    Raises:
+        UsageError: it is no such list, or the device has no such core.
+    """
+    if text is None:
+        return None
+    clusters = info.clusters
+    if text in ("big", "little"):
+        if len(clusters) < 2:
+            raise UsageError(
+                f"{info.spec} has one kind of cores only, so far as it tells.",
+                hint="Name cores by number: --cores 0-3",
+            )
+        return clusters[-1 if text == "big" else 0].cores
+    cores: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise UsageError(
+                f"--cores {text!r} is not valid.", hint="Valid: 0-3,6 or big or little."
+            )
+        cores |= set(range(int(first), int(last or first) + 1))
+    known = {core for cluster in clusters for core in cluster.cores}
+    if not cores or (known and not cores <= known):
+        listed = ", ".join(map(str, sorted(known)))
+        raise UsageError(f"{info.spec} has no such cores: {text}.", hint=f"It has: {listed}.")
+    return tuple(sorted(cores))

@@ -1,0 +1,232 @@
+"""One measurement: everything that is needed to believe it, or to repeat it."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from ..errors import StoreError
+from .devices.device import DeviceInfo, State
+from .runners.runner import Job, Loaded, RawResult
+
+__all__ = ["Check", "EXCLUDING_MARKS", "MARKS", "Measurement", "SCHEMA", "make_measurement"]
+
+SCHEMA = 1
+"""Of the records that this version writes; `Measurement.from_dict` reads all older ones."""
+
+MARKS: Mapping[str, str] = {
+    "contended": "other processes had the cores",
+    "failed": "the runner or the device failed; what came before is kept",
+    "interrupted": "stopped by hand before the interval was narrow enough",
+    "throttled": "the device lowered its clocks",
+    "too_hot": "the device was hot before the first run",
+    "unchecked": "the output could not be compared with the expected one",
+    "unsettled": "the warm-up never became stable",
+    "wide_interval": "the time limit came before the interval was narrow enough",
+    "wrong_output": "the output is not the model's",
+}
+"""What a measurement may be marked with, and what that means."""
+
+EXCLUDING_MARKS = frozenset({"contended", "failed", "throttled", "too_hot", "wrong_output"})
+"""A measurement with one of these is left out of tables unless it is asked for."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The output on the device against the expected one of the manifest.
+
+    Attributes:
+        max_rel: largest error relative to the largest magnitude expected; None when not computed.
+        tolerance: allowed.
+        compared: number of values.
+    """
+
+    passed: bool
+    max_rel: float | None
+    tolerance: float
+    compared: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One artifact on one device under one runner.
+
+    Attributes:
+        time: UTC, ISO 8601, of the first timed run.
+        run: the same for all measurements that were interleaved with each other.
+        label: the user's own, to compare runs by.
+        model: the source as `mobile-export` names it (``emo_2m``, ``timm/resnet18``).
+        artifact: file, format, precision, sha256 (and of companions), bytes, input shape.
+        parity: of the export, from the manifest.
+        runner: name, version, threads, cores, backend, precision, features.
+        versions: of this tool, of Python here, and of what wrote the artifact.
+        unit: of samples, ``ns`` or ``instructions``.
+        samples: every timed run in the order of execution.
+        blocks: lengths of the runs that were back to back; their sum is ``len(samples)``.
+        warmup: runs before, not among the samples.
+        summary: of a tool without raw samples, see `RawResult`.
+        load_ns, peak_memory: time from file to ready, bytes of the whole process.
+        marks: keys of `MARKS`, sorted.
+        notes: sentences for people.
+    """
+
+    time: str
+    run: str
+    model: str
+    artifact: Mapping[str, Any]
+    device: DeviceInfo
+    runner: Mapping[str, Any]
+    unit: str = "ns"
+    samples: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
+    warmup: int = 0
+    summary: Mapping[str, float] = field(default_factory=dict)
+    load_ns: int | None = None
+    peak_memory: int | None = None
+    label: str | None = None
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    check: Check | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    before: State = field(default_factory=State)
+    after: State = field(default_factory=State)
+    marks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def believable(self) -> bool:
+        """False when a mark says that the figure is not the device's."""
+        return not EXCLUDING_MARKS & set(self.marks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it back."""
+        return {
+            "schema": SCHEMA,
+            **vars(self),
+            "device": self.device.to_dict(),
+            "check": None if self.check is None else dict(vars(self.check)),
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """The opposite of `to_dict`, for this and every older schema.
+
+        Raises:
+            StoreError: the record is of a newer schema, or lacks what every record has.
+        """
+        schema = facts.get("schema")
+        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+            raise StoreError(
+                f"A record has schema {schema!r}; this version reads 1 to {SCHEMA}.",
+                hint="Update mobile-export, or use another file with --store.",
+            )
+        try:
+            known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
+            check = facts.get("check")
+            return cls(
+                **known
+                | {
+                    "device": DeviceInfo.from_dict(facts["device"]),
+                    "check": None if check is None else Check(**check),
+                    "before": State.from_dict(facts.get("before", {})),
+                    "after": State.from_dict(facts.get("after", {})),
+                }
+                | {
+                    key: tuple(facts.get(key, ()))
+                    for key in ("samples", "blocks", "marks", "notes")
+                }
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise StoreError(
+                f"A record of schema {schema} cannot be read: {type(error).__name__}: {error}.",
+                hint="The file was edited by hand or by another tool; restore that line.",
+            ) from error
+
+
+def make_measurement(
+    job: Job,
+    runner: str,
+    loaded: Loaded,
+    results: Sequence[RawResult],
+    info: DeviceInfo,
+    *,
+    marks: Mapping[str, str],
+    time: str,
+    **rest: Any,
+) -> Measurement:
+    """The record of one artifact.
+
+    Args:
+        marks: keys of `measurement.MARKS`, each with its reason.
+        time: of the first timed run, empty when there was none.
+        rest: the other fields of `Measurement`.
+    """
+    artifact = job.artifact
+    last = results[-1] if results else RawResult(())
+    return Measurement(
+        time=time or datetime.now(UTC).isoformat(timespec="milliseconds"),
+        model=artifact.model,
+        artifact=artifact.facts(),
+        parity={
+            key: artifact.manifest.get("parity", {}).get(key)
+            for key in ("verdict", "max_rel", "tolerance", "runtime")
+        },
+        device=info,
+        runner={
+            "name": runner,
+            "version": loaded.version,
+            "threads": job.threads,
+            "cores": None if job.cores is None else list(job.cores),
+            "backend": job.backend,
+            "precision": loaded.precision,
+            "features": list(loaded.features),
+        },
+        versions=_versions(artifact.manifest),
+        unit=last.unit,
+        samples=tuple(sample for result in results for sample in result.samples),
+        blocks=tuple(len(result.samples) for result in results),
+        summary=_summary(results),
+        load_ns=loaded.load_ns,
+        peak_memory=last.peak_memory,
+        marks=tuple(sorted(marks)),
+        notes=tuple(f"{mark}: {why}" for mark, why in sorted(marks.items())),
+        extra={
+            "waited_ns": sum(result.waited_ns or 0 for result in results),
+            "overhead_ns": _overhead(results),
+            **last.extra,
+        },
+        **rest,
+    )
+
+
+def _summary(results: Sequence[RawResult]) -> dict[str, float]:
+    """Of a tool that prints summaries: the median of each figure over its starts; counts add up."""
+    keys = {key for result in results for key in result.summary}
+    found = {
+        key: statistics.median(r.summary[key] for r in results if key in r.summary)
+        for key in sorted(keys)
+    }
+    if "count" in found:
+        found["count"] = sum(r.summary.get("count", 0) for r in results)
+    return found
+
+
+def _overhead(results: Sequence[RawResult]) -> int | None:
+    """Of the loop, nanoseconds per run."""
+    timed = [r for r in results if r.wall_ns is not None and r.samples and r.unit == "ns"]
+    runs = sum(len(r.samples) for r in timed)
+    spent = sum((r.wall_ns or 0) - sum(r.samples) for r in timed)
+    return round(spent / runs) if runs else None
+
+
+def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    from .. import __version__
+
+    tools = {f"export:{name}": version for name, version in manifest.get("tools", {}).items()}
+    return {"mobile-export": __version__, "python": platform.python_version(), **tools}

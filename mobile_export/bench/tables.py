@@ -1,0 +1,138 @@
+"""Rows of tables: measurements summarised, the latest of each kind, the doubtful ones left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .record import EXCLUDING_MARKS, Measurement
+from .stats import Summary, summarise
+
+__all__ = ["Row", "key_of", "make_rows"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement, as tables show it; times in milliseconds."""
+
+    measurement: Measurement
+
+    @cached_property
+    def summary(self) -> Summary | None:
+        """Of the raw samples; None when there are none."""
+        return summarise(self.measurement.samples) if self.measurement.samples else None
+
+    @property
+    def median_ms(self) -> float | None:
+        """Median, or what a tool without raw samples printed as median or mean."""
+        if self.measurement.unit != "ns":
+            return None
+        if self.summary is not None:
+            return self.summary.median / 1e6
+        printed = self.measurement.summary
+        value = printed.get("median", printed.get("mean"))
+        return None if value is None else value / 1e6
+
+    @property
+    def label(self) -> str:
+        """Of a point in a plot."""
+        return f"{self.measurement.model} ({self.measurement.artifact['format']})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, and the columns of the CSV file."""
+        m, s = self.measurement, self.summary
+        ns = m.unit == "ns"
+
+        def ms(value: float | None) -> float | None:
+            return None if value is None or not ns else round(value / 1e6, 6)
+
+        return {
+            "model": m.model,
+            "file": m.artifact["file"],
+            "format": m.artifact["format"],
+            "precision": m.artifact["precision"],
+            "device": m.device.spec,
+            "soc": m.device.soc,
+            "runner": m.runner["version"],
+            "backend": m.runner["backend"],
+            "threads": m.runner["threads"],
+            "cores": m.runner["cores"],
+            "arithmetic": m.runner["precision"],
+            "median_ms": None if self.median_ms is None else round(self.median_ms, 6),
+            "low_ms": ms(s.low) if s else None,
+            "high_ms": ms(s.high) if s else None,
+            "p90_ms": ms(s.p90) if s else None,
+            "p99_ms": ms(s.p99) if s else None,
+            "min_ms": ms(s.minimum) if s else None,
+            "count": None if ns or s is None else s.median,
+            "unit": m.unit,
+            "runs": len(m.samples),
+            "outliers": s.outliers if s else None,
+            "load_ms": ms(m.load_ns) if m.load_ns is not None else None,
+            "peak_memory_mb": None if m.peak_memory is None else round(m.peak_memory / 2**20, 1),
+            "output": "unchecked" if m.check is None else ("ok" if m.check.passed else "wrong"),
+            "max_rel": None if m.check is None else m.check.max_rel,
+            "marks": list(m.marks),
+            "label": m.label,
+            "time": m.time,
+            "run": m.run,
+            "sha256": m.artifact["sha256"],
+        }
+
+
+def key_of(measurement: Measurement, *, with_model: bool = True) -> tuple[Any, ...]:
+    """What must be the same for two measurements to be of the same thing."""
+    runner = measurement.runner
+    return (
+        measurement.model if with_model else None,
+        measurement.artifact["format"],
+        measurement.artifact["precision"],
+        tuple(measurement.artifact["input_shape"]),
+        measurement.device.spec,
+        runner["name"],
+        runner["backend"],
+        runner["precision"],
+        runner["threads"],
+        None if runner["cores"] is None else tuple(runner["cores"]),
+        measurement.unit,
+    )
+
+
+def make_rows(
+    measurements: Sequence[Measurement],
+    *,
+    doubtful: bool = False,
+    history: bool = False,
+    device: str | None = None,
+    label: str | None = None,
+) -> tuple[list[Row], dict[str, int]]:
+    """The rows of a table, sorted by model and time.
+
+    Args:
+        doubtful: also those whose marks say that the figure is not the device's.
+        history: every measurement instead of the latest of each kind.
+        device, label: only those.
+    Returns:
+        The rows, and how many were left out per mark.
+    """
+    left_out: dict[str, int] = {}
+    chosen: dict[tuple[Any, ...], Measurement] = {}
+    for measurement in measurements:
+        if device is not None and measurement.device.spec != device:
+            continue
+        if label is not None and measurement.label != label:
+            continue
+        if not doubtful and not measurement.believable:
+            for mark in EXCLUDING_MARKS & set(measurement.marks):
+                left_out[mark] = left_out.get(mark, 0) + 1
+            continue
+        key: tuple[Any, ...] = key_of(measurement)
+        if history:
+            key = (*key, measurement.time, measurement.run)
+        chosen.pop(key, None)
+        chosen[key] = measurement
+    rows = [Row(measurement) for measurement in chosen.values()]
+    rows.sort(key=lambda row: (row.measurement.device.spec, row.measurement.model))
+    return rows, left_out

@@ -1,0 +1,263 @@
+"""What people see: a progress line while work goes on, one table at the end, one error message.
+
+Progress and messages go to stderr, results to stdout. In a pipe there is no progress and no colour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..system.terminal import plain_table, print_error, stderr_console, stdout_console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..api import VerifyReport
+    from ..parity.report import ParityReport
+    from ..passes import PassReport
+    from ..pipeline import ExportReport
+    from ..sweep.cell import Cell, Row
+    from ..sweep.store import Matrix
+
+__all__ = [
+    "export_table",
+    "matrix_progress",
+    "parity_cells",
+    "print_diagnosis",
+    "print_export",
+    "print_facts",
+    "print_matrix",
+    "print_passes",
+    "print_verification",
+]
+
+
+_VERDICT_STYLE = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
+
+
+def parity_cells(parity: ParityReport) -> list[str]:
+    """Runtime, error, tolerance, PyTorch's own float32 error, top-1 agreement, verdict."""
+    runtime = parity.runtime + (" (emulated)" if parity.emulated else "")
+    style = _VERDICT_STYLE[parity.verdict]
+    top1 = "" if parity.top1 is None else f"{parity.top1:.0%}"
+    return [
+        runtime,
+        f"{parity.max_abs:.1e}",
+        f"{parity.max_rel:.1e}",
+        f"{parity.tolerance:.0e}",
+        f"{parity.float32_error:.0e}",
+        top1,
+        f"[{style}]{parity.verdict}[/]",
+    ]
+
+
+PARITY_COLUMNS = (
+    "runs in",
+    "max abs",
+    "max rel",
+    "allowed",
+    "PyTorch fp32",
+    "top-1",
+    "parity",
+)
+
+
+def export_table(report: ExportReport) -> Table:
+    """One row per artifact: file, size, time, parity."""
+    numbers = ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
+    table = plain_table("file", "MB", "type", "seconds", *PARITY_COLUMNS, right=numbers)
+    for artifact in report.artifacts:
+        table.add_row(
+            escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",
+            f"{artifact.bytes / 1e6:.1f}",
+            artifact.precision,
+            f"{sum(artifact.seconds.values()):.1f}",
+            *parity_cells(artifact.parity),
+        )
+        for other in artifact.parity.others:
+            table.add_row("", "", other.precision, "", *parity_cells(other))
+    return table
+
+
+def print_export(report: ExportReport) -> None:
+    """The parity table on stdout; warnings, failures and skipped formats on stderr."""
+    out, err = stdout_console(), stderr_console()
+    height, width = report.input_shape[-2:]
+    style = "bold yellow" if report.weights_kind == "random" else "default"
+    out.print(f"{escape(report.source)} at {height}x{width}, [{style}]{escape(report.weights)}[/]")
+    if report.artifacts:
+        out.print(export_table(report))
+    for artifact in report.artifacts:
+        for note in artifact.parity.notes:
+            err.print(f"[yellow]note:[/] {artifact.format}: {escape(note)}")
+        if not artifact.parity.passed:
+            _print_verdict(artifact.parity, escape(str(artifact.path)) if artifact.path else None)
+    for note in report.notes:
+        err.print(f"[yellow]note:[/] {escape(note)}")
+    for name, reason in report.skipped.items():
+        err.print(f"[yellow]skipped:[/] {name}: {escape(reason)}")
+    for failure in report.failures:
+        print_error(failure.error)
+
+
+def print_passes(reports: Iterable[PassReport]) -> None:
+    """What every pass rewrote and what it refused, node by node, with the reason."""
+    out = stdout_console()
+    for report in reports:
+        counts = f"{len(report.changes)} changes, {len(report.refusals)} refusals"
+        formats = f" ({', '.join(report.formats)})" if report.formats else ""
+        out.print(f"[bold]{report.name}[/]{formats}: {counts}")
+        for change in report.changes:
+            out.print(f"  {escape(change.node)}: {escape(change.what)}", soft_wrap=True)
+        for refusal in report.refusals:
+            line = f"  [yellow]refused[/] {escape(refusal.node)}: {escape(refusal.reason)}"
+            out.print(line, soft_wrap=True)
+
+
+def _print_verdict(report: ParityReport, kept: str | None) -> None:
+    err = stderr_console()
+    parity = report.deciding
+    fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
+    if parity.verdict == "inconclusive":
+        err.print(
+            f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "
+            f"{parity.float32_error:.1e} of the output range, so with these weights no file can be "
+            f"judged; the file was {fate}. Use trained weights, or another --seed."
+        )
+        return
+    err.print(
+        f"[bold red]parity failed:[/] {parity.max_rel:.1e} of the output range, allowed is "
+        f"{parity.tolerance:.1e} (worst at {escape(parity.worst)}{list(parity.worst_index)}); the "
+        f"file was {fate}. Keep it and run: mobile-export verify FILE MODEL --layers"
+    )
+    if report.precision == "fp16" and parity.max_rel < 1:
+        err.print(
+            "Float16 may be too coarse for these weights, above all if they are random: "
+            "--precision fp32 writes float32 (docs/parity.md)."
+        )
+
+
+def print_verification(report: VerifyReport) -> None:
+    """The parity of a file and, if asked for, the layers where it diverges."""
+    out = stdout_console()
+    table = plain_table("file", "type", *PARITY_COLUMNS)
+    table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
+    for other in report.parity.others:
+        table.add_row("", other.precision, *parity_cells(other))
+    out.print(table)
+    for note in report.parity.notes:
+        stderr_console().print(f"[yellow]note:[/] {escape(note)}")
+    if report.layers is None:
+        return
+    layers = report.layers
+    out.print(f"{layers.good} of {layers.tensors} tensors of the file equal one of the model's.")
+    if not layers.errors:
+        out.print("No tensor's error passes the tolerance.")
+        return
+    rows = plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
+    for error in layers.errors:
+        rows.add_row(
+            escape(error.tensor),
+            escape(error.module),
+            escape(error.counterpart or "nothing of its size"),
+            "x".join(map(str, error.shape)),
+            "" if error.max_rel is None else f"{error.max_rel:.1e}",
+        )
+    out.print(rows)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """What ``inspect`` found in a file."""
+    out = stdout_console()
+    out.print(f"{escape(facts['file'])}: {facts['format']}, {facts['bytes'] / 1e6:.2f} MB")
+    for key in ("version", "precision", "parameters", "highest_rank", "gpu_delegate"):
+        if facts.get(key) is not None:
+            value = f"{facts[key]:,}" if isinstance(facts[key], int) else str(facts[key])
+            out.print(f"{key.replace('_', ' ')}: {escape(value)}")
+    for kind in ("inputs", "outputs"):
+        for item in facts[kind]:
+            shape = "x".join("?" if n is None else str(n) for n in item.get("shape", ()))
+            out.print(f"{kind[:-1]}: {escape(item['name'])} {shape} {item.get('dtype', '')}")
+    table = plain_table("op", "count", right=("count",))
+    for op, count in facts["ops"].items():
+        table.add_row(escape(op), str(count))
+    out.print(table)
+
+
+def print_diagnosis(facts: dict[str, Any]) -> None:
+    """What ``doctor`` found."""
+    out = stdout_console()
+    out.print(f"Python {facts['python']} on {facts['system']}")
+    table = plain_table("library", "installed", "tested", "")
+
+    def add(check: dict[str, Any]) -> None:
+        installed = check["installed"] or "not installed"
+        verdict = "[green]ok[/]" if check["ok"] else f"[yellow]{escape(check['fix'])}[/]"
+        table.add_row(check["distribution"], installed, escape(check["tested"]), verdict)
+
+    for check in facts["core"]:
+        add(check)
+    for target in facts["targets"]:
+        for check in target["checks"]:
+            add(check)
+    out.print(table)
+    rows = plain_table("format", "exports here", "runs here in", "to install")
+    for target in facts["targets"]:
+        ready = "[green]yes[/]" if target["export"] else "[red]no[/]"
+        runs = target["runs_in"] if target["run"] else "-"
+        rows.add_row(target["title"], ready, escape(runs), escape(target["fix"] or ""))
+    out.print(rows)
+
+
+@contextlib.contextmanager
+def matrix_progress(
+    cells: Sequence[Cell], matrix: Matrix, *, enabled: bool
+) -> Iterator[Callable[[Row], None]]:
+    """A bar over the cells on a terminal's stderr, with the last result; nothing in a pipe."""
+    if not enabled or not sys.stderr.isatty():
+        yield lambda row: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=stderr_console(), transient=True) as progress:
+        before = sum(matrix.find(cell) is not None for cell in cells)
+        task = progress.add_task("", total=len(cells), completed=before, last="")
+
+        def finished(row: Row) -> None:
+            last = f"{row.model} {row.format} {row.status}"
+            progress.update(task, advance=1, last=escape(last))
+
+        yield finished
+
+
+def print_matrix(rows: Sequence[Row], file: Path) -> None:
+    """How many cells of each format passed, and every cell that did not."""
+    out = stdout_console()
+    table = plain_table("model", "size", "format", "status", "max rel", "seconds", "reason")
+    for row in rows:
+        if row.status != "passed":
+            style = _VERDICT_STYLE.get(row.status, "bold red")
+            error = "" if row.error is None else f"{row.error:.1e}"
+            status = f"[{style}]{row.status}[/]"
+            reason = escape((row.reason or "")[:120])
+            cells = (row.size or "", row.format, status, error, f"{row.seconds:.0f}", reason)
+            table.add_row(escape(row.model), *cells)
+    if table.row_count:
+        out.print(table)
+    for name in dict.fromkeys(row.format for row in rows):
+        of_format = [row for row in rows if row.format == name]
+        passed = sum(row.status == "passed" for row in of_format)
+        out.print(f"{name}: {passed} of {len(of_format)} passed")
+    out.print(f"{escape(str(file))} and {escape(str(file.with_suffix('.md')))} hold every cell.")

@@ -1,0 +1,90 @@
+"""The command ``mobile-export matrix``."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AsJson, Force
+
+__all__ = ["matrix"]
+
+
+def matrix(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models, as for the other commands.")
+    ] = None,
+    list_file: Annotated[
+        Path | None,
+        typer.Option("--models", help="A list: NAME [SIZE] a line.", show_default=False),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="onnx,coreml:fp32,…; every installed format by default.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The result; FILE.md is written beside it.")
+    ] = Path("matrix.json"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Exports at once; one per core by default.", show_default=False),
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds of one export.")] = 900.0,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Run those again that did not pass.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export many models in many formats, each in a process of its own, and tabulate the errors.
+
+    A run that was stopped goes on where it was; --force begins anew. Exit code 1 when a cell did
+    not pass.
+    """
+    from ..errors import UsageError
+    from ..exporters.table import available_targets
+    from ..sweep.cell import cells_of
+    from ..sweep.report import markdown
+    from ..sweep.run import full_name, read_models, run_matrix
+    from ..sweep.store import Matrix
+    from .console import matrix_progress, print_matrix
+
+    if out.suffix != ".json":
+        raise UsageError(f"{out} is not a .json file.", hint="Write -o FILE.json.")
+    wanted: list[tuple[str, str | None]] = [(full_name(name), None) for name in models or ()]
+    wanted += read_models(list_file) if list_file else []
+    if not wanted:
+        raise UsageError(
+            "No model was named.", hint="Name some, or give a list with --models FILE."
+        )
+    names = formats.split(",") if formats else [t.name for t in available_targets()]
+    cells = cells_of(wanted, names)
+    if force:
+        out.unlink(missing_ok=True)
+    result = Matrix(out)
+    try:
+        with matrix_progress(cells, result, enabled=not as_json) as finished:
+            rows = run_matrix(
+                cells,
+                result,
+                jobs=jobs or os.cpu_count() or 1,
+                time_limit=time_limit,
+                retry=retry,
+                finished=finished,
+            )
+    finally:
+        if result.rows:
+            out.with_suffix(".md").write_text(markdown(result.rows), "utf-8")
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        print_matrix(rows, out)
+    if any(row.status != "passed" for row in rows):
+        raise typer.Exit(1)

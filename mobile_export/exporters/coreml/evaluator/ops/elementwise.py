@@ -1,0 +1,137 @@
+"""MIL op reference: elementwise_unary, elementwise_binary, control_flow.select."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..table import OPS, Tensor, op
+
+__all__ = ["convert"]
+
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "acos": torch.acos,
+    "asin": torch.asin,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "ceil": torch.ceil,
+    "cos": torch.cos,
+    "cosh": torch.cosh,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "exp2": torch.exp2,
+    "floor": torch.floor,
+    "logical_not": torch.logical_not,
+    "round": torch.round,  # half to even, as numpy's round that coremltools infers with
+    "sign": torch.sign,
+    "sin": torch.sin,
+    "sinh": torch.sinh,
+    "sqrt": torch.sqrt,
+    "square": torch.square,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+}
+
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "equal": torch.eq,
+    "floor_div": lambda x, y: torch.div(x, y, rounding_mode="floor"),
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "mod": torch.remainder,  # the sign of the divisor, as Python's %
+    "mul": torch.mul,
+    "not_equal": torch.ne,
+    "pow": torch.pow,
+    "real_div": torch.true_divide,
+    "sub": torch.sub,
+}
+
+
+def _register_unary(name: str, function: Callable[[Tensor], Tensor]) -> None:
+    @op(name)
+    def unary(x: Tensor) -> Tensor:
+        return function(x)
+
+
+def _register_binary(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    @op(name)
+    def binary(x: Tensor, y: Tensor) -> Tensor:
+        return function(x, y)
+
+
+for _name, _unary in _UNARY.items():
+    _register_unary(_name, _unary)
+for _name, _binary in _BINARY.items():
+    _register_binary(_name, _binary)
+assert len(OPS) >= len(_UNARY) + len(_BINARY)
+
+
+@op("inverse")
+def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """1 / (x + epsilon)."""
+    return torch.reciprocal(x + epsilon)
+
+
+@op("log")
+def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:
+    """log(x + epsilon). The default epsilon is the smallest float32, and zero as a float16."""
+    return torch.log(x + epsilon)
+
+
+@op("rsqrt")
+def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
+    """1 / sqrt(x + epsilon)."""
+    return torch.rsqrt(x + epsilon)
+
+
+@op("clip")
+def clip(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """min(max(x, alpha), beta)."""
+    return torch.clamp(x, alpha, beta)
+
+
+@op("threshold")
+def threshold(x: Tensor, alpha: Tensor) -> Tensor:
+    """max(x, alpha)."""
+    return torch.maximum(x, alpha)
+
+
+@op("cast")
+def cast(x: Tensor, dtype: str) -> Tensor:
+    """To another type: floats lose their fraction on the way to integers, narrow integers wrap."""
+    return convert(x, dtype)
+
+
+@op("select")
+def select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """a where cond, else b, with broadcasting."""
+    return torch.where(cond.to(torch.bool), a, b)
+
+
+_NARROW = {"int8": (8, True), "uint8": (8, False), "int16": (16, True), "uint16": (16, False)}
+
+
+def convert(x: Tensor, dtype: str) -> Tensor:
+    """``x`` as the MIL type ``dtype``; rounding to fp16 is left to the program."""
+    if dtype == "bool":
+        return x != 0
+    if dtype in ("fp16", "fp32", "fp64"):
+        return x.to(torch.float64 if dtype == "fp64" else torch.float32)
+    if dtype in ("int32", "int64", "uint32", "uint64"):
+        return x.to(torch.int32 if dtype == "int32" else torch.int64)
+    if dtype not in _NARROW:
+        raise ValueError(f"cast to {dtype!r} is not defined")
+    bits, signed = _NARROW[dtype]
+    wrapped = x.to(torch.int64) & ((1 << bits) - 1)
+    if signed:
+        wrapped = torch.where(wrapped >= 1 << (bits - 1), wrapped - (1 << bits), wrapped)
+    return wrapped.to(torch.int32)

@@ -1,0 +1,214 @@
+"""Core ML packages: ``predict`` on macOS, the reference evaluator of ML Programs elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...detection.contract import BOXES
+from ...errors import ArtifactError, ExecutionError
+from ...parity.session import Tensor
+from .detector import PipelineDetector, Rows, suppression_of
+from .evaluator import MilProgram, NmsModel, load_program, read_nms
+
+if TYPE_CHECKING:
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+    from ...parity.session import Session
+
+__all__ = ["ACTIVATION_KEY", "describe", "load"]
+
+ACTIVATION_KEY = "mobile_export.activation"
+"""User-defined metadata: what a package computes behind the program's outputs ("softmax")."""
+
+
+class _EvaluatorSession:
+    """Runs the saved program in our evaluator."""
+
+    emulated = True
+    others: tuple[Session, ...] = ()
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        self.program = load_program(path)
+        self.package = read_description(path)
+        self.runtime = "ML Program evaluator"
+        self.precision = self.program.precision
+        self.takes_pixels = self.package.image_input
+        self.activation = self.package.metadata.get(ACTIVATION_KEY)
+        self.input = self.program.inputs[0].name
+        names = self.program.outputs
+        wanted = tuple(output.name for output in outputs)
+        self.outputs = wanted if set(wanted) <= set(names) else names
+        if self.program.classes is not None:
+            self.outputs = tuple(name for name in names if name != self.package.label_name)
+        self.nms = read_nms(path)
+        self.detector = None if self.nms is None else self._detector(self.nms, wanted)
+
+    def _detector(self, nms: NmsModel, names: tuple[str, ...]) -> PipelineDetector:
+        height, width = self.program.inputs[0].shape[-2:]
+        return PipelineDetector(
+            nms,
+            suppression_of(self.program, nms),
+            size=(height, width),
+            names=names,
+            network=self._network,
+            suppress=self._suppress,
+        )
+
+    def _network(self, sample: Sample) -> Mapping[str, np.ndarray]:
+        return self.program.run(self._feed(sample))
+
+    def _suppress(self, sample: Sample, raw: Rows) -> Rows:
+        assert self.nms is not None
+        return self.nms.run(*raw)
+
+    def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
+        return {self.input: _input_of(sample, pixels=self.takes_pixels)}
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        results = self._network(sample)
+        arrays = [results[name] for name in self.outputs]
+        return [a[None] if self.program.classes is not None and a.ndim == 1 else a for a in arrays]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        inputs = self.program.dependencies()
+        found: list[Tensor] = []
+
+        def watch(op_name: str, op_type: str, output: str, value: torch.Tensor) -> None:
+            found.append(Tensor(output, inputs[output], value.numpy()))
+
+        self.program.run(self._feed(sample), watch=watch)
+        yield from found
+        if self.nms is not None and self.detector is not None:
+            source = next(tensor for tensor in found if tensor.name == self.nms.coordinates)
+            yield Tensor(BOXES, (source.name,), self.detector.corners(source.value))
+
+
+class _CoreMLSession(_EvaluatorSession):
+    """Runs the package with Core ML itself (macOS); tensors inside are the evaluator's."""
+
+    emulated = False
+    others: tuple[Session, ...] = ()
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        super().__init__(path, outputs)
+        import coremltools as ct
+
+        self.model = ct.models.MLModel(str(path))
+        self.network = self.model
+        if self.nms is not None:
+            self.network = ct.models.MLModel(
+                self.model.get_spec().pipeline.models[0], weights_dir=self.model.weights_dir
+            )
+        self.runtime = f"Core ML (coremltools {ct.__version__})"
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        results = self._predict(self.model, sample)
+        classes = self.program.classes
+        if classes is None:
+            return [np.asarray(results[name]) for name in self.outputs]
+        return [np.asarray([[results[n][label] for label in classes]]) for n in self.outputs]
+
+    def _network(self, sample: Sample) -> Mapping[str, np.ndarray]:
+        return self._predict(self.network, sample)
+
+    def _suppress(self, sample: Sample, raw: Rows) -> Rows:
+        assert self.nms is not None
+        results = self._predict(self.model, sample)
+        confidence, coordinates = (results[name] for name in self.nms.outputs)
+        return confidence, coordinates
+
+    def _predict(self, model: Any, sample: Sample) -> dict[str, Any]:
+        feed: Any = self._feed(sample)[self.input]
+        if self.takes_pixels:
+            from PIL import Image
+
+            pixels = feed[0].astype(np.uint8)
+            feed = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+        try:
+            results: dict[str, Any] = model.predict({self.input: feed})
+        except Exception as error:  # Core ML's errors arrive as RuntimeError or its own types
+            raise ExecutionError(f"Core ML cannot run the package: {error}") from error
+        return results
+
+
+def _input_of(sample: Sample, *, pixels: bool) -> np.ndarray:
+    if not pixels:
+        return sample.image.float().numpy()
+    if sample.pixels is None:
+        raise ExecutionError(f"The sample {sample.name} is no image; the package takes pixels.")
+    return sample.pixels.numpy()
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _EvaluatorSession:
+    """Load a package with Core ML on macOS, with the evaluator elsewhere."""
+    return (_CoreMLSession if sys.platform == "darwin" else _EvaluatorSession)(path, outputs)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The part of a package's model description that parity and ``inspect`` need."""
+
+    image_input: bool
+    label_name: str
+    metadata: dict[str, str]
+
+
+def read_description(path: Path) -> _Description:
+    """Read a package's model description (``Model.proto`` of coremltools: field 2)."""
+    from .evaluator.text import FormatError, model_path
+    from .evaluator.wire import Message, WireError
+
+    try:
+        description = Message(model_path(path).read_bytes()).message(2)
+        first = description.messages(1)[0]
+        user = description.message(100).messages(100)
+        return _Description(
+            image_input=4 in first.message(3),
+            label_name=description.text(11) if 11 in description else "",
+            metadata={entry.text(1): entry.text(2) for entry in user},
+        )
+    except (FormatError, WireError, IndexError) as error:
+        raise ArtifactError(f"{path} is not a Core ML package: {error}.") from error
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, op counts, parameters and precision of a package."""
+    program: MilProgram = load_program(path)
+    package = read_description(path)
+    nms = read_nms(path)
+    outputs = [
+        {"name": name, "shape": list(type_.shape), "dtype": type_.dtype}
+        for name, type_ in program.output_types().items()
+    ]
+    ops = dict(program.op_counts().most_common())
+    if nms is not None:
+        made = suppression_of(program, nms).outputs
+        outputs = [{"name": o.name, "shape": list(o.shape), "dtype": "fp32"} for o in made]
+        ops["nonMaximumSuppression"] = 1
+    return {
+        "inputs": [
+            {
+                "name": spec.name,
+                "shape": list(spec.shape),
+                "dtype": "image (8-bit)" if package.image_input else spec.dtype,
+            }
+            for spec in program.inputs
+        ],
+        "outputs": outputs,
+        "ops": ops,
+        "parameters": program.parameter_count(),
+        "precision": program.precision,
+        "version": program.opset,
+        "metadata": package.metadata,
+    }

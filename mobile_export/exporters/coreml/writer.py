@@ -1,0 +1,249 @@
+"""Core ML: an ML Program through torch.export and coremltools.
+
+Multi-array inputs and outputs are float32 whatever the precision inside, so that an app needs no
+float16 arrays. With ``image_input`` the program takes 8-bit pixels and normalises them itself with
+one subtraction and one multiplication per channel, kept in float32; Core ML's own ``scale`` and
+``bias`` know one scale for all channels only, and folding the shift into a zero-padded convolution
+would be wrong at the borders. With ``classifier`` a softmax and the class labels are added. With
+suppression the package is a pipeline (`_coreml_nms`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...detection.boxes import centre_boxes
+from ...detection.contract import BOXES, SCORES, check_detector, class_names
+from ...errors import ExportError, UsageError, summary
+from .mil_passes import add_our_passes
+from .nms import CONFIDENCE, COORDINATES, with_suppression
+from .session import ACTIVATION_KEY
+
+if TYPE_CHECKING:
+    from ...config import ExportConfig
+    from ...graph.program import Program
+    from ...graph.specs import InputSpec
+    from .options import CoreMLOptions
+
+__all__ = ["check", "export"]
+
+_MAX_UINT8 = 255.0
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Refuse a classifier without labels, and images that Core ML's image type cannot hold.
+
+    Suppression behind what is no detector is refused, too.
+    """
+    options = config.coreml
+    if config.nms is not None:
+        check_detector(program, config.nms)
+    if options.classifier:
+        shape = program.outputs[0].shape
+        if len(program.outputs) != 1 or len(shape) != 2:
+            raise UsageError(
+                f"--classifier needs one output of shape (1, classes); {program.spec} has "
+                f"{', '.join(str(output.shape) for output in program.outputs)}.",
+                hint="Leave --classifier out.",
+            )
+        if program.labels is None or len(program.labels) != shape[1]:
+            raise UsageError(
+                f"--classifier needs the names of the {shape[1]} classes of {program.spec}.",
+                hint="Give a text file with one label a line: --labels FILE.",
+            )
+    if options.image_input and len(program.input.shape) != 4:
+        raise UsageError(
+            f"--image-input takes one image; {program.spec} takes a clip of shape "
+            f"{program.input.shape}.",
+            hint="Leave --image-input out and pass a multi-array.",
+        )
+    if options.image_input and program.input.shape[1] not in (1, 3):
+        raise UsageError(
+            f"--image-input needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
+            hint="Leave --image-input out and pass a multi-array.",
+        )
+
+
+class _PixelIO(torch.nn.Module):
+    """Normalises pixels in front of a program and arranges its outputs behind it.
+
+    Logits become probabilities, and a detector's outputs those that a suppression takes: scores
+    (N, classes) and boxes (N, 4) as centre and size.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, program: Program, config: ExportConfig) -> None:
+        super().__init__()
+        self.program = program.module()
+        self.pixels = config.coreml.image_input
+        self.probabilities = config.coreml.classifier
+        self.centred = config.nms is not None
+        self.names = tuple(output.name for output in program.outputs)
+        self.size = program.input.size
+        mean, std = (
+            torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std)
+        )
+        self.register_buffer("shift", mean * _MAX_UINT8)
+        self.register_buffer("scale", 1.0 / (std * _MAX_UINT8))
+
+    def forward(self, image: torch.Tensor) -> Any:
+        if self.pixels:
+            image = (image - self.shift) * self.scale
+        result = self.program(image)
+        if self.centred:
+            outputs = dict(zip(self.names, result, strict=True))
+            coordinates = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
+            return outputs[SCORES][0], coordinates
+        return torch.softmax(result, dim=-1) if self.probabilities else result
+
+
+def _exported(program: Program, config: ExportConfig) -> torch.export.ExportedProgram:
+    exported = program.exported
+    if config.coreml.image_input or config.coreml.classifier or config.nms is not None:
+        wrapped = _PixelIO(program, config)
+        wrapped.training = False
+        with torch.no_grad():
+            exported = torch.export.export(wrapped, (program.example,), strict=False)
+    decomposed: torch.export.ExportedProgram = exported.run_decompositions(_table(exported))
+    _drop_aliases(decomposed.graph_module)
+    return decomposed
+
+
+def _table(exported: torch.export.ExportedProgram) -> dict[Any, Any]:
+    """torch's own decompositions of the operations in the graph that coremltools does not know."""
+    from torch._decomp import get_decompositions
+
+    aten = torch.ops.aten
+    unknown = (
+        aten.addcmul.default,
+        aten.upsample_bicubic2d.default,
+        aten.upsample_bicubic2d.vec,
+    )
+    present = {node.target for node in exported.graph.nodes}
+    return dict(get_decompositions([op for op in unknown if op in present]))
+
+
+def _drop_aliases(module: torch.fx.GraphModule) -> None:
+    """Remove ``aten.alias``, a no-op that coremltools does not know (swin, levit, xcit, ...)."""
+    for node in list(module.graph.nodes):
+        users = list(node.users)
+        if node.target is torch.ops.aten.alias.default and all(u.op != "output" for u in users):
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _pass_pipeline() -> Any:
+    """coremltools' default passes and ours, without the one that is not exact.
+
+    ``fuse_elementwise_to_batchnorm`` turns a multiplication and an addition into a batch norm whose
+    epsilon stays at 1e-5, so the result is 5e-6 off (seen with coremltools 9.0 on mobilevitv2_050).
+    """
+    import coremltools as ct
+
+    pipeline = ct.PassPipeline.DEFAULT
+    pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    add_our_passes(pipeline)
+    return pipeline
+
+
+def _compute_precision(precision: str, options: CoreMLOptions) -> Any:
+    import coremltools as ct
+
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    if not options.image_input:
+        return ct.precision.FLOAT16
+
+    def in_float16(op: Any) -> bool:
+        """False for the two ops of the normalisation."""
+        if op.op_type == "sub":
+            return op.x.op is not None
+        if op.op_type == "mul":
+            before = op.x.op
+            return before is None or before.op_type != "sub" or before.x.op is not None
+        return True
+
+    return ct.transform.FP16ComputePrecision(op_selector=in_float16)
+
+
+def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
+    import coremltools as ct
+    import numpy as np
+
+    if options.image_input:
+        layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR}
+        layout = layouts.get(spec.channel_order, ct.colorlayout.GRAYSCALE)
+        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
+    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
+
+
+def _output_names(program: Program, config: ExportConfig) -> list[str]:
+    if config.nms is not None:
+        return [f"raw_{CONFIDENCE}", f"raw_{COORDINATES}"]
+    return [output.name for output in program.outputs]
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path`` (a ``.mlpackage`` folder).
+
+    Raises:
+        ExportError: coremltools refused the program.
+    """
+    import coremltools as ct
+    import numpy as np
+
+    options = config.coreml
+    extra: dict[str, Any] = {}
+    if options.classifier:
+        assert program.labels is not None
+        extra["classifier_config"] = ct.ClassifierConfig(list(program.labels))
+    else:
+        extra["outputs"] = [
+            ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, config)
+        ]
+    try:
+        model = ct.convert(
+            _exported(program, config),
+            inputs=[_input_type(program.input, options)],
+            minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
+            compute_precision=_compute_precision(precision, options),
+            convert_to="mlprogram",
+            pass_pipeline=_pass_pipeline(),
+            skip_model_load=True,
+            **extra,
+        )
+    except Exception as error:  # coremltools raises whatever its op handlers raise
+        raise ExportError(
+            f"coremltools cannot convert {program.spec}: {summary(error)}",
+            hint="Run again with --verbose for the converter's own report.",
+        ) from error
+    if config.nms is not None:
+        model = with_suppression(model, config.nms, class_names(program))
+    _describe(model, program, options)
+    model.save(str(path))
+
+
+def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
+    from ... import __version__
+
+    model.short_description = f"{program.spec} ({program.weights.describe()})"
+    model.version = __version__
+    facts = {
+        "mobile_export.source": program.spec,
+        "mobile_export.mean": json.dumps(program.input.mean),
+        "mobile_export.std": json.dumps(program.input.std),
+        "mobile_export.channel_order": program.input.channel_order,
+    }
+    if options.classifier:
+        facts[ACTIVATION_KEY] = "softmax"
+    elif program.labels is not None:  # a classifier has them in its output
+        facts["mobile_export.labels"] = json.dumps(program.labels)
+    for key, value in facts.items():
+        model.user_defined_metadata[key] = value

@@ -1,0 +1,253 @@
+"""ncnn files, executed by the ncnn package on the CPU, one thread.
+
+A file is run twice, because devices differ: with float32 options, and with ncnn's default ones,
+which store blobs and weights in float16 and compute in it where the processor can. A processor that
+cannot (x86) would keep most blobs in float32 and prove little about a phone, so there every blob is
+rounded to float16 by ncnn's own ``Cast`` layers, except where a layer's mask says float32. Sums
+inside a layer are then still float32; the report calls that run emulated.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ArtifactError, ExecutionError
+from ...parity.session import Tensor
+from .reader import Layer, param_text, read_param, read_weights
+
+if TYPE_CHECKING:
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+    from ...parity.session import Detector, Session
+
+__all__ = ["describe", "load"]
+
+_WEIGHTS_SUFFIX = ".bin"
+_FLOAT16_OPTIONS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+_NO_FLOAT16_STORAGE = 2
+_FLOAT32, _FLOAT16 = 1, 2  # of the layer Cast
+_PROBE_SECONDS = 600.0
+
+
+class _NcnnSession:
+    emulated = False
+    takes_pixels = False
+    activation: str | None = None
+    others: tuple[Session, ...] = ()
+    detector: Detector | None = None
+
+    def __init__(
+        self, path: Path, layers: tuple[Layer, ...], outputs: tuple[OutputSpec, ...], *, half: bool
+    ) -> None:
+        import ncnn
+
+        self.path = path
+        self.layers = layers
+        self.specs = outputs
+        self.options = dict.fromkeys(_FLOAT16_OPTIONS, half) | {"num_threads": 1}
+        self.input = _input_layer(path, layers).outputs[0]
+        made = _outputs(layers)
+        wanted = [output.name for output in outputs]
+        self.outputs = wanted if set(wanted) <= set(made) else made
+        self.runtime = f"ncnn {ncnn.__version__}"
+        self.executed = layers
+        if half:
+            self.precision = "fp16"
+            self.runtime += ", default options"
+            self.emulated = not ncnn.cpu_support_arm_asimdhp()
+            if self.emulated:
+                self.executed = _rounded_to_float16(layers)
+        self._net: Any = None
+
+    def _open(self) -> Any:
+        import ncnn
+
+        if self._net is None:
+            net = ncnn.Net()
+            for option, value in self.options.items():
+                setattr(net.opt, option, value)
+            weights = str(self.path.with_suffix(_WEIGHTS_SUFFIX))
+            if net.load_param_mem(param_text(self.executed)) or net.load_model(weights):
+                raise ArtifactError(f"ncnn cannot load {self.path}.", hint="Export it again.")
+            self._net = net
+        return self._net
+
+    def _extractor(self, sample: Sample) -> Any:
+        import ncnn
+
+        extractor = self._open().create_extractor()
+        image = np.ascontiguousarray(sample.image[0].float().numpy())
+        extractor.input(self.input, ncnn.Mat(image).clone())
+        return extractor
+
+    def _extract(self, extractor: Any, blob: str) -> np.ndarray:
+        status, mat = extractor.extract(blob)
+        if status:
+            raise ExecutionError(f"ncnn cannot run {self.path}: no {blob!r} (status {status}).")
+        return np.array(mat)
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        extractor = self._extractor(sample)
+        arrays = [self._extract(extractor, blob) for blob in self.outputs]
+        if len(arrays) != len(self.specs):
+            return arrays
+        return [
+            array.reshape(spec.shape) if array.size == np.prod(spec.shape) else array
+            for array, spec in zip(arrays, self.specs, strict=True)
+        ]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        extractor = self._extractor(sample)
+        extractor.set_light_mode(False)
+        origin: dict[str, str] = {}  # of the branches of a Split
+        for layer in self.layers:
+            sources = tuple(origin.get(blob, blob) for blob in layer.inputs)
+            if layer.type == "Split":
+                origin |= dict.fromkeys(layer.outputs, sources[0])
+                continue
+            for blob in layer.outputs:
+                module = layer.name.rpartition("/")[0] or None
+                yield Tensor(blob, sources, self._extract(extractor, blob), module)
+
+
+def _input_layer(path: Path, layers: tuple[Layer, ...]) -> Layer:
+    found = [layer for layer in layers if layer.type == "Input"]
+    if len(found) != 1 or len(found[0].outputs) != 1:
+        raise ArtifactError(
+            f"{path} has {len(found)} inputs.", hint="A file with one image input is needed."
+        )
+    return found[0]
+
+
+def _outputs(layers: tuple[Layer, ...]) -> list[str]:
+    """Blobs that no layer takes, in order."""
+    used = {blob for layer in layers for blob in layer.inputs}
+    return [blob for layer in layers for blob in layer.outputs if blob not in used]
+
+
+def _rounded_to_float16(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """``layers`` with every blob rounded to float16 that a device would store so.
+
+    ncnn converts a blob when a layer that may have float16 makes it or takes it; a blob between two
+    layers whose masks forbid that stays float32. A ``Split`` copies nothing, so what it hands on is
+    rounded already, unless it is masked.
+    """
+
+    def exact(layer: Layer | None) -> bool:
+        return layer is not None and bool(layer.mask & _NO_FLOAT16_STORAGE)
+
+    consumers = {blob: layer for layer in layers for blob in layer.inputs}
+    made: list[Layer] = []
+    for layer in layers:
+        done = layer.type == "Split" and not exact(layer)
+        rounded = [
+            blob
+            for blob in layer.outputs
+            if not done and not (exact(layer) and exact(consumers.get(blob, layer)))
+        ]
+        outputs = tuple(f"{blob}:exact" if blob in rounded else blob for blob in layer.outputs)
+        made.append(replace(layer, outputs=outputs))
+        for blob in rounded:
+            made.append(_cast(f"{blob}:exact", f"{blob}:half", _FLOAT32, _FLOAT16))
+            made.append(_cast(f"{blob}:half", blob, _FLOAT16, _FLOAT32))
+    return tuple(made)
+
+
+def _cast(source: str, target: str, before: int, after: int) -> Layer:
+    words = (f"0={before}", f"1={after}")
+    return Layer("Cast", target, (source,), (target,), {}, words)
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
+    """Load a ``.param`` file and its ``.bin``; a second session has ncnn's default options.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or ncnn cannot run it.
+    """
+    layers, facts = _read(path)
+    session = _NcnnSession(path, layers, outputs, half=False)
+    session.precision = "fp16" if facts["halves"] else "fp32"
+    default = _NcnnSession(path, layers, outputs, half=True)
+    _probe(session, default)
+    session.others = (default,)
+    return session
+
+
+def _read(path: Path) -> tuple[tuple[Layer, ...], dict[str, int | None]]:
+    layers = read_param(path)
+    weights = path.with_suffix(_WEIGHTS_SUFFIX)
+    if not weights.is_file():
+        raise ArtifactError(
+            f"{weights} does not exist; it holds the weights of {path}.",
+            hint="Keep the two files in one folder, under one name.",
+        )
+    return layers, vars(read_weights(layers, weights))
+
+
+def _probe(*sessions: _NcnnSession) -> None:
+    """Run each session once in a process of its own, because a crash cannot be caught.
+
+    Raises:
+        ArtifactError: it crashed, or ncnn refused the file.
+    """
+    first = sessions[0]
+    shape = _shape(_input_layer(first.path, first.layers))
+    if not shape:
+        return
+    runs = [{"param": param_text(s.executed), "options": s.options} for s in sessions]
+    words = [
+        sys.executable,
+        "-P",  # or ncnn.py beside the script would be imported as ncnn
+        str(Path(__file__).with_name("probe.py")),
+        str(first.path.with_suffix(_WEIGHTS_SUFFIX)),
+        first.input,
+        "x".join(map(str, shape[1:])),
+        *first.outputs,
+    ]
+    try:
+        done = subprocess.run(
+            words, input=json.dumps(runs), capture_output=True, text=True, timeout=_PROBE_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactError(
+            f"ncnn did not finish {first.path} in {_PROBE_SECONDS:.0f} s.", hint="Export it again."
+        ) from error
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        crashed = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else "it refused"
+        reason = f"{crashed}; last it said: {said[-1]}" if said else crashed
+        raise ArtifactError(f"ncnn cannot run {first.path}: {reason}.", hint="Export it again.")
+
+
+def _shape(layer: Layer) -> list[int]:
+    """Shape of an ``Input`` layer, with a batch of 1, or nothing when the file does not say."""
+    channels, depth, height, width = (layer.number(key) for key in (2, 11, 1, 0))
+    shape = [channels, depth, height, width] if depth else [channels, height, width]
+    return [1, *shape] if all(shape) else []
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, op counts, parameters and precision of an ncnn model."""
+    layers, weights = _read(path)
+    masked = sum(bool(layer.mask) for layer in layers)
+    return {
+        "inputs": [
+            {"name": layer.outputs[0], "shape": _shape(layer), "dtype": "float32"}
+            for layer in layers
+            if layer.type == "Input"
+        ],
+        "outputs": [{"name": name, "dtype": "float32"} for name in _outputs(layers)],
+        "ops": dict(Counter(layer.type for layer in layers).most_common()),
+        "parameters": weights["elements"],
+        "precision": "fp16" if weights["halves"] else "fp32",
+        "layers_kept_in_fp32": masked,
+    }

@@ -1,0 +1,123 @@
+"""ncnn: two files, written by us from the layer graph that ncnn and TNN share.
+
+`rules`, `compute` and `movement` turn each layer into layers of ncnn, `fp16` finds those that a
+phone must compute in float32, `files` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...lowering import ir
+from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
+from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
+from .fp16 import float32_masks, with_conversions
+from .rules import emit, reshape_to
+
+if TYPE_CHECKING:
+    from ...config import ExportConfig
+    from ...graph.program import Program
+
+__all__ = ["build", "check", "export"]
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Every program is fine; `export` refuses what the layers lack before it writes."""
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path`` (the text) and beside it to ``.bin`` (the weights).
+
+    Raises:
+        LoweringError: an op that the layer graph or ncnn does not have.
+    """
+    from ...lowering.lower import lower
+    from ...lowering.simplify import fuse_activations
+    from ...parity.samples import parity_samples
+
+    graph = fuse_activations(lower(program), tables.FUSED_ACTIVATIONS)
+    noise, _, natural, _ = parity_samples(program.input)
+    masks = float32_masks(graph, [noise.image.numpy(), natural.image.numpy()])
+    build(graph, masks).write(path, path.with_suffix(".bin"), half=precision.endswith("16"))
+
+
+def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnModel:
+    """The ncnn model of a layer graph.
+
+    Args:
+        masks: features to switch off, by name of a layer's output (`fp16.float32_masks`).
+
+    Raises:
+        LoweringError: ncnn has no layer for one of the graph's.
+    """
+    masks = masks or {}
+    layers = [_input(value) for value in graph.inputs]
+    partitions = _partitions(graph)
+    for layer in graph.layers:
+        if layer not in partitions:
+            made = emit(layer)
+        else:
+            made = [movement.slice_together(partitions[layer])] if partitions[layer] else []
+        mask = masks.get(layer.name)
+        layers += made if mask is None else [_masked(each, mask) for each in made]
+    names = graph.output_names or tuple(value.name for value in graph.outputs)
+    outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
+    return with_splits(with_conversions(_with_own_inputs(layers)), outputs)
+
+
+_COPYING = {"Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Slice"}
+"""Layers that never give their input on, nor write in its place."""
+
+_DEPTH = 11
+"""The parameter of an ``Input`` that only one of four axes has."""
+
+
+def _with_own_inputs(layers: Sequence[NcnnLayer]) -> list[NcnnLayer]:
+    """With a copy of an input that some layer may write to: a 1x1 max pooling.
+
+    ncnn asks for the reference count of what it writes to; that of a ``Mat`` around an array of the
+    caller (``ncnn.Mat(array)`` in Python) is a null pointer, and ncnn crashes.
+    """
+    made: list[NcnnLayer] = []
+    copied: dict[str, str] = {}
+    for layer in layers:
+        made.append(replace(layer, inputs=tuple(copied.get(b, b) for b in layer.inputs)))
+        if layer.type == "Input":
+            (blob,) = layer.outputs
+            if not all(user.type in _COPYING for user in layers if blob in user.inputs):
+                copied[blob] = f"{blob}:copy"
+                kind = "Pooling3D" if _DEPTH in layer.params else "Pooling"
+                size: dict[int, Param] = {1: 1}  # of the kernel
+                made.append(NcnnLayer(kind, f"copy/{blob}", (blob,), (copied[blob],), size))
+    return made
+
+
+def _masked(layer: NcnnLayer, mask: int) -> NcnnLayer:
+    return replace(layer, params={**layer.params, FEATURE_MASK: mask})
+
+
+def _input(value: ir.Value) -> NcnnLayer:
+    _, extent = reshape_to(value.shape)
+    return NcnnLayer("Input", value.name, (), (value.name,), extent)
+
+
+def _partitions(graph: ir.LayerGraph) -> dict[ir.Layer, list[ir.Slice]]:
+    """Slices that together are the whole of one axis of one value, in order of position.
+
+    Returns:
+        the first of them in order of execution -> all; each of the others -> nothing.
+    """
+    families: dict[tuple[ir.Value, int], list[ir.Slice]] = {}
+    for layer in graph.layers:
+        if isinstance(layer, ir.Slice) and layer.step == 1:
+            families.setdefault((layer.input, layer.axis), []).append(layer)
+    found: dict[ir.Layer, list[ir.Slice]] = {}
+    for (value, axis), family in families.items():
+        ordered = sorted(family, key=lambda part: part.start)
+        starts = [part.start for part in ordered] + [value.shape[axis]]
+        if len(family) > 1 and starts == [0] + [part.stop for part in ordered]:
+            found |= {part: [] for part in family} | {family[0]: ordered}
+    return found

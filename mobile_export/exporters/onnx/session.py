@@ -1,0 +1,214 @@
+"""ONNX files, executed by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...detection import Detections, FileOutput, Suppression
+from ...detection.contract import BOXES, SCORES
+from ...errors import ArtifactError, ExecutionError
+from ...parity.session import Tensor
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+    from ...parity.session import Session
+
+__all__ = ["describe", "load"]
+
+_SUPPRESSION = "NonMaxSuppression"
+
+
+class _OnnxSession:
+    emulated = False
+    others: tuple[Session, ...] = ()
+    takes_pixels = False
+    activation = None
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        import onnxruntime
+
+        self.runtime = f"onnxruntime {onnxruntime.__version__}"
+        self.path = path
+        self.session = _open(path)
+        self.input = self.session.get_inputs()[0].name
+        names = [output.name for output in self.session.get_outputs()]
+        wanted = [output.name for output in outputs]
+        self.outputs = wanted if set(wanted) <= set(names) else names
+        self.precision = "fp32"
+        suppressing = {BOXES, "classes", SCORES, "count"} == set(names)
+        self.detector = _OnnxDetector(self, path, tuple(wanted)) if suppressing else None
+
+    def feed(self, sample: Sample) -> dict[str, np.ndarray]:
+        return {self.input: sample.image.float().numpy()}
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        return self.execute(self.session, self.outputs, sample)
+
+    def execute(self, session: Any, outputs: Sequence[str], sample: Sample) -> list[np.ndarray]:
+        try:
+            return list(session.run(outputs, self.feed(sample)))
+        except Exception as error:  # onnxruntime raises its own pybind types
+            raise ExecutionError(f"onnxruntime cannot run {self.path}: {error}") from error
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        import onnx
+
+        model = _read(self.path)
+        made = {name: node for node in _network(model) for name in node.output if name}
+        known = {output.name for output in model.graph.output}
+        model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in made if n not in known)
+        session = _open(model.SerializeToString(), optimise=False)
+        values = session.run(list(made), self.feed(sample))
+        for (name, node), value in zip(made.items(), values, strict=True):
+            module = next((p.value for p in node.metadata_props if p.key == "module"), None)
+            yield Tensor(name, tuple(node.input), value, module)
+
+
+class _OnnxDetector:
+    """A file that ends with NonMaxSuppression, sorted and filled up to a fixed shape.
+
+    The boxes and scores in front of it are read by a second session, of the same graph with these
+    as further outputs.
+    """
+
+    def __init__(self, session: _OnnxSession, path: Path, names: tuple[str, ...]) -> None:
+        import onnx
+
+        self.session, self.names = session, names
+        model = _read(path)
+        nodes = [node for node in model.graph.node if node.op_type == _SUPPRESSION]
+        if len(nodes) != 1:
+            raise ArtifactError(
+                f"{path} has {len(nodes)} NonMaxSuppression nodes; a detector has one.",
+                hint="Export it again with --nms.",
+            )
+        boxes, scores, _, iou, least = nodes[0].input
+        values = {tensor.name: tensor for tensor in model.graph.initializer}
+        iou_threshold, score_threshold = (
+            _decimal(onnx.numpy_helper.to_array(values[name])) for name in (iou, least)
+        )
+        shapes = {value["name"]: tuple(value["shape"]) for value in map(_value, model.graph.output)}
+        limit = shapes[SCORES][1]
+        layouts = {
+            BOXES: "left, top, right, bottom in pixels, the surest first, then zeros",
+            "classes": "index of the class",
+            SCORES: "probability",
+            "count": "number of detections",
+        }
+        self.suppression = Suppression(
+            iou_threshold,
+            score_threshold,
+            limit,
+            best_class_only=False,
+            outputs=tuple(FileOutput(n, shape, layouts[n]) for n, shape in shapes.items()),
+        )
+        self.inside = (boxes, scores)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.inside)
+        self.network = _open(model.SerializeToString())
+
+    def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:
+        """See `targets.Detector`."""
+        boxes, scores = self.session.execute(self.network, self.inside, sample)
+        inside = {BOXES: boxes, SCORES: scores.transpose(0, 2, 1)}
+        wanted = (BOXES, SCORES, "classes", "count")
+        found = self.session.execute(self.session.session, wanted, sample)
+        count = int(found[3][0])
+        kept = Detections(*(array[0, :count] for array in found[:3]))
+        return [inside[name] for name in self.names], kept
+
+
+def _network(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes up to a suppression, behind which nothing is the model's."""
+    for node in model.graph.node:
+        if node.op_type == _SUPPRESSION:
+            return
+        yield node
+
+
+def _decimal(value: np.ndarray) -> float:
+    """The shortest decimal number that a float32 stands for: 0.45 for 0.44999999."""
+    return float(str(value.reshape(-1)[0]))
+
+
+def _open(model: Path | bytes, *, optimise: bool = True) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own pybind types
+        name = "the file" if isinstance(model, bytes) else str(model)
+        raise ArtifactError(
+            f"onnxruntime cannot load {name}: {error}", hint="Export it again."
+        ) from error
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _OnnxSession:
+    """Load an ONNX file with onnxruntime."""
+    return _OnnxSession(path, outputs)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+    except (DecodeError, OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is not an ONNX file: {error}", hint="Export it again."
+        ) from error
+    if not model.opset_import:  # an empty file is an empty message
+        raise ArtifactError(f"{path} is not an ONNX file: it is empty.", hint="Export it again.")
+    return model
+
+
+def _value(info: onnx.ValueInfoProto) -> dict[str, Any]:
+    import onnx
+
+    tensor = info.type.tensor_type
+    return {
+        "name": info.name,
+        "shape": [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim],
+        "dtype": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+    }
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, op counts, parameters, precision and metadata of an ONNX file."""
+    import onnx
+
+    model = _read(path)
+    weights = [
+        tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    ]
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    return {
+        "inputs": [_value(v) for v in model.graph.input if v.name not in initializers],
+        "outputs": [_value(v) for v in model.graph.output],
+        "ops": dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        "parameters": sum(int(np.prod(tensor.dims)) for tensor in weights),
+        "precision": "fp16" if half else "fp32",
+        "version": f"IR {model.ir_version}, opset {model.opset_import[0].version}",
+        "metadata": {
+            entry.key: entry.value for entry in model.metadata_props if entry.key != "labels"
+        },
+    }

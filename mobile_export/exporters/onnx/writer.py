@@ -1,0 +1,127 @@
+"""ONNX: torch.onnx's own exporter, then onnxsim, then names, metadata and the checker.
+
+The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs
+named as in the program, or the detections of a detector (`_onnx_nms`). Every node carries the path
+of the PyTorch module it came from as the metadata property ``module`` (Netron shows it,
+``verify --layers`` uses it); paths of the machine that exported are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...detection.contract import check_detector
+from ...errors import ExportError, summary
+from .nms import append_suppression
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ...config import ExportConfig
+    from ...graph.program import Program
+
+__all__ = ["check", "export"]
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Refuse suppression behind what is no detector."""
+    if config.nms is not None:
+        check_detector(program, config.nms)
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path`` as one self-contained ONNX file.
+
+    Raises:
+        ExportError: torch.onnx or onnxsim refused the program.
+    """
+    import onnx
+    import torch
+
+    try:
+        converted = torch.onnx.export(
+            program.exported,
+            input_names=[program.input.name],
+            output_names=[output.name for output in program.outputs],
+            verbose=config.verbose,
+        )
+    except Exception as error:  # torch.onnx raises many types, some of them private
+        raise ExportError(
+            f"torch.onnx cannot convert {program.spec}: {_cause(error)}",
+            hint="Run again with --verbose for the converter's own report.",
+        ) from error
+    assert converted is not None
+    modules = _module_paths(converted)
+    model = _simplify(converted.model_proto, program.spec)
+    _describe(model, program)
+    for node in model.graph.node:
+        _tag(node, modules)
+    if config.nms is not None:
+        append_suppression(model, config.nms)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _simplify(model: onnx.ModelProto, spec: str) -> onnx.ModelProto:
+    import onnxsim
+
+    simplified, same = onnxsim.simplify(model)
+    if not same:
+        raise ExportError(
+            f"onnxsim changed what {spec} computes and its result was discarded.",
+            hint="Please report the model; no file was written.",
+        )
+    return simplified
+
+
+def _module_paths(converted: Any) -> dict[str, str]:
+    """Name of every value that the converter made -> path of the module it came from."""
+    paths: dict[str, str] = {}
+    for node in converted.model.graph:
+        scopes = node.metadata_props.get(_SCOPES)
+        if not scopes:
+            continue
+        named = [scope for scope in json.loads(scopes.replace("'", '"'))[:-1] if scope]
+        for output in node.outputs:
+            paths[output.name] = named[-1] if named else ""
+    return paths
+
+
+def _tag(node: onnx.NodeProto, modules: dict[str, str]) -> None:
+    node.doc_string = ""
+    del node.metadata_props[:]
+    path = next((modules[name] for name in node.output if name in modules), None)
+    if path is not None:
+        node.metadata_props.add(key="module", value=path)
+
+
+def _describe(model: onnx.ModelProto, program: Program) -> None:
+    from ... import __version__
+
+    model.producer_name = "mobile-export"
+    model.producer_version = __version__
+    model.doc_string = ""
+    del model.metadata_props[:]
+    facts = {
+        "source": program.spec,
+        "weights": program.weights.describe(),
+        "weights_sha256": program.weights.sha256,
+        "channel_order": program.input.channel_order,
+        "mean": json.dumps(program.input.mean),
+        "std": json.dumps(program.input.std),
+        "labels": json.dumps(program.labels) if program.labels else None,
+    }
+    for key, value in facts.items():
+        if value is not None:
+            model.metadata_props.add(key=key, value=value)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost message of a chain of exceptions, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return summary(error)

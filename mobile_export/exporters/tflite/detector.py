@@ -1,0 +1,128 @@
+"""A TFLite file that ends with ``TFLite_Detection_PostProcess``, as a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...detection import Detections, FileOutput, Suppression
+from ...detection.contract import BOXES, SCORES
+from ...errors import ArtifactError
+
+if TYPE_CHECKING:
+    from ...parity.samples import Sample
+
+__all__ = ["POST_PROCESSING", "PostProcessing", "TFLiteDetector", "find_post_processing"]
+
+POST_PROCESSING = "TFLite_Detection_PostProcess"
+"""The operation's name."""
+_LAYOUTS = {
+    "boxes": "top, left, bottom, right, in units of the image's height and width, the surest "
+    "first, then zeros",
+    "classes": "index of the class, as a float",
+    "scores": "probability",
+    "count": "number of detections, as a float",
+}
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """The operation in a file: its options, and the indices of the tensors that it reads."""
+
+    options: dict[str, Any]
+    scores: int
+    anchors: int
+
+
+def find_post_processing(path: Path) -> PostProcessing | None:
+    """The last operation of a file, if that is the post-processing of decoded boxes.
+
+    Raises:
+        ArtifactError: it is, but its options or inputs are not those that mobile-export writes.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import flexbuffers
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    op = graph.Operators(graph.OperatorsLength() - 1)
+    if op is None or model.OperatorCodes(op.OpcodeIndex()).CustomCode() != POST_PROCESSING.encode():
+        return None
+    options = flexbuffers.Loads(bytes(op.CustomOptionsAsNumpy()))
+    encodings = graph.Tensors(op.Inputs(0))
+    zeros = model.Buffers(encodings.Buffer()).DataAsNumpy()
+    if not options.get("use_regular_nms") or not isinstance(zeros, np.ndarray) or zeros.any():
+        raise ArtifactError(
+            f"The detection post-processing of {path} decodes boxes or suppresses across classes.",
+            hint="Only files that mobile-export wrote with --nms can be compared.",
+        )
+    return PostProcessing(options, scores=op.Inputs(1), anchors=op.Inputs(2))
+
+
+class TFLiteDetector:
+    """Boxes and scores are read from the inputs of the post-processing, after it ran.
+
+    Args:
+        interpreter: that ``invoke`` runs.
+        invoke: the file's outputs by name.
+        names: of the original model's outputs, boxes and scores, in its order.
+
+    Attributes:
+        suppression: as the operation's options say.
+    """
+
+    def __init__(
+        self,
+        interpreter: Any,
+        invoke: Callable[[Sample], dict[str, np.ndarray]],
+        names: tuple[str, ...],
+        post_processing: PostProcessing,
+    ) -> None:
+        self.interpreter, self.invoke, self.names = interpreter, invoke, names
+        self.post_processing = post_processing
+        options = post_processing.options
+        limit = int(options["max_detections"])
+        shapes = {
+            "boxes": (1, limit, 4),
+            "classes": (1, limit),
+            "scores": (1, limit),
+            "count": (1,),
+        }
+        self.suppression = Suppression(
+            iou_threshold=float(options["nms_iou_threshold"]),
+            score_threshold=float(options["nms_score_threshold"]),
+            limit=limit,
+            best_class_only=False,
+            outputs=tuple(FileOutput(n, shape, _LAYOUTS[n]) for n, shape in shapes.items()),
+        )
+
+    def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:
+        """See `targets.Detector`."""
+        found = self.invoke(sample)
+        inside = {
+            BOXES: self.boxes(self.interpreter, sample),
+            SCORES: self.interpreter.get_tensor(self.post_processing.scores),
+        }
+        count = int(found["count"][0])
+        boxes = found["boxes"][0, :count][:, [1, 0, 3, 2]] * _extent(sample)
+        kept = Detections(
+            boxes, found["scores"][0, :count], found["classes"][0, :count].astype(np.int64)
+        )
+        return [inside[name] for name in self.names], kept
+
+    def boxes(self, interpreter: Any, sample: Sample) -> np.ndarray:
+        """Left, top, right, bottom in pixels (1, N, 4) of what the operation of a run was given."""
+        anchors = interpreter.get_tensor(self.post_processing.anchors)
+        y, x, tall, wide = np.moveaxis(anchors, -1, 0)
+        corners = np.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], -1)
+        boxes: np.ndarray = (corners * _extent(sample))[None]
+        return boxes
+
+
+def _extent(sample: Sample) -> np.ndarray:
+    height, width = sample.image.shape[-2:]
+    return np.array([width, height, width, height], dtype=np.float32)

@@ -1,0 +1,209 @@
+"""TFLite files, executed by LiteRT (with XNNPACK, as an app would) on the CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...detection.contract import BOXES
+from ...errors import ArtifactError, ExecutionError
+from ...parity.session import Tensor
+from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
+
+if TYPE_CHECKING:
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+    from ...parity.session import Session
+
+__all__ = ["describe", "load"]
+
+_TO_NCHW = (0, 3, 1, 2)
+
+
+class _LiteRTSession:
+    emulated = False
+    others: tuple[Session, ...] = ()
+    takes_pixels = False
+    activation = None
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        import ai_edge_litert
+
+        self.runtime = f"LiteRT {ai_edge_litert.__version__}"
+        self.path = path
+        self.specs = outputs
+        interpreter = _open(path)
+        signatures = interpreter.get_signature_list()
+        if not signatures:
+            raise ArtifactError(
+                f"{path} has no signature.",
+                hint="Export it again with mobile-export or litert-torch.",
+            )
+        key, signature = next(iter(signatures.items()))
+        self.runner = interpreter.get_signature_runner(key)
+        self.input = signature["inputs"][0]
+        self.shape = tuple(int(n) for n in self.runner.get_input_details()[self.input]["shape"])
+        wanted = [output.name for output in outputs]
+        self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
+        self.precision = describe(path)["precision"]
+        found = find_post_processing(path)
+        self.detector = (
+            None
+            if found is None
+            else TFLiteDetector(interpreter, self._invoke, tuple(wanted), found)
+        )
+
+    def _feed(self, sample: Sample) -> np.ndarray:
+        image = sample.image.float()
+        if tuple(image.shape) != self.shape:
+            image = image.movedim(1, -1)
+        return np.ascontiguousarray(image.numpy())
+
+    def _invoke(self, sample: Sample) -> dict[str, np.ndarray]:
+        try:
+            results: dict[str, np.ndarray] = self.runner(**{self.input: self._feed(sample)})
+        except (RuntimeError, ValueError) as error:
+            raise ExecutionError(f"LiteRT cannot run {self.path}: {error}") from error
+        return results
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        if self.detector is not None:
+            return self.detector.detect(sample)[0]
+        nhwc = self.shape != tuple(sample.image.shape)
+        results = self._invoke(sample)
+        arrays = [results[name] for name in self.outputs]
+        if len(arrays) != len(self.specs):
+            return arrays
+        return [
+            _to_nchw(array, spec, nhwc=nhwc) for array, spec in zip(arrays, self.specs, strict=True)
+        ]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        interpreter = _open(self.path, preserve=True)
+        interpreter.allocate_tensors()
+        feed = self._feed(sample)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], feed)
+        interpreter.invoke()
+        names = {d["index"]: f"{d['name']}#{d['index']}" for d in interpreter.get_tensor_details()}
+        for op in interpreter._get_ops_details():
+            if op["op_name"] == POST_PROCESSING:
+                continue  # no tensor of the model's
+            inputs = tuple(names[i] for i in map(int, op["inputs"]) if i in names)
+            for index in map(int, op["outputs"]):
+                if index in names:
+                    yield Tensor(names[index], inputs, interpreter.get_tensor(index))
+        if self.detector is not None:
+            source = names[self.detector.post_processing.anchors]
+            yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
+
+
+def _to_nchw(array: np.ndarray, spec: OutputSpec, *, nhwc: bool) -> np.ndarray:
+    """Undo the NHWC layout of a rank-4 output, unless the file returns the program's layout."""
+    if array.ndim != 4 or not nhwc:
+        return array
+    turned = array.transpose(_TO_NCHW)
+    return array if turned.shape != spec.shape and array.shape == spec.shape else turned
+
+
+def _open(path: Path, *, preserve: bool = False) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    options: dict[str, Any] = {}
+    if preserve:
+        options = {
+            "experimental_preserve_all_tensors": True,
+            "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        }
+    try:
+        return Interpreter(str(path), **options)
+    except (RuntimeError, ValueError) as error:
+        raise ArtifactError(
+            f"LiteRT cannot load {path}: {error}", hint="Export it again."
+        ) from error
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _LiteRTSession:
+    """Load a TFLite file with LiteRT."""
+    return _LiteRTSession(path, outputs)
+
+
+def _operator_name(code: Any, names: dict[int, str]) -> str:
+    if code.CustomCode():
+        return str(code.CustomCode().decode())
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return names.get(number, f"op {number}")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, op counts, parameters, precision and highest rank of a TFLite file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = path.read_bytes()
+    if len(content) < 8 or content[4:8] != b"TFL3":
+        raise ArtifactError(f"{path} is not a TFLite file.", hint="Export it again.")
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    builtin = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+    types = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
+
+    def value(index: int) -> dict[str, Any]:
+        tensor = graph.Tensors(index)
+        buffer = model.Buffers(tensor.Buffer())
+        shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+        return {
+            "name": tensor.Name().decode(),
+            "shape": shape,
+            "dtype": types.get(tensor.Type(), "unknown"),
+            "stored": buffer.DataLength() or buffer.Size(),  # large ones lie behind the table
+        }
+
+    tensors = [value(i) for i in range(graph.TensorsLength())]
+    stored = [t for t in tensors if t["stored"] and t["dtype"] in ("float32", "float16")]
+    operators = (graph.Operators(i) for i in range(graph.OperatorsLength()))
+    ops = Counter(
+        _operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators
+    )
+
+    def interface(indices: Iterator[int]) -> list[dict[str, Any]]:
+        return [{k: v for k, v in tensors[i].items() if k != "stored"} for i in indices]
+
+    return {
+        "inputs": interface(graph.Inputs(i) for i in range(graph.InputsLength())),
+        "outputs": interface(graph.Outputs(i) for i in range(graph.OutputsLength())),
+        "ops": dict(ops.most_common()),
+        "parameters": sum(int(np.prod(t["shape"])) for t in stored),
+        "precision": "fp16" if any(t["dtype"] == "float16" for t in stored) else "fp32",
+        "version": f"schema {model.Version()}",
+        "highest_rank": max(len(t["shape"]) for t in tensors),
+        "gpu_delegate": _gpu_compatibility(path),
+    }
+
+
+def _gpu_compatibility(path: Path) -> str:
+    """What TensorFlow's model analyzer says about the GPU delegate, on one line per problem."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return "not checked; run: pip install 'mobile-export[gpu-check]'"
+    import contextlib
+    import io
+
+    import tensorflow as tf
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        tf.lite.experimental.Analyzer.analyze(model_path=str(path), gpu_compatibility=True)
+    return _read_analysis(printed.getvalue())
+
+
+def _read_analysis(text: str) -> str:
+    """The verdict of the analyzer's printed report."""
+    lines = [line.strip() for line in text.splitlines()]
+    if any("looks compatible with GPU delegate" in line for line in lines):
+        return "compatible, says TensorFlow's analyzer"
+    problems = dict.fromkeys(line for line in lines if "GPU COMPATIBILITY WARNING" in line)
+    found = "; ".join(line.split("WARNING:")[-1].strip() for line in problems)
+    return f"not compatible: {found}" if found else "unknown: the analyzer gave no verdict"

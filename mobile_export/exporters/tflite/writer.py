@@ -1,0 +1,121 @@
+"""TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
+
+The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
+NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). A detector may end
+with TFLite's detection post-processing (`_tflite_nms`). With precision
+fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
+``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...detection.boxes import centre_boxes
+from ...detection.contract import BOXES, SCORES, check_detector, class_names
+from ...errors import ExportError, summary
+from .adapt import avoid_gaps
+from .nms import append_suppression
+
+if TYPE_CHECKING:
+    from ...config import ExportConfig
+    from ...graph.program import Program
+
+__all__ = ["check", "export"]
+
+_ANCHORS = "anchors"
+
+
+def check(program: Program, config: ExportConfig) -> None:
+    """Refuse suppression behind what is no detector."""
+    if config.nms is not None:
+        check_detector(program, config.nms)
+
+
+class _NamedIO(torch.nn.Module):
+    """Gives a program the input layout and the output names of the file."""
+
+    def __init__(self, program: Program, *, nhwc: bool) -> None:
+        super().__init__()
+        self.program = avoid_gaps(program.module())
+        self.names = tuple(output.name for output in program.outputs)
+        self.nhwc = nhwc
+        self.training = False
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        channels_first = (0, image.ndim - 1, *range(1, image.ndim - 1))
+        result = self.program(image.permute(channels_first) if self.nhwc else image)
+        tensors = (result,) if isinstance(result, torch.Tensor) else result
+        if self.nhwc:
+            tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
+        return dict(zip(self.names, tensors, strict=True))
+
+
+class _AnchorIO(_NamedIO):
+    """Gives a detector's boxes as anchors of the post-processing: centre y and x, height, width."""
+
+    def __init__(self, program: Program, *, nhwc: bool) -> None:
+        super().__init__(program, nhwc=nhwc)
+        self.size = program.input.size
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        outputs = super().forward(image)
+        both = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
+        x, y, width, height = torch.split(both, 1, -1)
+        return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: outputs[SCORES]}
+
+
+def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
+    """Write ``program`` to ``path``.
+
+    Raises:
+        ExportError: litert-torch refused the program.
+    """
+    import litert_torch
+
+    nhwc = config.tflite.layout == "nhwc"
+    wrap = _NamedIO if config.nms is None else _AnchorIO
+    example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
+    try:
+        converted = litert_torch.convert(
+            wrap(program, nhwc=nhwc), sample_kwargs={program.input.name: example}
+        )
+    except Exception as error:  # litert-torch raises whatever its lowerings raise
+        raise ExportError(
+            f"litert-torch cannot convert {program.spec}: {summary(error)}",
+            hint="Run again with --verbose for the converter's own report.",
+        ) from error
+    content: bytes = converted.model_content()
+    if precision == "fp16":
+        content = _store_weights_as_float16(content)
+    if config.nms is not None:
+        content = append_suppression(
+            content,
+            config.nms,
+            anchors=_ANCHORS,
+            scores=SCORES,
+            classes=len(class_names(program)),
+        )
+    path.write_bytes(content)
+
+
+def _store_weights_as_float16(content: bytes) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    job = quantizer.Quantizer(content)
+    job.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        algorithm_key="float_casting",
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+    )
+    return bytes(job.quantize().quantized_model)

@@ -1,0 +1,103 @@
+"""A TNN model as mobile-export's other commands see it: run, look inside, describe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...errors import ExecutionError
+from ...parity.session import Tensor
+from .evaluator.network import TnnNetwork, load_network
+from .evaluator.proto import LayerText
+
+if TYPE_CHECKING:
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+    from ...parity.session import Detector, Session
+
+__all__ = ["describe", "load"]
+
+
+class _Session:
+    """Runs the saved files in our evaluator."""
+
+    runtime = "TNN reference evaluator"
+    emulated = True
+    takes_pixels = False
+    activation = None
+    others: tuple[Session, ...] = ()
+    detector: Detector | None = None
+
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        self.network = load_network(path)
+        self.precision = self.network.precision
+        names = self.network.outputs
+        wanted = tuple(output.name for output in outputs)
+        self.outputs = wanted if set(wanted) <= set(names) else names
+
+    def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
+        """The image; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
+        spec, image = self.network.inputs[0], sample.image.float().numpy()
+        clip = image.ndim > len(spec.dims) and image.size == math.prod(spec.dims)
+        return {spec.name: image.reshape(spec.dims) if clip else image}
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        results = self.network.run(self._feed(sample))
+        return [results[name] for name in self.outputs]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        inputs = self.network.dependencies()
+        found: list[Tensor] = []
+
+        def watch(layer: LayerText, name: str, value: torch.Tensor) -> None:
+            found.append(Tensor(name, inputs[name], value.numpy()))
+
+        self.network.run(self._feed(sample), watch=watch)
+        yield from found
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _Session:
+    """Load a ``.tnnproto`` and its ``.tnnmodel``.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    return _Session(path, outputs)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, layer counts, weights and precision of a model."""
+    network = load_network(path)
+    shapes = _output_shapes(network)
+    return {
+        "inputs": [
+            {"name": spec.name, "shape": list(spec.dims), "dtype": spec.dtype}
+            for spec in network.inputs
+        ],
+        "outputs": [
+            {"name": name, "shape": list(shapes.get(name, ())), "dtype": "float32"}
+            for name in network.outputs
+        ],
+        "ops": dict(network.op_counts().most_common()),
+        "parameters": network.parameter_count(),
+        "precision": network.precision,
+        "version": f"proto version {network.proto.version}",
+        "metadata": {},
+    }
+
+
+def _output_shapes(network: TnnNetwork) -> dict[str, tuple[int, ...]]:
+    """Dimensions of every output, which the text does not say: those of a run on zeros.
+
+    None for a model with layers that the evaluator lacks.
+    """
+    try:
+        results = network.run({spec.name: np.zeros(spec.dims) for spec in network.inputs})
+    except ExecutionError:
+        return {}
+    return {name: array.shape for name, array in results.items()}

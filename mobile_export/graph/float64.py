@@ -1,0 +1,124 @@
+"""Run a module in float64, whatever dtypes its code asks for.
+
+The reference of every parity report is the original eager module in float64. ``module.double()``
+alone does not get there: code such as ``x.float()`` or ``torch.ones(n)`` brings float32 back in the
+middle. `Float64Mode` sits below autograd and turns every low-precision float that an op takes, is
+asked for, or returns into float64.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from ..errors import SourceError
+
+__all__ = ["Float64Mode", "deep_copy", "double_copy", "run_float64"]
+
+_LOW = (torch.float16, torch.bfloat16, torch.float32)
+_DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
+
+
+def _raise_precision(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype in _LOW:
+        return value.double()
+    if isinstance(value, torch.dtype) and value in _LOW:
+        return torch.float64
+    return value
+
+
+class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode under which float16, bfloat16 and float32 do not exist."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.ops.aten._assert_tensor_metadata.default:
+            return None  # torch.export recorded the float32 dtypes here
+        args, kwargs = tree_map(_raise_precision, (args, kwargs or {}))
+        return tree_map(_raise_precision, func(*args, **kwargs))
+
+
+class _Float32Seen(TorchFunctionMode):
+    """The module's code sees float32 where the model would: as the dtype of what it computes.
+
+    Python numbers then become tensors by way of float32, as they do in the model and in every file:
+    ``torch.as_tensor([0.485, …], dtype=x.dtype)``, in torchvision's ``Normalize`` for one, holds
+    0.485 rounded to float32. A ``dtype=torch.float64`` in the code itself is meant.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.new_tensor and args[0].dtype == torch.float64:
+            kwargs.setdefault("dtype", torch.float32)
+        result = func(*args, **kwargs)
+        if func == _DTYPE and result == torch.float64:
+            return torch.float32
+        return result
+
+
+def double_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """A float64 copy of ``module``; the original is untouched."""
+    return deep_copy(module).double()
+
+
+def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of ``module`` that shares nothing with it.
+
+    Raises:
+        SourceError: the module holds something that cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for child in module.modules():
+        for value in vars(child).values():
+            _detach_into(memo, value)
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # whatever a user's attribute raises when it is copied
+        raise SourceError(
+            f"{type(module).__name__} cannot be copied: {type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}",
+            hint="copy.deepcopy(model) must work: the reference is a float64 copy of the model. "
+            "Remove the attribute that cannot be copied, or give its class a __deepcopy__.",
+        ) from error
+
+
+def _detach_into(memo: dict[int, Any], value: Any) -> None:
+    """Let ``deepcopy`` take results of earlier calls (a kept attention map, the ``weight`` of
+    ``torch.nn.utils.weight_norm``), which it refuses by itself, without their history."""
+    if isinstance(value, torch.Tensor):
+        if not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _detach_into(memo, item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _detach_into(memo, item)
+
+
+def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
+    """Result of ``call(x)`` with everything in float64.
+
+    Args:
+        call: a float64 module (see `double_copy`), or any function of one tensor.
+        x: input of any float dtype; ``call`` gets a copy that it may write to.
+    """
+    with torch.no_grad(), Float64Mode(), _Float32Seen():  # type: ignore[no-untyped-call]
+        return call(x.double().clone())

@@ -1,0 +1,35 @@
+"""Source: a model before anything is done to it; made by `mobile_export.sources`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .specs import InputSpec, WeightsInfo
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model, before anything is done to it.
+
+    Attributes:
+        spec: as typed, e.g. ``emo_2m``, ``seaformer_tiny_seg?output=labels``, ``timm/resnet18``,
+            ``mynet:build?width=2``, ``file.pt2``.
+        module: eval mode, CPU, float32; takes one tensor of ``input.shape``.
+        output_names: None when they follow from what the module returns.
+        labels: ImageNet's class names for a classifier of 1000 classes, else None.
+        exported: the program of a ``.pt2`` file, of which ``module`` is a view.
+    """
+
+    spec: str
+    module: torch.nn.Module
+    input: InputSpec
+    output_names: tuple[str, ...] | None
+    labels: tuple[str, ...] | None
+    weights: WeightsInfo
+    exported: torch.export.ExportedProgram | None = None

@@ -1,0 +1,72 @@
+"""What a program takes and gives: plain data, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "InputSpec", "OutputSpec", "WeightsInfo"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The one input of a program: an image or a video clip.
+
+    Attributes:
+        name: stable name in every artifact.
+        shape: (N, C, H, W) in PyTorch's order, or (N, C, T, H, W) of a clip; N is 1.
+        mean, std: per-channel normalisation in the unit of pixels scaled to [0, 1];
+            the model takes (pixel / 255 - mean) / std.
+        channel_order: order of the colour channels, "RGB" or "BGR" (or "L" for one channel).
+    """
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    name: str = "image"
+    channel_order: str = "RGB"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.shape[-2], self.shape[-1]
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One output tensor of a program: its stable name and its static shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Where a model's weights came from.
+
+    Attributes:
+        kind: "random" (made by us from ``seed``), "checkpoint" (``path``), "pretrained" (a hub),
+            "own" (as the user's factory returned them) or "program" (inside a .pt2 file).
+        sha256: of the checkpoint file, or of the .pt2 file.
+        notes: what a reader of the report should know, one sentence each.
+    """
+
+    kind: str
+    seed: int | None = None
+    path: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for people, e.g. ``RANDOM weights (seed 0)``."""
+        if self.kind == "random":
+            return f"RANDOM weights (seed {self.seed}): this file predicts nothing"
+        if self.kind == "checkpoint":
+            return f"weights from {self.path}"
+        if self.kind == "pretrained":
+            return "pretrained weights"
+        if self.kind == "program":
+            return "weights stored in the program"
+        return "weights as the factory returned them"

@@ -1,0 +1,348 @@
+"""The layer graph: what the ncnn and the TNN writer are given.
+
+A `LayerGraph` is a list of layers in order of execution. Conventions:
+
+* **No batch.** The model's batch of 1 is gone. A value is a dense row-major array of rank 1 to 4
+  whose shape is known; an image is (channels, height, width) and its channel axis is axis 0. A
+  batch that the model itself makes (windows, heads) is an axis like any other.
+* **One output per layer**, made once. A value may have any number of users.
+* **Nothing is implied.** Operands of `Binary`, `MatMul` and `Concat` have equal rank; paddings are
+  explicit pairs (before, after) and never "ceil mode"; axes are not negative; the shape of the
+  output is what the layer's definition gives.
+* **Numbers.** Values are float32 at run time, but for `ArgMax`, whose result counts. Weights are
+  numpy arrays, float32 as the model stores them or float64 where the lowering computed them: a
+  writer rounds each of them once.
+* A layer may reshape only as `Reshape` says: row-major, as numpy does. A writer whose runtime lays
+  arrays out otherwise has to keep that meaning.
+
+The exact meaning of every layer is its entry in `reference`, which executes the graph in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .base import (
+    BinaryOp,
+    Layer,
+    LayerGraph,
+    Nonlinearity,
+    NonlinearityName,
+    Pairs,
+    ReduceOp,
+    Shape,
+    UnaryOp,
+    Value,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "LAYERS",
+    "Activation",
+    "ArgMax",
+    "Binary",
+    "BinaryOp",
+    "Concat",
+    "Constant",
+    "ConvTranspose",
+    "Convolution",
+    "GroupNorm",
+    "Interp",
+    "Layer",
+    "LayerGraph",
+    "LayerNorm",
+    "Linear",
+    "MatMul",
+    "Nonlinearity",
+    "NonlinearityName",
+    "PReLU",
+    "Pairs",
+    "Pad",
+    "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "Pool",
+    "Reduce",
+    "ReduceOp",
+    "Reshape",
+    "Scale",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "Tile",
+    "Unary",
+    "UnaryOp",
+    "Value",
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Constant(Layer):
+    """``value``; no inputs."""
+
+    value: np.ndarray
+
+
+# Activations and elementwise ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Activation(Layer):
+    """``function`` of every element."""
+
+    function: Nonlinearity
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PReLU(Layer):
+    """``x if x > 0 else slope[c] * x`` with c the index along axis 0; ``slope`` is (C,)."""
+
+    slope: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unary(Layer):
+    """``op`` of every element; ``round`` goes to the even neighbour of a half."""
+
+    op: UnaryOp
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Binary(Layer):
+    """``a op b`` of two inputs of equal rank, whose axes are equal or 1, or of one and a scalar."""
+
+    op: BinaryOp
+    scalar: float | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scale(Layer):
+    """``x * scale[c] + bias[c]`` with c the index along axis 0; both (C,)."""
+
+    scale: np.ndarray
+    bias: np.ndarray | None = None
+
+
+# Linear maps -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Convolution(Layer):
+    """Cross-correlation of (I, *spatial) with 1, 2 or 3 spatial axes, zero padded.
+
+    Attributes:
+        weight: (O, I / groups, *kernel).
+        bias: (O,) or None.
+        stride, dilation: one per spatial axis; ``padding`` a pair (before, after) each.
+        activation: applied to the result; put there by `fuse_activations` only.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: Shape
+    padding: Pairs
+    dilation: Shape
+    groups: int
+    activation: Nonlinearity | None = None
+
+    @property
+    def kernel(self) -> Shape:
+        """Size of the kernel, per spatial axis."""
+        return tuple(self.weight.shape[2:])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvTranspose(Layer):
+    """Transposed convolution of (I, *spatial).
+
+    The full result has (n - 1) stride + dilation (kernel - 1) + 1 + output_padding positions per
+    axis, of which ``padding`` = (before, after) are cut off.
+
+    Attributes:
+        weight: (I, O / groups, *kernel), PyTorch's layout.
+        output_padding: zeros (plus bias) appended after the last position, before the cut.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: Shape
+    padding: Pairs
+    output_padding: Shape
+    dilation: Shape
+    groups: int
+    activation: Nonlinearity | None = None
+
+    @property
+    def kernel(self) -> Shape:
+        """Size of the kernel, per spatial axis."""
+        return tuple(self.weight.shape[2:])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Linear(Layer):
+    """``x @ weight.T + bias`` for x (I,) or (rows, I); weight (O, I), bias (O,) or None."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None
+    activation: Nonlinearity | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatMul(Layer):
+    """(M, K) @ (K, N) or (B, M, K) @ (B, K, N), B equal; with ``transpose_b`` b is (…, N, K)."""
+
+    transpose_b: bool = False
+
+
+# Normalisation and statistics --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Softmax(Layer):
+    """Softmax along ``axis``."""
+
+    axis: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LayerNorm(Layer):
+    """Normalise along the last axis, of size C: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    ``weight`` and ``bias`` are (C,), or both None. The variance is the biased one.
+    """
+
+    eps: float
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GroupNorm(Layer):
+    """Normalise (C, …) over each of ``groups`` runs of channels and all other axes.
+
+    ``weight`` and ``bias`` are (C,), or both None. groups == C is an instance norm.
+    """
+
+    groups: int
+    eps: float
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reduce(Layer):
+    """``op`` over ``axes``, which stay as 1 with ``keepdims``; all axes without it give (1,)."""
+
+    op: ReduceOp
+    axes: tuple[int, ...]
+    keepdims: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ArgMax(Layer):
+    """Index of the (first) largest element along ``axis``, which stays as 1 with ``keepdims``."""
+
+    axis: int
+    keepdims: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pool(Layer):
+    """Maximum or average over windows of (C, *spatial) with 1 or 2 spatial axes.
+
+    The number of windows is floor((n + before + after - kernel) / stride) + 1: no ceil mode.
+    Padding is -inf for ``max``. For ``avg`` it is 0, and counts in the divisor with
+    ``count_padding`` only.
+    """
+
+    mode: Literal["max", "avg"]
+    kernel: Shape
+    stride: Shape
+    padding: Pairs
+    count_padding: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Interp(Layer):
+    """Resize the last two axes of (C, H, W) to those of the output, as torch.nn.functional does.
+
+    Position of output i in the input: i (n - 1) / (m - 1) with ``align_corners``, else
+    (i + 1/2) n / m - 1/2 (clamped to >= 0 for bilinear), and floor(i n / m) for nearest. Bicubic
+    has a = -0.75. There is no anti-aliasing.
+    """
+
+    mode: Literal["nearest", "bilinear", "bicubic"]
+    align_corners: bool = False
+
+
+# Movement ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Layer):
+    """The same elements in row-major order, in the shape of the output."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Permute(Layer):
+    """Axis i of the output is axis ``order[i]`` of the input."""
+
+    order: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(Layer):
+    """All inputs one after the other along ``axis``."""
+
+    axis: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(Layer):
+    """``x[start:stop:step]`` along ``axis``; 0 <= start < stop <= size, step >= 1."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pad(Layer):
+    """``padding`` = (before, after) for every axis of the input, none negative.
+
+    The lowering writes three axes at most. ``reflect`` and ``replicate`` always have three and
+    leave the first alone: the padded axes are the rows and columns of a runtime's image.
+    """
+
+    padding: Pairs
+    mode: Literal["constant", "reflect", "replicate"] = "constant"
+    value: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tile(Layer):
+    """``numpy.tile``: axis i is repeated ``repeats[i]`` times."""
+
+    repeats: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelShuffle(Layer):
+    """(C f f, H, W) to (C, H f, W f), as torch.nn.functional.pixel_shuffle."""
+
+    factor: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelUnshuffle(Layer):
+    """(C, H f, W f) to (C f f, H, W), as torch.nn.functional.pixel_unshuffle."""
+
+    factor: int
+
+
+LAYERS: tuple[type[Layer], ...] = tuple(Layer.__subclasses__())
+"""Every kind of layer. A writer that lacks one refuses the graph before it writes anything."""

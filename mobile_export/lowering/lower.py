@@ -1,0 +1,187 @@
+"""The lowering: prepared Program -> LayerGraph.
+
+    graph = lower(program)
+
+Every ATen call has its rule in `_elementwise`, `_linear`, `_masking`, `_moving_rules`, `_products`,
+`_sampling`, `_statistics` or `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
+reshapes and permutes of any rank are written only where a layer needs another order.
+
+What has no rule, or would need a value of rank above 4, is refused by op, module and node before
+anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node
+
+from ..errors import LoweringError, MobileExportError, summary
+from ..graph.float64 import Float64Mode
+from . import ir
+from .builder import Builder
+from .rules import elementwise as _elementwise
+from .rules import linear as _linear
+from .rules import masking as _masking
+from .rules import moving_ops as _moving_rules
+from .rules import products as _products
+from .rules import recurrent as _recurrent
+from .rules import sampling as _sampling
+from .rules import statistics as _statistics
+from .simplify import simplify
+from .table import RULES, Call
+from .view import View
+
+if TYPE_CHECKING:
+    from ..graph.program import Program
+
+__all__ = ["lower"]
+
+_FAMILIES = (
+    _elementwise,
+    _linear,
+    _masking,
+    _moving_rules,
+    _products,
+    _recurrent,
+    _sampling,
+    _statistics,
+)  # fill RULES
+
+
+def lower(program: Program) -> ir.LayerGraph:
+    """The layer graph of ``program``, whose passes have run.
+
+    Raises:
+        LoweringError: an op, with its module, that has no layers of rank 4 or less.
+    """
+    builder = Builder()
+    exported = program.exported
+    signature = exported.graph_signature
+    stored = {**exported.state_dict, **exported.constants}
+    known: dict[Node, Any] = {}
+    live = _live(exported.graph)
+    inputs: list[ir.Value] = []
+    specs = iter(signature.input_specs)
+    for node in exported.graph.nodes:
+        if node.op == "placeholder":
+            spec = next(specs)
+            if spec.kind is InputKind.USER_INPUT:
+                inputs.append(_input(builder, node, program))
+                known[node] = View.of(inputs[-1], node.meta["val"].shape)
+            elif isinstance(value := stored.get(spec.target), torch.Tensor):
+                known[node] = _array(value)
+        elif node in live:
+            known[node] = _lower_call(builder, node, known, live)
+    (returned,) = exported.graph.output_node().args
+    results = [
+        result
+        for result, spec in zip(returned, signature.output_specs, strict=True)
+        if spec.kind is OutputKind.USER_OUTPUT
+    ]
+    outputs = tuple(_output(builder, known[result], result) for result in results)
+    names = tuple(output.name for output in program.outputs)
+    shapes = tuple(tuple(result.meta["val"].shape) for result in results)
+    return simplify(ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().numpy()
+    return array
+
+
+def _input(builder: Builder, node: Node, program: Program) -> ir.Value:
+    shape = tuple(node.meta["val"].shape)
+    if shape[0] != 1 or not 2 <= len(shape) <= 1 + ir.LayerGraph.MAX_RANK:
+        raise LoweringError(
+            f"The input of {program.spec} has the shape {shape}.",
+            hint="ncnn and TNN take one image at a time: (1, channels, height, width).",
+        )
+    builder.node = None
+    value = ir.Value(program.input.name, shape[1:], node.name)
+    builder.reserve(value.name)
+    return value
+
+
+def _live(graph: torch.fx.Graph) -> set[Node]:
+    """The calls that an output depends on."""
+    live = {graph.output_node()}
+    for node in reversed(graph.nodes):
+        if node in live:
+            live.update(node.all_input_nodes)
+    return {node for node in live if node.op == "call_function"}
+
+
+def _lower_call(
+    builder: Builder, node: Node, known: dict[Node, Any], live: AbstractSet[Node]
+) -> Any:
+    """The result of one call: views, or arrays where nothing depends on the image."""
+    builder.node = node
+    sources = node.all_input_nodes
+    _refuse_dynamic(builder, node)
+    if all(_is_stored(known[source]) for source in sources):
+        return _computed(node, known)
+    rule = RULES.get(node.target)
+    if rule is None:
+        raise builder.refuse("there is no rule for it")
+    try:
+        return rule(Call(builder, node, known, live))
+    except MobileExportError:
+        raise
+    except Exception as error:  # a call that its rule did not expect; any type
+        raise builder.refuse(summary(error), "Please report the model.") from error
+
+
+def _refuse_dynamic(builder: Builder, node: Node) -> None:
+    values = node.meta.get("val")
+    for value in values if isinstance(values, list | tuple) else [values]:
+        if isinstance(value, torch.Tensor) and not all(isinstance(n, int) for n in value.shape):
+            raise builder.refuse(
+                f"its shape {tuple(value.shape)} is not static", "Export with a fixed --size."
+            )
+
+
+def _is_stored(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, np.ndarray) for item in value)
+    return isinstance(value, np.ndarray)
+
+
+def _computed(node: Node, known: dict[Node, Any]) -> Any:
+    """A call on stored tensors only, executed in float64."""
+
+    def tensor(source: Node) -> Any:
+        value = known[source]
+        if isinstance(value, np.ndarray):
+            return _in_float64(value)
+        return [_in_float64(item) for item in value]
+
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), tensor)
+    with torch.no_grad(), Float64Mode():  # type: ignore[no-untyped-call]
+        result = node.target(*args, **kwargs)  # type: ignore[operator]
+    if isinstance(result, list | tuple):
+        return tuple(_array(item) for item in result)
+    return _array(result)
+
+
+def _in_float64(array: np.ndarray) -> torch.Tensor:
+    """Stored weights are float32, results of earlier calls float64; integers stay."""
+    tensor = torch.from_numpy(array)
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _output(builder: Builder, result: Any, node: Node) -> ir.Value:
+    """In the shape of the program's output without its batch, in rank 1 to 4."""
+    builder.node = node
+    if isinstance(result, np.ndarray):
+        return builder.constant(result.reshape(result.shape[1:] or (1,)))
+    axes = list(range(len(result.shape)))
+    if axes and result.shape[0] == 1:
+        axes = axes[1:]
+    extra = max(len(axes) - ir.LayerGraph.MAX_RANK, 0)
+    groups = [axes[: extra + 1], *[[axis] for axis in axes[extra + 1 :]]]
+    return builder.place(result, *groups)

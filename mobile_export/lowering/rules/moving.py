@@ -1,0 +1,222 @@
+"""Moving, cutting, joining and repeating elements of views; `_moving_rules` are the ATen
+ops that do it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Sequence
+
+import torch
+
+from .. import ir
+from ..builder import Builder
+from ..operands import Run, agree, isolate, repeat, store
+from ..table import Operand
+from ..view import Atom, View
+
+__all__ = ["concat", "expand", "narrow", "pad", "reshape"]
+
+aten = torch.ops.aten
+
+
+def reshape(builder: Builder, view: View, shape: Sequence[int]) -> View:
+    """``view`` in another shape; moved first where an axis would hold a part that lies apart."""
+    direct = view.reshape(shape)
+    if direct is None:
+        direct = builder.contiguous(view).reshape(shape)
+    assert direct is not None  # anything can be made of what is contiguous
+    return direct
+
+
+def narrow(builder: Builder, view: View, axis: int, start: int, size: int, step: int = 1) -> View:
+    """``size`` elements along ``axis`` from ``start``, every ``step``-th."""
+    if size == view.shape[axis]:
+        return view
+    held = isolate(builder, view, [axis])
+    stop = start + (size - 1) * step + 1
+    value = builder.add(
+        ir.Slice,
+        [held.value],
+        held.sized(size),
+        axis=held.axis,
+        start=start,
+        stop=stop,
+        step=step,
+    )
+    return held.resized(value, [axis], [size])
+
+
+def concat(builder: Builder, operands: Sequence[Operand], axis: int, shape: ir.Shape) -> View:
+    """One after the other along ``axis``."""
+    views = [operand for operand in operands if isinstance(operand, View)]
+    cut = _cut_but(builder, views, axis, shape)
+    order = _order_of_concat(builder, cut, axis, shape)
+    runs, place = _axes_of_concat(builder, cut, order, axis)
+    rest = iter(cut)
+    parts = []
+    for operand in operands:
+        size = operand.shape[axis]
+        if isinstance(operand, View):
+            view = next(rest)
+            mine = [view.of_axes([axis]) if i == place else run for i, run in enumerate(runs)]
+            parts.append(builder.put(view, mine))
+        else:
+            mine = [(Atom(axis, 0, size),) if i == place else run for i, run in enumerate(runs)]
+            parts.append(builder.constant(store(operand, operand.shape, mine)))
+    sizes = [math.prod(atom.size for atom in run) for run in runs]
+    sizes[place] = shape[axis]
+    value = builder.add(ir.Concat, parts, sizes, axis=place)
+    whole = Atom(axis, 0, shape[axis])
+    atoms = [[whole] if i == place else run for i, run in enumerate(runs)]
+    return View.moved(value, shape, itertools.chain(*atoms))
+
+
+def _cut_but(builder: Builder, views: list[View], axis: int, shape: ir.Shape) -> list[View]:
+    """`agree` on all axes but ``axis``."""
+    others = [View(v.value, _unit(v.shape, axis), v.without([axis])) for v in views]
+    cut = agree(builder, others)
+    result = []
+    for view, other in zip(views, cut, strict=True):
+        if other.value is not view.value:  # it was written anew
+            view = builder.contiguous(view)
+        sizes = {a: [x.size for x in other.of_axes([a])] for a in {x.axis for x in other.atoms}}
+        result.append(view.refined(sizes))
+    return result
+
+
+def _unit(shape: ir.Shape, axis: int) -> ir.Shape:
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def _order_of_concat(
+    builder: Builder, views: Sequence[View], axis: int, shape: ir.Shape
+) -> tuple[Atom | None, ...]:
+    """Memory order of the result, in which None stands for the axis: what moves least."""
+    first = views[0].without([axis])
+    best: tuple[Atom | None, ...] = ()
+    least = math.inf
+    candidates: list[tuple[Atom | None, ...]] = []
+    for view in views:
+        for variant in (view, *builder.variants(view)):
+            mine = [i for i, atom in enumerate(variant.atoms) if atom.axis == axis]
+            kept = list(variant.without([axis]))
+            if mine:
+                candidates.append((*kept[: mine[0]], None, *kept[mine[0] :]))
+    plain = sorted(first)
+    place = sum(atom.axis < axis for atom in plain)
+    candidates.append((*plain[:place], None, *plain[place:]))
+    for order in dict.fromkeys(candidates):
+        cost = 0.0
+        for view in views:
+            mine_atoms = view.of_axes([axis])
+            cost += builder.cost(
+                view, [a for item in order for a in (mine_atoms if item is None else (item,))]
+            )
+        if cost < least:
+            best, least = order, cost
+    return best
+
+
+def _axes_of_concat(
+    builder: Builder, views: Sequence[View], order: tuple[Atom | None, ...], axis: int
+) -> tuple[list[tuple[Atom, ...]], int]:
+    """The atoms on each axis of the result, and which axis is the one that grows."""
+    for view in views:
+        mine = view.of_axes([axis])
+        wanted = tuple(a for item in order for a in (mine if item is None else (item,)))
+        for variant in (view, *builder.variants(view)):
+            dims = variant.dims()
+            if variant.atoms == wanted and dims is not None and mine and mine in dims:
+                return dims, dims.index(mine)
+    place = order.index(None)
+    before = tuple(atom for atom in order[:place] if atom is not None)
+    after = tuple(atom for atom in order[place:] if atom is not None)
+    grows: tuple[Atom, ...] = ()
+    runs = [*([before] if before else []), grows, *([after] if after else [])]
+    return runs, len(runs) - 1 - bool(after)
+
+
+def expand(builder: Builder, operand: View, shape: ir.Shape) -> View:
+    """Repeated along unit axes, with new axes in front."""
+    extra = len(shape) - len(operand.shape)
+    lifted = operand.reshape((1,) * extra + operand.shape)
+    assert lifted is not None  # only unit axes are new
+    return repeat(builder, lifted, shape)
+
+
+def pad(
+    builder: Builder, view: View, pairs: dict[int, tuple[int, int]], mode: str, value: float = 0.0
+) -> View:
+    """``view`` padded by (before, after) on some axes; negative numbers cut."""
+    for axis, (before, after) in pairs.items():
+        if before < 0 or after < 0:
+            low, high = max(-before, 0), max(-after, 0)
+            view = narrow(builder, view, axis, low, view.shape[axis] - low - high)
+    todo = {a: (max(p[0], 0), max(p[1], 0)) for a, p in pairs.items() if max(p) > 0}
+    runs = _padded_apart(view, todo, inside=mode == "constant")
+    if runs is not None:
+        places = {runs.index(view.of_axes([axis])): axis for axis in todo}
+        return _padded(builder, view, runs, places, todo, mode, value)
+    for axis in todo:
+        held = isolate(builder, view, [axis])
+        rows = (
+            tuple(itertools.chain(*held.runs[: held.axis])),
+            held.runs[held.axis],
+            tuple(itertools.chain(*held.runs[held.axis + 1 :])),
+        )
+        view = _padded(builder, held.view(held.value), rows, {1: axis}, todo, mode, value)
+    return view
+
+
+def _padded_apart(view: View, axes: Collection[int], *, inside: bool) -> Sequence[Run] | None:
+    """The memory of ``view`` as one to three axes, each of ``axes`` on one of its own.
+
+    Args:
+        inside: they may be anywhere; otherwise they are the last two of three (`ir.Pad`).
+
+    Returns:
+        None when that would take a move.
+    """
+    whole = [view.of_axes([axis]) for axis in axes]
+    joined = [
+        tuple(atoms)
+        for _, atoms in itertools.groupby(view.atoms, lambda a: a.axis if a.axis in axes else -1)
+    ]
+    for runs in (view.dims(), joined):
+        if runs is None or len(runs) > 3 or not all(run and run in runs for run in whole):
+            continue
+        if inside:
+            return runs
+        if all(run in runs[-2:] for run in whole):
+            return [()] * (3 - len(runs)) + runs
+    return None
+
+
+def _padded(
+    builder: Builder,
+    view: View,
+    runs: Sequence[Run],
+    places: dict[int, int],
+    pairs: dict[int, tuple[int, int]],
+    mode: str,
+    number: float,
+) -> View:
+    """``view``, its atoms on the axes of a value as ``runs`` says, with axes padded.
+
+    Args:
+        places: axes of the value -> of the tensor, which are whole and alone there.
+        pairs: (before, after) by axis of the tensor.
+    """
+    value = builder.put(view, runs)
+    padding = [pairs[places[i]] if i in places else (0, 0) for i in range(len(runs))]
+    sizes = [n + sum(pair) for n, pair in zip(value.shape, padding, strict=True)]
+    shape = list(view.shape)
+    new = list(runs)
+    for place, axis in places.items():
+        shape[axis] = sizes[place]
+        new[place] = (Atom(axis, 0, sizes[place]),)
+    value = builder.add(
+        ir.Pad, [value], sizes, padding=tuple(padding), mode=mode, value=float(number)
+    )
+    return View.moved(value, shape, itertools.chain(*new))

@@ -1,0 +1,277 @@
+"""Lowerings of what moves, cuts, joins, repeats and gathers elements."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..lookahead import wish_of
+from ..table import Call, lowers
+from ..view import View
+from .gathering import gather
+from .moving import concat, expand, narrow, pad, reshape
+
+__all__: list[str] = []
+
+aten = torch.ops.aten
+
+
+@lowers(
+    aten.reshape.default,
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.squeeze.default,
+    aten.unsqueeze.default,
+    aten.flatten.using_ints,
+)
+def _reshape(call: Call) -> View:
+    return reshape(call.builder, call.x, call.shape)
+
+
+@lowers(aten.permute.default)
+def _permute(call: Call) -> View:
+    x = call.x
+    return x.permute([axis % len(x.shape) for axis in call.get("dims")])
+
+
+@lowers(aten.transpose.int)
+def _transpose(call: Call) -> View:
+    x = call.x
+    order = list(range(len(x.shape)))
+    a, b = (call.get(name) for name in ("dim0", "dim1"))
+    order[a], order[b] = order[b], order[a]
+    return x.permute(order)
+
+
+@lowers(
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.alias.default,
+    aten.detach.default,
+    aten.dropout.default,
+    aten._to_copy.default,
+    aten.to.dtype,
+)
+def _same(call: Call) -> View:
+    source, result = (node.meta["val"].dtype for node in (call.node.args[0], call.node))  # type: ignore[union-attr]
+    if source != result and not (source.is_floating_point and result.is_floating_point):
+        if result.is_floating_point or call.x.size == 0:
+            return call.x  # an integer or a truth value is kept as a float
+        raise call.refuse(f"it turns {source} into {result}", "Keep image data in float32.")
+    return call.x
+
+
+@lowers(aten.slice.Tensor)
+def _slice(call: Call) -> View:
+    x = call.x
+    axis = call.get("dim") % len(x.shape)
+    start, stop, step = slice(call.get("start"), call.get("end"), call.get("step")).indices(
+        x.shape[axis]
+    )
+    return narrow(call.builder, x, axis, start, len(range(start, stop, step)), step)
+
+
+@lowers(aten.narrow.default)
+def _narrow(call: Call) -> View:
+    x = call.x
+    axis = call.get("dim") % len(x.shape)
+    return narrow(call.builder, x, axis, call.get("start") % x.shape[axis], call.get("length"))
+
+
+@lowers(aten.select.int)
+def _select(call: Call) -> View:
+    x = call.x
+    axis = call.get("dim") % len(x.shape)
+    part = narrow(call.builder, x, axis, call.get("index") % x.shape[axis], 1)
+    return reshape(call.builder, part, call.shape)
+
+
+@lowers(
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.chunk.default,
+    aten.unbind.int,
+    aten.tensor_split.sections,
+)
+def _split(call: Call) -> tuple[View, ...]:
+    x = call.x
+    axis = call.get("dim") % len(x.shape)
+    unbound = call.target is aten.unbind.int
+    parts, start = [], 0
+    for number, shape in enumerate(call.shapes):
+        size = 1 if unbound else shape[axis]
+        if number in call.items:
+            part = narrow(call.builder, x, axis, start, size)
+            parts.append(reshape(call.builder, part, shape))
+        else:
+            parts.append(x)  # nobody asks for it
+        start += size
+    return tuple(parts)
+
+
+@lowers(operator.getitem)
+def _getitem(call: Call) -> View:
+    items: Any = call.first()
+    item: View = items[call.node.args[1]]
+    return item
+
+
+@lowers(aten.cat.default)
+def _cat(call: Call) -> View:
+    operands = [item for item in call.get("tensors") if 0 not in item.shape]
+    return concat(call.builder, operands, call.get("dim") % len(call.shape), call.shape)
+
+
+@lowers(aten.stack.default)
+def _stack(call: Call) -> View:
+    axis = call.get("dim") % len(call.shape)
+    operands = []
+    for item in call.get("tensors"):
+        shape = (*item.shape[:axis], 1, *item.shape[axis:])
+        operands.append(
+            item.reshape(shape)
+            if isinstance(item, np.ndarray)
+            else reshape(call.builder, item, shape)
+        )
+    return concat(call.builder, operands, axis, call.shape)
+
+
+@lowers(aten.expand.default)
+def _expand(call: Call) -> View:
+    return expand(call.builder, call.x, call.shape)
+
+
+@lowers(aten.repeat.default, aten.tile.default)
+def _repeat(call: Call) -> View:
+    """Each axis n becomes (repeats, 1) x n, expanded and joined."""
+    x, shape = call.x, call.shape
+    lifted = (1,) * (len(shape) - len(x.shape)) + x.shape
+    apart = [size for n in lifted for size in (1, n)]
+    whole = [s for n, total in zip(lifted, shape, strict=True) for s in (total // n, n)]
+    wide = expand(call.builder, reshape(call.builder, x, apart), tuple(whole))
+    return reshape(call.builder, wide, shape)
+
+
+@lowers(aten.repeat_interleave.self_int)
+def _repeat_interleave(call: Call) -> View:
+    x, axis = call.x, call.get("dim")
+    if axis is None:
+        x, axis = reshape(call.builder, x, [x.size]), 0
+    axis %= len(x.shape)
+    count = call.get("repeats")
+    apart = (*x.shape[: axis + 1], 1, *x.shape[axis + 1 :])
+    whole = (*x.shape[: axis + 1], count, *x.shape[axis + 1 :])
+    wide = expand(call.builder, reshape(call.builder, x, apart), whole)
+    return reshape(call.builder, wide, call.shape)
+
+
+@lowers(aten.roll.default)
+def _roll(call: Call) -> View:
+    x, builder = call.x, call.builder
+    shifts, axes = call.get("shifts"), call.get("dims")
+    if not axes:
+        raise call.refuse("it rolls the flattened tensor", "Give roll its dims.")
+    for shift, axis in zip(shifts, axes, strict=True):
+        axis %= len(x.shape)
+        size = x.shape[axis]
+        shift %= size
+        if shift:
+            parts = [
+                narrow(builder, x, axis, size - shift, shift),
+                narrow(builder, x, axis, 0, size - shift),
+            ]
+            x = concat(builder, parts, axis, x.shape)
+    return x
+
+
+@lowers(aten.flip.default)
+def _flip(call: Call) -> View:
+    x = call.x
+    for axis in call.get("dims"):
+        axis %= len(x.shape)
+        x = gather(call.builder, x, axis, range(x.shape[axis] - 1, -1, -1))
+    return x
+
+
+@lowers(aten.index_select.default)
+def _index_select(call: Call) -> View:
+    index = call.array("index", "a gather needs a stored index")
+    assert index is not None
+    x = call.x
+    axis = call.get("dim") % len(x.shape)
+    return gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
+
+
+@lowers(aten.index.Tensor)
+def _index(call: Call) -> View:
+    """One stored index, of any rank."""
+    x = call.x
+    given = [(axis, item) for axis, item in enumerate(call.get("indices")) if item is not None]
+    if len(given) != 1 or not isinstance(given[0][1], np.ndarray):
+        raise call.refuse("only one stored index can be taken", "Use slices or masks.")
+    axis, index = given[0]
+    if index.dtype == np.bool_:
+        index = np.flatnonzero(index)
+    flat = gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
+    return reshape(call.builder, flat, call.shape)
+
+
+@lowers(aten.pad.default, aten.constant_pad_nd.default)
+def _pad(call: Call) -> View:
+    named = call.target is aten.pad.default
+    mode = call.get("mode") if named else "constant"
+    if mode not in ("constant", "reflect", "replicate"):
+        raise call.refuse(f"its mode is {mode}", "constant, reflect and replicate can be.")
+    return _pad_last(call, mode, call.get("value") or 0.0)
+
+
+@lowers(aten.reflection_pad1d.default, aten.reflection_pad2d.default)
+def _reflection_pad(call: Call) -> View:
+    return _pad_last(call, "reflect", 0.0, name="padding")
+
+
+@lowers(aten.replication_pad1d.default, aten.replication_pad2d.default)
+def _replication_pad(call: Call) -> View:
+    return _pad_last(call, "replicate", 0.0, name="padding")
+
+
+def _pad_last(call: Call, mode: str, value: float, name: str = "pad") -> View:
+    numbers, rank = call.get(name), len(call.x.shape)
+    pairs = {rank - 1 - i: (numbers[2 * i], numbers[2 * i + 1]) for i in range(len(numbers) // 2)}
+    x, wish = call.x, wish_of(call)
+    if wish is not None and wish.atoms == tuple(sorted(wish.atoms)):
+        x = call.builder.contiguous(x)  # before it grows
+    return pad(call.builder, x, pairs, mode, value)
+
+
+@lowers(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)
+def _pixel_shuffle(call: Call) -> View:
+    """As movement; `Builder.place` writes it as one layer where it is needed as it is."""
+    x = call.x
+    lead, (channels, height, width) = x.shape[:-3], x.shape[-3:]
+    first = len(lead)
+    axes = range(first)
+    if call.target is aten.pixel_shuffle.default:
+        f = call.get("upscale_factor")
+        apart = reshape(call.builder, x, (*lead, channels // f**2, f, f, height, width))
+        turn = (0, 3, 1, 4, 2)
+    else:
+        f = call.get("downscale_factor")
+        apart = reshape(call.builder, x, (*lead, channels, height // f, f, width // f, f))
+        turn = (0, 2, 4, 1, 3)
+    turned = apart.permute([*axes, *[first + axis for axis in turn]])
+    return reshape(call.builder, turned, call.shape)
+
+
+@lowers(aten.channel_shuffle.default)
+def _channel_shuffle(call: Call) -> View:
+    x, groups = call.x, call.get("groups")
+    batch, channels, *rest = x.shape
+    apart = reshape(call.builder, x, (batch, groups, channels // groups, *rest))
+    turned = apart.permute([0, 2, 1, *range(3, 3 + len(rest))])
+    return reshape(call.builder, turned, call.shape)

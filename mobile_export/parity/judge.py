@@ -1,0 +1,118 @@
+"""Parity: does an artifact compute what the original model computes?
+
+The reference is the original eager module in float64, before any pass. Errors are relative to the
+largest magnitude of the reference output, so one number means the same for logits of any scale. A
+comparison is a report, never a bool.
+
+Verdicts:
+    passed        the worst error over all samples and outputs is within the tolerance;
+    failed        it is not, or the artifact returned NaN, infinity or a wrong shape;
+    inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
+                  its float64 run: with these weights no file can be judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..artifacts.expected import expected_facts
+from .compare import Difference, compare
+from .reference import Reference
+from .report import ParityReport
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = [
+    "FP16_TOLERANCE",
+    "FP32_TOLERANCE",
+    "ILL_CONDITIONED",
+    "expected_outputs",
+    "judge",
+    "tolerance_for",
+]
+
+FP32_TOLERANCE = 1e-5
+FP16_TOLERANCE = 1e-2
+ILL_CONDITIONED = 1e-4
+_FLOAT32_ALLOWANCE = 4.0
+
+
+def tolerance_for(precision: str, float32_error: float) -> float:
+    """Largest error allowed, relative to max |reference|.
+
+    fp16: `FP16_TOLERANCE`. fp32: `FP32_TOLERANCE`, or four times PyTorch's own float32 error on
+    this model and these inputs, whichever is larger.
+    """
+    if precision == "fp16":
+        return FP16_TOLERANCE
+    return max(FP32_TOLERANCE, _FLOAT32_ALLOWANCE * float32_error)
+
+
+def expected_outputs(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+    """What a manifest says that the file must compute: the outputs for the first sample."""
+    sample = reference.samples[0]
+    image = sample.image if sample.pixels is None else sample.pixels
+    return expected_facts(
+        sample.name,
+        image.float().numpy(),
+        reference.outputs[0],
+        names,
+        {p: tolerance_for(p, reference.float32_error) for p in ("fp32", "fp16")},
+    )
+
+
+def judge(
+    reference: Reference,
+    results: Sequence[Sequence[np.ndarray]],
+    *,
+    precision: str,
+    runtime: str,
+    emulated: bool,
+    output_names: Sequence[str],
+) -> ParityReport:
+    """The report on an artifact that returned ``results`` (per sample, one array per output)."""
+    tolerance = tolerance_for(precision, reference.float32_error)
+    notes = list(reference.notes)
+    rows: list[tuple[str, Difference]] = []
+    for sample, exact, got in zip(reference.samples, reference.outputs, results, strict=True):
+        if len(got) != len(exact):
+            notes.append(f"{len(got)} outputs, the model has {len(exact)}")
+            rows.append((sample.name, Difference(math.inf, math.inf, math.nan, -math.inf, ())))
+            continue
+        for name, a, b in zip(output_names, got, exact, strict=True):
+            if a.shape != b.shape:
+                notes.append(f"output {name} has shape {a.shape}, the model's is {b.shape}")
+            rows.append((f"{sample.name}:{name}", compare(a, b)))
+    where, worst = max(rows, key=lambda row: row[1].max_rel)
+    differences = [difference for _, difference in rows]
+    top1 = [difference.top1 for difference in differences if difference.top1 is not None]
+    top5 = [difference.top5 for difference in differences if difference.top5 is not None]
+    return ParityReport(
+        runtime=runtime,
+        emulated=emulated,
+        precision=precision,
+        verdict=_verdict(reference.float32_error, worst.max_rel, tolerance),
+        tolerance=tolerance,
+        float32_error=reference.float32_error,
+        max_abs=max(difference.max_abs for difference in differences),
+        max_rel=worst.max_rel,
+        cosine=min(difference.cosine for difference in differences),
+        psnr=min(difference.psnr for difference in differences),
+        worst=where,
+        worst_index=worst.worst_index,
+        top1=sum(top1) / len(top1) if top1 else None,
+        top5=sum(top5) / len(top5) if top5 else None,
+        samples=len(reference.samples),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _verdict(float32_error: float, max_rel: float, tolerance: float) -> str:
+    if not float32_error <= ILL_CONDITIONED:
+        return "inconclusive"
+    return "passed" if max_rel <= tolerance else "failed"

@@ -1,0 +1,77 @@
+"""Session: a file that is loaded and ready to run. Formats implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..detection import Detections, Suppression
+    from .samples import Sample
+
+__all__ = ["Detector", "Session", "Tensor"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One value inside an artifact: its name, what it was computed from, and what came out.
+
+    Attributes:
+        inputs: names of the tensors that its operation read; constants may be among them.
+        module: path of the PyTorch module it came from, where the file says so.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    value: np.ndarray
+    module: str | None = None
+
+
+class Detector(Protocol):
+    """An artifact that ends with non-maximum suppression.
+
+    Attributes:
+        suppression: as the file says.
+    """
+
+    suppression: Suppression
+
+    def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:
+        """Boxes and scores in front of the suppression, in the program's order, and the rest.
+
+        All boxes are left, top, right, bottom in pixels.
+        """
+
+
+class Session(Protocol):
+    """An artifact loaded and ready to run.
+
+    Attributes:
+        runtime: what executes it, with its version.
+        emulated: True when that is one of our evaluators instead of the vendor's runtime.
+        precision: of the arithmetic or of the stored weights, whichever is lower.
+        takes_pixels: the input is 0 to 255 and normalised inside.
+        activation: "softmax" when the file turns the program's logits into probabilities.
+        others: the same file under other options that a device may run it with; checked as well.
+        detector: of a file that ends with non-maximum suppression, else None.
+    """
+
+    runtime: str
+    emulated: bool
+    precision: str
+    takes_pixels: bool
+    activation: str | None
+    others: tuple[Session, ...]
+    detector: Detector | None
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        """Outputs in the program's order and layout (NCHW for rank 4).
+
+        Of a file that ends with detections: the boxes and scores in front of the suppression.
+        """
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        """Every intermediate tensor, in execution order."""

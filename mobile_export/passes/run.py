@@ -1,0 +1,154 @@
+"""Run passes in rounds until none finds anything, and prove the result in float64.
+
+The program is compared with the original eager model, and the run stops when they differ by more
+than `EXACT`: an inexact rewrite never reaches an exporter, and neither does a capture that is not
+what the model computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import MobileExportError, PassError, TraceError
+from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
+from .prove import EXACT, distance, refuse_nan
+from .table import LAST_PASSES, PASSES, SHARED_PASSES
+
+if TYPE_CHECKING:
+    from ..graph.program import Program
+    from ..parity.reference import Reference
+
+__all__ = ["PassRunner", "run_passes"]
+
+
+_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class _Rewritten:
+    """A program, and by pass what was done to it, what was refused, and what came out of it last.
+
+    Passes are idempotent: one that made ``program`` itself finds nothing more in it.
+    """
+
+    program: Program
+    changes: dict[Pass, tuple[Change, ...]]
+    refusals: dict[Pass, tuple[Refusal, ...]]
+    results: dict[Pass, Program]
+
+    def after(self, function: Pass) -> _Rewritten:
+        """The same after one more run of ``function``."""
+        result = _apply(function, self.program)
+        changes = self.changes.get(function, ()) + result.changes
+        return _Rewritten(
+            result.program,
+            {**self.changes, function: changes},
+            {**self.refusals, function: result.refusals},
+            {**self.results, function: result.program},
+        )
+
+
+class PassRunner:
+    """Lists of passes on one program: what several lists begin with is run and proven once.
+
+    Raises:
+        SourceError: the eager model returns NaN, which nothing can be compared with.
+    """
+
+    def __init__(self, program: Program, reference: Reference) -> None:
+        refuse_nan(program, reference)
+        self._program = program
+        self._reference = reference
+        self._shared: dict[tuple[Pass, ...], _Rewritten] = {}
+        self._proven: list[tuple[Program, Program]] = []  # before and after rounding to float32
+
+    def run(self, passes: Sequence[Pass]) -> tuple[Program, tuple[PassReport, ...]]:
+        """Apply ``passes`` until none finds anything, prove the result, round it to float32.
+
+        First those of `SHARED_PASSES`, then all but `LAST_PASSES`, each until none finds
+        anything; then those, once. The proof is a run in float64 on the reference's last sample.
+
+        Returns:
+            The program, and one report per pass: all its changes, and its last refusals.
+
+        Raises:
+            TraceError: the captured program, before any pass, is not what the model computes.
+            PassError: the program after the passes is not what the eager model computes.
+        """
+        first = tuple(function for function in passes if function in SHARED_PASSES)
+        if first not in self._shared:
+            start = _Rewritten(self._program, {}, {}, {})
+            self._shared[first] = _settled(start, first)
+        rounds = [function for function in passes if function not in LAST_PASSES]
+        state = _settled(self._shared[first], rounds)
+        for function in passes:
+            if function in LAST_PASSES:
+                state = state.after(function)
+        reports = tuple(
+            PassReport(f.__name__, state.changes.get(f, ()), state.refusals.get(f, ()))
+            for f in passes
+        )
+        return self._prove(state.program, reports), reports
+
+    def _prove(self, rewritten: Program, reports: tuple[PassReport, ...]) -> Program:
+        """``rewritten`` in float32."""
+        for before, after in self._proven:
+            if before is rewritten:
+                return after
+        error = distance(rewritten, self._reference)
+        if error > EXACT:
+            self._report(rewritten, error, reports)
+        rounded = rewritten.in_float32()
+        self._proven.append((rewritten, rounded))
+        return rounded
+
+    def _report(self, rewritten: Program, error: float, reports: tuple[PassReport, ...]) -> None:
+        program = self._program
+        before = error if rewritten is program else distance(program, self._reference)
+        if before > EXACT:
+            raise TraceError(
+                f"The captured graph of {program.spec} differs from the eager model by "
+                f"{before:.1e} of the output range in float64.",
+                hint="Does its forward use random numbers, or change its own state? Such a model "
+                "has no static graph; make eval mode deterministic.",
+            )
+        names = ", ".join(dict.fromkeys(report.name for report in reports if report.changes))
+        raise PassError(
+            f"The passes changed what {program.spec} computes: {error:.1e} of the output range in "
+            f"float64, allowed is {EXACT:.0e}. Passes that rewrote something: {names}.",
+            hint="No file was written; --no-pass NAME leaves a pass out. Please report the model.",
+        )
+
+
+def run_passes(
+    program: Program, reference: Reference, passes: Sequence[Pass] = PASSES
+) -> tuple[Program, tuple[PassReport, ...]]:
+    """`PassRunner.run` of one list."""
+    return PassRunner(program, reference).run(passes)
+
+
+def _settled(state: _Rewritten, passes: Sequence[Pass]) -> _Rewritten:
+    """``state`` after rounds of ``passes``, until none finds anything."""
+    for _ in range(_ROUNDS):
+        last = state.program
+        for function in passes:
+            if state.results.get(function) is not state.program:
+                state = state.after(function)
+        if state.program is last:
+            break
+    return state
+
+
+def _apply(function: Pass, program: Program) -> PassResult:
+    try:
+        return function(program)
+    except MobileExportError:
+        raise
+    except Exception as error:  # a graph that the pass did not expect; any type
+        raise PassError(
+            f"The pass {function.__name__} failed on {program.spec}: "
+            f"{type(error).__name__}: {error}",
+            hint=f"Leave it out with --no-pass {function.__name__}, and please report the model.",
+        ) from error

@@ -1,0 +1,120 @@
+"""A piece of linear(x) along its outputs is linear(x) with these rows of the weight alone.
+
+``q, k, v = chunk(linear(x))`` computes one tensor, moves it as a whole and cuts it; three layers
+give each piece in the order that its user wants.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ..graph.atoms import atoms_of
+from ..graph.editor import Graph, shape_of
+from ..graph.layers import Layer, layer_of
+from ..graph.movement import MAX_RANK, Movement, emit, price, tail_of, trace_back
+from ..graph.ops import argument, is_call, is_private, source_of
+
+__all__ = ["SPLITS", "split_layer"]
+
+aten = torch.ops.aten
+SPLITS = (aten.split_with_sizes.default, aten.split.Tensor, aten.chunk.default, aten.unbind.int)
+
+SPLIT_PRICE = 10
+
+
+def split_layer(graph: Graph, node: Node) -> None:
+    """Compute the pieces of a split layer apart where that moves less."""
+    root, there = trace_back(source_of(node))
+    layer = layer_of(graph, root)
+    if not isinstance(layer, Layer) or layer.transposed or layer.groups != 1:
+        return
+    items = list(node.users)
+    private = is_private(graph, source_of(node), root)
+    if not private or not all(is_call(item, operator.getitem) for item in items):
+        return
+    axis = argument(node, "dim") % len(shape_of(source_of(node)))
+    exact = _exact_atoms(there, layer, axis)
+    if exact is None:
+        return
+    atoms, order, first, count, mine = exact
+    rows = atoms[first : first + count]
+    unbound = is_call(node, aten.unbind.int)
+    sizes = [1 if unbound else piece.shape[axis] for piece in node.meta["val"]]
+    paths: list[Movement] = []
+    now, apart = SPLIT_PRICE + price(there), 0
+    for item in items:
+        resized = list(atoms)
+        resized[mine] = sizes[item.args[1]]  # type: ignore[index]
+        shape = list(there.before)
+        shape[layer.axis] = shape[layer.axis] // atoms[mine] * resized[mine]
+        path = Movement(tuple(shape), tuple(resized), tuple(order), shape_of(item)).simplified()
+        onward = tail_of(graph, item).movement
+        whole = path.then(onward)
+        if whole is None:
+            return
+        paths.append(path)
+        now, apart = now + price(onward), apart + price(whole)
+    if apart >= now and len(there.after) <= MAX_RANK:
+        return
+    for item, path in zip(items, paths, strict=True):
+        number: Any = item.args[1]
+        start, size = sum(sizes[:number]), sizes[number]
+
+        def piece(values: torch.Tensor, start: int = start, size: int = size) -> torch.Tensor:
+            rest = values.shape[1:]
+            picked = values.reshape(*rows, *rest).narrow(mine - first, start, size)
+            return picked.reshape(-1, *rest)
+
+        part = _call_again(graph, layer, piece)
+        graph.replace(item, emit(graph, part, path, item))
+    graph.changed(node, f"{len(items)} pieces of {root.name} computed apart")
+
+
+def _call_again(graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torch.Tensor]) -> Node:
+    """The call of ``layer`` with pieces of its weight and bias."""
+    root = layer.node
+    weight = graph.derived(argument(root, "weight"), piece(layer.weight), f"{root.name}.weight")
+    bias = None
+    if layer.bias is not None:
+        bias = graph.derived(argument(root, "bias"), piece(layer.bias), f"{root.name}.bias")
+    if not layer.rank:
+        return graph.call(aten.linear.default, layer.source, weight, bias, like=root)
+    numbers = [list(value) for value in (layer.stride, layer.padding, layer.dilation)]
+    return graph.call(root.target, layer.source, weight, bias, *numbers, like=root)
+
+
+def _exact_atoms(
+    there: Movement, layer: Layer, axis: int
+) -> tuple[list[int], list[int], int, int, int] | None:
+    """Atoms of ``there`` that end where the channels of ``layer`` do, one of which is ``axis``.
+
+    Returns:
+        Atoms and order; the first atom of the channels and how many there are; the one that is
+        exactly ``axis`` of the result.
+    """
+    full = atoms_of(there)
+    if full is None:
+        return None
+    atoms = list(full.sizes)
+    lead = math.prod(there.before[: layer.axis % len(there.before)])
+    first = 0
+    while math.prod(atoms[:first]) < lead:
+        first += 1
+    count = 0
+    while math.prod(atoms[first : first + count]) < layer.channels and first + count < len(atoms):
+        count += 1
+    if (
+        math.prod(atoms[:first]) != lead
+        or math.prod(atoms[first : first + count]) != layer.channels
+    ):
+        return None
+    mine = [atom for atom, owner in enumerate(full.targets) if owner == axis]
+    if len(mine) != 1 or not first <= mine[0] < first + count:
+        return None
+    return atoms, list(full.order), first, count, mine[0]

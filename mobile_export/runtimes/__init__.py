@@ -1,1 +1,0 @@
-"""Runtimes: one module per target, each with ``load`` and ``describe`` (see `targets.Runtime`)."""

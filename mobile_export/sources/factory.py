@@ -1,0 +1,372 @@
+"""``package.module:factory?key=value``: the user's own model, imported from the current folder.
+
+This runs the user's own code, with the user's rights: it is what they asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+import torch
+from torch import nn
+
+from ..errors import SourceError, UsageError
+from ..graph.float64 import deep_copy
+from ..graph.source import Source
+from ..graph.specs import InputSpec, WeightsInfo
+from .labels import labels_for
+from .request import Request, near_matches
+from .weights import load_weights
+
+__all__ = ["load_factory", "source_of_module"]
+
+
+def load_factory(spec: str, request: Request) -> Source:
+    """Import and call the user's factory; see `mobile_export.sources.table.load_source`."""
+    module_name, attribute, arguments = _parse(spec)
+    if request.pretrained:
+        raise UsageError(
+            "--pretrained is for timm/NAME.",
+            hint=f"Pass the factory's own argument: {spec}{'&' if '?' in spec else '?'}"
+            "pretrained=True, or give a file with --weights FILE.",
+        )
+    folder = Path.cwd()
+    with _first_on_path(folder), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)  # importing may draw numbers,
+        target = _attribute(_import(module_name, folder), attribute, spec, folder)
+        torch.manual_seed(request.seed)  # but only once in a process
+        made = _make(target, spec, arguments, request, folder)
+    return _source_of(made, spec, request)
+
+
+def source_of_module(module: nn.Module, request: Request) -> Source:
+    """A module that the caller of the Python interface has made; it is copied, never changed."""
+    return _source_of(
+        deep_copy(getattr(module, "_orig_mod", module)), type(module).__name__, request
+    )
+
+
+def _source_of(made: Any, spec: str, request: Request) -> Source:
+    notes: list[str] = []
+    module = _normalise(made, spec, notes)
+    input_spec = _input(module, request, notes)
+    if request.weights is None:
+        info = WeightsInfo("own", seed=request.seed)
+    else:
+        info = load_weights(
+            module, request.weights, allow_missing=request.allow_missing, seed=request.seed
+        )
+    info = WeightsInfo(info.kind, info.seed, info.path, info.sha256, (*info.notes, *notes))
+    return Source(spec, module, input_spec, None, labels_for(_classes(module)), info)
+
+
+def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
+    target, _, query = spec.partition("?")
+    module_name, _, attribute = target.partition(":")
+    if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
+        dotted = ".".join(Path(module_name).with_suffix("").parts)
+        raise UsageError(
+            f"{spec!r} names a file; a model of your own is MODULE:FUNCTION.",
+            hint=f"Run this in the folder that holds it: {dotted}:{attribute}",
+        )
+    names = [*module_name.split("."), *attribute.split(".")]
+    if not all(name.isidentifier() for name in names):
+        raise UsageError(
+            f"{spec!r} is not MODULE:FUNCTION.",
+            hint="For example mynet:build, or package.mynet:build?width=2&deep=True",
+        )
+    arguments: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, text = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"{part!r} in {spec!r} is not key=value.", hint="Use ?key=value&key=value"
+            )
+        arguments[key] = _value(unquote(text))
+    return module_name, attribute, arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+
+
+@contextmanager
+def _first_on_path(folder: Path) -> Iterator[None]:
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if entry in sys.path:
+            sys.path.remove(entry)
+
+
+def _import(name: str, folder: Path) -> ModuleType:
+    top = name.partition(".")[0]
+    _forget_namesake(top, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            here = sorted(p.stem for p in folder.iterdir() if p.suffix == ".py" or p.is_dir())
+            near = near_matches(name, [stem for stem in here if stem.isidentifier()])
+            raise SourceError(
+                f"There is no Python module {name!r} in {folder}, and none is installed.",
+                hint=f"Did you mean {' or '.join(near)}?" if near else "Run this in its folder.",
+            ) from None
+        raise SourceError(
+            f"Importing {name} failed: it needs the module {missing!r}, which is not installed"
+            f"{_where(error, folder)}.",
+            hint=f"Install it into this environment: {sys.executable}",
+        ) from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise _failed(f"Importing {name}", error, folder) from error
+
+
+def _forget_namesake(top: str, folder: Path) -> None:
+    """Drop an imported module of this name that came from another folder than the current one."""
+    loaded = sys.modules.get(top)
+    if loaded is None:
+        return
+    places = [folder / f"{top}.py", folder / top / "__init__.py"]
+    here = next((str(place) for place in places if place.is_file()), None)
+    if here is None or getattr(loaded, "__file__", None) == here:
+        return
+    for name in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
+        del sys.modules[name]
+
+
+def _attribute(module: ModuleType, dotted: str, spec: str, folder: Path) -> Any:
+    target: Any = module
+    for name in dotted.split("."):
+        if not hasattr(target, name):
+            public = [n for n in dir(target) if not n.startswith("_")]
+            near = near_matches(name, public)
+            place = getattr(module, "__file__", None) or module.__name__
+            raise SourceError(
+                f"{spec!r}: {place} has no {name!r}.",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else f"It has: {', '.join(public[:10]) or 'nothing public'}.",
+            )
+        target = getattr(target, name)
+    return target
+
+
+def _make(target: Any, spec: str, arguments: dict[str, Any], request: Request, folder: Path) -> Any:
+    if isinstance(target, nn.Module):
+        if arguments or request.num_classes is not None:
+            raise UsageError(
+                f"{spec!r} is a module already: it takes no arguments and no --num-classes.",
+                hint="Name a function or class that makes it.",
+            )
+        return deep_copy(target)  # the user's object stays as it is
+    if not callable(target):
+        raise SourceError(
+            f"{spec!r} is a {type(target).__name__}, not a function or class that makes a module.",
+        )
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        signature = None
+    if request.num_classes is not None:
+        if arguments.get("num_classes", request.num_classes) != request.num_classes:
+            raise UsageError(f"--num-classes {request.num_classes} contradicts {spec!r}.")
+        if signature is not None and not _accepts(signature, "num_classes"):
+            raise UsageError(
+                f"--num-classes: {spec!r} takes no argument num_classes.",
+                hint=f"Its signature is {_shown(spec, signature)}.",
+            )
+        arguments = {**arguments, "num_classes": request.num_classes}
+    if signature is not None:
+        try:
+            signature.bind(**arguments)
+        except TypeError as error:
+            raise SourceError(
+                f"{spec!r} cannot be called so: {error}.",
+                hint=f"Its signature is {_shown(spec, signature)}; "
+                "give arguments as ?key=value&key=value.",
+            ) from None
+    try:
+        return target(**arguments)
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise _failed(f"Calling {spec}", error, folder) from error
+
+
+def _accepts(signature: inspect.Signature, name: str) -> bool:
+    kinds = {p.name: p.kind for p in signature.parameters.values()}
+    named = kinds.get(name) in (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    return named or inspect.Parameter.VAR_KEYWORD in kinds.values()
+
+
+def _shown(spec: str, signature: inspect.Signature) -> str:
+    return f"{spec.partition('?')[0].partition(':')[2]}{signature}"
+
+
+def _failed(what: str, error: BaseException, folder: Path) -> SourceError:
+    if isinstance(error, SystemExit):
+        said = "it called sys.exit; put what a script does under `if __name__ == '__main__':`"
+    else:
+        text = str(error).strip().splitlines()
+        said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return SourceError(f"{what} failed: {said}{_where(error, folder)}.")
+
+
+def _where(error: BaseException, folder: Path) -> str:
+    """`` (file:line)`` of the last of the user's own lines that took part."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    frames = [f for f in frames if Path(f.filename) != Path(__file__)]
+    own = [f for f in frames if f.filename.startswith(str(folder) + os.sep)] or frames
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
+    """Eval mode, CPU, float32; what is changed is noted, what cannot be is refused."""
+    if isinstance(made, torch.jit.ScriptModule):
+        raise SourceError(
+            f"{spec!r} gave a TorchScript module; torch.export needs the Python module.",
+            hint="Return it from before torch.jit.script or torch.jit.trace.",
+        )
+    made = getattr(made, "_orig_mod", made)  # of torch.compile
+    if not isinstance(made, nn.Module):
+        raise SourceError(
+            f"{spec!r} gave a {type(made).__module__}.{type(made).__qualname__}, not a "
+            "torch.nn.Module.",
+            hint="The factory must return the model.",
+        )
+    tensors = [*made.parameters(), *made.buffers()]
+    if any(".quantized" in type(m).__module__ for m in made.modules()) or any(
+        tensor.is_quantized for tensor in tensors
+    ):
+        raise SourceError(
+            f"{spec!r} is a quantised module.",
+            hint="Give the floating-point model; a target's own options choose its precision.",
+        )
+    if any(tensor.layout is not torch.strided for tensor in tensors):
+        raise SourceError(
+            f"{spec!r} holds sparse tensors, which no format has.",
+            hint="Store them dense: tensor.to_dense().",
+        )
+    if any(tensor.is_meta for tensor in tensors):
+        raise SourceError(
+            f"{spec!r} has parameters on the meta device, which hold no values.",
+            hint="Build it outside `torch.device('meta')`, or call to_empty and load its weights.",
+        )
+    _check_signature(made, spec)
+    module: nn.Module = made
+    if module.training:
+        notes.append("The model came in training mode and was put into eval mode.")
+    elif any(child.training for child in module.modules()):
+        notes.append("Parts of the model were in training mode; all was put into eval mode.")
+    module.eval()
+    devices = sorted({tensor.device.type for tensor in tensors} - {"cpu"})
+    if devices:
+        notes.append(f"It was moved from {', '.join(devices)} to the CPU.")
+        module = module.cpu()
+    kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
+    if kinds:
+        named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        notes.append(f"It was converted from {named} to float32.")
+        module = module.float()
+    return module
+
+
+def _check_signature(module: nn.Module, spec: str) -> None:
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    needed = [p for p in parameters if p.default is p.empty and p.kind in positional]
+    keyword = [p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY]
+    taken = any(p.kind in positional or p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(needed) > 1 or keyword or not taken:
+        wanted = ", ".join([*(p.name for p in needed), *keyword]) or "none"
+        raise SourceError(
+            f"{spec!r} makes a {type(module).__name__}, whose forward takes the inputs {wanted}; "
+            "one image is what is exported.",
+            hint="Wrap it in a module whose forward takes one tensor (N, C, H, W).",
+        )
+
+
+def _input(module: nn.Module, request: Request, notes: list[str]) -> InputSpec:
+    config = next(
+        (
+            dict(value)
+            for value in (getattr(module, name, None) for name in ("pretrained_cfg", "default_cfg"))
+            if isinstance(value, Mapping)
+        ),
+        {},
+    )
+    stated = _extents(config.get("input_size"))
+    for name in ("input_size", "img_size"):
+        stated = _extents(getattr(module, name, None)) or stated
+    channels = stated[0] if stated and len(stated) == 3 else 3
+    for name in ("in_chans", "in_channels"):
+        value = getattr(module, name, None)
+        channels = value if isinstance(value, int) and value > 0 else channels
+    mean, std = _numbers(config.get("mean")), _numbers(config.get("std"))
+    if mean is None and request.mean is None and std is None and request.std is None:
+        notes.append(
+            "The module does not say how its input is normalised; pixels are taken as scaled to "
+            "[0, 1] (--mean and --std say otherwise)."
+        )
+    return request.input_spec(
+        size=(stated[-2], stated[-1]) if stated else (224, 224),
+        channels=channels,
+        mean=mean or (0.0,),
+        std=std or (1.0,),
+    )
+
+
+def _extents(value: Any) -> tuple[int, ...] | None:
+    """(H, W) or (C, H, W) from the ways in which modules state their input size."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return (value, value)
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        return None
+    return tuple(value) if all(isinstance(v, int) and v > 0 for v in value) else None
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    if (
+        isinstance(value, (tuple, list))
+        and value
+        and all(isinstance(v, (int, float)) for v in value)
+    ):
+        return tuple(float(v) for v in value)
+    return None
+
+
+def _classes(module: nn.Module) -> int | None:
+    """Number of classes: the module's own word, or the width of its last linear layer."""
+    stated = getattr(module, "num_classes", None)
+    if isinstance(stated, int):
+        return stated
+    linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    return linear[-1].out_features if linear else None

@@ -1,0 +1,130 @@
+"""``file.pt2``: a program that was saved with ``torch.export.save``, its weights inside."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+
+from ...errors import SourceError, UsageError
+from ...graph.source import Source
+from ...graph.specs import WeightsInfo
+from ..labels import labels_for
+from ..request import Request
+from .archive import check_archive, damaged
+
+__all__ = ["load_program"]
+
+
+def load_program(spec: str, request: Request) -> Source:
+    """Load ``file.pt2`` after checking it; see `mobile_export.sources.table.load_source`."""
+    _check_request(spec, request)
+    content = _read(Path(spec))
+    check_archive(content, spec)
+    exported = _load(content, spec)
+    shape = _input_shape(exported, spec)
+    if request.size not in (None, shape[2:]):
+        raise UsageError(
+            f"--size {request.size[0]}x{request.size[1]}: {spec} was exported for "
+            f"{shape[2]}x{shape[3]}, and its graph is static."
+            if request.size
+            else "",
+            hint="Leave --size out, or export the model again at that size.",
+        )
+    notes: tuple[str, ...] = ()
+    if request.mean is None and request.std is None:
+        notes = (
+            "A saved program does not say how its input is normalised; pixels are taken as scaled "
+            "to [0, 1] (--mean and --std say otherwise).",
+        )
+    return Source(
+        spec=spec,
+        module=exported.module(check_guards=False),
+        input=request.input_spec(size=(shape[2], shape[3]), channels=shape[1]),
+        output_names=None,
+        labels=labels_for(_classes(exported)),
+        weights=WeightsInfo(
+            "program", path=spec, sha256=hashlib.sha256(content).hexdigest(), notes=notes
+        ),
+        exported=exported,
+    )
+
+
+def _check_request(spec: str, request: Request) -> None:
+    given = {
+        "--weights": request.weights is not None,
+        "--num-classes": request.num_classes is not None,
+        "--channels": request.channels is not None,
+        "--pretrained": request.pretrained,
+    }
+    wrong = [option for option, present in given.items() if present]
+    if wrong:
+        raise UsageError(
+            f"{', '.join(wrong)} cannot change {spec}: a saved program has its weights and shapes.",
+            hint="Leave it out, or give the Python model as MODULE:FUNCTION.",
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        others = [p.name for p in folder.glob("*.pt2")] if folder.is_dir() else []
+        near = difflib.get_close_matches(path.name, others, n=3, cutoff=0.5) or sorted(others)[:3]
+        raise SourceError(
+            f"There is no file {path}.",
+            hint=f"Near it: {', '.join(near)}."
+            if near
+            else f"No .pt2 file is in {folder.resolve()}.",
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _load(content: bytes, spec: str) -> torch.export.ExportedProgram:
+    # Not torch.export.load: on an error it tries the old format, which is made of pickles.
+    from torch.export.pt2_archive._package import load_pt2
+
+    try:
+        return load_pt2(io.BytesIO(content)).exported_programs["model"]
+    except Exception as error:  # the deserialiser raises whatever a foreign file provokes
+        raise damaged(spec, error) from error
+
+
+def _input_shape(exported: torch.export.ExportedProgram, spec: str) -> tuple[int, int, int, int]:
+    values = {node.name: node.meta.get("val") for node in exported.graph.nodes}
+    inputs = [values.get(name) for name in exported.graph_signature.user_inputs if name in values]
+    shapes = [list(v.shape) if isinstance(v, torch.Tensor) else type(v).__name__ for v in inputs]
+    image = inputs[0] if len(inputs) == 1 else None
+    if not isinstance(image, torch.Tensor) or image.ndim != 4 or image.shape[0] != 1:
+        raise SourceError(
+            f"{spec} takes {shapes or 'no inputs'}; one image of shape [1, C, H, W] is what is "
+            "exported.",
+            hint="Export the model on one image, batch 1, and save it again.",
+        )
+    tensors = [image, *exported.state_dict.values(), *exported.constants.values()]
+    kinds = {t.dtype for t in tensors if isinstance(t, torch.Tensor) and t.is_floating_point()} - {
+        torch.float32
+    }
+    if kinds:
+        named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise SourceError(
+            f"{spec} computes in {named}.",
+            hint="Export the model in float32 (model.float()); a target's own options choose its "
+            "precision.",
+        )
+    _, channels, height, width = (int(extent) for extent in image.shape)
+    return 1, channels, height, width
+
+
+def _classes(exported: torch.export.ExportedProgram) -> int | None:
+    """Width of the only output when it is a row of logits."""
+    outputs = next(node for node in exported.graph.nodes if node.op == "output").args[0]
+    values = [getattr(node, "meta", {}).get("val") for node in outputs]
+    if len(values) == 1 and isinstance(values[0], torch.Tensor) and values[0].ndim == 2:
+        return int(values[0].shape[1])
+    return None

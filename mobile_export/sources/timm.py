@@ -1,0 +1,178 @@
+"""``timm/NAME``: a model of PyTorch Image Models, with timm's own input size and normalisation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..errors import MissingExtraError, SourceError, summary
+from ..graph.source import Source
+from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, WeightsInfo
+from .build import build_with_weights
+from .labels import labels_for
+from .request import Request, near_matches
+
+__all__ = ["load_timm"]
+
+HUB_TIMEOUT = 5.0
+
+
+def load_timm(spec: str, request: Request) -> Source:
+    """Build ``timm/NAME``; see `mobile_export.sources.table.load_source`."""
+    try:
+        import timm
+    except ImportError:
+        raise MissingExtraError(f"The source {spec!r}", "timm", "timm") from None
+    name = spec.removeprefix("timm/")
+    if not timm.is_model(name):
+        near = near_matches(name, list(timm.list_models()))
+        guess = f"Did you mean {' or '.join(f'timm/{n}' for n in near)}? " if near else ""
+        raise SourceError(
+            f"timm {timm.__version__} has no model called {name!r}.",
+            hint=f"{guess}All names: python -c 'import timm; print(timm.list_models())'",
+        )
+    config = timm.get_pretrained_cfg(name)
+    facts: dict[str, Any] = {} if config is None else config.to_dict()
+    native = tuple(facts.get("input_size") or (3, 224, 224))
+    input_spec = request.input_spec(
+        size=(native[1], native[2]),
+        channels=native[0],
+        mean=tuple(facts.get("mean") or IMAGENET_MEAN),
+        std=tuple(facts.get("std") or IMAGENET_STD),
+    )
+    kwargs: dict[str, Any] = {}
+    if request.num_classes is not None:
+        kwargs["num_classes"] = request.num_classes
+    if request.channels is not None:
+        kwargs["in_chans"] = request.channels
+    if facts.get("fixed_input_size") and input_spec.shape[2:] != native[1:]:
+        kwargs["img_size"] = input_spec.shape[2:]
+
+    def build(**extra: Any) -> torch.nn.Module:
+        try:
+            return _create(name, {**kwargs, **extra})
+        except TypeError as error:
+            if "img_size" not in kwargs or "img_size" not in str(error):
+                raise
+            del kwargs["img_size"]
+            return _create(name, {**kwargs, **extra})
+
+    try:
+        module, weights = _weigh(name, build, input_spec, request, facts)
+    except SourceError:
+        raise
+    except Exception as error:  # timm's builders raise whatever their arguments provoke
+        wanted = ", ".join(f"{key}={value}" for key, value in kwargs.items()) or "its defaults"
+        raise SourceError(
+            f"timm could not build {name} with {wanted}: {type(error).__name__}: {error}",
+            hint=f"Its own input is {native[1]}x{native[2]}; try without --size and --num-classes.",
+        ) from error
+    classes = getattr(module, "num_classes", None)
+    return Source(spec, module.eval(), input_spec, None, labels_for(classes), weights)
+
+
+def _create(name: str, kwargs: dict[str, Any]) -> torch.nn.Module:
+    import timm
+
+    module: torch.nn.Module = timm.create_model(name, **kwargs)
+    return module
+
+
+def _weigh(
+    name: str, build: Any, spec: InputSpec, request: Request, facts: dict[str, Any]
+) -> tuple[torch.nn.Module, WeightsInfo]:
+    if not request.pretrained:
+        return build_with_weights(build, spec, request)
+    place = facts.get("hf_hub_id") or facts.get("url")
+    if not place:
+        raise SourceError(
+            f"timm has no pretrained weights for {name}.",
+            hint="Leave --pretrained out for random weights, or give a file with --weights FILE.",
+        )
+    extra: dict[str, Any] = {"pretrained": True}
+    cached = _cached_file(facts)
+    if cached is not None:
+        extra["pretrained_cfg_overlay"] = {"file": cached}
+    notes: tuple[str, ...] = ()
+    if request.num_classes not in (None, facts.get("num_classes")):
+        notes = (
+            f"The classifier of {request.num_classes} classes is random (seed {request.seed}); "
+            f"the pretrained one has {facts.get('num_classes')}.",
+        )
+    with torch.random.fork_rng(devices=[]), _hush():
+        torch.manual_seed(request.seed)
+        try:
+            if cached is None:
+                _knock(facts)
+            module: torch.nn.Module = build(**extra)
+        except Exception as error:  # any HTTP library's, and timm's own
+            raise SourceError(
+                f"The pretrained weights of {name} could not be had from {place}: {summary(error)}",
+                hint="No network? Download the file elsewhere "
+                f"({_address(facts)}) and give it with --weights FILE.",
+            ) from error
+    return module, WeightsInfo("pretrained", seed=None, path=str(place), notes=notes)
+
+
+def _hub_file(facts: dict[str, Any]) -> tuple[str, str | None, str] | None:
+    """(repository, revision, file name) on the hub, or None when the weights are elsewhere."""
+    if not facts.get("hf_hub_id"):
+        return None
+    repository, _, revision = str(facts["hf_hub_id"]).partition("@")
+    return repository, revision or None, facts.get("hf_hub_filename") or "model.safetensors"
+
+
+def _cached_file(facts: dict[str, Any]) -> str | None:
+    """The hub's file when it was downloaded before; then no network is asked."""
+    place = _hub_file(facts)
+    if place is None or facts.get("custom_load"):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(place[0], place[2], revision=place[1])
+    return found if isinstance(found, str) else None
+
+
+def _address(facts: dict[str, Any]) -> str:
+    place = _hub_file(facts)
+    return f"https://huggingface.co/{place[0]}" if place else str(facts.get("url"))
+
+
+def _knock(facts: dict[str, Any]) -> None:
+    """One short request: timm's downloader retries an unreachable hub for a minute.
+
+    Raises:
+        Exception: the server cannot be reached; a file that it does not have is timm's business.
+    """
+    place = _hub_file(facts)
+    if place is None:
+        from urllib.request import Request as HttpRequest
+        from urllib.request import urlopen
+
+        with urlopen(HttpRequest(str(facts["url"]), method="HEAD"), timeout=HUB_TIMEOUT):
+            return
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(place[0], place[2], revision=place[1]), timeout=HUB_TIMEOUT)
+    except HfHubHTTPError:
+        return
+
+
+@contextmanager
+def _hush() -> Iterator[None]:
+    """Silence the hub's and timm's loggers; what matters is in the exception."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "timm", "httpx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

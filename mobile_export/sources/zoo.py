@@ -1,0 +1,84 @@
+"""The built-in zoo as a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import SourceError, UsageError
+from ..graph.source import Source
+from .build import build_with_weights
+from .request import Request, near_matches
+
+__all__ = ["load_zoo"]
+
+
+def load_zoo(spec_text: str, request: Request) -> Source:
+    from ..models import table as registry
+    from .labels import labels_for
+
+    name, _, query = spec_text.partition("?")
+    if name not in registry.names():
+        raise _unknown_name(name)
+    entry = registry.get(name)
+    options = entry.parse_options(query)
+    if request.pretrained:
+        raise UsageError(
+            f"--pretrained is for timm/NAME; {name} has no weights on a hub.",
+            hint=f"Download the official file from {entry.published.code} and give it with "
+            "--weights FILE."
+            if entry.published.code
+            else "No weights of it are public; your own go in with --weights FILE.",
+        )
+    spec = request.input_spec(
+        size=entry.size,
+        channels=entry.channels,
+        channel_order=entry.channel_order,
+        frames=entry.frames,
+        mean=entry.mean,
+        std=entry.std,
+    )
+    entry.check_size(spec.size)
+    module, info = build_with_weights(
+        lambda: entry.build(request.num_classes, size=spec.size, in_chans=spec.shape[1], **options),
+        spec,
+        request,
+    )
+    classes = request.num_classes or entry.num_classes
+    labels = labels_for(classes) if entry.task == "classification" else None
+    return Source(spec_text, module, spec, None, labels, info)
+
+
+def _unknown_name(name: str) -> SourceError:
+    from ..models import table as registry
+
+    path = Path(name)
+    if path.suffix in {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}:
+        return SourceError(
+            f"{name!r} is a checkpoint: it holds weights, not the model that they belong to.",
+            hint=f"Name the model too, for example: emo_2m --weights {name}",
+        )
+    if path.suffix == ".py" or Path(f"{name.replace('.', '/')}.py").is_file():
+        module = ".".join(path.with_suffix("").parts) if path.suffix == ".py" else name
+        return SourceError(
+            f"{name!r} is a Python module; which function makes the model?",
+            hint=f"Give it as {module}:FUNCTION",
+        )
+    known = registry.names()
+    timm_names = _timm_names()
+    near = near_matches(name, [*known, *(f"timm/{n}" for n in timm_names)])
+    if name in timm_names:
+        near = [f"timm/{name}", *(n for n in near if n != f"timm/{name}")]
+    guess = f"Did you mean {' or '.join(near[:3])}? " if near else ""
+    return SourceError(
+        f"There is no model called {name!r}.",
+        hint=f"{guess}Run `mobile-export list` for the built-in names; timm/NAME takes any timm "
+        "model, MODULE:FUNCTION your own, FILE.pt2 a saved program.",
+    )
+
+
+def _timm_names() -> list[str]:
+    try:
+        import timm
+    except ImportError:
+        return []
+    return list(timm.list_models())

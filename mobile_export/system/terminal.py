@@ -1,0 +1,73 @@
+"""What every command prints alike: tables, the progress line, one error message."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..errors import MobileExportError
+
+__all__ = ["plain_table", "print_error", "progress_line", "stderr_console", "stdout_console"]
+
+
+TABLE_WIDTH = 120
+"""Columns of a terminal that every table fits into"""
+
+
+def stdout_console() -> Console:
+    """Console of results.
+
+    A pipe is given lines that are long enough not to be wrapped; a terminal that is narrower than
+    the tables breaks their lines itself, so that no column is cut off.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console.width = max(console.width, TABLE_WIDTH)
+    return console
+
+
+def stderr_console() -> Console:
+    """Console of messages."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: MobileExportError) -> None:
+    """One message, one hint, no traceback."""
+    console = stderr_console()
+    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        console.print(escape(error.hint))
+
+
+@contextlib.contextmanager
+def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner with the current stage on a terminal's stderr; nothing anywhere else.
+
+    It writes to a copy of file descriptor 2, so that it stays visible while vendor output, which
+    shares that descriptor, is silenced.
+    """
+    if not enabled or not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    with os.fdopen(os.dup(2), "w") as stream:
+        console = Console(file=stream, force_terminal=True)
+        with console.status("starting") as status:
+            yield lambda stage: status.update(escape(stage))
+
+
+def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table without lines; numbers (``right``) are kept whole, texts fold where room is short."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        number = column in right
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
+    return table

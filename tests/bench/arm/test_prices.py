@@ -1,0 +1,107 @@
+"""Prices fitted to counts: on made-up counts whose prices are known, and on the stored ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from mobile_export.bench.arm.counts import ArmCount
+from mobile_export.bench.arm.prices import SOCS, Soc, calibrate, get_soc, spearman
+from mobile_export.bench.arm.stored import StoredCount, stored_counts
+from mobile_export.errors import UsageError
+
+PHONE = SOCS[0]
+NOTHING = ArmCount(*[0] * 11)
+
+
+def made_up(of: Callable[[int, float], ArmCount]) -> list[StoredCount]:
+    """Counts for every model of `PHONE`'s table: ``of(number of the row, its milliseconds)``."""
+    rows = [row for row in PHONE.latencies() if row.name is not None]
+    versions = ("onnxruntime 1", "0" * 64, "7.2", "0" * 16, "2.36")
+    return [
+        StoredCount(str(row.name), *row.size, *versions, of(i, row.latency_ms or 0))
+        for i, row in enumerate(rows)
+    ]
+
+
+def instructions_only(i: int, ms: float) -> ArmCount:
+    """10 million per millisecond."""
+    return replace(NOTHING, instructions=round(ms * 10e6))
+
+
+def two_prices(i: int, ms: float) -> ArmCount:
+    """Latency = 1e-7 instructions + 1e-5 misses, in shares that change from model to model."""
+    share = 0.2 + 0.15 * (i % 5)
+    return replace(
+        NOTHING, instructions=round(ms * share / 1e-7), l2_misses=round(ms * (1 - share) / 1e-5)
+    )
+
+
+def test_one_price_is_found_again() -> None:
+    calibration = calibrate(PHONE, ("instructions",), made_up(instructions_only))
+    assert calibration.model.prices["instructions"] == pytest.approx(1e-7, rel=1e-6)
+    assert calibration.rank_correlation == pytest.approx(1)
+    assert calibration.log_correlation == pytest.approx(1)
+    assert calibration.worst_error < 1e-6
+    interval = calibration.interval(replace(NOTHING, instructions=10**9))
+    assert interval == pytest.approx((100, 100), rel=1e-5)
+
+
+def test_two_prices_are_found_again() -> None:
+    prices = calibrate(PHONE, ("instructions", "l2_misses"), made_up(two_prices)).model.prices
+    assert prices["instructions"] == pytest.approx(1e-7, rel=1e-4)
+    assert prices["l2_misses"] == pytest.approx(1e-5, rel=1e-4)
+
+
+def test_a_price_is_never_negative() -> None:
+    """The more these models store, the faster they are: a free fit would pay them for it."""
+
+    def helpful_stores(i: int, ms: float) -> ArmCount:
+        stores = 1000 * (i % 2)
+        return replace(NOTHING, instructions=round((ms * 1e7) * (1 + i % 2)), stores=stores)
+
+    model = calibrate(PHONE, ("instructions", "stores"), made_up(helpful_stores)).model
+    assert model.prices["stores"] == 0
+    assert model.prices["instructions"] > 0
+
+
+def test_a_prediction_does_not_know_its_own_model() -> None:
+    counts = made_up(instructions_only)
+    huge = replace(counts[0], count=replace(NOTHING, instructions=10**12))
+    changed = calibrate(PHONE, ("instructions",), [huge, *counts[1:]])
+    assert changed.left_out[0] == pytest.approx(1e-7 * 10**12, rel=1e-6)
+    assert changed.errors[0] == pytest.approx(1e5 / changed.points[0].milliseconds - 1, rel=1e-6)
+    before = calibrate(PHONE, ("instructions",), counts)
+    assert changed.left_out[1] != pytest.approx(before.left_out[1], rel=1e-3)
+
+
+def test_rank_correlation() -> None:
+    assert spearman([1, 2, 3, 4, 5], [10, 20, 30, 40, 50]) == pytest.approx(1)
+    # Without ties: 1 - 6 sum(d^2) / (n (n^2 - 1)); here d = 1, -1, 0, 0, 0.
+    assert spearman([1, 2, 3, 4, 5], [2, 1, 3, 4, 5]) == pytest.approx(1 - 6 * 2 / (5 * 24))
+    # With ties: ranks 1.5, 1.5, 3 against 1, 2, 3, so Pearson's correlation is 1.5 / sqrt(1.5 * 2).
+    assert spearman([7, 7, 9], [1, 2, 3]) == pytest.approx(1.5 / (1.5 * 2) ** 0.5)
+
+
+def test_a_soc_without_a_table() -> None:
+    with pytest.raises(UsageError, match="apple-a16") as caught:
+        get_soc("apple-a16")
+    assert "snapdragon-865" in str(caught.value)
+
+
+@pytest.mark.parametrize("soc", SOCS, ids=lambda soc: soc.name)
+def test_every_model_of_the_tables_was_counted(soc: Soc) -> None:
+    counted = {(row.model, (row.height, row.width)) for row in stored_counts()}
+    wanted = {(row.name, row.size) for row in soc.latencies() if row.name is not None}
+    assert wanted - counted == set()
+
+
+def test_stored_counts_come_from_one_set_of_versions() -> None:
+    for name in ("runtime", "qemu", "plugin", "libc"):
+        assert len({getattr(row, name) for row in stored_counts()}) == 1, name
+    for row in stored_counts():
+        count = row.count
+        assert 0 < count.fma < count.vector < count.instructions
+        assert count.l3_misses <= count.l2_misses <= count.l1_misses < count.loads + count.stores

@@ -1,0 +1,316 @@
+"""``mobile-bench`` as people run it: real files, real runtimes, this machine and ssh."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from torch import nn
+
+import mobile_export
+from mobile_export.bench.cli import main as cli
+from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.store import append, read
+from mobile_export.pipeline import ExportReport
+from tests.bench.examples import measurement
+from tests.bench.sshd import SSHD, running_sshd
+from tests.conftest import TinyDetector
+
+QUICK = ("--time-limit", "0.3", "--interval", "0.5")
+
+
+def bench(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of one command line."""
+    monkeypatch.setattr(sys, "argv", ["mobile-bench", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def run(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = bench(*words, monkeypatch=monkeypatch)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def files(in_tmp: Path, exported: Callable[..., ExportReport]) -> Path:
+    """``tiny.onnx`` and ``tiny.tflite`` with their manifests in the current folder."""
+    for name in ("onnx", "tflite"):
+        for file in exported(name).artifacts[0].files:
+            (in_tmp / file.name).write_bytes(file.read_bytes())
+    return in_tmp
+
+
+def test_a_file_that_ends_with_detections_is_timed_and_said_to_be_unchecked(
+    in_tmp: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    options = mobile_export.NmsOptions(score_threshold=0.1, max_detections=30)
+    module = TinyDetector().eval()
+    mobile_export.export(module, "onnx", ".", name="boxes", size=64, nms=options)
+    code, _, err = run("--device", "local", "boxes.onnx", *QUICK)
+    assert code == 0, err
+    (made,) = read(Path("mobile-bench.jsonl")).measurements
+    assert made.check is None
+    assert "unchecked" in made.marks
+    assert "the file returns detections" in err
+    assert len(made.samples) > 0
+
+
+def test_a_model_on_this_machine_ends_in_one_table(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = run("--device", "local", "tiny", *QUICK)
+    assert code == 0, err
+    assert "tiny.onnx" in out
+    assert "tiny.tflite" in out
+    made = read(Path("mobile-bench.jsonl")).measurements
+    assert {m.artifact["format"] for m in made} == {"onnx", "tflite"}
+    assert len({m.run for m in made}) == 1
+    for m in made:
+        assert m.check is not None
+        assert m.check.passed
+        assert m.check.compared == 10
+        assert len(m.samples) >= 30
+        assert all(sample > 1000 for sample in m.samples)
+        assert m.peak_memory is not None
+        assert m.peak_memory > 10 * 2**20
+        assert m.before.load is not None
+    assert run("table", "--all")[0] == 0
+
+
+def test_json_is_only_json(files: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("run", "tiny.onnx", "--json", *QUICK)
+    assert code == 0
+    (row,) = json.loads(out)["measurements"]
+    assert row["file"] == "tiny.onnx"
+    assert row["output"] == "ok"
+    assert row["median_ms"] > 0
+
+
+def test_a_file_that_computes_something_else(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The manifest vouches for the file, but what it says the model computes is another thing."""
+    place = files / "tiny.onnx.manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["expected"]["outputs"][0]["scale"] = 1e-9
+    place.write_text(json.dumps(manifest))
+    code, out, err = run("tiny.onnx", *QUICK)
+    assert code == 1
+    assert "wrong" in out
+    assert "of the output range off" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing"], "mobile-export all nothing"),
+        (["nothing.onnx"], "does not exist"),
+        (["tiny", "--device", "toaster"], "There is no device 'toaster'"),
+        (["tiny", "--device", "local:2"], "is no device"),
+        (["tiny", "--device", "ssh://"], "names no host"),
+        (["tiny", "--runner", "foo"], "There is no runner 'foo'"),
+        (["tiny", "--format", "gif"], "Nothing on local runs files of the format gif"),
+        (["tiny", "--threads", "0"], "--threads 0"),
+        (["tiny", "--cores", "4096"], "no such cores"),
+        (["tiny", "--backend", "npu"], "no backend 'npu'"),
+        (["tiny", "--precision", "fp16"], "does not compute in fp16"),
+        (["tiny", "--interval", "0"], "--interval"),
+        (["tiny", "--fixed-performance"], "no mode of fixed performance"),
+        (["tiny", "--store", "no/where/s.jsonl", *QUICK], "Cannot write the measurement"),
+        (["tiny.onnx", "--runner", "litert"], "runs tiny.onnx"),
+        (["table"], "holds no measurement"),
+        (["table", "--as", "jpeg"], "no table as 'jpeg'"),
+        (["compare", "a", "b"], "no store file, and no label or model"),
+        (["compare", "a", "b", "--threshold", "-1"], "negative"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    files: Path, run: Callable[..., tuple[int, str, str]], words: Sequence[str], said: str
+) -> None:
+    code, out, err = run(*words)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_changed_file_is_not_measured(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    with (files / "tiny.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    code, _, err = run("tiny")
+    assert code == 2
+    assert "SHA-256 differs" in err
+
+
+def test_a_file_that_no_runtime_can_load(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    """The others go on, and the exit code says that not all was measured."""
+    from mobile_export.artifacts.content import sha256_of
+
+    (files / "tiny.onnx").write_bytes(b"no model")
+    place = files / "tiny.onnx.manifest.json"
+    manifest = json.loads(place.read_text()) | {"sha256": sha256_of(files / "tiny.onnx")}
+    place.write_text(json.dumps(manifest))
+    code, out, err = run("tiny", *QUICK)
+    assert code == 2
+    assert "cannot load tiny.onnx" in err
+    assert "tiny.tflite" in out
+
+
+def test_fixed_performance_ends_with_the_run_also_on_ctrl_c(
+    files: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Steady(LocalDevice):
+        switched: ClassVar[list[str]] = []
+
+        @contextmanager
+        def fixed_performance(self) -> Iterator[None]:
+            self.switched.append("on")
+            try:
+                yield
+            finally:
+                self.switched.append("off")
+
+    def interrupt(*_: object, **__: object) -> None:
+        assert Steady.switched[-1] == "on"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mobile_export.bench.devices.connect", lambda spec: Steady())
+    assert run("tiny.onnx", "--fixed-performance", *QUICK)[0] == 0
+    assert Steady.switched == ["on", "off"]
+    monkeypatch.setattr("mobile_export.bench.measure.measure", interrupt)
+    assert run("tiny.onnx", "--fixed-performance", *QUICK)[0] == 130
+    assert Steady.switched == ["on", "off"] * 2
+
+
+def test_two_labels_are_compared(in_tmp: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    store = in_tmp / "mobile-bench.jsonl"
+    append(store, measurement(label="before", run="1"))
+    append(store, measurement(label="after", run="2", median_ms=6.0, seed=1))
+    code, out, _ = run("compare", "before", "after")
+    assert code == 1
+    assert "slower by more than 5%" in out
+    assert run("compare", "before", "after", "--threshold", "0.3")[0] == 0
+    code, out, _ = run("compare", "after", "before", "--json")
+    (pair,) = json.loads(out)
+    assert code == 0
+    assert pair["ratio"] == pytest.approx(5 / 6, rel=0.01)
+    assert pair["significant"]
+    assert not pair["regressed"]
+
+
+def test_two_models_and_two_stores_are_compared(
+    in_tmp: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    append(Path("mobile-bench.jsonl"), measurement(model="emo_1m"))
+    append(Path("mobile-bench.jsonl"), measurement(model="timm/x", median_ms=4.0, seed=1))
+    append(Path("other.jsonl"), measurement(model="emo_1m", run="2", seed=2))
+    code, out, _ = run("compare", "emo_1m", "timm/x", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["paired"]
+    code, out, _ = run("compare", "mobile-bench.jsonl", "other.jsonl", "--json")
+    assert code == 0
+    assert not json.loads(out)[0]["paired"]
+    code, _, err = run("compare", "emo_1m", "emo_1m")
+    assert code == 2
+    assert "no two measurements of the same kind" in err
+
+
+def test_tables_are_not_overwritten(in_tmp: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    append(Path("mobile-bench.jsonl"), measurement())
+    assert run("table", "--as", "csv", "-o", "t.csv")[0] == 0
+    assert Path("t.csv").read_text().startswith("model,")
+    code, _, err = run("table", "--as", "csv", "-o", "t.csv")
+    assert (code, "exists already" in err) == (2, True)
+    assert run("table", "--as", "html", "-o", "t.csv", "--force")[0] == 0
+
+
+def test_devices_and_runners(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("devices", "--json")
+    assert code == 0
+    here = next(entry for entry in json.loads(out) if entry["spec"] == "local")
+    assert here["info"]["memory_mb"] > 100
+    code, out, _ = run("runners", "--json")
+    assert {"onnxruntime", "litert", "ncnn", "torch"} <= {row["name"] for row in json.loads(out)}
+
+
+def test_ctrl_c_keeps_what_was_measured(files: Path) -> None:
+    slow = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))
+    mobile_export.export(slow.eval(), "onnx", name="slow", size=(64, 64))
+    command = [sys.executable, "-m", "mobile_export.bench.cli.main", "slow.onnx"]
+    running = subprocess.Popen(
+        [*command, "--time-limit", "60", "--interval", "0.000001"], stderr=subprocess.PIPE
+    )
+    time.sleep(0.1)
+    deadline = time.monotonic() + 30
+    while not any("worker.py" in line for line in _children(running.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(3)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    (made,) = read(Path("mobile-bench.jsonl")).measurements
+    assert "interrupted" in made.marks
+    assert made.samples
+
+
+def _children(pid: int) -> list[str]:
+    """Command lines of the children of a process."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/cmdline").read_text() for child in listed]
+
+
+@pytest.mark.skipif(SSHD is None, reason="needs Debian's openssh-server")
+def test_the_same_over_ssh(
+    files: Path,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker is pushed and runs there; a real sshd, and both runtimes' real outputs."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as (address, tools):
+        monkeypatch.setenv("PATH", str(tools), prepend=":")
+        code, out, err = run("-d", f"ssh://{address}{sys.executable}", "tiny", *QUICK)
+        assert code == 0, err
+        assert "tiny.tflite" in out
+        for m in read(Path("mobile-bench.jsonl")).measurements:
+            assert m.check is not None
+            assert m.check.passed
+            assert m.device.kind == "ssh"
+        code, _, err = run("-d", f"ssh://{address}/no/such/python", "tiny", *QUICK)
+        assert code == 2
+        assert "Python does not run on" in err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import contextlib, sys\n"
+        "from mobile_export.bench.cli.main import main\n"
+        "for words in (['--help'], ['run', '--help'], ['table', '--help']):\n"
+        "    sys.argv = ['mobile-bench', *words]\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):\n"
+        "        main()\n"
+        "heavy = {'numpy', 'torch', 'matplotlib', 'onnxruntime', 'ncnn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

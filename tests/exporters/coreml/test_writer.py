@@ -1,0 +1,200 @@
+"""Core ML packages: targets, precisions, image inputs, classifiers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.config import ExportConfig
+from mobile_export.errors import UsageError
+from mobile_export.exporters.coreml import session as runtime
+from mobile_export.exporters.coreml import writer as exporter
+from mobile_export.exporters.coreml.options import COREML_TARGETS, CoreMLOptions
+from mobile_export.graph.capture import trace
+from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
+from mobile_export.parity.samples import Sample, pixel_samples
+from mobile_export.pipeline import ExportReport
+from tests.conftest import MultiOutput, make_source
+
+ct = pytest.importorskip("coremltools")
+
+LABELS = tuple(f"class {i}" for i in range(10))
+
+
+def spec_of(report: ExportReport) -> Any:
+    return ct.models.utils.load_spec(str(report.artifacts[0].path))
+
+
+@pytest.mark.parametrize("target", COREML_TARGETS)
+def test_every_deployment_target(target: str, exported: Callable[..., ExportReport]) -> None:
+    report = exported("coreml", coreml=CoreMLOptions(target=target))
+    assert report.artifacts[0].parity.passed
+    versions = {"ios15": 6, "ios16": 7, "ios17": 8, "ios18": 9}  # Model.proto, specificationVersion
+    assert spec_of(report).specificationVersion == versions[target]
+
+
+def test_precisions(exported: Callable[..., ExportReport]) -> None:
+    half, full = (exported("coreml", precision=p).artifacts[0].parity for p in ("fp16", "fp32"))
+    assert (half.precision, full.precision) == ("fp16", "fp32")
+    assert half.passed
+    assert full.passed
+    assert full.max_rel < 1e-5 < half.max_rel < 1e-2
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_arrays_are_float32_outside(precision: str, exported: Callable[..., ExportReport]) -> None:
+    description = spec_of(exported("coreml", precision=precision)).description
+    kinds = [description.input[0].type, description.output[0].type]
+    float32 = ct.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT32
+    assert [kind.multiArrayType.dataType for kind in kinds] == [float32, float32]
+    assert description.input[0].name == "image"
+    assert description.output[0].name == "logits"
+
+
+class Padded(nn.Module):
+    """A zero-padded convolution first: folding the normalisation's shift into it would be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.pretrained_cfg = {
+            "input_size": (3, 16, 16),
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        }
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 2e-6), ("fp16", 2e-3)])
+def test_image_input_is_exact_at_the_borders(tmp_path: Any, precision: str, allowed: float) -> None:
+    source = make_source(Padded(), size=(16, 16))
+    config = ExportConfig(coreml=CoreMLOptions(image_input=True))
+    program = trace(source)
+    path = tmp_path / "a.mlpackage"
+    exporter.export(program, path, config, precision)
+    image_type = ct.models.utils.load_spec(str(path)).description.input[0].type.imageType
+    assert (image_type.height, image_type.width) == (16, 16)
+    assert image_type.colorSpace == ct.proto.FeatureTypes_pb2.ImageFeatureType.RGB
+    session = runtime.load(path, program.outputs)
+    assert session.takes_pixels
+    for sample in pixel_samples(source.input):
+        assert sample.pixels is not None
+        pixels = sample.pixels.double().numpy()
+        mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        normalised = torch.from_numpy((pixels / 255 - mean) / std)
+        conv = source.module.conv
+        expected = nn.functional.conv2d(
+            normalised, conv.weight.detach().double(), conv.bias.detach().double(), padding=1
+        ).numpy()
+        (got,) = session.run(sample)
+        error = np.abs(got - expected) / np.abs(expected).max()
+        assert error[..., 0, :].max() < allowed  # the border
+        assert error.max() < allowed
+
+
+def test_image_input_passes_parity(exported: Callable[..., ExportReport]) -> None:
+    report = exported("coreml", coreml=CoreMLOptions(image_input=True))
+    assert report.artifacts[0].parity.passed
+    assert report.artifacts[0].parity.worst.split(":")[0].startswith(("pixel", "natural"))
+
+
+def test_classifier(exported: Callable[..., ExportReport]) -> None:
+    report = exported(
+        "coreml", coreml=CoreMLOptions(image_input=True, classifier=True), labels=LABELS
+    )
+    assert report.artifacts[0].parity.passed
+    spec = spec_of(report)
+    assert spec.description.predictedFeatureName == "classLabel"
+    names = list(spec.mlProgram.functions["main"].block_specializations)
+    assert names
+    assert spec.description.input[0].type.WhichOneof("Type") == "imageType"
+
+
+def test_labels_without_a_classifier_are_in_the_metadata(
+    exported: Callable[..., ExportReport],
+) -> None:
+    facts = spec_of(exported("coreml", labels=LABELS)).description.metadata.userDefined
+    assert tuple(json.loads(facts["mobile_export.labels"])) == LABELS
+
+
+def test_classifier_probabilities_sum_to_one(
+    exported: Callable[..., ExportReport], source: Any
+) -> None:
+    report = exported("coreml", coreml=CoreMLOptions(classifier=True), labels=LABELS)
+    path = report.artifacts[0].path
+    assert path is not None
+    session = runtime.load(path, trace(source).outputs)
+    from mobile_export.parity.samples import parity_samples
+
+    (probabilities,) = session.run(parity_samples(source.input)[0])
+    assert probabilities.shape == (1, 10)
+    assert probabilities.sum() == pytest.approx(1, abs=5e-3)
+
+
+def test_a_classifier_needs_labels_and_logits() -> None:
+    config = ExportConfig(coreml=CoreMLOptions(classifier=True))
+    with pytest.raises(UsageError, match="10 classes"):
+        exporter.check(trace(make_source()), config)
+    with pytest.raises(UsageError, match="one output"):
+        exporter.check(trace(make_source(MultiOutput())), config)
+
+
+def test_an_image_has_one_or_three_channels() -> None:
+    source = make_source(nn.Conv2d(4, 4, 1))
+    source = type(source)(**{**vars(source), "input": type(source.input)(
+        shape=(1, 4, 8, 8), mean=(0.0,) * 4, std=(1.0,) * 4
+    )})  # fmt: skip
+    with pytest.raises(UsageError, match="takes 4"):
+        exporter.check(trace(source), ExportConfig(coreml=CoreMLOptions(image_input=True)))
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(UsageError, match="ios14"):
+        CoreMLOptions(target="ios14")
+
+
+class ScaledAndShifted(nn.Module):
+    """What coremltools' fuse_elementwise_to_batchnorm gets wrong in the sixth digit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(1, 3, 1, 1) + 0.5)
+        self.shift = nn.Parameter(torch.rand(1, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.silu(nn.functional.gelu(x) * self.scale + self.shift)
+
+
+class Aliased(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.alias.default(x.relu()).mean((2, 3))
+
+
+class Bicubic(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.interpolate(x, size=(12, 14), mode="bicubic", align_corners=False)
+        return torch.addcmul(x, x, x, value=0.5).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "module", [ScaledAndShifted(), Aliased(), Bicubic()], ids=["scale", "alias", "bicubic"]
+)
+def test_what_coremltools_alone_gets_wrong(module: nn.Module, tmp_path: Any) -> None:
+    source = make_source(module, size=(8, 8))
+    program = trace(source)
+    path = tmp_path / "a.mlpackage"
+    exporter.export(program, path, ExportConfig(), "fp32")
+    session = runtime.load(path, program.outputs)
+    x = torch.randn(1, 3, 8, 8)
+    (got,) = session.run(Sample("s", x))
+    with torch.no_grad():
+        expected = source.module.double()(x.double()).numpy()
+    assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()

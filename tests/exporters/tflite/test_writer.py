@@ -1,0 +1,122 @@
+"""TFLite files: layouts, names, weights in float16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mobile_export.config import ExportConfig
+from mobile_export.exporters.tflite import writer as exporter
+from mobile_export.exporters.tflite.options import TFLiteOptions
+from mobile_export.graph.capture import trace
+from mobile_export.pipeline import ExportReport
+from mobile_export.sources.table import Source
+from tests.conftest import MultiOutput, make_source
+
+litert = pytest.importorskip("ai_edge_litert.interpreter")
+pytest.importorskip("litert_torch")
+
+
+def run(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+    interpreter = litert.Interpreter(str(path))
+    return dict(interpreter.get_signature_runner("serving_default")(image=image))
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_layout_of_the_input(
+    layout: str, exported: Callable[..., ExportReport], source: Source
+) -> None:
+    path = exported("tflite", tflite=TFLiteOptions(layout=layout)).artifacts[0].path
+    image = torch.randn(source.input.shape)
+    fed = image.permute(0, 2, 3, 1) if layout == "nhwc" else image
+    with torch.no_grad():
+        expected = source.module(image).numpy()
+    got = run(path, np.ascontiguousarray(fed))
+    assert list(got) == ["logits"]
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
+
+
+def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -> None:
+    from mobile_export.api import inspect
+
+    full, half = (exported("tflite", precision=p).artifacts[0] for p in ("fp32", "fp16"))
+    assert half.parity.passed
+    assert half.parity.precision == "fp16"
+    assert inspect(half.path)["precision"] == "fp16"
+    assert inspect(full.path)["precision"] == "fp32"
+    assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+@pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
+def test_transposed_convolutions_with_padding(
+    tmp_path: Path, padding: Any, output_padding: Any
+) -> None:
+    """litert-torch by itself refuses them ("failed to legalize mhlo.convolution")."""
+    conv = torch.nn.ConvTranspose2d(
+        3, 4, 5, stride=2, padding=padding, output_padding=output_padding
+    )
+    source = make_source(conv, size=(7, 9))
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
+
+
+def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
+    class Clip(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1, 2).mean((2, 3))
+
+    images = make_source()
+    shape = replace(images.input, shape=(1, 3, 4, 8, 8))
+    source = replace(images, module=Clip().eval(), input=shape)
+    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    clip = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(clip.movedim(1, -1)))
+    np.testing.assert_allclose(got["logits"], source.module(clip).numpy(), atol=1e-6)
+
+
+def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:
+    source = make_source(MultiOutput())
+    program = trace(source)
+    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(1, 3, 32, 32)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image)
+    assert set(got) == {"out", "features"}
+    assert got["features"].shape == (1, 32, 32, 6)
+    np.testing.assert_allclose(got["features"], expected["features"].permute(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(got["out"], expected["out"], atol=1e-5)
+
+
+def test_weights_that_are_not_contiguous_stay_apart(tmp_path: Path) -> None:
+    """litert-torch by itself stores some of these weights in the place of others."""
+
+    class Products(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = [(24, 32)] * 12
+            for index, size in enumerate(sizes):
+                self.register_buffer(f"w{index}", torch.randn(size).t())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(1, 2)
+            return torch.stack([rows @ w.expand(1, -1, -1) for _, w in self.named_buffers()])
+
+    source = make_source(Products(), size=(4, 32))
+    program = trace(source).in_float32()
+    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    image = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
+    with torch.no_grad():
+        expected = source.module(image).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-4)

@@ -1,0 +1,127 @@
+"""Everything is float64 under the mode, whatever the code asks for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import SourceError
+from mobile_export.graph.float64 import double_copy, run_float64
+from mobile_export.system.threads import one_thread
+
+
+class Careless(nn.Module):
+    """Code that brings float32 and float16 back in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.table = torch.linspace(0, 1, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear(x.float())
+        x = (x.half() * torch.ones(4, dtype=torch.float16)).to(torch.float32)
+        return x + self.table + torch.arange(4) + torch.zeros(4)
+
+
+def test_no_precision_is_lost() -> None:
+    torch.manual_seed(0)
+    module = Careless()
+    x = torch.randn(2, 4, dtype=torch.float64)
+    result = run_float64(double_copy(module), x)
+    weight, bias = (p.detach().double() for p in (module.linear.weight, module.linear.bias))
+    expected = x @ weight.T + bias + module.table.double() + torch.arange(4)
+    assert result.dtype == torch.float64
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        lambda x: torch.as_tensor([0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.tensor([0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.tensor(data=[0.1, 0.7], dtype=x.dtype),
+        lambda x: torch.asarray([0.1, 0.7], dtype=x.dtype),
+        lambda x: x.new_tensor([0.1, 0.7]),
+        lambda x: torch.tensor([0.1, 0.7]),
+    ],
+    ids=["as_tensor", "tensor", "by name", "asarray", "new_tensor", "without a dtype"],
+)
+def test_numbers_are_those_of_the_float32_model(
+    literal: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    expected = torch.tensor([0.1, 0.7]).double()
+    assert torch.equal(run_float64(literal, torch.zeros(1)), expected)
+
+
+def test_a_float64_that_the_code_asks_for_is_kept() -> None:
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x.double() * torch.tensor([0.1, 0.7], dtype=torch.float64)
+
+    expected = torch.tensor([0.1, 0.7], dtype=torch.float64)
+    assert torch.equal(run_float64(double, torch.ones(1)), expected)
+
+
+def test_the_code_sees_the_dtype_of_the_model() -> None:
+    seen = []
+    run_float64(lambda x: seen.append((x.dtype, (x * 2).dtype)), torch.ones(1))
+    assert seen == [(torch.float32, torch.float32)]
+
+
+def test_tensors_are_not_rounded() -> None:
+    x = torch.rand(3, dtype=torch.float64)
+    assert torch.equal(run_float64(lambda y: torch.as_tensor(y, dtype=y.dtype), x), x)
+
+
+def test_the_original_is_untouched() -> None:
+    module = Careless()
+    double_copy(module)
+    assert module.linear.weight.dtype == torch.float32
+
+
+def test_one_thread_is_restored() -> None:
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+class Keeps(nn.Module):
+    """Keeps results of earlier calls, with their history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.utils.weight_norm(nn.Linear(4, 4))
+        self.last: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last.append(self.linear(x))
+        return self.last[-1]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_results_kept_from_earlier_calls_do_not_prevent_a_copy() -> None:
+    module = Keeps()
+    x = torch.randn(2, 4)
+    expected = module(x)
+    result = run_float64(double_copy(module), x)
+    torch.testing.assert_close(result.float(), expected)
+    assert len(module.last) == 1
+    assert module.last[0].grad_fn is not None
+
+
+def test_what_cannot_be_copied_is_a_named_error() -> None:
+    module = nn.Linear(4, 4)
+    module.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(SourceError, match=r"Linear cannot be copied.*lock"):
+        double_copy(module)
+
+
+def test_the_input_is_not_written_to() -> None:
+    x = torch.zeros(2, dtype=torch.float64)
+    assert run_float64(lambda given: given.add_(1), x).tolist() == [1, 1]
+    assert x.tolist() == [0, 0]

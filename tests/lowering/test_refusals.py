@@ -1,0 +1,65 @@
+"""What cannot be lowered is refused by op, module and node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import ExportError, LoweringError
+from mobile_export.lowering.lower import lower
+from tests.lowering.graphs import Calls, check, prepared
+
+
+class Nested(nn.Module):
+    """Calls a function in ``stage.inner``."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.stage = nn.Sequential()
+        self.stage.add_module("inner", Calls(function))
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.stage(x)
+
+
+def refusal(function: Callable[..., object], shape: tuple[int, ...] = (1, 6, 8, 8)) -> str:
+    with pytest.raises(LoweringError) as caught:
+        lower(prepared(Nested(function), shape))
+    assert isinstance(caught.value, ExportError)
+    assert caught.value.hint
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda x: torch.fft.fft2(x).real, ["aten.fft_fft2.default", "no rule"]),
+        (lambda x: x.sort(1).values, ["aten.sort", "no rule"]),
+        (lambda x: x.cumprod(1), ["aten.cumprod", "no rule"]),
+        (lambda x: x.max(1).indices + x.max(1).values, ["aten.max.dim", "positions", "argmax"]),
+        (lambda x: nn.functional.conv2d(x, x[0, :, None, :3, :3], groups=6), ["weight"]),
+        (lambda x: nn.functional.max_pool2d(x, 2, dilation=2), ["dilated"]),
+        (lambda x: nn.functional.pad(x, (1, 1, 1, 1), mode="circular"), ["circular"]),
+        (lambda x: torch.linalg.vector_norm(x, 3, 1), ["order 3"]),
+        (lambda x: torch.einsum("bcii->bci", x), ["bcii"]),
+    ],
+)
+def test_refusal_names_op_module_and_reason(
+    function: Callable[..., object], says: list[str]
+) -> None:
+    text = refusal(function)
+    assert "'stage.inner'" in text
+    for part in says:
+        assert part in text
+
+
+def test_batch_is_refused() -> None:
+    with pytest.raises(LoweringError, match="one image at a time"):
+        lower(prepared(Calls(lambda x: x.relu()), (2, 3, 4, 4)))
+
+
+def test_what_nobody_uses_is_not_refused() -> None:
+    check(Calls(lambda x: (x.sort(1), x.relu())[1]), (1, 6, 8, 8))

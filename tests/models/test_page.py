@@ -1,0 +1,54 @@
+"""docs/models.md is what scripts/models_page.py writes, and tells what the matrix says."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mobile_export.models import table as registry
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "models_page.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("models_page", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_fresh(script: ModuleType) -> None:
+    written = script.PAGE.read_text("utf-8")
+    assert written == script.models_page(script.read_rows()), "run: python scripts/models_page.py"
+
+
+def test_every_model_has_a_row(script: ModuleType) -> None:
+    page = script.models_page([])
+    for entry in registry.entries():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{entry.name}` |")]
+        assert "| not measured |" in row
+        assert row.endswith(f"| {entry.published.source} |")
+
+
+def test_formats_are_the_matrixs(script: ModuleType) -> None:
+    rows = [
+        {"model": "emo_1m", "size": None, "precision": None, "format": "a", "status": "passed"},
+        {"model": "emo_1m", "size": None, "precision": None, "format": "b", "status": "timeout"},
+        {"model": "emo_1m", "size": "64x64", "precision": None, "format": "c", "status": "passed"},
+        {"model": "emo_2m", "format": "a", "status": "refused", "error": None, "reason": "x"},
+    ]
+    page = script.models_page(rows).splitlines()
+    (first,) = [line for line in page if line.startswith("| `emo_1m` |")]
+    (second,) = [line for line in page if line.startswith("| `emo_2m` |")]
+    assert "| a (b: timeout) |" in first
+    assert "| none (a: refused) |" in second
+
+
+def test_no_matrix_is_no_rows(script: ModuleType, tmp_path: Path) -> None:
+    assert script.read_rows(tmp_path / "matrix.json") == []

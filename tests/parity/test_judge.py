@@ -1,0 +1,242 @@
+"""Parity figures against numbers worked out by hand, and the verdicts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import SourceError
+from mobile_export.parity.compare import compare
+from mobile_export.parity.judge import FP16_TOLERANCE, judge, tolerance_for
+from mobile_export.parity.reference import Reference, make_reference, with_activation
+from mobile_export.parity.samples import Sample
+
+
+def reference_of(*outputs: np.ndarray, float32_error: float = 0.0) -> Reference:
+    samples = tuple(Sample(f"s{i}", torch.zeros(1, 3, 2, 2)) for i in range(len(outputs)))
+    return Reference(samples, tuple((array,) for array in outputs), float32_error)
+
+
+def verdict(reference: Reference, *results: np.ndarray, precision: str = "fp32") -> str:
+    return judge(
+        reference,
+        [[array] for array in results],
+        precision=precision,
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    ).verdict
+
+
+def test_compare_by_hand() -> None:
+    reference = np.array([[0.0, -4.0, 2.0, 1.0, 3.0]])
+    got = np.array([[0.0, -3.0, 2.0, 1.0, 3.5]], dtype=np.float32)
+    difference = compare(got, reference)
+    assert difference.max_abs == 1.0
+    assert difference.max_rel == 0.25  # 1 / |-4|
+    assert difference.worst_index == (0, 1)
+    assert difference.cosine == pytest.approx(27.5 / math.sqrt(26.25 * 30))
+    assert difference.psnr == pytest.approx(10 * math.log10(16 / (1.25 / 5)))
+    assert difference.top1 is True
+    assert difference.top5 == 1.0
+
+
+def test_top1_disagreement() -> None:
+    reference = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, -9.0, -9.0]])
+    got = np.array([[1.0, 2.0, 3.0, 6.0, 5.0, -9.0, 4.0]])
+    difference = compare(got, reference)
+    assert difference.top1 is False
+    assert difference.top5 == pytest.approx(4 / 5)  # 6, 5, 4, 3, 2 against 5, 4, 3, 2, 1
+
+
+def test_nan_and_infinity_are_infinitely_wrong() -> None:
+    reference = np.ones((1, 3))
+    for bad in (math.nan, math.inf, -math.inf):
+        assert compare(np.array([[1.0, bad, 1.0]]), reference).max_rel == math.inf
+
+
+def test_nan_in_the_reference_is_never_equal() -> None:
+    values = np.array([[math.nan, 1.0]])
+    assert not compare(values, values).max_rel <= 1.0
+
+
+def test_a_wrong_shape_is_infinitely_wrong() -> None:
+    assert compare(np.ones((1, 4)), np.ones((1, 3))).max_rel == math.inf
+
+
+def test_zero_reference() -> None:
+    assert compare(np.zeros((1, 3)), np.zeros((1, 3))).max_rel == 0.0
+    assert compare(np.full((1, 3), 1e-30), np.zeros((1, 3))).max_rel == math.inf
+
+
+def test_integer_outputs_are_compared_for_equality() -> None:
+    reference = np.array([[[1, 2], [3, 4]]])
+    difference = compare(np.array([[[1, 2], [3, 5]]]), reference)
+    assert difference.max_rel == 0.25
+    assert difference.worst_index == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "float32_error", "expected"),
+    [("fp32", 0.0, 1e-5), ("fp32", 2e-6, 1e-5), ("fp32", 5e-6, 2e-5), ("fp16", 5e-6, 1e-2)],
+)
+def test_tolerances(precision: str, float32_error: float, expected: float) -> None:
+    assert tolerance_for(precision, float32_error) == pytest.approx(expected)
+    assert tolerance_for(precision, float32_error) <= FP16_TOLERANCE
+
+
+def test_verdicts() -> None:
+    exact = np.array([[1.0, 0.0]])
+    reference = reference_of(exact)
+    assert verdict(reference, exact + 0.9e-5) == "passed"
+    assert verdict(reference, exact + 1.1e-5) == "failed"
+    assert verdict(reference, exact + 0.9e-2, precision="fp16") == "passed"
+    assert verdict(reference, exact + 1.1e-2, precision="fp16") == "failed"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_ill_conditioned_model_is_inconclusive_even_when_equal(precision: str) -> None:
+    exact = np.array([[1.0, 0.0]])
+    for error in (1.1e-4, math.inf, math.nan):
+        reference = reference_of(exact, float32_error=error)
+        assert verdict(reference, exact, precision=precision) == "inconclusive"
+    assert (
+        verdict(reference_of(exact, float32_error=0.9e-4), exact, precision=precision) == "passed"
+    )
+
+
+def test_the_worst_sample_decides() -> None:
+    exact = np.array([[1.0, 0.0]])
+    report = judge(
+        reference_of(exact, exact, exact),
+        [[exact], [exact + 0.5], [exact]],
+        precision="fp32",
+        runtime="test",
+        emulated=True,
+        output_names=["logits"],
+    )
+    assert (report.worst, report.verdict, report.max_rel) == ("s1:logits", "failed", 0.5)
+
+
+def test_a_missing_output_fails() -> None:
+    exact = np.array([[1.0, 0.0]])
+    report = judge(
+        reference_of(exact),
+        [[]],
+        precision="fp32",
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    )
+    assert report.verdict == "failed"
+
+
+def test_the_report_is_strict_json() -> None:
+    import json
+
+    exact = np.array([[1.0, 0.0]])
+    report = judge(
+        reference_of(exact),
+        [[exact * math.nan]],
+        precision="fp32",
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    )
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_float32_error_of_a_known_cancellation() -> None:
+    class Cancel(nn.Module):
+        """(x + 1) - 1: float32 loses what lies below 2^-24 of 1."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1.0) - 1.0
+
+    x = torch.full((1, 1, 1, 1), 1e-3)
+    reference = make_reference(Cancel(), [Sample("s", x)])
+    small, one = np.float32(1e-3), np.float32(1)
+    lost = abs(float((small + one) - one) / float(small) - 1)
+    assert reference.float32_error == pytest.approx(lost, rel=1e-6)
+    assert lost > 1e-6
+
+
+def test_an_output_that_ignores_its_input_is_noted() -> None:
+    class Constant(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean().view(1, 1) * 1e-9 + torch.tensor([[1.0, 2.0]])
+
+    samples = [Sample("a", torch.zeros(1, 3, 2, 2)), Sample("b", torch.ones(1, 3, 2, 2))]
+    assert "hardly changes" in make_reference(Constant(), samples).notes[0]
+
+
+def test_softmax_behind_the_logits() -> None:
+    reference = with_activation(reference_of(np.array([[0.0, math.log(3.0)]])), "softmax")
+    np.testing.assert_allclose(reference.outputs[0][0], [[0.25, 0.75]])
+    plain = reference_of(np.zeros((1, 2)))
+    assert with_activation(plain, None) is plain
+
+
+def test_reports_differ_when_figures_differ() -> None:
+    exact = np.array([[1.0, 0.0]])
+    report = judge(
+        reference_of(exact), [[exact]], precision="fp32", runtime="t", emulated=False,
+        output_names=["logits"],
+    )  # fmt: skip
+    assert report.passed
+    assert not replace(report, verdict="inconclusive").passed
+
+
+def test_an_infinity_equals_itself_and_hides_nothing() -> None:
+    reference = np.array([[-math.inf, 2.0, math.inf]])
+    assert compare(reference, reference).max_rel == 0
+    assert compare(np.array([[-math.inf, 2.2, math.inf]]), reference).max_rel == pytest.approx(0.1)
+    for bad in (0.0, math.inf, math.nan):
+        assert compare(np.array([[bad, 2.0, math.inf]]), reference).max_rel == math.inf
+
+
+def test_a_wrong_output_beside_infinities_fails_whatever_its_place() -> None:
+    right, masked = np.ones((1, 3)), np.array([[-math.inf, 1.0, 2.0]])
+    image = torch.zeros(1, 3, 4, 4)
+    reference = Reference((Sample("noise", image),), ((right, masked),), 0.0)
+    wrong = [np.array([[math.nan, 1.0, 2.0]]), np.array([[0.0, 1.0, 2.0]])]
+    for got in wrong:
+        report = judge(
+            reference,
+            [[right, got]],
+            precision="fp32",
+            runtime="test",
+            emulated=False,
+            output_names=["a", "b"],
+        )
+        assert report.verdict == "failed"
+
+
+class NoFloat64(nn.Module):
+    """PyTorch quantises float32 only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).dequantize()
+
+
+def test_a_model_that_fails_in_float64_only() -> None:
+    with pytest.raises(SourceError, match=r"not in float64.*only works on Float"):
+        make_reference(NoFloat64(), [Sample("noise", torch.zeros(1, 3, 4, 4))])
+
+
+class AsksForFloat32(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != torch.float32:
+            raise RuntimeError("only float is supported")
+        return x * 3
+
+
+def test_a_model_that_asks_for_float32_is_run_in_float64() -> None:
+    image = torch.full((1, 3, 4, 4), 0.1)
+    reference = make_reference(AsksForFloat32(), [Sample("noise", image)])
+    assert np.array_equal(reference.outputs[0][0], (image.double() * 3).numpy())

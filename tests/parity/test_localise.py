@@ -1,0 +1,80 @@
+"""A file with one damaged weight: the module it belongs to is named, in every format."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobile_export.api import prepare
+from mobile_export.exporters.table import get_target
+from mobile_export.graph.program import Program
+from mobile_export.parity.localise import LayerReport, localise
+from mobile_export.parity.samples import parity_samples
+from mobile_export.pipeline import ExportReport
+from mobile_export.sources.table import Source
+
+
+def look(name: str, path: Path, program: Program, source: Source, tolerance: float) -> LayerReport:
+    session = get_target(name).runtime().load(path, program.outputs)
+    return localise(session, program, parity_samples(source.input)[0], tolerance)
+
+
+def damage(path: Path, weight: np.ndarray, factor: float) -> None:
+    """Multiply a stored float32 weight in place, wherever the format keeps it."""
+    content = path.read_bytes()
+    for array in (weight, weight.transpose(1, 2, 3, 0) if weight.ndim == 4 else weight.T):
+        raw = np.ascontiguousarray(array, dtype=np.float32).tobytes()
+        if content.count(raw) == 1:
+            changed = np.ascontiguousarray(array * factor, dtype=np.float32).tobytes()
+            path.write_bytes(content.replace(raw, changed))
+            return
+    raise AssertionError("the weight is not in the file as it stands")
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite", "coreml", "tnn"])
+def test_a_sound_file_has_no_errors(
+    name: str, exported: Callable[..., ExportReport], program: Program, source: Source
+) -> None:
+    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
+    precision = get_target(name).precisions
+    chosen = "fp32" if "fp32" in precision else None
+    path = exported(name, precision=chosen).artifacts[0].path
+    assert path is not None
+    report = look(name, path, program, source, 1e-4)
+    assert report.errors == ()
+    assert report.good > 5
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite", "coreml"])
+def test_a_damaged_weight_is_localised(
+    name: str,
+    tmp_path: Path,
+    exported: Callable[..., ExportReport],
+    program: Program,
+    source: Source,
+) -> None:
+    pytest.importorskip(next(iter(get_target(name).modules)))
+    path = exported(name, precision="fp32").artifacts[0].path
+    assert path is not None
+    copy = tmp_path / path.name
+    if path.is_dir():
+        shutil.copytree(path, copy)
+        file = next(copy.rglob("weight.bin"))
+    else:
+        shutil.copy(path, copy)
+        file = copy
+    stored = prepare(source.module, program.example).exported.state_dict
+    weight = [value for key, value in stored.items() if "qkv.weight" in key][-1]
+    damage(file, weight.detach().numpy(), 1.5)
+    report = look(name, copy, program, source, 1e-4)
+    assert report.good > 3, "what comes before the damage is good"
+    first = report.errors[0]
+    # The passes compute q, k and v apart: the first tensor that the model has too is a chunk.
+    assert first.module in ("qkv", "the top level")
+    assert first.max_rel is not None
+    assert first.max_rel > 0.1
+    assert len(report.errors) == 5

@@ -1,0 +1,51 @@
+"""The parity inputs: repeatable, in range, with the statistics that they claim."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from mobile_export.parity.samples import normalise, parity_samples, pixel_samples
+
+SPEC = InputSpec((1, 3, 128, 96), IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_repeatable() -> None:
+    for make in (parity_samples, pixel_samples):
+        for a, b in zip(make(SPEC), make(SPEC), strict=True):
+            assert a.name == b.name
+            assert torch.equal(a.image, b.image)
+
+
+def test_all_differ_and_have_the_shape() -> None:
+    samples = parity_samples(SPEC)
+    assert [tuple(s.image.shape) for s in samples] == [SPEC.shape] * 4
+    assert len({s.image.sum().item() for s in samples}) == 4
+
+
+def test_normalisation_by_hand() -> None:
+    pixels = torch.tensor([255.0, 0.0, 128.0]).view(1, 3, 1, 1)
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]
+    got = normalise(pixels, InputSpec((1, 3, 1, 1), IMAGENET_MEAN, IMAGENET_STD))
+    np.testing.assert_allclose(got.flatten(), expected, rtol=1e-15)
+
+
+def test_pixels_are_whole_numbers_of_eight_bits() -> None:
+    for sample in pixel_samples(SPEC):
+        assert sample.pixels is not None
+        assert torch.equal(sample.pixels, sample.pixels.round())
+        assert sample.pixels.min() >= 0
+        assert sample.pixels.max() <= 255
+
+
+def test_natural_images_have_a_falling_spectrum_and_correlated_channels() -> None:
+    pixels = pixel_samples(InputSpec((1, 3, 256, 256), IMAGENET_MEAN, IMAGENET_STD))[2].pixels
+    assert pixels is not None
+    image = pixels[0].numpy()
+    power = np.abs(np.fft.fft2(image[0] - image[0].mean())) ** 2
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256) * 256] * 2))
+    bins = [power[(radius >= r) & (radius < r * 1.25)].mean() for r in (4, 8, 16, 32)]
+    slope = np.polyfit(np.log([4, 8, 16, 32]), np.log(bins), 1)[0]
+    assert -2.5 < slope < -1.5  # photographs: about -2 (Field 1987)
+    assert np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] > 0.8

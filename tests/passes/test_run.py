@@ -1,0 +1,146 @@
+"""The proof around the passes: a wrong rewrite and a wrong capture never get through."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.errors import PassError, SourceError, TraceError
+from mobile_export.graph.capture import trace
+from mobile_export.graph.program import Program
+from mobile_export.parity.reference import Reference, make_reference
+from mobile_export.parity.samples import parity_samples
+from mobile_export.passes import PASSES, Change, PassResult, PassRunner, run_passes
+from mobile_export.sources.table import Source
+from tests.conftest import make_source
+
+
+def reference_of(source: Source) -> Reference:
+    return make_reference(source.module, parity_samples(source.input))
+
+
+class Scaled(nn.Module):
+    """The model times one and a millionth: what an inexact rewrite looks like."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x) * (1 + 1e-6)
+
+
+def scale_slightly(program: Program) -> PassResult:
+    """A wrong pass."""
+    wrapped = Scaled(program.module())
+    exported = torch.export.export(wrapped, (program.example,), strict=False)
+    return PassResult(replace(program, exported=exported), (Change("mul", "scaled"),))
+
+
+def do_nothing(program: Program) -> PassResult:
+    """A right pass."""
+    return PassResult(program)
+
+
+def test_the_registered_passes_prove_themselves(source: Source, program: Program) -> None:
+    rewritten, reports = run_passes(program, reference_of(source), PASSES)
+    assert len(reports) == len(PASSES)
+    assert rewritten.outputs == program.outputs
+
+
+def test_an_inexact_pass_is_named_and_stops_the_run(source: Source, program: Program) -> None:
+    with pytest.raises(PassError, match="scale_slightly"):
+        run_passes(program, reference_of(source), (do_nothing, scale_slightly))
+
+
+def crash(program: Program) -> PassResult:
+    """A pass with a bug."""
+    raise KeyError("conv2d")
+
+
+def test_a_pass_that_crashes_is_named(source: Source, program: Program) -> None:
+    with pytest.raises(PassError, match=r"crash failed on TinyNet: KeyError") as caught:
+        run_passes(program, reference_of(source), (crash,))
+    assert "--no-pass crash" in str(caught.value)
+
+
+def test_reports_are_in_order(source: Source, program: Program) -> None:
+    _, reports = run_passes(program, reference_of(source), (do_nothing, do_nothing))
+    assert [report.name for report in reports] == ["do_nothing", "do_nothing"]
+
+
+class Noisy(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + torch.rand(x.shape)).mean((2, 3))
+
+
+class Counting(nn.Module):
+    """Changes its own state on every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x.mean((2, 3)) * self.calls
+
+
+@pytest.mark.parametrize("module", [Noisy(), Counting()], ids=["random", "stateful"])
+def test_a_capture_that_is_not_the_model_is_refused(module: nn.Module) -> None:
+    source = make_source(module)
+    program = trace(source)
+    with pytest.raises(TraceError, match="differs from the eager model"):
+        run_passes(program, reference_of(source), ())
+
+
+@pytest.mark.parametrize(
+    ("statistic", "value"),
+    [("running_var", -1.0), ("running_var", math.nan), ("running_mean", math.nan)],
+)
+def test_statistics_that_give_nan_are_named(statistic: str, value: float) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    source = make_source(module)
+    broken: nn.Module = source.module
+    broken[1].get_buffer(statistic)[0] = value  # type: ignore[index]
+    with pytest.raises(SourceError, match=rf"returns NaN.*\n.*'1.{statistic}'"):
+        run_passes(trace(source), reference_of(source), PASSES)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, math.inf])
+def test_extreme_variances_are_exact(value: float) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+    source = make_source(module)
+    module = source.module
+    module[1].get_buffer("running_var")[0] = value  # type: ignore[operator]
+    run_passes(trace(source), reference_of(source), PASSES)
+
+
+def test_reports_say_which_formats_they_are_of() -> None:
+    from mobile_export.passes import PassReport
+    from mobile_export.pipeline import _by_format
+
+    same, other = PassReport("fold", (), ()), PassReport("fold", (Change("a", "b"),), ())
+    only = PassReport("split", (), ())
+    assert _by_format({"one": (same, only), "two": (same,)}) == (
+        same,
+        replace(only, formats=("one",)),
+    )
+    assert _by_format({"one": (same,), "two": (other,)}) == (
+        replace(same, formats=("one",)),
+        replace(other, formats=("two",)),
+    )
+
+
+def test_what_lists_have_in_common_is_run_once(source: Source, program: Program) -> None:
+    runner = PassRunner(program, reference_of(source))
+    first, _ = runner.run(PASSES[:-1])
+    again, _ = runner.run((*PASSES[:-1], do_nothing))
+    assert again is first
+    alone, _ = run_passes(program, reference_of(source), PASSES)
+    after, _ = runner.run(PASSES)
+    assert str(after.exported.graph) == str(alone.exported.graph)

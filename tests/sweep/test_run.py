@@ -1,0 +1,198 @@
+"""`mobile-export matrix`: one row per cell whatever becomes of it, resumable, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobile_export.errors import ArtifactError, UsageError
+from mobile_export.sweep import cell
+from mobile_export.sweep.cell import Cell, Row, cells_of
+from mobile_export.sweep.report import markdown
+from mobile_export.sweep.run import read_models, run_matrix
+from mobile_export.sweep.store import Matrix
+
+pytest.importorskip("onnxruntime")
+
+NETS = """
+import os, time
+import torch
+from torch import nn
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+class Branch(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+def die():
+    os.abort()
+
+def bug():
+    import mobile_export.pipeline
+
+    mobile_export.pipeline.make_reference = None
+    return Mean()
+
+def hang():
+    open("started", "a").close()
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mobile_export", "matrix", *words], capture_output=True, text=True
+    )
+
+
+def test_every_fate_is_a_row(folder: Path) -> None:
+    models = ("nets:Mean", "nets:Branch", "nets:die", "nets:bug")
+    done = run(*models, "--formats", "onnx", "--json")
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)
+    assert [row["status"] for row in rows] == ["passed", "refused", "crashed", "crashed"]
+    assert rows[0]["error"] <= rows[0]["tolerance"] <= 1e-4
+    assert rows[1]["reason"]
+    assert rows[2]["reason"] == "killed by signal SIGABRT"
+    assert rows[3]["reason"].startswith("mobile-export itself failed: TypeError")
+    assert sorted(path.name for path in folder.glob("matrix.*")) == ["matrix.json", "matrix.md"]
+    assert json.loads((folder / "matrix.json").read_text())["rows"] == rows
+    document = (folder / "matrix.md").read_text()
+    assert "| onnx | 4 | 1 | 1 | 2 |" in document
+    assert "- nets:die, onnx: crashed: killed by signal SIGABRT" in document
+
+
+def test_a_time_limit_ends_a_cell(folder: Path) -> None:
+    rows = run_matrix([Cell("nets:hang", None, "onnx")], Matrix(folder / "m.json"), time_limit=1)
+    assert [(row.status, row.reason) for row in rows] == [("timeout", "not done in 1 s")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_keeps_what_is_done_and_ends_what_runs(folder: Path) -> None:
+    matrix = Matrix(folder / "m.json")
+    matrix.add(Row("nets:Mean", None, "onnx", None, "passed", error=0.0))
+    words = ["matrix", "nets:Mean", "nets:hang", "--formats", "onnx", "-o", "m.json"]
+    process = subprocess.Popen([sys.executable, "-m", "mobile_export", *words])
+    while not (folder / "started").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+    assert [row.model for row in Matrix(folder / "m.json").rows] == ["nets:Mean"]
+    running = subprocess.run(["pgrep", "-f", f"nets:hang.*{folder}"], capture_output=True)
+    assert not running.stdout
+
+
+def test_a_second_run_goes_on_and_retry_runs_failures_again(folder: Path) -> None:
+    cells = [Cell("nets:no_such", None, "onnx"), Cell("nets:Mean", None, "onnx")]
+    matrix = Matrix(folder / "m.json")
+    done = Row("nets:Mean", None, "onnx", None, "passed", error=0.0, seconds=123.0)
+    lost = Row("nets:no_such", None, "onnx", None, "crashed", reason="power cut")
+    matrix.add(done)
+    matrix.add(lost)
+    assert run_matrix(cells, Matrix(folder / "m.json")) == [lost, done]
+    again = run_matrix(cells, Matrix(folder / "m.json"), retry=True)
+    assert again[1] == done
+    assert again[0].status == "refused"
+    assert "no_such" in (again[0].reason or "")
+
+
+def test_lists_of_models(tmp_path: Path) -> None:
+    text = "emo_1m 256 # a zoo name\n\nresnet18 3x224x224\ntimm/vit_tiny_patch16_224\n"
+    (tmp_path / "list.txt").write_text(text + "seaformer_tiny_seg?output=labels 512x1024\n")
+    assert read_models(tmp_path / "list.txt") == [
+        ("emo_1m", "256"),
+        ("timm/resnet18", "224x224"),
+        ("timm/vit_tiny_patch16_224", None),
+        ("seaformer_tiny_seg?output=labels", "512x1024"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["emo_1m big", "emo_1m 224 224", "# nothing\n"])
+def test_lists_that_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(UsageError):
+        read_models(tmp_path / "list.txt")
+
+
+def test_formats_with_a_precision() -> None:
+    models = [("a", None), ("b", "64")]
+    cells = cells_of(models, ["onnx", "tflite:fp16", "onnx"])
+    assert cells == [
+        Cell("a", None, "onnx"),
+        Cell("a", None, "tflite", "fp16"),
+        Cell("b", "64", "onnx"),
+        Cell("b", "64", "tflite", "fp16"),
+    ]
+    for wrong in ("onxx", "onnx:int8"):
+        with pytest.raises(UsageError):
+            cells_of(models, [wrong])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"rows": 3, "schema": 1}', '{"schema": 9, "rows": []}']
+)
+def test_somebody_elses_file_is_left_alone(folder: Path, text: str) -> None:
+    (folder / "m.json").write_text(text)
+    with pytest.raises(ArtifactError):
+        Matrix(folder / "m.json")
+    done = run("nets:Mean", "--formats", "onnx", "-o", "m.json")
+    assert done.returncode == 2
+    assert (folder / "m.json").read_text() == text
+
+
+def test_markdown_has_a_line_per_model_and_size() -> None:
+    row = Row("emo_1m", None, "onnx", None, "passed", error=1.2e-6)
+    other = replace(row, size="512", format="coreml", error=4e-3, emulated=True)
+    lines = markdown([row, other]).splitlines()
+    assert "| emo_1m | its own | 1e-06 |  |" in lines
+    assert "| emo_1m | 512 |  | 4e-03* |" in lines
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status", "error"),
+    [
+        (("passed", "passed"), "passed", 1e-6),
+        (("passed", "failed"), "failed", 2e-2),
+        (("failed", "inconclusive"), "failed", 1e-6),
+    ],
+)
+def test_a_file_passes_under_all_options_or_not(
+    verdicts: tuple[str, str], status: str, error: float
+) -> None:
+    """ncnn's files are judged with float32 options and with the default ones."""
+    main, default = (
+        {
+            "verdict": verdict,
+            "max_rel": max_rel,
+            "tolerance": 1e-2,
+            "runtime": "ncnn",
+            "emulated": False,
+            "worst": "noise-0:logits",
+            "float32_error": 1e-6,
+        }
+        for verdict, max_rel in zip(verdicts, (1e-6, 2e-2), strict=True)
+    )
+    artifact = {"parity": {**main, "others": [default]}, "bytes": 1, "seconds": {"export": 1.0}}
+    outcome = cell.outcome(int(status != "passed"), json.dumps({"artifacts": [artifact]}), "")
+    assert (outcome["status"], outcome["error"]) == (status, error)
