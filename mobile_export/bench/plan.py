@@ -24,6 +24,7 @@ class RunOptions:
     Attributes:
         runners: by name; empty takes the preferred one of every format.
         cores: ``0-3,6``, ``big`` or ``little``; None leaves the choice to the scheduler.
+        model, weights: of runners that build the model from its code, see `runners.runner.Job`.
     """
 
     runners: tuple[str, ...] = ()
@@ -34,6 +35,8 @@ class RunOptions:
     precision: str | None = None
     binary: Path | None = None
     timeout: float = 300.0
+    model: str | None = None
+    weights: Path | None = None
 
 
 def make_plans(
@@ -145,6 +148,8 @@ def _job(
         precision=options.precision,
         binary=options.binary,
         timeout=options.timeout,
+        model=options.model,
+        weights=options.weights,
     )
 
 

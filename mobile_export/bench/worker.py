@@ -1,12 +1,13 @@
 """The worker: one file that runs a model wherever there is Python, NumPy and a runtime.
 
-It is started on this machine or pushed to another (``ssh``), imports nothing of this package, and
-runs on Python 3.8 or newer. One process holds one model. It reads commands from stdin and answers
-each on stdout, one JSON object a line; whatever a runtime prints goes to stderr.
+It is started on this machine or pushed to another (``ssh``) and runs on Python 3.8 or newer. It
+imports nothing of this package, except for the two runners of PyTorch: a saved program can hold
+code, so only `mobile_export` reads it. One process holds one model. It reads commands from stdin
+and answers each on stdout, one JSON object a line; whatever a runtime prints goes to stderr.
 
     {"do": "hello"}                          -> {"python": …, "modules": {"onnxruntime": "1.31.1"}}
     {"do": "load", "runner": "onnxruntime", "files": […], "threads": 1, "cores": null,
-     "backend": "cpu", "precision": null}    -> {"version": …, "load_ns": …, "precision": …, …}
+     "backend": "cpu", "precision": …}       -> {"version": …, "load_ns": …, "precision": …, …}
     {"do": "outputs", "shape": […], "image": BASE64} -> {"outputs": [{"name", "shape", "dtype",
                                                          "data"}], "nhwc": bool}
     {"do": "run", "count": 10}               -> {"samples": [ns, …], "switches": …, …}
@@ -17,6 +18,7 @@ A failure is {"error": sentence, "type": class}. The worker ends with its stdin.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
 import os
@@ -30,7 +32,7 @@ MODULES = {
     "onnxruntime": ("onnxruntime", "onnxruntime"),
     "litert": ("ai_edge_litert", "ai-edge-litert"),
     "ncnn": ("ncnn", "ncnn"),
-    "torch": ("torch", "torch"),
+    "torch": ("mobile_export", "mobile-export"),
     "torch-eager": ("mobile_export", "mobile-export"),
 }
 """Runner to its import name and its distribution."""
@@ -209,7 +211,11 @@ class Torch:
         self.shape = None
 
     def build(self, files: list[str], job: dict[str, Any]) -> Any:
-        return self.torch.export.load(files[0]).module(check_guards=False)
+        import mobile_export
+
+        if not files[0].endswith(".pt2"):  # any other name is a model's, and may be imported
+            raise ValueError("a saved program is a .pt2 file")
+        return mobile_export.create_model(files[0])  # never torch.export.load: it may run code
 
     def feed(self, image: Any) -> None:
         self.image = self.torch.from_numpy(image)
@@ -228,26 +234,25 @@ class Torch:
         return [(name, value.numpy()) for name, value in self.flat(self.last)]
 
     def flat(self, result: Any) -> list[tuple[str, Any]]:
-        found = list(result) if isinstance(result, (tuple, list)) else [result]
+        found = result if isinstance(result, (tuple, list)) else [result]
         return [("", value) for value in found]
 
 
 class TorchEager(Torch):
-    """The original module, built again from its source; this machine only."""
+    """The original module, built from the source on the command line; this machine only."""
 
     def build(self, files: list[str], job: dict[str, Any]) -> Any:
         import mobile_export
 
-        model = job["model"]
-        return mobile_export.create_model(**{**model, "size": tuple(model["size"])})
+        return mobile_export.create_model(**{**job["model"], "size": tuple(job["model"]["size"])})
 
     def flat(self, result: Any) -> list[tuple[str, Any]]:
-        from ..graph.capture import flatten_outputs
+        from mobile_export.graph.capture import flatten_outputs
 
         return list(zip(*flatten_outputs(result)))
 
 
-RUNTIMES = {
+RUNTIMES: dict[str, type] = {
     "onnxruntime": OnnxRuntime,
     "litert": LiteRT,
     "ncnn": Ncnn,
@@ -270,19 +275,21 @@ class Worker:
         found = {}
         for runner, (module, distribution) in MODULES.items():
             if util.find_spec(module) is not None:
-                try:
+                found[runner] = "unknown"
+                with contextlib.suppress(metadata.PackageNotFoundError):
                     found[runner] = metadata.version(distribution)
-                except metadata.PackageNotFoundError:
-                    found[runner] = "unknown"
-        numpy = util.find_spec("numpy") is not None
-        return {"python": platform.python_version(), "numpy": numpy, "modules": found}
+        has = util.find_spec("numpy") is not None
+        return {"python": platform.python_version(), "numpy": has, "modules": found}
 
     def load(self, command: dict[str, Any]) -> dict[str, Any]:
         if command.get("cores"):
             os.sched_setaffinity(0, command["cores"])
-        __import__(MODULES[command["runner"]][0])  # is not part of loading the model
+        runner = command["runner"]
+        __import__(MODULES[runner][0])  # is not part of loading the model, nor is PyTorch
+        if issubclass(RUNTIMES[runner], Torch):
+            __import__("torch")
         start = time.perf_counter_ns()
-        self.runtime = RUNTIMES[command["runner"]](**command)
+        self.runtime = RUNTIMES[runner](**command)
         return {
             "load_ns": time.perf_counter_ns() - start,
             "version": self.runtime.version,
@@ -293,8 +300,8 @@ class Worker:
     def outputs(self, command: dict[str, Any]) -> dict[str, Any]:
         import numpy
 
-        image = numpy.frombuffer(base64.b64decode(command["image"]), dtype="<f4")
-        image = image.reshape(command["shape"])
+        data = base64.b64decode(command["image"])
+        image = numpy.frombuffer(data, dtype="<f4").reshape(command["shape"])
         shape = self.runtime.shape
         nhwc = shape is not None and tuple(shape) != image.shape
         fed = image.transpose(0, 2, 3, 1) if nhwc else image
@@ -353,13 +360,11 @@ def _switches() -> int | None:
 
 def _waited() -> int | None:
     """Nanoseconds that the threads of this process were ready and had no core; None if hidden."""
-    total = 0
     try:
-        for task in Path("/proc/self/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[1])
+        files = [task / "schedstat" for task in Path("/proc/self/task").iterdir()]
+        return sum(int(file.read_text().split()[1]) for file in files)
     except (OSError, IndexError, ValueError):
         return None
-    return total
 
 
 def _peak_memory() -> int | None:
@@ -367,12 +372,10 @@ def _peak_memory() -> int | None:
 
     Linux lets ru_maxrss of a new program begin with that of its parent; VmHWM does not.
     """
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     try:
         import resource
     except ImportError:

@@ -58,6 +58,18 @@ def run(
         Path | None,
         typer.Option(help="The tool, for a runner that needs one.", show_default=False),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Source of the model, for --runner torch-eager, which runs its code: the one it "
+            "was exported from.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of --model, if it has one.", show_default=False),
+    ] = None,
     interval: Annotated[
         float, typer.Option(help="Stop when the median's 95 % interval is within ± this share.")
     ] = 0.02,
@@ -102,6 +114,8 @@ def run(
         precision=precision,
         binary=binary,
         timeout=timeout,
+        model=model,
+        weights=weights,
     )
     failures: list[tuple[Plan, RunnerError]] = []
     measured: list[Measurement] = []

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import queue
+import shlex
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -27,6 +28,10 @@ __all__ = ["PythonRunner", "create"]
 
 _ASK_SECONDS = 60.0
 _TAIL = 2000
+_FROM_CODE = frozenset({"torch-eager"})
+"""Runners that build the model from its code instead of reading a file."""
+_WHY = {"mobile_export": ", and nothing else reads a saved program without trusting it"}
+"""Why a module is needed, where that is not plain."""
 
 
 class _Worker:
@@ -131,7 +136,7 @@ class _Session:
                     "cores": job.cores,
                     "backend": job.backend,
                     "precision": job.precision or job.artifact.precision,
-                    "model": _eager_model(job),
+                    "model": _model_of(job) if name in _FROM_CODE else None,
                 },
                 job.timeout,
             )
@@ -192,14 +197,17 @@ class PythonRunner:
         self._hello: dict[str, dict[str, Any]] = {}
 
     def missing(self, device: Device, job: Job) -> str | None:
+        if self.name in _FROM_CODE and (problem := _named_model(job)) is not None:
+            return problem
         facts = self._facts(device)
         module, distribution = worker.MODULES[self.name]
         python = cast(Interactive, device).python
         if not facts["numpy"]:
             return f"{python} on {device.spec} has no NumPy; run: {python} -m pip install numpy"
         if self.name not in facts["modules"]:
+            why = _WHY.get(module, "")
             return (
-                f"{python} on {device.spec} has no module {module}; "
+                f"{python} on {device.spec} has no module {module}{why}; "
                 f"run: {python} -m pip install {distribution}"
             )
         return None
@@ -226,13 +234,35 @@ def create(name: str) -> PythonRunner:
     return PythonRunner(name)
 
 
-def _eager_model(job: Job) -> dict[str, Any]:
-    """Arguments of `mobile_export.create_model` for the model an artifact was exported from."""
+def _named_model(job: Job) -> str | None:
+    """Why the model cannot be built from its code, or None.
+
+    Its code is what the user names on the command line. A manifest travels with the file and says
+    only whether that is the same model.
+    """
+    file, source = job.artifact.path.name, job.artifact.model
+    if job.model is None:
+        return (
+            "a model is built only from the code that you name yourself; if you trust "
+            f"{source!r}, which {file} says it was made from, add: --model {shlex.quote(source)}"
+        )
+    if job.model != source:
+        return f"it was made from {source!r}, and --model names {job.model!r}"
+    kind = job.artifact.manifest.get("weights", {}).get("kind")
+    if kind == "checkpoint" and job.weights is None:
+        return "its weights came from a checkpoint; name it with --weights FILE"
+    if kind != "checkpoint" and job.weights is not None:
+        return f"its weights came from no checkpoint, and --weights names {job.weights}"
+    return None
+
+
+def _model_of(job: Job) -> dict[str, Any]:
+    """Arguments of `mobile_export.create_model`: code from the user, figures from the manifest."""
     weights = job.artifact.manifest.get("weights", {})
     return {
-        "name": job.artifact.model,
-        "weights": weights.get("path") if weights.get("kind") == "checkpoint" else None,
+        "name": job.model,
+        "weights": None if job.weights is None else str(job.weights.resolve()),
         "pretrained": weights.get("kind") == "pretrained",
         "seed": weights.get("seed") or 0,
-        "size": list(job.artifact.input_shape[2:]),
+        "size": list(job.artifact.input_shape[-2:]),
     }

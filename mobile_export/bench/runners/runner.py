@@ -32,6 +32,9 @@ class Job:
         precision: of the arithmetic, ``fp32`` or ``fp16``, for runners that have the choice; None
             is that of the file.
         binary: the tool on this machine or on the device, for runners that need one.
+        model: the source that the user named, for runners that build the model from its code; a
+            manifest names no code.
+        weights: checkpoint of ``model`` that the user named.
         timeout: seconds after which a step that does not answer is given up.
     """
 
@@ -42,6 +45,8 @@ class Job:
     precision: str | None = None
     binary: Path | None = None
     timeout: float = 300.0
+    model: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
