@@ -210,11 +210,6 @@ class Graph:
         with self._fakes, torch.no_grad():
             node.meta["val"] = node.target(*args, **kwargs)  # type: ignore[operator]
 
-    def set_args(self, node: Node, *args: Any) -> None:
-        """Give ``node`` other positional arguments of the same shapes."""
-        node.args = args
-        self.refresh(node)
-
     def replace(self, old: Node, new: Node, what: str | None = None) -> None:
         """Let every user of ``old`` use ``new``; ``old`` is removed when the session ends."""
         if what is not None:

@@ -75,6 +75,7 @@ __all__ = [
     "Tile",
     "Unary",
     "UnaryOp",
+    "Unfold",
     "Value",
 ]
 
@@ -328,6 +329,20 @@ class Tile(Layer):
     """``numpy.tile``: axis i is repeated ``repeats[i]`` times."""
 
     repeats: Shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unfold(Layer):
+    """The elements of every window of (C, *spatial), zero padded, as channels (C taps, *windows).
+
+    Channel c taps + t holds element t of each window of channel c, in the order of the kernel; so
+    does torch.nn.functional.unfold. All attributes have one entry per spatial axis, 1 or 2 of them.
+    """
+
+    kernel: Shape
+    stride: Shape
+    padding: Pairs
+    dilation: Shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

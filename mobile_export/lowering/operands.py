@@ -48,6 +48,11 @@ class Arranged:
         shape[self.axis] = size
         return tuple(shape)
 
+    @property
+    def source(self) -> View:
+        """The tensor itself, with the atoms of ``runs`` as they are."""
+        return View(self.value, self.shape, tuple(itertools.chain(*self.runs)))
+
     def view(self, value: ir.Value) -> View:
         """``value``, laid out alike, as a tensor of the same shape."""
         return View.moved(value, self.shape, itertools.chain(*self.runs))

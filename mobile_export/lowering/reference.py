@@ -359,6 +359,25 @@ def _tile(layer: ir.Tile, x: torch.Tensor) -> torch.Tensor:
     return x.repeat(layer.repeats)
 
 
+@_rule(ir.Unfold)
+def _unfold(layer: ir.Unfold, x: torch.Tensor) -> torch.Tensor:
+    import numpy as np
+    import torch
+
+    padded = _padded(x, layer.padding)
+    taps = []
+    for offsets in np.ndindex(*layer.kernel):
+        part = padded
+        for axis, offset in enumerate(offsets):
+            start, step = offset * layer.dilation[axis], layer.stride[axis]
+            stop = start + (layer.output.shape[1 + axis] - 1) * step + 1
+            index = [slice(None)] * x.ndim
+            index[1 + axis] = slice(start, stop, step)
+            part = part[tuple(index)]
+        taps.append(part)
+    return torch.stack(taps, 1).flatten(0, 1)
+
+
 @_rule(ir.PixelShuffle)
 def _pixel_shuffle(layer: ir.PixelShuffle, x: torch.Tensor) -> torch.Tensor:
     from torch.nn import functional as F

@@ -1,17 +1,19 @@
 """Cleaning a layer graph, and what a writer may ask for beyond it.
 
 `simplify` runs at the end of every lowering; `fuse_activations` is for a writer whose runtime
-applies some functions inside a convolution or a linear layer.
+applies some functions inside a convolution or a linear layer, `unfold_as_convolutions` for one
+whose runtime cuts windows best with a convolution.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Sequence
 
 from . import ir
 
-__all__ = ["fuse_activations", "simplify"]
+__all__ = ["fuse_activations", "simplify", "unfold_as_convolutions"]
 
 _FUSING = (ir.Convolution, ir.ConvTranspose, ir.Linear)
 
@@ -52,6 +54,36 @@ def fuse_activations(
         fused.get(layer.output, layer) for layer in graph.layers if layer.output not in gone
     )
     return dataclasses.replace(graph, layers=layers)
+
+
+def unfold_as_convolutions(graph: ir.LayerGraph) -> ir.LayerGraph:
+    """With every `ir.Unfold` as a depthwise convolution that picks the elements of each window.
+
+    Each weight is 0 or 1, so it is exact in every precision.
+    """
+    layers = tuple(
+        _picking(layer) if isinstance(layer, ir.Unfold) else layer for layer in graph.layers
+    )
+    return dataclasses.replace(graph, layers=layers)
+
+
+def _picking(layer: ir.Unfold) -> ir.Convolution:
+    import numpy as np
+
+    channels, taps = layer.input.shape[0], math.prod(layer.kernel)
+    one = np.eye(taps, dtype=np.float32).reshape(taps, 1, *layer.kernel)
+    return _without_idle_taps(
+        ir.Convolution(
+            inputs=layer.inputs,
+            output=layer.output,
+            weight=np.tile(one, (channels, 1, *[1] * len(layer.kernel))),
+            bias=None,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=channels,
+        )
+    )
 
 
 def _join_reshapes(

@@ -20,6 +20,7 @@ from torch.fx import Node
 from ..graph.affine import Affine, scale_of
 from ..graph.affine_folding import plan_after, plan_before
 from ..graph.editor import Graph
+from ..graph.rounds import in_turn, settle
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -40,12 +41,14 @@ SCALES = (
 def fold_scales(program: Program) -> PassResult:
     """No stored factor or offset is left where a layer can take it."""
     graph = Graph(program)
-    before = -1
-    while graph.edits != before:  # of two in a row, the inner one may have to wait for the outer
-        before = graph.edits
+
+    def fold() -> None:
         for node in graph.find(*SCALES):
             _fold(graph, node)
         graph.sweep()
+
+    # Of two in a row, the inner one may have to wait for the outer.
+    settle("fold_scales", in_turn(graph, {"factors and offsets": fold}))
     return graph.result()
 
 

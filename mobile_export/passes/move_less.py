@@ -21,7 +21,8 @@ elements, 2 for moving single ones).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Node
@@ -43,6 +44,7 @@ from ..graph.movement import (
 )
 from ..graph.ops import ELEMENTWISE, is_call, source_of
 from ..graph.pointwise import move_before, point_to_linear
+from ..graph.rounds import in_turn, settle
 from .remove_noops import simplify
 from .split_layer import SPLITS, split_layer
 
@@ -53,39 +55,51 @@ if TYPE_CHECKING:
 __all__ = ["move_less"]
 
 aten = torch.ops.aten
+_PRODUCTS = (aten.matmul.default,)
+_LAYERS = (aten.conv2d.default, aten.linear.default)
 
 
 def move_less(program: Program) -> PassResult:
     """Rewrite what can do with less movement."""
     graph = Graph(program)
-    before = -1
-    while graph.edits != before:
-        before = graph.edits
-        for node in graph.find(*SPLITS):
-            split_layer(graph, node)
-        for node in graph.find(aten.matmul.default):
-            _turn_product(graph, node)
-        for node in graph.find(aten.conv2d.default, aten.linear.default):
-            move_before(graph, node)
-        done: dict[Node, list[Movement]] = {}
-        for node in graph.find(aten.conv2d.default):
-            point_to_linear(graph, node, done)
-        for node in graph.find(*ELEMENTWISE):
-            _move_later(graph, node)
-        if graph.edits != before:
-            graph.sweep()
-            simplify(graph)
-    before = -1
-    while graph.edits != before:
-        before = graph.edits
-        _shorten(graph)
-        graph.sweep()
-        for node in graph.find(aten.matmul.default):
-            keep_stack(graph, node)
-        if graph.edits != before:
-            graph.sweep()
-            simplify(graph)
+    rules: dict[str, Callable[[], None]] = {
+        "pieces of layers": lambda: _each(graph, SPLITS, split_layer),
+        "transposed products": lambda: _each(graph, _PRODUCTS, _turn_product),
+        "narrow sides of layers": lambda: _each(graph, _LAYERS, move_before),
+        "1x1 convolutions": lambda: _point_to_linear(graph),
+        "elementwise before movement": lambda: _each(graph, ELEMENTWISE, _move_later),
+    }
+    settle("move_less", _and_simplify(graph, in_turn(graph, rules)))
+    rules = {
+        "chains of movements": lambda: _shorten(graph),
+        "batch dimensions of attention": lambda: _each(graph, _PRODUCTS, keep_stack),
+    }
+    settle("move_less", _and_simplify(graph, in_turn(graph, rules)))
     return graph.result()
+
+
+def _each(graph: Graph, targets: Sequence[Any], rule: Callable[[Graph, Node], None]) -> None:
+    for node in graph.find(*targets):
+        rule(graph, node)
+
+
+def _point_to_linear(graph: Graph) -> None:
+    done: dict[Node, list[Movement]] = {}
+    for node in graph.find(aten.conv2d.default):
+        point_to_linear(graph, node, done)
+
+
+def _and_simplify(graph: Graph, one_round: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """``one_round``, and cleaning when it changed something."""
+
+    def run() -> list[str]:
+        fired = one_round()
+        if fired:
+            graph.sweep()
+            simplify(graph)
+        return fired
+
+    return run
 
 
 # Rules ------------------------------------------------------------------------------------------
@@ -156,6 +170,7 @@ def _shorten(graph: Graph) -> None:
                 graph.replace(node, new, "movement written anew")
                 node = new
         ends.setdefault(root, []).append((there, node))
+    graph.sweep()
 
 
 def _written(node: Node, root: Node) -> tuple[int, bool]:

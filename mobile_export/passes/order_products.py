@@ -27,6 +27,7 @@ from ..graph.atoms import Atoms, atoms_of
 from ..graph.editor import Graph, shape_of, where
 from ..graph.movement import MOVES, Movement, emit, identity, step_of
 from ..graph.ops import CONVS, ELEMENTWISE, is_call, source_of
+from ..graph.rounds import in_turn, settle
 from .exchange import PRODUCTS, layer_after_product, layer_before_product, multiplications
 
 if TYPE_CHECKING:
@@ -42,21 +43,35 @@ _BETWEEN = (*ELEMENTWISE, aten.softmax.int, aten.mul.Tensor, aten.div.Tensor, at
 
 def order_products(program: Program) -> PassResult:
     """Products in the order that needs fewest multiplications."""
+    result = _ordered(program)
+    if result.changes:  # what was refused on the way may be something else now
+        result = replace(result, refusals=_ordered(result.program).refusals)
+    return result
+
+
+def _ordered(program: Program) -> PassResult:
     graph = Graph(program)
-    before = -1
-    while graph.edits != before:
-        before = graph.edits
+
+    def order_chains() -> None:
         for node in reversed(list(graph.find(aten.matmul.default))):  # whole chains first
             if node in graph:
                 _order_chain(graph, node)
+
+    def layers_before() -> None:
         for node in graph.find(*PRODUCTS):
             layer_before_product(graph, node)
+
+    def layers_after() -> None:
         for node in graph.find(aten.linear.default, *CONVS):
             layer_after_product(graph, node)
-    result = graph.result()
-    if result.changes:  # what was refused on the way may be something else now
-        result = replace(result, refusals=order_products(result.program).refusals)
-    return result
+
+    rules = {
+        "chains of products": order_chains,
+        "layers before products": layers_before,
+        "layers after products": layers_after,
+    }
+    settle("order_products", in_turn(graph, rules))
+    return graph.result()
 
 
 # Chains -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from ..graph.editor import Graph, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
+from ..graph.rounds import settle
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -37,22 +38,28 @@ def remove_noops(program: Program) -> PassResult:
 
 def simplify(graph: Graph) -> None:
     """`remove_noops` inside the session of another pass."""
-    before = -1
-    while graph.edits != before:
-        before = graph.edits
-        seen: dict[Any, Node] = {}
-        for node in graph.nodes:
-            if node.op != "call_function" or node not in graph or not node.users:
-                continue
-            rule = _RULES.get(node.target)
-            new = rule(graph, node) if rule is not None else None
-            if new is not None:
-                graph.replace(node, new, "changes nothing" if new is node.args[0] else "shortened")
-                continue
-            key = _key(node)
-            if key is not None and seen.setdefault(key, node) is not node:
-                graph.replace(node, seen[key], f"the same as {seen[key].name}")
-        graph.sweep()
+    settle("remove_noops", lambda: _simplify_once(graph))
+
+
+def _simplify_once(graph: Graph) -> set[str]:
+    """Apply every rule at every node; the names of the ops that were replaced."""
+    fired: set[str] = set()
+    seen: dict[Any, Node] = {}
+    for node in graph.nodes:
+        if node.op != "call_function" or node not in graph or not node.users:
+            continue
+        rule = _RULES.get(node.target)
+        new = rule(graph, node) if rule is not None else None
+        if new is not None:
+            fired.add(str(node.target))
+            graph.replace(node, new, "changes nothing" if new is node.args[0] else "shortened")
+            continue
+        key = _key(node)
+        if key is not None and seen.setdefault(key, node) is not node:
+            fired.add(f"equal calls of {node.target}")
+            graph.replace(node, seen[key], f"the same as {seen[key].name}")
+    graph.sweep()
+    return fired
 
 
 def _key(node: Node) -> Any:

@@ -40,6 +40,19 @@ def attend(x: torch.Tensor, qkv: nn.Module, count: int = 2, **given: Any) -> tor
     return result.transpose(1, 2).reshape(x.shape)
 
 
+def halo(x: torch.Tensor, query: nn.Module, both: nn.Module) -> torch.Tensor:
+    """Each block of 4x4 pixels attends to itself and one pixel around it (arXiv 2103.12731)."""
+    _, c, height, width = x.shape
+    q = query(x).reshape(2, c // 2, height // 4, 4, width // 4, 4).permute(0, 1, 3, 5, 2, 4)
+    q = q.reshape(2, c // 2, 16, -1).transpose(1, 3)
+    padded = F.pad(both(x), (1, 1, 1, 1)).unfold(2, 6, 4).unfold(3, 6, 4)
+    kv = padded.reshape(2, c, -1, 36).permute(0, 2, 3, 1)
+    k, v = kv.split([c // 2, c // 2], dim=-1)
+    result = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+    result = result.transpose(1, 3).reshape(-1, 4, 4, height // 4, width // 4)
+    return result.permute(0, 3, 1, 4, 2).reshape(1, c, height, width)
+
+
 def cross_covariance(x: torch.Tensor, qkv: nn.Module) -> torch.Tensor:
     q, k, v = (t.transpose(-2, -1) for t in heads(x, qkv, 2))
     scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
@@ -372,6 +385,11 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "repeat": (lambda x: x.repeat(2, 3, 1, 2).sum(0), IMAGE, ()),
     "repeat interleave": (lambda x: x.repeat_interleave(3, 1), IMAGE, ()),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 3, 1, 0), value=0.5), IMAGE, ()),
+    "pad an axis that lies in two parts": (
+        lambda x: F.pad(x.permute(0, 1, 3, 2).reshape(1, 8, 5), (0, 0, 1, 2)),
+        (1, 2, 5, 4),
+        (),
+    ),
     "pad and cut": (lambda x: F.pad(x, (-1, 2, 1, -3)), IMAGE, ()),
     "pad tokens": (lambda x: F.pad(x.transpose(1, 2), (0, 4)).transpose(1, 2), TOKENS, ()),
     **{
@@ -395,6 +413,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
         (),
     ),
     "halo": (lambda x: x.unfold(2, 4, 2).unfold(3, 4, 2), IMAGE, ()),
+    "halo attention": (halo, (1, 6, 8, 8), (nn.Conv2d(6, 6, 1), nn.Conv2d(6, 12, 1))),
     "blocks": (lambda x: x.unfold(2, 4, 4).unfold(3, 5, 5), IMAGE, ()),
     "no batch": (lambda x: x[0].transpose(0, 1), IMAGE, ()),
     "scalar": (lambda x: x.mean(), IMAGE, ()),

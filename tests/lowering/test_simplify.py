@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 
 from mobile_export.lowering import ir
 from mobile_export.lowering.reference import run_graph
-from mobile_export.lowering.simplify import fuse_activations, simplify
+from mobile_export.lowering.simplify import fuse_activations, simplify, unfold_as_convolutions
 from tests.lowering.graphs import EXACT, Calls, check, kinds, relative_error
 
 IMAGE = (1, 6, 8, 8)
@@ -95,3 +97,22 @@ def test_taps_that_see_only_padding_are_gone(
     graph = check(convolution, IMAGE)
     (layer,) = (layer for layer in graph.layers if isinstance(layer, ir.Convolution))
     assert (layer.kernel, layer.padding) == (kernel, padding)
+
+
+@pytest.mark.parametrize(
+    "unfold",
+    [
+        lambda x: F.unfold(x, 3, padding=1, stride=2),
+        lambda x: F.unfold(x, (2, 3), dilation=(1, 2)),
+        lambda x: F.unfold(x, 3, padding=20, dilation=20),
+        lambda x: x.unfold(2, 4, 2),
+    ],
+)
+def test_windows_as_convolutions(unfold: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    graph = check(Calls(unfold), IMAGE)
+    assert kinds(graph)["Unfold"] == 1
+    assert not kinds(graph)["Convolution"]
+    written = unfold_as_convolutions(graph)
+    assert not kinds(written)["Unfold"]
+    x = np.random.default_rng(0).normal(size=IMAGE)
+    np.testing.assert_array_equal(run_graph(written, x), run_graph(graph, x))

@@ -35,10 +35,11 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
         LoweringError: an op that the layer graph or ncnn does not have.
     """
     from ...lowering.lower import lower
-    from ...lowering.simplify import fuse_activations
+    from ...lowering.simplify import fuse_activations, unfold_as_convolutions
     from ...parity.samples import parity_samples
 
-    graph = fuse_activations(lower(program), tables.FUSED_ACTIVATIONS)
+    graph = unfold_as_convolutions(lower(program))
+    graph = fuse_activations(graph, tables.FUSED_ACTIVATIONS)
     noise, _, natural, _ = parity_samples(program.input)
     masks = float32_masks(graph, [noise.image.numpy(), natural.image.numpy()])
     build(graph, masks).write(path, path.with_suffix(".bin"), half=precision.endswith("16"))

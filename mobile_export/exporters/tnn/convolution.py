@@ -117,8 +117,6 @@ def _image(layer: ir.Layer, out: Emitter) -> Blob:
 @rule(ir.Convolution)
 def _convolution(layer: ir.Convolution, out: Emitter) -> Blob:
     geometry, x = _Geometry.of(layer), _image(layer, out)
-    if _picks_windows(geometry):
-        return activate(out, layer.activation, _windows(out, x, geometry))
     pads, pad_type = geometry.before, _EXPLICIT
     if any(before != after for before, after in geometry.padding):
         if _is_same(geometry, x.dims[2:]):
@@ -130,36 +128,33 @@ def _convolution(layer: ir.Convolution, out: Emitter) -> Blob:
     return activate(out, layer.activation, result)
 
 
-def _picks_windows(geometry: _Geometry) -> bool:
-    """Whether every channel becomes the elements of its window: PyTorch's ``unfold``."""
-    channels, taps = geometry.groups, math.prod(geometry.weight.shape[2:])
-    if geometry.bias is not None or geometry.weight.shape[:2] != (channels * taps, 1) or taps == 1:
-        return False
-    rows = geometry.weight.reshape(channels, taps, taps)
-    return bool((rows == np.eye(taps)).all())
-
-
-def _windows(out: Emitter, x: Blob, geometry: _Geometry) -> Blob:
+@rule(ir.Unfold)
+def _unfold(layer: ir.Unfold, out: Emitter) -> Blob:
     """One slice per element of the window, in the order channel, element.
 
     As a convolution of thousands of groups it is wrong on x86, and so many convolutions on ARM.
     """
-    if any(map(any, geometry.padding)):
-        x = pad_image(out, x, geometry.padding)
-    steps = zip(geometry.size, geometry.stride, strict=True)
-    reach = [(n - 1) * stride + 1 for n, stride in steps]
+    x, size = _image(layer, out), layer.output.shape[1:]
+    ones = (1,) * (2 - len(layer.kernel))
+    kernel, stride, dilation, size = (
+        ones + values for values in (layer.kernel, layer.stride, layer.dilation, size)
+    )
+    if any(map(any, layer.padding)):
+        x = pad_image(out, x, ((0, 0),) * len(ones) + layer.padding)
+    reach = [(n - 1) * step + 1 for n, step in zip(size, stride, strict=True)]
     parts = []
-    for tap in np.ndindex(*geometry.weight.shape[2:]):
-        begins = [index * rate for index, rate in zip(tap, geometry.dilation, strict=True)]
+    for tap in np.ndindex(*kernel):
+        begins = [index * rate for index, rate in zip(tap, dilation, strict=True)]
         ends = [begin + length for begin, length in zip(begins, reach, strict=True)]
-        dims = (*x.dims[:2], *geometry.size)
-        params = (2, *begins, 2, *ends, 2, *_PLANE, 2, *geometry.stride)
-        parts.append(out.emit("StridedSliceV2", [x], dims, *params))
-    channels, taps = geometry.groups, len(parts)
-    joined = out.emit("Concat", parts, (1, taps * channels, *geometry.size), 1)
-    by_tap = out.reshape(joined, (taps, channels, *geometry.size))
+        params = (2, *begins, 2, *ends, 2, *_PLANE, 2, *stride)
+        parts.append(out.emit("StridedSliceV2", [x], (*x.dims[:2], *size), *params))
+    channels, taps = layer.input.shape[0], len(parts)
+    if taps == 1:
+        return parts[0]
+    joined = out.emit("Concat", parts, (1, taps * channels, *size), 1)
+    by_tap = out.reshape(joined, (taps, channels, *size))
     by_channel = out.permute(by_tap, (1, 0, *_PLANE))
-    return out.reshape(by_channel, (1, channels * taps, *geometry.size))
+    return out.reshape(by_channel, (1, channels * taps, *size))
 
 
 def _is_same(geometry: _Geometry, size: ir.Shape) -> bool:

@@ -165,7 +165,7 @@ def pad(
             held.runs[held.axis],
             tuple(itertools.chain(*held.runs[held.axis + 1 :])),
         )
-        view = _padded(builder, held.view(held.value), rows, {1: axis}, todo, mode, value)
+        view = _padded(builder, held.source, rows, {1: axis}, todo, mode, value)
     return view
 
 

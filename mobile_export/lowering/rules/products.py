@@ -157,10 +157,6 @@ def _matrix(array: np.ndarray) -> np.ndarray | None:
     return array.reshape(array.shape[-2:])
 
 
-def _names(call: Call) -> list[str]:
-    return call.names
-
-
 @lowers(aten.baddbmm.default, aten.addmm.default)
 def _product_plus(call: Call) -> View:
     if call.get("beta") != 1 or call.get("alpha") != 1:

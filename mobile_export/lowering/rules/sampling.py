@@ -215,8 +215,8 @@ def _resize_matrix(
 # Sliding windows ----------------------------------------------------------------------------------
 
 
-def _windows(kernel: Sequence[int], channels: int) -> np.ndarray:
-    """Weight of a depthwise convolution that returns each element of its window."""
+def _picks(kernel: Sequence[int], channels: int) -> np.ndarray:
+    """(C taps, 1, *kernel): for each channel and each element of its window, a 1 in its place."""
     count = math.prod(kernel)
     one = np.eye(count, dtype=np.float32).reshape(count, 1, *kernel)
     return np.tile(one, (channels, 1, *[1] * len(kernel)))
@@ -224,7 +224,7 @@ def _windows(kernel: Sequence[int], channels: int) -> np.ndarray:
 
 @lowers(aten.im2col.default)
 def _im2col(call: Call) -> View:
-    """torch.nn.functional.unfold: a depthwise convolution with 0-1 weights, which is exact."""
+    """torch.nn.functional.unfold."""
     x, builder = call.x, call.builder
     kernel, dilation, padding, stride = (
         tuple(as_list(call.get(name), 2))
@@ -236,22 +236,21 @@ def _im2col(call: Call) -> View:
         for n, p, d, k, s in zip(x.shape[-2:], padding, dilation, kernel, stride, strict=True)
     ]
     result = builder.add(
-        ir.Convolution,
+        ir.Unfold,
         [value],
         (value.shape[0] * math.prod(kernel), *sizes),
-        weight=_windows(kernel, value.shape[0]),
-        bias=None,
+        kernel=kernel,
         stride=stride,
         padding=tuple((p, p) for p in padding),
         dilation=dilation,
-        groups=value.shape[0],
     )
     return View.of(result, call.shape)
 
 
 @lowers(aten.col2im.default)
 def _col2im(call: Call) -> View:
-    """torch.nn.functional.fold: the transposed convolution of `_im2col`."""
+    """torch.nn.functional.fold: a transposed depthwise convolution whose weights, 0 or 1, put each
+    element back into its window."""
     x, builder, shape = call.x, call.builder, call.shape
     kernel, dilation, padding, stride = (
         tuple(as_list(call.get(name), 2))
@@ -273,7 +272,7 @@ def _col2im(call: Call) -> View:
         ir.ConvTranspose,
         [value],
         (channels, *shape[-2:]),
-        weight=_windows(kernel, channels),
+        weight=_picks(kernel, channels),
         bias=None,
         stride=stride,
         padding=tuple((p, p) for p in padding),
@@ -298,15 +297,13 @@ def _unfold(call: Call) -> View:
         rest = [i for i in range(len(x.shape)) if i != axis]
         value = builder.place(x, rest, [axis])
         result = builder.add(
-            ir.Convolution,
+            ir.Unfold,
             [value],
             (value.shape[0] * size, count),
-            weight=_windows((size,), value.shape[0]),
-            bias=None,
+            kernel=(size,),
             stride=(step,),
             padding=((0, 0),),
             dilation=(1,),
-            groups=value.shape[0],
         )
         lead = tuple(x.shape[i] for i in rest)
         inside = View.of(result, (*lead, size, count))

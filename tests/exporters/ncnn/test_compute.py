@@ -1,6 +1,6 @@
 """Every form of an op that the lowering knows, written as ncnn files and executed by ncnn.
 
-The rows are those of ``tests/exporters/layers/test_ops.py``; the reference is eager PyTorch in
+The rows are those of ``tests.lowering/test_ops.py``; the reference is eager PyTorch in
 float64. ncnn runs here without our runtime, with float32 options.
 """
 
@@ -20,9 +20,9 @@ from mobile_export.graph.capture import flatten_outputs
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.lowering import ir
 from mobile_export.lowering.lower import lower
-from mobile_export.lowering.simplify import fuse_activations
-from tests.exporters.layers.graphs import Calls, prepared
-from tests.exporters.layers.test_ops import CASES, ELEMENTWISE, IMAGE
+from mobile_export.lowering.simplify import fuse_activations, unfold_as_convolutions
+from tests.lowering.graphs import Calls, prepared
+from tests.lowering.test_ops import CASES, ELEMENTWISE, IMAGE
 from tests.passes.graphs import busy
 
 ncnn = pytest.importorskip("ncnn")
@@ -51,7 +51,8 @@ def run(param: Path, graph: ir.LayerGraph, image: np.ndarray) -> list[np.ndarray
 def check(function: Any, shape: tuple[int, ...], parts: tuple[Any, ...], path: Path) -> None:
     torch.manual_seed(0)
     module = busy(Calls(function, *parts), 0)
-    graph = fuse_activations(lower(prepared(module, shape)), tables.FUSED_ACTIVATIONS)
+    graph = unfold_as_convolutions(lower(prepared(module, shape)))
+    graph = fuse_activations(graph, tables.FUSED_ACTIVATIONS)
     build(graph).write(path, path.with_suffix(".bin"), half=False)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     exact = flatten_outputs(run_float64(double_copy(module), x.double()))[1]

@@ -90,19 +90,17 @@ CASES: dict[str, Spec] = {
         C, (IMAGE,), (5, 9, 10),
         _conv(6, 5, (1, 3), dilation=(1, 2), padding=((0, 0), (2, 2))),
     ),
-    "conv_windows": (
-        C, (IMAGE,), (54, 5, 5),
-        _conv(
-            6, 54, (3, 3), groups=6, bias=False, stride=(2, 2), padding=ONE,
-            weight=np.tile(np.eye(9).reshape(9, 1, 3, 3), (6, 1, 1, 1)),
-        ),
+    "unfold": (
+        ir.Unfold, (IMAGE,), (54, 5, 5),
+        {"kernel": (3, 3), "stride": (2, 2), "padding": ONE, "dilation": (1, 1)},
     ),
-    "conv_windows_line": (
-        C, ((40, 20),), (160, 5),
-        _conv(
-            40, 160, (4,), groups=40, bias=False, stride=(4,),
-            weight=np.tile(np.eye(4).reshape(4, 1, 4), (40, 1, 1)),
-        ),
+    "unfold_dilated": (
+        ir.Unfold, (IMAGE,), (36, 7, 6),
+        {"kernel": (2, 3), "stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (2, 2)},
+    ),
+    "unfold_line": (
+        ir.Unfold, ((40, 20),), (160, 5),
+        {"kernel": (4,), "stride": (4,), "padding": ((0, 0),), "dilation": (1,)},
     ),
     "conv_transpose_2x2": (CT, (IMAGE,), (5, 18, 20), _transposed(6, 5, (2, 2), stride=(2, 2))),
     "conv_transpose_4x4": (
