@@ -24,8 +24,8 @@ from pathlib import Path
 
 BARE = """
 import torch, onnx, onnxsim
-from mobile_export.models import registry
-model = registry.get("emo_2m").build().eval()
+from mobile_export.models import table
+model = table.get("emo_2m").build().eval()
 program = torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), verbose=False)
 simplified, same = onnxsim.simplify(program.model_proto)
 assert same

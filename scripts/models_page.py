@@ -2,8 +2,8 @@
 
     python scripts/models_page.py
 
-From the registry, the stored counts and docs/matrix.json, which is what `mobile-export matrix`
-found; a model without a row there is "not measured".
+From the table of models, the stored counts and docs/matrix.json, which is what
+`mobile-export matrix` found; a model without a row there is "not measured".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mobile_export.models import table as registry
+from mobile_export.models import table
 from mobile_export.models.entry import ModelEntry
 from mobile_export.models.stored_costs import stored_cost
 
@@ -53,7 +53,7 @@ def models_page(rows: Iterable[Mapping[str, Any]]) -> str:
     """
     measured = measured_formats(rows)
     families: dict[str, list[ModelEntry]] = {}
-    for entry in registry.entries():
+    for entry in table.entries():
         families.setdefault(entry.family, []).append(entry)
     parts = [INTRODUCTION]
     parts += [_family(name, families[name], measured) for name in sorted(families)]

@@ -1,3 +1,3 @@
-"""The built-in zoo: one file per model family, one table of names (`registry`)."""
+"""The built-in models: one folder per family, and one table of their rows (`table`)."""
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 """The options of every segmenter: see `segmentation.finish`."""
 
 DETECTION = (("output", ("boxes", "raw")),)
-"""The options of every detector: see `emo_ssdlite.DetectionOutput`."""
+"""The options of every detector: see `emo.detector.DetectionOutput`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ModelEntry:
     Attributes:
         name: what the user types.
         family: the paper's name of the family.
-        builder: ``module:function`` below ``mobile_export.models``; the function takes
+        builder: ``FAMILY.module:function`` below ``mobile_export.models``; the function takes
             ``num_classes`` (unless there are no classes) and ``in_chans`` and returns an
             ``nn.Module`` of one input and one output (docs/adding-a-model.md).
         published: the paper's figures.

@@ -35,11 +35,11 @@ class ZooRow:
 
 def list_zoo() -> list[ZooRow]:
     """One row per model of the zoo, sorted by name."""
-    from . import table as registry
+    from . import table
     from .stored_costs import stored_cost
 
     rows = []
-    for entry in registry.entries():
+    for entry in table.entries():
         counted = stored_cost(entry.name, entry.size, entry.num_classes) or _measured(entry)
         rows.append(
             ZooRow(

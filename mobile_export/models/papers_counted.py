@@ -98,9 +98,9 @@ def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | Stor
 
 
 def _count_zoo(name: str, size: tuple[int, int], classes: int | None) -> Cost | StoredCost:
-    from . import table as registry
+    from . import table
 
-    entry = registry.get(name)
+    entry = table.get(name)
     stored = stored_cost(name, size, classes or entry.num_classes)
     if stored is not None:
         return stored

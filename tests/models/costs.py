@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mobile_export.models import table as registry
+from mobile_export.models import table
 from mobile_export.models.cost import Cost, measure_entry
 
 __all__ = ["cost_of"]
@@ -13,4 +13,4 @@ __all__ = ["cost_of"]
 @cache
 def cost_of(name: str) -> Cost:
     """What `mobile_export.models.cost` counts for a model of the zoo."""
-    return measure_entry(registry.get(name))
+    return measure_entry(table.get(name))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mobile_export.models import table as registry
+from mobile_export.models import table
 from mobile_export.models.cost import Cost, measure, measure_entry
 
 # The fvcore tables at the head of the official training logs (resources/EMO_*/log_train.txt).
@@ -18,8 +18,8 @@ LOGGED_PARAMS_M = {"emo_1m": 1.361, "emo_2m": 2.377, "emo_5m": 5.109, "emo_6m": 
 
 @pytest.mark.parametrize("name", sorted(LOGGED_PARAMS_M))
 def test_emo_agrees_with_table_7(name: str) -> None:
-    published = registry.get(name).published
-    cost = measure_entry(registry.get(name))
+    published = table.get(name).published
+    cost = measure_entry(table.get(name))
     assert cost.macs / 1e6 == pytest.approx(published.macs_m, rel=0.02)
     assert round(cost.macs / 1e6) == published.macs_m, "to the last digit"
     # Table 7 cuts parameters off after one decimal (1.361 M is printed as 1.3).

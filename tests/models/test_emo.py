@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.models import table as registry
-from mobile_export.models.emo import EMO, emo_1m, merge_windows, partition_windows
+from mobile_export.models import table
+from mobile_export.models.emo.network import EMO, emo_1m, merge_windows, partition_windows
 from tests.models.fill import fill_input, fill_state_dict
 
 DATA = Path(__file__).parent / "data"
@@ -29,7 +29,7 @@ def shapes(name: str) -> dict[str, list[int]]:
 
 
 def filled(name: str) -> nn.Module:
-    module = registry.get(name).build()
+    module = table.get(name).build()
     values = fill_state_dict(shapes(name))
     module.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
     return module.eval().double()
@@ -38,7 +38,7 @@ def filled(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", NAMES)
 def test_state_dict_is_the_official_one(name: str) -> None:
     with torch.device("meta"):
-        state = registry.get(name).build().state_dict()
+        state = table.get(name).build().state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == shapes(name)
     assert list(state) == list(shapes(name)), "same order, too"
 
@@ -126,7 +126,7 @@ def test_drop_path_acts_in_training_only() -> None:
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channel_counts(channels: int) -> None:
     with torch.device("meta"):
-        module = registry.get("emo_1m").build(in_chans=channels).eval()
+        module = table.get("emo_1m").build(in_chans=channels).eval()
         assert module(torch.empty(1, channels, 64, 64)).shape == (1, 1000)
 
 

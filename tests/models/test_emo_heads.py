@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mobile_export.errors import UsageError, WeightsError
-from mobile_export.models import table as registry
-from mobile_export.models.emo_ssdlite import decode_boxes, emo_1m_ssdlite
+from mobile_export.models import table
+from mobile_export.models.emo.detector import decode_boxes, emo_1m_ssdlite
 from mobile_export.sources.weights import load_weights
 from tests.models.fill import fill_input, fill_state_dict
 
@@ -35,7 +35,7 @@ def values_of(name: str) -> dict[str, Tensor]:
 
 
 def filled(name: str, **options: str) -> nn.Module:
-    module = registry.get(name).build(**options)
+    module = table.get(name).build(**options)
     module.load_state_dict(values_of(name))
     return module.eval().double()
 
@@ -56,7 +56,7 @@ def assert_sampled(got: Tensor, golden: dict[str, Any], atol: float = 1e-9) -> N
 @pytest.mark.parametrize("name", SHAPES)
 def test_state_dict_is_the_official_one(name: str) -> None:
     with torch.device("meta"):
-        state = registry.get(name).build().state_dict()
+        state = table.get(name).build().state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == SHAPES[name]
 
 
@@ -109,7 +109,7 @@ def mmcv_flops(name: str) -> int:
     """What ``get_model_complexity_info`` of mmcv 1.x counts, the tool of mmdetection and
     mmsegmentation: convolutions with their biases, 2 an element for affine norms, 1 for ReLUs and
     (of the input) for poolings. Products of attention, GELU and SiLU are nothing to it."""
-    entry = registry.get(name)
+    entry = table.get(name)
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -134,7 +134,7 @@ def mmcv_flops(name: str) -> int:
 @pytest.mark.parametrize("name", SHAPES)
 def test_flops_of_the_tables(name: str) -> None:
     """mmcv prints two digits; Tables 8 and 10 cut the second (0.98 is 0.9 there, 5.89 is 5.8)."""
-    printed = registry.get(name).published.macs_m
+    printed = table.get(name).published.macs_m
     assert printed is not None
     assert f"{mmcv_flops(name) / 1e9:.2f}"[:-1] == f"{printed / 1e3:.1f}"
 
@@ -142,23 +142,23 @@ def test_flops_of_the_tables(name: str) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_parameters_of_the_tables(name: str) -> None:
     with torch.device("meta"):
-        count = sum(p.numel() for p in registry.get(name).build().parameters())
+        count = sum(p.numel() for p in table.get(name).build().parameters())
     if name in SEGMENTERS:  # Table 10 counts the auxiliary head: 3x3 to 256 channels, 150 classes
         dim = SHAPES[name]["backbone.stage3.1.norm.norm.weight"][0]
         with_auxiliary = count + 9 * dim * 256 + 2 * 256 + 257 * 150
-        expected = registry.get(name).published.params_m
+        expected = table.get(name).published.params_m
         assert with_auxiliary / 1e6 == pytest.approx(expected, rel=0.02)
-    assert count / 1e6 == pytest.approx(registry.get(name).published.params_m, rel=0.05)
+    assert count / 1e6 == pytest.approx(table.get(name).published.params_m, rel=0.05)
 
 
 def test_the_auxiliary_head_of_a_checkpoint_is_left_out(tmp_path: Path) -> None:
     name = "emo_1m_pspnet"
     state = values_of(name) | {"auxiliary_head.conv_seg.bias": torch.zeros(150)}
     torch.save({"state_dict": state, "meta": {"epoch": 1}}, tmp_path / "seg.pth")
-    info = load_weights(registry.get(name).build(), tmp_path / "seg.pth")
+    info = load_weights(table.get(name).build(), tmp_path / "seg.pth")
     assert any("1 tensors that only training uses" in note for note in info.notes)
     with pytest.raises(WeightsError, match="does not fit") as caught:
-        load_weights(registry.get("emo_2m_pspnet").build(), tmp_path / "seg.pth")
+        load_weights(table.get("emo_2m_pspnet").build(), tmp_path / "seg.pth")
     assert caught.value.hint == "This checkpoint fits emo_1m_pspnet."
 
 
@@ -178,4 +178,4 @@ def test_detectors_take_any_size(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("options", [{"output": "masks"}, {"num_classes": 0}])
 def test_options_that_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"must be"):
-        registry.get(name).build(**options)
+        table.get(name).build(**options)

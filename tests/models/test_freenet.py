@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobile_export.models.cost import measure
-from mobile_export.models.freenet import S2Mixer, ShiftFFN, freenet_s1
+from mobile_export.models.freenet.network import S2Mixer, ShiftFFN, freenet_s1
 from tests.models.costs import cost_of
 
 # Table 2: five modules in a row; c, h = w, FLOPs (M) of ShiftFFN and of S2-Mixer.

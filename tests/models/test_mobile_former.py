@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from mobile_export.models import table as registry
-from mobile_export.models.mobile_former import DynamicReLU, mobile_former_96m
+from mobile_export.models import table
+from mobile_export.models.mobile_former.network import DynamicReLU, mobile_former_96m
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
 
@@ -27,14 +27,14 @@ SHAPES: dict[str, dict[str, list[int]]] = json.loads((DATA / "mobile_former.json
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_state_dict_is_the_official_one(name: str) -> None:
     with torch.device("meta"):
-        state = registry.get(name).build().state_dict()
+        state = table.get(name).build().state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == SHAPES[name]
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_outputs_are_the_official_ones(name: str) -> None:
     golden = GOLDEN[name]
-    module = registry.get(name).build()
+    module = table.get(name).build()
     values = fill_state_dict(SHAPES[name])
     module.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
     assert sum(p.numel() for p in module.parameters()) == golden["params"]
@@ -47,8 +47,8 @@ def test_outputs_are_the_official_ones(name: str) -> None:
     assert float(output.abs().mean()) == pytest.approx(golden["mean_abs"], abs=1e-9)
 
 
-@pytest.mark.parametrize("entry", [e for e in registry.entries() if e.family == "Mobile-Former"])
-def test_agrees_with_the_official_table(entry: registry.ModelEntry) -> None:
+@pytest.mark.parametrize("entry", [e for e in table.entries() if e.family == "Mobile-Former"])
+def test_agrees_with_the_official_table(entry: table.ModelEntry) -> None:
     cost = cost_of(entry.name)
     assert round(cost.parameters / 1e6, 1) == entry.published.params_m
     assert cost.macs / 1e6 == pytest.approx(entry.published.macs_m, rel=0.05)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from mobile_export.models import table as registry
+from mobile_export.models import table
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "models_page.py"
 
@@ -30,7 +30,7 @@ def test_the_page_is_fresh(script: ModuleType) -> None:
 
 def test_every_model_has_a_row(script: ModuleType) -> None:
     page = script.models_page([])
-    for entry in registry.entries():
+    for entry in table.entries():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{entry.name}` |")]
         assert "| not measured |" in row
         assert row.endswith(f"| {entry.published.source} |")

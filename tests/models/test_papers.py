@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from mobile_export.models import papers_counted as listing_seeds
-from mobile_export.models import table as registry
+from mobile_export.models import table
 from mobile_export.models.cost import measure
 from mobile_export.models.papers import SeedRow, seed_rows
 from mobile_export.models.stored_costs import StoredCost, stored_cost
@@ -82,7 +82,7 @@ def test_seed_002_has_what_timm_has() -> None:
     assert [family for family in families.split() if family not in named] == []
     ours = {"CAS-ViT", "RecNeXt", "TVConv", "SqueezeTime", "Lite-Mono", "ESPCN", "CARN-M"}
     ours |= {"LinkNet", "U²-Net"}
-    zoo = {registry.get(row.name).family for row in rows if row.name in registry.names()}
+    zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
     for row in rows:
@@ -92,14 +92,14 @@ def test_seed_002_has_what_timm_has() -> None:
 
 def test_every_name_exists() -> None:
     timm = pytest.importorskip("timm")
-    known = {*registry.names(), *(f"timm/{name}" for name in timm.list_models())}
+    known = {*table.names(), *(f"timm/{name}" for name in timm.list_models())}
     assert {row.name for row in ROWS if row.name} <= known
 
 
 def test_every_family_of_the_zoo_is_in_a_table() -> None:
     named = {row.name for row in ROWS}
-    families = {entry.family for entry in registry.entries()}
-    assert {entry.family for entry in registry.entries() if entry.name in named} == families
+    families = {entry.family for entry in table.entries()}
+    assert {entry.family for entry in table.entries() if entry.name in named} == families
 
 
 def ours(row: SeedRow) -> bool:
@@ -140,8 +140,8 @@ def test_counts_of_timm_agree_or_are_explained(monkeypatch: pytest.MonkeyPatch) 
         assert_explained(counted)
 
 
-@pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
-def test_stored_counts_are_fresh(entry: registry.ModelEntry) -> None:
+@pytest.mark.parametrize("entry", table.entries(), ids=lambda entry: entry.name)
+def test_stored_counts_are_fresh(entry: table.ModelEntry) -> None:
     """If not: python -m mobile_export.models.stored_costs"""
     stored = stored_cost(entry.name, entry.size, entry.num_classes)
     counted = cost_of(entry.name)
@@ -152,10 +152,10 @@ def test_stored_counts_hold_every_size_of_the_seeds() -> None:
     for row in filter(ours, ROWS):
         assert row.name is not None
         assert row.size is not None
-        classes = row.classes or registry.get(row.name).num_classes
+        classes = row.classes or table.get(row.name).num_classes
         assert stored_cost(row.name, row.size, classes) is not None
     cityscapes = stored_cost("seaformer_small_seg", (512, 1024), 19)
-    module = registry.get("seaformer_small_seg").build(num_classes=19)
+    module = table.get("seaformer_small_seg").build(num_classes=19)
     counted = measure(module, (1, 3, 512, 1024))
     assert cityscapes == StoredCost(counted.parameters, counted.macs)
     assert stored_cost("emo_1m", (1, 1), 3) is None

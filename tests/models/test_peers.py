@@ -26,8 +26,7 @@ import torch.nn.functional as F
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.graph.float64 import Float64Mode
 from mobile_export.graph.specs import InputSpec
-from mobile_export.models import table as registry
-from mobile_export.models.peers import PEERS
+from mobile_export.models import table
 from mobile_export.parity.samples import parity_samples
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.initialize import natural_images
@@ -36,6 +35,11 @@ from mobile_export.sources.weights import load_weights
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_tensor
 
+PEERS = [
+    entry
+    for entry in table.entries()
+    if entry.family not in ("EMO", "FreeNet", "Mobile-Former", "SeaFormer", "SeaFormer++")
+]
 DATA = Path(__file__).parent / "data"
 GOLDEN: dict[str, Any] = json.loads((DATA / "golden_peers.json").read_text())
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(
@@ -62,7 +66,7 @@ QUICK = {
 
 def build(spec: str) -> torch.nn.Module:
     name, _, query = spec.partition("?")
-    entry = registry.get(name)
+    entry = table.get(name)
     return entry.build(**entry.parse_options(query))
 
 
@@ -118,13 +122,13 @@ WHOLE = [e for e in PEERS if e.published.params_m and e.family not in ("RecNeXt"
 
 
 @pytest.mark.parametrize("entry", WHOLE, ids=lambda entry: entry.name)
-def test_parameters_are_the_papers(entry: registry.ModelEntry) -> None:
+def test_parameters_are_the_papers(entry: table.ModelEntry) -> None:
     params_m = cost_of(entry.name).parameters / 1e6
     assert params_m == pytest.approx(entry.published.params_m, rel=0.03)
 
 
 def test_parameters_of_squeezetime_without_its_classifier() -> None:
-    published = registry.get("squeezetime").published
+    published = table.get("squeezetime").published
     params = cost_of("squeezetime").parameters - (2048 * 400 + 400)
     assert params / 1e6 == pytest.approx(published.params_m, rel=0.03)
 
@@ -148,7 +152,7 @@ RECNEXT = [e for e in PEERS if e.family == "RecNeXt"]
 
 
 @pytest.mark.parametrize("entry", RECNEXT, ids=lambda entry: entry.name)
-def test_folded_parameters_are_the_readmes(entry: registry.ModelEntry) -> None:
+def test_folded_parameters_are_the_readmes(entry: table.ModelEntry) -> None:
     with torch.device("meta"):
         params = folded_parameters(entry.build())
     assert params / 1e6 == pytest.approx(entry.published.params_m, rel=0.03)
@@ -158,7 +162,7 @@ COUNTED = [e for e in PEERS if e.published.macs_m]
 
 
 @pytest.mark.parametrize("entry", COUNTED, ids=lambda entry: entry.name)
-def test_macs_are_the_papers(entry: registry.ModelEntry) -> None:
+def test_macs_are_the_papers(entry: table.ModelEntry) -> None:
     """Within 3 %, or to the one digit of a gigaflop that RecNeXt's README prints."""
     macs_m, printed = cost_of(entry.name).macs / 1e6, entry.published.macs_m
     assert printed is not None
@@ -180,13 +184,13 @@ def test_mult_adds_of_carn_m(name: str, size: tuple[int, int], macs_g: float) ->
     """The paper's table (assets/table.png of the official code), for a result of 720x1280."""
     from mobile_export.models.cost import measure_entry
 
-    assert measure_entry(registry.get(name), size).macs / 1e9 == pytest.approx(macs_g, rel=0.01)
+    assert measure_entry(table.get(name), size).macs / 1e9 == pytest.approx(macs_g, rel=0.01)
 
 
 def test_tvconv_is_counted_without_the_network_that_makes_its_weights() -> None:
     from mobile_export.models.cost import measure
 
-    entry = registry.get("tvconv_mobilenetv2_x0_1")
+    entry = table.get("tvconv_mobilenetv2_x0_1")
     with_maps = measure(entry.build(), entry.input_shape()).macs
     assert cost_of(entry.name).macs < with_maps / 100
 
@@ -194,7 +198,7 @@ def test_tvconv_is_counted_without_the_network_that_makes_its_weights() -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_tvconv_by_hand(stride: int) -> None:
     """Every pixel's own weights, by loops; the weights do not depend on the image."""
-    from mobile_export.models.tvconv import TVConv
+    from mobile_export.models.tvconv.network import TVConv
 
     torch.manual_seed(0)
     module = TVConv(2, (3, 4), stride).double()
@@ -213,7 +217,7 @@ def test_tvconv_by_hand(stride: int) -> None:
 
 def test_linear_attention_is_the_same_in_either_order() -> None:
     """Against the definition: positive weights q·k, normalised, over all pixels."""
-    from mobile_export.models._recnext_mixers import LinearAttention
+    from mobile_export.models.recnext.mixers import LinearAttention
 
     torch.manual_seed(0)
     for height, width in ((2, 2), (5, 7)):  # fewer and more pixels than the 8 channels of a key
@@ -230,7 +234,7 @@ def test_linear_attention_is_the_same_in_either_order() -> None:
 
 def same_weights(name: str, *queries: str, size: tuple[int, int]) -> list[torch.Tensor]:
     """Outputs of one model with the same random weights under each of these options."""
-    entry = registry.get(name)
+    entry = table.get(name)
     torch.manual_seed(0)
     modules = [entry.build(**entry.parse_options(query)).eval() for query in queries]
     for module in modules:
@@ -272,7 +276,7 @@ def test_outputs_of_linknet() -> None:
 @pytest.mark.parametrize("name", ["cas_vit_xs", "recnext_m0", "recnext_a0", "recnext_t", "u2netp"])
 @pytest.mark.parametrize("size", [(1, 1), (33, 70)])
 def test_any_input_size(name: str, size: tuple[int, int]) -> None:
-    module = registry.get(name).build().eval()
+    module = table.get(name).build().eval()
     with torch.no_grad():
         output = module(torch.randn(1, 3, *size))
     assert torch.isfinite(output).all()
@@ -305,14 +309,14 @@ def test_sizes_that_a_model_cannot_take(name: str, size: tuple[int, int], neares
 def test_sizes_that_are_too_small(
     name: str, size: tuple[int, int], said: str, nearest: str
 ) -> None:
-    entry = registry.get(name)
+    entry = table.get(name)
     with pytest.raises(UsageError, match=said) as caught:
         entry.check_size(size)
     assert f"--size {nearest}." in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("entry", [e for e in PEERS if e.min_size > 1], ids=lambda e: e.name)
-def test_the_least_size_is_the_least(entry: registry.ModelEntry) -> None:
+def test_the_least_size_is_the_least(entry: table.ModelEntry) -> None:
     least, smaller = entry.min_size, entry.min_size - entry.size_step
     with torch.device("meta"):
         module = entry.build().eval()
@@ -337,7 +341,7 @@ def test_classes_and_channels_that_a_model_does_not_have() -> None:
     with pytest.raises(UsageError, match="has no trained '320'"):
         load_source("lite_mono?trained=320", size=(32, 64))
     with pytest.raises(UsageError, match="output is 'mask'"):
-        registry.get("u2netp").build(output="mask")
+        table.get("u2netp").build(output="mask")
 
 
 def test_a_clip_is_the_input_of_a_video_classifier() -> None:
@@ -402,7 +406,7 @@ def test_checkpoint_of_another_number_of_classes(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         load_weights(build("linknet"), path)
     assert "add --num-classes 11" in str(caught.value.hint)
-    assert load_weights(registry.get("linknet").build(num_classes=11), path).kind == "checkpoint"
+    assert load_weights(table.get("linknet").build(num_classes=11), path).kind == "checkpoint"
 
 
 def test_a_folder_of_parts(tmp_path: Path) -> None:

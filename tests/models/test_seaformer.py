@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from mobile_export.errors import UsageError, WeightsError
-from mobile_export.models import table as registry
+from mobile_export.models import table
 from mobile_export.models.cost import measure
-from mobile_export.models.seaformer import AxialPosition, SeaAttention, seaformer_tiny
-from mobile_export.models.seaformer_seg import seaformer_tiny_seg
+from mobile_export.models.seaformer.network import AxialPosition, SeaAttention, seaformer_tiny
+from mobile_export.models.seaformer.segmenter import seaformer_tiny_seg
 from mobile_export.sources.weights import load_weights
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
@@ -32,7 +32,7 @@ SHAPES: dict[str, dict[str, list[int]]] = json.loads((DATA / "seaformer.json").r
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_state_dict_is_the_official_one(name: str) -> None:
     with torch.device("meta"):
-        state = registry.get(name).build().state_dict()
+        state = table.get(name).build().state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == SHAPES[name]
     assert list(state) == list(SHAPES[name]), "same order, too"
 
@@ -40,7 +40,7 @@ def test_state_dict_is_the_official_one(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_outputs_are_the_official_ones(name: str) -> None:
     golden = GOLDEN[name]
-    module = registry.get(name).build()
+    module = table.get(name).build()
     values = fill_state_dict(SHAPES[name])
     module.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
     assert sum(p.numel() for p in module.parameters()) == golden["params"]
@@ -73,7 +73,7 @@ def test_agrees_with_the_papers_tables(
     cost = cost_of(name)
     assert round(cost.parameters / 1e6, 1) == params_m
     assert round(cost.macs / 1e9, digits) == macs_g
-    assert registry.get(name).published.params_m == params_m
+    assert table.get(name).published.params_m == params_m
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_segmentation_agrees_with_table_13(name: str, macs_g: float) -> None:
     ],
 )
 def test_agrees_with_tables_4_and_5(name: str, pixels: int, classes: int, macs_g: float) -> None:
-    cost = measure(registry.get(name).build(num_classes=classes), (1, 3, pixels, pixels))
+    cost = measure(table.get(name).build(num_classes=classes), (1, 3, pixels, pixels))
     assert cost.macs / 1e9 == pytest.approx(macs_g, rel=0.03)
 
 
@@ -106,7 +106,7 @@ def test_small_follows_table_13_where_tables_4_and_5_do_not(
     8. With Table 13's 1.10 G for 150 classes at 512 pixels that leaves no room for Tables 4 and 5.
     """
     implied = (1.10 + (classes - 150) * 128 * 64**2 / 1e9) * (pixels / 512) ** 2
-    module = registry.get("seaformer_small_seg").build(num_classes=classes)
+    module = table.get("seaformer_small_seg").build(num_classes=classes)
     assert measure(module, (1, 3, pixels, pixels)).macs / 1e9 == pytest.approx(implied, rel=0.03)
     assert implied < 0.97 * printed
 
@@ -122,7 +122,7 @@ def test_any_input_size(size: tuple[int, int]) -> None:
             ("upsampled", (1, 6, height, width)),
             ("labels", (1, height, width)),
         ):
-            module = registry.get("seaformer_tiny_seg").build(num_classes=6, output=output)
+            module = table.get("seaformer_tiny_seg").build(num_classes=6, output=output)
             y = module.eval()(image)
             assert y.shape == shape
             assert torch.isfinite(y).all()
@@ -151,7 +151,7 @@ def test_refuses_what_it_cannot_build() -> None:
     with pytest.raises(ValueError, match="num_classes is -1"):
         seaformer_tiny_seg(num_classes=-1)
     with pytest.raises(UsageError, match="one of logits, upsampled, labels"):
-        registry.get("seaformer_tiny_seg").build(output="mask")
+        table.get("seaformer_tiny_seg").build(output="mask")
 
 
 def test_checkpoint_of_another_variant_is_named(tmp_path: Path) -> None:
@@ -171,16 +171,16 @@ def test_checkpoint_of_another_variant_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("length", [1, 7, 16, 33])
 def test_position_embedding_is_linear_in_between(length: int) -> None:
-    """Sample i lies at (i + ½)·16/N - ½ of the table, clamped to its ends."""
+    """Sample i lies at (i + ½)·16/N - ½ of the embedding, clamped to its ends."""
     torch.manual_seed(0)
     position = AxialPosition(3).double()
-    table = position.pos_embed.detach()[0]
+    embedding = position.pos_embed.detach()[0]
     with torch.no_grad():
         got = position(torch.zeros(1, 3, length, dtype=torch.float64))[0]
     for i in range(length):
         at = min(max((i + 0.5) * 16 / length - 0.5, 0.0), 15.0)
         low = min(int(at), 14)
-        expected = table[:, low] * (low + 1 - at) + table[:, low + 1] * (at - low)
+        expected = embedding[:, low] * (low + 1 - at) + embedding[:, low + 1] * (at - low)
         torch.testing.assert_close(got[:, i], expected)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.models.seaformer import SeaAttention
-from mobile_export.models.seaformerpp import (
+from mobile_export.models.seaformer.network import SeaAttention
+from mobile_export.models.seaformerpp.network import (
     AdaptiveSeaAttention,
     seaformerpp_tiny,
     seaformerpp_tiny_seg,

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mobile_export.models.seaformerpp_kd import Upsampler, seaformerpp_tiny_kd_seg
+from mobile_export.models.seaformerpp.distilled import Upsampler, seaformerpp_tiny_kd_seg
 from tests.models.costs import cost_of
 
 

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from mobile_export.errors import SourceError, UsageError
-from mobile_export.models import table as registry
+from mobile_export.models import table
+
+MODELS = Path(table.__file__).parent
 
 
-def test_names_are_sorted_and_unique() -> None:
-    names = registry.names()
-    assert list(names) == sorted(set(names))
-    assert {"emo_1m", "emo_2m", "emo_5m", "emo_6m"} <= set(names)
-    assert [entry.name for entry in registry.entries()] == list(names)
+def family(name: str) -> ModuleType:
+    return importlib.import_module(f"mobile_export.models.{name}")
 
 
-@pytest.mark.parametrize("name", registry.names())
+def test_every_row_of_every_folder_is_in_the_table_once() -> None:
+    """Counted in the folders themselves: every family's file says ``ROWS``."""
+    folders = sorted(p.parent.name for p in MODELS.glob("*/__init__.py") if p.parent.name != "data")
+    rows = [row for name in folders for row in family(name).ROWS]
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    assert list(table.names()) == sorted(names)
+    assert [entry.name for entry in table.entries()] == sorted(names)
+    assert all(table.get(row.name) is row for row in rows)
+
+
+def test_builders_of_a_family_are_in_its_own_folder() -> None:
+    for path in MODELS.glob("*/__init__.py"):
+        for row in getattr(family(path.parent.name), "ROWS", ()):
+            folder, module = row.builder.split(":")[0].split(".")
+            assert folder == path.parent.name
+            assert (path.parent / f"{module}.py").is_file()
+
+
+def test_two_rows_of_one_name_are_refused() -> None:
+    row = table.get("emo_1m")
+    with pytest.raises(ValueError, match="more than one model is called emo_1m"):
+        table.by_name([[row], [table.get("emo_2m"), replace(row, family="Another")]])
+
+
+@pytest.mark.parametrize("name", table.names())
 def test_every_row_builds_what_it_says(name: str) -> None:
     import torch
 
-    entry = registry.get(name)
+    entry = table.get(name)
     entry.check_size(entry.size)
     with torch.device("meta"):
         module = entry.build(None if entry.num_classes is None else 7)
@@ -52,11 +80,11 @@ def test_every_row_builds_what_it_says(name: str) -> None:
     assert len(entry.mean) == len(entry.std) == entry.channels
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", table.names())
 def test_every_option_of_a_row_builds(name: str) -> None:
     import torch
 
-    entry = registry.get(name)
+    entry = table.get(name)
     for key, values in entry.options:
         for value in values:
             assert entry.parse_options(f"{key}={value}") == {key: value}
@@ -65,7 +93,7 @@ def test_every_option_of_a_row_builds(name: str) -> None:
 
 
 def test_unknown_options_name_the_known_ones() -> None:
-    entry = registry.get("seaformer_tiny_seg")
+    entry = table.get("seaformer_tiny_seg")
     assert entry.parse_options("") == {}
     with pytest.raises(UsageError, match="no option 'head'") as caught:
         entry.parse_options("output=labels&head=2")
@@ -74,7 +102,7 @@ def test_unknown_options_name_the_known_ones() -> None:
         entry.parse_options("output")
     assert "logits, upsampled, labels" in str(caught.value.hint)
     with pytest.raises(UsageError, match="emo_1m has no option 'output'"):
-        registry.get("emo_1m").parse_options("output=labels")
+        table.get("emo_1m").parse_options("output=labels")
 
 
 def test_a_segmenter_as_a_source_has_options_and_no_labels() -> None:
@@ -106,7 +134,7 @@ def test_a_narrow_terminal_loses_no_column(
 
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SourceError, match=r"emo_2m"):
-        registry.get("emo_3m")
+        table.get("emo_3m")
 
 
 @pytest.mark.parametrize("module", ["mobile_export.models.table", "mobile_export.sources.table"])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mobile_export.graph.program import Program
-from mobile_export.models.emo import ChannelLayerNorm, InvertedResidualMobileBlock
+from mobile_export.models.emo.network import ChannelLayerNorm, InvertedResidualMobileBlock
 from mobile_export.passes.fold_norms import fold_norms
 from tests.passes.graphs import apply, ops, program_of, reasons
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mobile_export.models.emo import InvertedResidualMobileBlock
+from mobile_export.models.emo.network import InvertedResidualMobileBlock
 from mobile_export.passes.move_narrow import move_narrow
 from tests.passes.graphs import apply, ops
 

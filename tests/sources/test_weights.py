@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mobile_export.errors import WeightsError
-from mobile_export.models.emo import emo_1m, emo_2m
-from mobile_export.models.emo_ssdlite import emo_1m_ssdlite
-from mobile_export.models.super_resolution import espcn_x2, espcn_x3
+from mobile_export.models.emo.detector import emo_1m_ssdlite
+from mobile_export.models.emo.network import emo_1m, emo_2m
+from mobile_export.models.espcn.network import espcn_x2, espcn_x3
 from mobile_export.sources.weights import load_weights
 
 

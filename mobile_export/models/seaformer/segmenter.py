@@ -1,4 +1,4 @@
-"""SeaFormer for semantic segmentation: the backbone of `seaformer`, fusion blocks, the light head.
+"""SeaFormer for semantic segmentation: its backbone, fusion blocks, the light head.
 
 Fusion blocks (§3.1.3) multiply the stride-8 feature map with gates made of the attending stages'
 outputs, one after the other; the light head (§3.1.4) classifies each pixel of the result.
@@ -17,10 +17,10 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._seaformer_variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
-from .layers import check_classes
-from .seaformer import SeaAttention, SeaFormerBackbone
-from .segmentation import SegmentationOutput, check_output, finish
+from ..layers import check_classes
+from ..segmentation import SegmentationOutput, check_output, finish
+from .network import SeaAttention, SeaFormerBackbone
+from .variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
 
 __all__ = [
     "SeaFormerSegmenter",
@@ -98,7 +98,7 @@ class LightHead(nn.Module):
 class SeaFormerSegmenter(nn.Module):
     """SeaFormer segmenter: normalised images (B, in_chans, H, W) -> one score map per class.
 
-    Any H and W from 1 up work. ``output`` says what comes out: see `segmentation`.
+    Any H and W from 1 up work. ``output`` says what comes out: see `models.segmentation`.
     """
 
     def __init__(

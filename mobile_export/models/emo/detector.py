@@ -24,8 +24,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
-from .layers import ConvBNAct, check_classes
+from ..layers import ConvBNAct, check_classes
+from .network import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
 
 __all__ = [
     "DetectionOutput",

@@ -21,7 +21,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ._recnext_mixers import (
+from ..layers import DropPath, check_classes, drop_rates
+from .mixers import (
     ConvNorm,
     LinearAttention,
     PartialMixer,
@@ -29,7 +30,6 @@ from ._recnext_mixers import (
     RecConv,
     RepDepthwise,
 )
-from .layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "RecNeXt",

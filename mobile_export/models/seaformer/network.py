@@ -1,11 +1,11 @@
 """SeaFormer: squeeze-enhanced axial transformer, ICLR 2023 (arXiv 2301.13156).
 
 "SeaFormer++: Squeeze-enhanced Axial Transformer for Mobile Visual Recognition", Wan et al.,
-describes the same network (§3.1, §3.2); what its §3.2.1 adds is in `seaformerpp`. A stem and five
-stages of MobileNetV2 blocks; in the last two stages (three in Large), squeeze-enhanced axial (SEA)
-layers follow the convolutions. A classifier pools the last feature map; segmentation is in
-`seaformer_seg`. Variants: Table 1; key widths, feed-forward ratios and the widths of the fusion
-blocks as in the official configurations.
+describes the same network (§3.1, §3.2); what its §3.2.1 adds is in `models.seaformerpp`. A stem
+and five stages of MobileNetV2 blocks; in the last two stages (three in Large), squeeze-enhanced
+axial (SEA) layers follow the convolutions. A classifier pools the last feature map; segmentation is
+in `seaformer.segmenter`. Variants: Table 1; key widths, feed-forward ratios and the widths of the
+fusion blocks as in the official configurations.
 
 Parameter names are those of the official checkpoints (github.com/fudan-zvg/SeaFormer).
 """
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
-from .layers import DropPath, attend, check_classes, drop_rates
+from ..layers import DropPath, attend, check_classes, drop_rates
+from .variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 
 __all__ = [
     "SeaAttention",

@@ -1,9 +1,10 @@
 """SeaFormer++ (KD): half the resolution, features upsampled before they are fused (seed 003, §3.3).
 
 What remains of the multi-resolution distillation at inference: the student averages the image down
-to half its size, runs the backbone of `seaformerpp`, and upsamples every feature map that the head
-fuses (§3.4.1): a MobileNetV2 block, bilinear to the size of the stage before, a gate made of that
-stage's output, another MobileNetV2 block. The head's logits have stride 8 of the full image again.
+to half its size, runs the backbone of `seaformerpp.network`, and upsamples every feature map that
+the head fuses (§3.4.1): a MobileNetV2 block, bilinear to the size of the stage before, a gate made
+of that stage's output, another MobileNetV2 block. The head's logits have stride 8 of the full image
+again.
 
 Deduced from Table 2 (parameters and FLOPs of all four variants, the latter to the printed digit):
 the stride-8 map is upsampled too, with the stride-4 map as its guide; a guide is the stage before,
@@ -19,12 +20,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._seaformer_variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
-from .layers import check_classes
-from .seaformer import ConvNorm, MobileBlock
-from .seaformer_seg import Backbone, LightHead
-from .seaformerpp import AdaptiveSeaAttention
-from .segmentation import SegmentationOutput, check_output, finish
+from ..layers import check_classes
+from ..seaformer.network import ConvNorm, MobileBlock
+from ..seaformer.segmenter import Backbone, LightHead
+from ..seaformer.variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
+from ..segmentation import SegmentationOutput, check_output, finish
+from .network import AdaptiveSeaAttention
 
 __all__ = [
     "SeaFormerStudent",
@@ -59,7 +60,7 @@ class Upsampler(nn.Module):
 class SeaFormerStudent(nn.Module):
     """SeaFormer++ (KD): normalised images (B, in_chans, H, W) -> one score map per class.
 
-    Any H and W from 1 up work. ``output`` says what comes out: see `segmentation`.
+    Any H and W from 1 up work. ``output`` says what comes out: see `models.segmentation`.
     """
 
     def __init__(

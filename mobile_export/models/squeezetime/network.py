@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import check_classes
+from ..layers import check_classes
 
 __all__ = ["FRAMES", "ChannelTimeLearning", "SqueezeTime", "squeezetime"]
 

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import DropPath, check_classes, drop_rates
+from ..layers import DropPath, check_classes, drop_rates
 
 __all__ = [
     "FreeNet",

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .layers import DropPath, check_classes, drop_rates
+from ..layers import DropPath, check_classes, drop_rates
 
 __all__ = ["AdditiveTokenMixer", "CASViT", "cas_vit_m", "cas_vit_s", "cas_vit_t", "cas_vit_xs"]
 

@@ -1,6 +1,6 @@
 """SeaFormer++, IJCV 2025 (arXiv 2301.13156; seed 003): SeaFormer with adaptive squeeze and expand.
 
-The networks of `seaformer` and `seaformer_seg`, in whose SEA attention (§3.2.1, Equation 4)
+The networks of `models.seaformer`, in whose SEA attention (§3.2.1, Equation 4)
 weighted sums replace the means that squeeze rows and columns, and the tokens that attention gives
 back are spread over their rows and columns with weights, too. All weights ("masks") depend on the
 input: a 1x1 convolution and batch norm of x each, without an activation.
@@ -23,10 +23,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._seaformer_variants import BASE, LARGE, SMALL, TINY
-from .seaformer import VALUE_RATIO, ConvNorm, SeaAttention, SeaFormer
-from .seaformer_seg import SeaFormerSegmenter
-from .segmentation import SegmentationOutput
+from ..seaformer.network import VALUE_RATIO, ConvNorm, SeaAttention, SeaFormer
+from ..seaformer.segmenter import SeaFormerSegmenter
+from ..seaformer.variants import BASE, LARGE, SMALL, TINY
+from ..segmentation import SegmentationOutput
 
 __all__ = [
     "AdaptiveSeaAttention",

@@ -1,13 +1,8 @@
-"""Super-resolution: ESPCN (arXiv 1609.05158) and CARN-M (arXiv 1803.08664).
+"""CARN-M: super-resolution by cascades of grouped convolutions (arXiv 1803.08664).
 
-ESPCN: "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
-Convolutional Neural Network", Shi et al.: three convolutions at low resolution (§3.2: f = 5, 3, 3;
-n = 64, 32) and a pixel shuffle, on the luma channel. No official code is public; parameter names
-and the final sigmoid are those of github.com/leftthomas/ESPCN.
-
-CARN-M: "Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network", Ahn et
-al., §3.3: recursive cascading blocks of grouped convolutions. One checkpoint serves all scales, so
-that every variant holds the upsamplers of all three; parameter names are those of the official
+"Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network", Ahn et al.,
+§3.3: recursive cascading blocks of grouped convolutions. One checkpoint serves all scales, so that
+every variant holds the upsamplers of all three; parameter names are those of the official
 checkpoint carn_m.pth (github.com/nmhkahn/CARN-pytorch). Its table (assets/table.png there) prints
 412 K parameters for every scale, and 91.2, 46.1 and 32.5 G Mult-Adds for scales 2, 3 and 4.
 """
@@ -20,36 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "CARNM",
-    "ESPCN",
-    "carn_m_x2",
-    "carn_m_x3",
-    "carn_m_x4",
-    "espcn_x2",
-    "espcn_x3",
-    "espcn_x4",
-]
+__all__ = ["CARNM", "carn_m_x2", "carn_m_x3", "carn_m_x4"]
 
 WIDTH = 64
 GROUPS = 4
 MEAN = (0.4488, 0.4371, 0.4040)
 """DIV2K's mean colour."""
-
-
-class ESPCN(nn.Module):
-    """ESPCN: luma in [0, 1], (B, in_chans, H, W) -> (B, in_chans, scale·H, scale·W) in (0, 1)."""
-
-    def __init__(self, scale: int, *, in_chans: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_chans, 64, 5, padding=2)
-        self.conv2 = nn.Conv2d(64, 32, 3, padding=1)
-        self.conv3 = nn.Conv2d(32, in_chans * scale**2, 3, padding=1)
-        self.pixel_shuffle = nn.PixelShuffle(scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.tanh(self.conv2(torch.tanh(self.conv1(x))))
-        return torch.sigmoid(self.pixel_shuffle(self.conv3(x)))
 
 
 class MeanShift(nn.Module):
@@ -153,21 +124,6 @@ class CARNM(nn.Module):
         x = _cascade(x, [self.b1, self.b2, self.b3], [self.c1, self.c2, self.c3])
         x = self.upsample[f"up{self.scale}"](x)
         return cast(Tensor, self.add_mean(self.exit(x)))
-
-
-def espcn_x2(**kwargs: Any) -> ESPCN:
-    """ESPCN for twice the size. Keywords: those of `ESPCN`."""
-    return ESPCN(2, **kwargs)
-
-
-def espcn_x3(**kwargs: Any) -> ESPCN:
-    """ESPCN for three times the size. Keywords: those of `ESPCN`."""
-    return ESPCN(3, **kwargs)
-
-
-def espcn_x4(**kwargs: Any) -> ESPCN:
-    """ESPCN for four times the size. Keywords: those of `ESPCN`."""
-    return ESPCN(4, **kwargs)
 
 
 def carn_m_x2(**kwargs: Any) -> CARNM:

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .emo import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
-from .layers import ConvBNAct, check_classes
-from .segmentation import SegmentationOutput, check_output, finish
+from ..layers import ConvBNAct, check_classes
+from ..segmentation import SegmentationOutput, check_output, finish
+from .network import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
 
 __all__ = [
     "DeepLabHead",
@@ -91,7 +91,8 @@ class PSPHead(nn.Module):
 class EMOSegmenter(nn.Module):
     """EMO and a head: normalised images (B, in_chans, H, W) -> one score map per class.
 
-    The head's logits are (B, num_classes, ⌈H/32⌉, ⌈W/32⌉); for ``output`` see `segmentation`.
+    The head's logits are (B, num_classes, ⌈H/32⌉, ⌈W/32⌉); ``output``: see
+    `models.segmentation`.
     """
 
     training_only = ("auxiliary_head.",)

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._mobile_former_variants import M96, M151, M214, M294, M508, Block, MobileFormerConfig
-from .layers import DropPath, attend, check_classes
+from ..layers import DropPath, attend, check_classes
+from .variants import M96, M151, M214, M294, M508, Block, MobileFormerConfig
 
 __all__ = [
     "MobileFormer",

@@ -13,8 +13,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import check_classes
-from .segmentation import SegmentationOutput, check_output, finish
+from ..layers import check_classes
+from ..segmentation import SegmentationOutput, check_output, finish
 
 __all__ = ["LinkNet", "linknet"]
 

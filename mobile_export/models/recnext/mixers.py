@@ -1,4 +1,4 @@
-"""The token mixers of RecNeXt (`recnext`) and the layers that they are made of."""
+"""The token mixers of RecNeXt and the layers that they are made of."""
 
 from __future__ import annotations
 

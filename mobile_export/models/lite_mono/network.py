@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import DropPath, drop_rates
+from ..layers import DropPath, drop_rates
 
 __all__ = [
     "DEPTH_OUTPUTS",

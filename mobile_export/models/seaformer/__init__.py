@@ -1,0 +1,56 @@
+"""SeaFormer (ICLR 2023; arXiv 2301.13156): classifiers and segmenters."""
+
+from __future__ import annotations
+
+from ..entry import SEGMENTATION, ModelEntry, Published
+
+__all__ = ["ROWS"]
+
+_CODE = "https://github.com/fudan-zvg/SeaFormer"
+
+
+def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+    return ModelEntry(
+        name=f"seaformer_{variant}",
+        family="SeaFormer",
+        builder=f"seaformer.network:seaformer_{variant}",
+        published=Published(
+            source="SeaFormer++ (arXiv 2301.13156), Table 14",
+            params_m=params_m,
+            macs_m=macs_m,
+            top1=top1,
+            code=_CODE,
+        ),
+    )
+
+
+def _segmenter(variant: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
+    """A row of Table 2; the FLOPs are Table 13's, which has more digits, where it has the model."""
+    return ModelEntry(
+        name=f"seaformer_{variant}_seg",
+        family="SeaFormer",
+        builder=f"seaformer.segmenter:seaformer_{variant}_seg",
+        published=Published(
+            source="SeaFormer++ (arXiv 2301.13156), Tables 2 and 13",
+            params_m=params_m,
+            macs_m=macs_m,
+            miou=miou,
+            code=_CODE,
+        ),
+        task="segmentation",
+        size=(512, 512),
+        num_classes=150,
+        options=SEGMENTATION,
+    )
+
+
+ROWS = (
+    _classifier("tiny", 1.8, 100, 67.9),
+    _classifier("small", 4.1, 200, 73.3),
+    _classifier("base", 8.7, 300, 76.0),
+    _classifier("large", 14.0, 1200, 79.9),
+    _segmenter("tiny", 1.7, 600, 35.8),
+    _segmenter("small", 4.0, 1100, 39.4),
+    _segmenter("base", 8.6, 1820, 41.0),
+    _segmenter("large", 14.0, 6500, 43.7),
+)
