@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 from pathlib import Path
 
 import torch
@@ -12,26 +11,27 @@ import torch
 from ...errors import SourceError, UsageError
 from ...graph.source import Source
 from ...graph.specs import WeightsInfo
+from ...system.files import GIB, read_regular_file
 from ..labels import labels_for
 from ..request import Request
-from .archive import check_archive, damaged
+from .archive import damaged, open_archive
+from .build import build_program
 
-__all__ = ["load_program"]
+__all__ = ["load_program", "read_program"]
+
+MAX_BYTES = 16 * GIB
 
 
 def load_program(spec: str, request: Request) -> Source:
     """Load ``file.pt2`` after checking it; see `mobile_export.sources.table.load_source`."""
     _check_request(spec, request)
     content = _read(Path(spec))
-    check_archive(content, spec)
-    exported = _load(content, spec)
+    exported = _program(content, spec)
     shape = _input_shape(exported, spec)
-    if request.size not in (None, shape[2:]):
+    if request.size is not None and request.size != shape[2:]:
         raise UsageError(
             f"--size {request.size[0]}x{request.size[1]}: {spec} was exported for "
-            f"{shape[2]}x{shape[3]}, and its graph is static."
-            if request.size
-            else "",
+            f"{shape[2]}x{shape[3]}, and its graph is static.",
             hint="Leave --size out, or export the model again at that size.",
         )
     notes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def load_program(spec: str, request: Request) -> Source:
         )
     return Source(
         spec=spec,
-        module=exported.module(check_guards=False),
+        module=_module(exported, spec),
         input=request.input_spec(size=(shape[2], shape[3]), channels=shape[1]),
         output_names=None,
         labels=labels_for(_classes(exported)),
@@ -68,10 +68,21 @@ def _check_request(spec: str, request: Request) -> None:
         )
 
 
+def read_program(path: Path) -> torch.export.ExportedProgram:
+    """The program of a ``.pt2`` file, of any inputs and dtypes; nothing in the file is executed.
+
+    The file is not given to ``torch.export.load``, which runs code that a file can hold; see
+    `mobile_export.sources.pt2.archive`.
+
+    Raises:
+        SourceError: there is no such file; or it is damaged, no static program of ATen operators,
+            or holds what could run code.
+    """
+    return _program(_read(path), str(path))
+
+
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         folder = path.parent
         others = [p.name for p in folder.glob("*.pt2")] if folder.is_dir() else []
         near = difflib.get_close_matches(path.name, others, n=3, cutoff=0.5) or sorted(others)[:3]
@@ -80,18 +91,18 @@ def _read(path: Path) -> bytes:
             hint=f"Near it: {', '.join(near)}."
             if near
             else f"No .pt2 file is in {folder.resolve()}.",
-        ) from None
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
+        )
+    return read_regular_file(path, limit=MAX_BYTES, error=SourceError)
 
 
-def _load(content: bytes, spec: str) -> torch.export.ExportedProgram:
-    # Not torch.export.load: on an error it tries the old format, which is made of pickles.
-    from torch.export.pt2_archive._package import load_pt2
+def _program(content: bytes, name: str) -> torch.export.ExportedProgram:
+    return build_program(open_archive(content, name), name)
 
+
+def _module(exported: torch.export.ExportedProgram, spec: str) -> torch.nn.Module:
     try:
-        return load_pt2(io.BytesIO(content)).exported_programs["model"]
-    except Exception as error:  # the deserialiser raises whatever a foreign file provokes
+        return exported.module(check_guards=False)
+    except Exception as error:  # names that a module cannot have, and the like
         raise damaged(spec, error) from error
 
 

@@ -1,0 +1,84 @@
+"""Files that somebody else made: that they are files, and not too large, before they are read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..errors import ArtifactError, MobileExportError
+
+__all__ = ["GIB", "MIB", "read_regular_file", "regular_file"]
+
+MIB = 2**20
+GIB = 2**30
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def regular_file(
+    path: Path, *, limit: int | None = None, error: type[MobileExportError] = ArtifactError
+) -> int:
+    """The size in bytes of a regular file; links are followed.
+
+    A named pipe would block whoever opens it, and /dev/zero never ends.
+
+    Args:
+        limit: the largest size in bytes that is accepted; None accepts any.
+        error: what is raised.
+
+    Raises:
+        MobileExportError: of the type ``error``: no such file, not a regular file, or too large.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise error(f"There is no file {path}.", hint="Check the path.") from None
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        raise error(f"{path} cannot be read: {_reason(problem)}.") from problem
+    return _checked(path, found, limit, error)
+
+
+def read_regular_file(
+    path: Path, *, limit: int, error: type[MobileExportError] = ArtifactError
+) -> bytes:
+    """The whole content of a regular file of at most ``limit`` bytes.
+
+    The file is opened without waiting and checked when it is open, so that it cannot be exchanged
+    for a named pipe in between.
+
+    Raises:
+        MobileExportError: as `regular_file` does.
+    """
+    regular_file(path, limit=limit, error=error)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            size = _checked(path, os.fstat(descriptor), limit, error)
+            return file.read(size)
+    except (OSError, ValueError) as problem:
+        raise error(f"{path} cannot be read: {_reason(problem)}.") from problem
+
+
+def _checked(
+    path: Path, found: os.stat_result, limit: int | None, error: type[MobileExportError]
+) -> int:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for test, name in _KINDS if test(found.st_mode)), "not a file")
+        raise error(f"{path} cannot be read: it is {kind}.", hint="Give a regular file.")
+    if limit is not None and found.st_size > limit:
+        raise error(
+            f"{path} is {found.st_size:,} bytes long; at most {limit:,} are read.",
+            hint="Is it the right file?",
+        )
+    return found.st_size
+
+
+def _reason(problem: BaseException) -> str:
+    return getattr(problem, "strerror", None) or str(problem)

@@ -1,0 +1,61 @@
+"""Regular files are read; what would block or never end is not opened."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from mobile_export.errors import ArtifactError, SourceError
+from mobile_export.system.files import read_regular_file, regular_file
+
+
+def test_a_file_and_a_link_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"12345")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for each in (path, link):
+        assert regular_file(each) == 5
+        assert regular_file(each, limit=5) == 5
+        assert read_regular_file(each, limit=5) == b"12345"
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with path.open("wb") as file:
+        file.truncate(5_000_000)
+    with pytest.raises(SourceError, match=r"5,000,000 bytes long; at most 1,000 are read"):
+        regular_file(path, limit=1000, error=SourceError)
+    with pytest.raises(ArtifactError, match="5,000,000"):
+        read_regular_file(path, limit=1000)
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a folder", "a device", "a socket"])
+def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.close()
+    for read in (regular_file, lambda p: read_regular_file(p, limit=9)):
+        with pytest.raises(ArtifactError, match=f"cannot be read: it is {kind}"):
+            read(path)
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="There is no file"):
+        regular_file(tmp_path / "none")
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    with pytest.raises(ArtifactError, match="There is no file"):
+        regular_file(tmp_path / "dangling")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        regular_file(Path("a\0b"))
