@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mobile_export.models import table
+from mobile_export.models.cost import stored_cost
 from mobile_export.models.entry import ModelEntry
-from mobile_export.models.stored_costs import stored_cost
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "models.md"
@@ -77,7 +77,7 @@ def _family(name: str, entries: list[ModelEntry], measured: Mapping[str, Mapping
 def _row(entry: ModelEntry, statuses: Mapping[str, str]) -> str:
     cost = stored_cost(entry.name, entry.size, entry.num_classes)
     if cost is None:
-        raise SystemExit("First run: python -m mobile_export.models.stored_costs")
+        raise SystemExit("First run: python scripts/count_models.py")
     published = entry.published
     clip = "" if entry.frames is None else f"{entry.frames}x"
     options = "; ".join(f"{key}={', '.join(values)}" for key, values in entry.options)

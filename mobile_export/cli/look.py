@@ -84,15 +84,16 @@ def inspect(
 
 
 def list_models(
-    seeds: Annotated[
+    papers: Annotated[
         bool,
-        typer.Option("--seeds", help="Every model of the seeds' tables, and its name here."),
+        typer.Option("--papers", help="Every model in the papers' tables, and its name here."),
     ] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", hidden=True, help="Old --papers.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the zoo: our parameters and MACs beside the papers'."""
-    if seeds:
-        _list_seeds(as_json)
+    """List the built-in models: our parameters and MACs beside the papers'."""
+    if papers or seeds:
+        _list_papers(as_json)
         return
     from ..models.listing import list_zoo
 
@@ -105,17 +106,17 @@ def list_models(
         print_zoo(rows)
 
 
-def _list_seeds(as_json: bool) -> None:
-    from ..models.papers_counted import list_seeds
+def _list_papers(as_json: bool) -> None:
+    from ..models.listing import list_papers
     from ..system.terminal import progress_line
-    from .zoo_tables import print_seeds
+    from .zoo_tables import print_papers
 
     with progress_line(enabled=True) as stage:
-        rows = list_seeds(stage)
+        rows = list_papers(stage)
     if as_json:
         typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
-        print_seeds(rows)
+        print_papers(rows)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -1,4 +1,4 @@
-"""What `mobile-export list` prints: the zoo, and the models of the seeds."""
+"""What `mobile-export list` prints: the built-in models, or those in the papers' tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from rich.markup import escape
 from ..system.terminal import plain_table, stdout_console
 
 if TYPE_CHECKING:
-    from ..models.listing import ZooRow
-    from ..models.papers_counted import CountedSeedRow
+    from ..models.listing import CountedPaperRow, ZooRow
 
-__all__ = ["print_seeds", "print_zoo"]
+__all__ = ["print_papers", "print_zoo"]
 
 
 def print_zoo(rows: list[ZooRow]) -> None:
-    """The zoo, ours beside the papers'."""
+    """Print the built-in models: our counts, and in brackets the papers'."""
     numbers = ("size", "params M", "MACs M", "accuracy")
     table = plain_table("model", *numbers, "source", right=numbers)
     for row in rows:
@@ -42,14 +41,16 @@ def print_zoo(rows: list[ZooRow]) -> None:
     out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")
 
 
-def print_seeds(rows: list[CountedSeedRow]) -> None:
-    """The models of the seeds' tables: the name here, our own count, the printed figures."""
+def print_papers(rows: list[CountedPaperRow]) -> None:
+    """Print the models in the papers' tables: our counts, the printed figures, the name here."""
+    from ..models.papers import PAPERS
+
     numbers = ("size", "params M", "MACs M", "accuracy")
     table = plain_table("table", "model", *numbers, "here", right=numbers)
     for counted in rows:
         row = counted.row
         table.add_row(
-            f"{row.seed} {row.table}",
+            row.place,
             escape(_model(counted)),
             "" if row.size is None else _shown_size(row.size),
             _beside(counted.params_m, row.params_m, 2),
@@ -60,16 +61,18 @@ def print_seeds(rows: list[CountedSeedRow]) -> None:
     out = stdout_console()
     out.print(table)
     out.print("In brackets what the table prints; the accuracy is the table's, too.")
+    for short, full in PAPERS.items():
+        out.print(f"{short}: {full}", soft_wrap=True)
     off = [counted for counted in rows if counted.differs]
     if off:
         out.print("* Our count is more than 5 % off the printed one:")
     for counted in off:
         row = counted.row
-        line = f"  {row.seed} {row.table} {_model(counted)}: {row.remark}"
+        line = f"  {row.place}, {_model(counted)}: {row.remark}"
         out.print(escape(line), soft_wrap=True)
 
 
-def _model(counted: CountedSeedRow) -> str:
+def _model(counted: CountedPaperRow) -> str:
     row = counted.row
     return f"{row.model} + {row.head}" if row.head else row.model
 

@@ -1,4 +1,4 @@
-"""Count the parameters and multiply-accumulates (MACs) of a module, without running it for real.
+"""Parameters and multiply-accumulates (MACs) of a model: counted, or read from the stored counts.
 
 What counts as a MAC is what papers on mobile models print as "FLOPs", following fvcore's
 ``FlopCountAnalysis``, with which EMO's Table 7 was made:
@@ -8,22 +8,28 @@ What counts as a MAC is what papers on mobile models print as "FLOPs", following
   without;
 - activations, sums, poolings and moves of data: nothing.
 
-`Cost.norm_macs` holds the share of the normalisations, most of which vanish when they are folded.
+Nothing is computed for a count, but building the modules takes torch and seconds. So the counts of
+the built-in models are stored in ``data/costs.csv``, which ``python scripts/count_models.py``
+writes. Importable without torch, which only `measure` and `measure_entry` need.
 """
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from .entry import ModelEntry
 
-__all__ = ["Cost", "measure", "measure_entry"]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Cost", "measure", "measure_entry", "stored_cost"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Cost:
     Attributes:
         parameters: number of trainable scalars (buffers such as running means not counted).
         macs: multiply-accumulates of one forward pass, normalisations included (see the module).
-        norm_macs: the part of ``macs`` that is normalisation.
+        norm_macs: the part of ``macs`` that is normalisation, most of which vanishes when norms
+            are folded into convolutions.
     """
 
     parameters: int
@@ -41,31 +48,27 @@ class Cost:
     norm_macs: int
 
 
-def _batch_norm(x_shape: torch.Size, weight: torch.Size | None = None, *_: Any, **__: Any) -> int:
-    return 2 * x_shape.numel() * (1 if weight is None else 2)
+def stored_cost(name: str, size: tuple[int, int], classes: int | None) -> Cost | None:
+    """The stored count of a built-in model at this (height, width); None if there is none.
+
+    Args:
+        classes: that the model tells apart; None for a model that tells none apart.
+    """
+    return _stored().get((name, *size, classes))
 
 
-def _layer_norm(
-    x_shape: torch.Size, normalized: Any, weight: torch.Size | None = None, *_: Any, **__: Any
-) -> int:
-    return 2 * x_shape.numel() * (4 if weight is None else 5)
-
-
-def _group_norm(x_shape: torch.Size, weight: torch.Size | None = None, *_: Any, **__: Any) -> int:
-    return 2 * x_shape.numel() * (4 if weight is None else 5)
-
-
-_ATEN = torch.ops.aten
-# FlopCounterMode counts two flops per MAC, so these do too.
-_NORMS = {
-    _ATEN.native_batch_norm: _batch_norm,
-    _ATEN.cudnn_batch_norm: _batch_norm,
-    _ATEN._native_batch_norm_legit: _batch_norm,
-    _ATEN._native_batch_norm_legit_no_training: _batch_norm,
-    _ATEN._batch_norm_no_update: _batch_norm,
-    _ATEN.native_layer_norm: _layer_norm,
-    _ATEN.native_group_norm: _group_norm,
-}
+@cache
+def _stored() -> dict[tuple[str, int, int, int | None], Cost]:
+    text = resources.files("mobile_export.models.data").joinpath("costs.csv").read_text("utf-8")
+    return {
+        (
+            row["name"],
+            int(row["height"]),
+            int(row["width"]),
+            int(row["classes"]) if row["classes"] else None,
+        ): Cost(int(row["parameters"]), int(row["macs"]), int(row["norm_macs"]))
+        for row in csv.DictReader(text.splitlines())
+    }
 
 
 def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
@@ -77,6 +80,9 @@ def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     Raises:
         Exception: whatever the module raises when it refuses the shape.
     """
+    import torch
+    from torch.func import functional_call
+
     parameters = sum(p.numel() for p in module.parameters())
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     shapes = {name: tensor.detach().to("meta") for name, tensor in state.items()}
@@ -91,8 +97,7 @@ def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
                 module(torch.zeros(input_shape))
     finally:
         module.train(was_training)
-    total, norms = _totals(counter)
-    return Cost(parameters, total, norms)
+    return Cost(parameters, *_totals(counter))
 
 
 def measure_entry(
@@ -106,6 +111,8 @@ def measure_entry(
     Args:
         num_classes: None is the official number.
     """
+    import torch
+
     with torch.device("meta"):
         module = entry.build(num_classes, size=size)
     shape = entry.input_shape(size)
@@ -114,10 +121,44 @@ def measure_entry(
 
 
 def _counter() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=_NORMS)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False, custom_mapping=_norms())
 
 
 def _totals(counter: FlopCounterMode) -> tuple[int, int]:
+    """MACs of everything, and of the normalisations."""
     per_op = counter.get_flop_counts().get("Global", {})
-    norms = sum(flops for op, flops in per_op.items() if op in _NORMS)
+    norms = sum(flops for op, flops in per_op.items() if op in _norms())
     return sum(per_op.values()) // 2, norms // 2
+
+
+@cache
+def _norms() -> dict[Any, Callable[..., int]]:
+    """The formula of every normalisation; FlopCounterMode counts two per MAC, so these do too."""
+    import torch
+
+    aten = torch.ops.aten
+    return {
+        aten.native_batch_norm: _batch_norm,
+        aten.cudnn_batch_norm: _batch_norm,
+        aten._native_batch_norm_legit: _batch_norm,
+        aten._native_batch_norm_legit_no_training: _batch_norm,
+        aten._batch_norm_no_update: _batch_norm,
+        aten.native_layer_norm: _layer_norm,
+        aten.native_group_norm: _group_norm,
+    }
+
+
+def _batch_norm(x_shape: torch.Size, weight: torch.Size | None = None, *_: Any, **__: Any) -> int:
+    return 2 * x_shape.numel() * (1 if weight is None else 2)
+
+
+def _layer_norm(
+    x_shape: torch.Size, normalized: Any, weight: torch.Size | None = None, *_: Any, **__: Any
+) -> int:
+    return 2 * x_shape.numel() * (4 if weight is None else 5)
+
+
+def _group_norm(x_shape: torch.Size, weight: torch.Size | None = None, *_: Any, **__: Any) -> int:
+    return 2 * x_shape.numel() * (4 if weight is None else 5)

@@ -1,15 +1,18 @@
-"""The models that the tables of the seeds name, and what they are called here.
+"""The models in the tables of the papers, as printed there, and what they are called here.
 
-``data/seeds.csv`` has one row per model and printed row of the tables of seed 000 (FreeNet), 001
-(EMO; "§3.3" is a table without a number) and 003 (SeaFormer++), ablations included. Left out are
-the tables without a network: of operators (000's 2, 001's 1 and 2), of training alone (001's 6, the
-recipes in its §3.1, 003's 18).
-Seed 002 is a list of papers without tables: its rows are the networks for images and video that its
-titles and abstracts name (of a family the variants that we have, else the smallest that timm has),
-without printed figures and at the default size of the model here.
-Cityscapes' input sizes are 512x1024 for "(h)" and 1024x2048 for "(f)": seed 003 gives the sizes of
-training, but only these fit the FLOPs that it prints.
-Importable without torch.
+``data/papers.csv`` has one row for every model in every row of the tables of three papers: FreeNet,
+EMO ("§3.3" is a table without a number) and SeaFormer++, ablations included. Left out are the
+tables without a network: of operators (FreeNet's 2, EMO's 1 and 2) and of training alone (EMO's 6
+and the recipes in its §3.1, SeaFormer++'s 18).
+
+A fourth source, "related papers", is a list of titles and abstracts without tables. Its rows are
+the networks for images and video that those name: of a family the variants that we have, else the
+smallest that timm has. They have no printed figures, and the size is the default of the model here.
+
+Cityscapes' input sizes are 512x1024 for "(h)" and 1024x2048 for "(f)": SeaFormer++ gives the sizes
+of training, but only these fit the FLOPs that it prints.
+
+Importable without torch. What we count for these models is in `listing`.
 """
 
 from __future__ import annotations
@@ -18,28 +21,39 @@ import csv
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["SeedRow", "seed_rows"]
+__all__ = ["PAPERS", "PaperRow", "paper_rows"]
+
+PAPERS = {
+    "FreeNet": "FreeNet (AAAI 2025)",
+    "EMO": "EMO (ICCV 2023, arXiv 2301.01146)",
+    "related papers": "titles and abstracts of papers on mobile vision models",
+    "SeaFormer++": "SeaFormer++ (IJCV 2025, arXiv 2301.13156)",
+}
+"""What each row's ``paper`` stands for, in the order of the rows."""
 
 
 @dataclass(frozen=True)
-class SeedRow:
+class PaperRow:
     """One row of a table, as printed there.
 
     Attributes:
-        seed: "000", "001", "002" or "003".
-        table: its number in the seed; in seed 002 "title" or "abstract".
+        paper: a key of `PAPERS`.
+        table: its number in the paper; of the related papers "title" or "abstract".
         model: as the table spells it.
         head: what stands on the backbone; empty for a classifier.
-        size: (height, width) of the input; None where the seed does not say.
+        size: (height, width) of the input in pixels; None where the paper does not say.
         classes: that its segmentation head tells apart, where they are not the default.
-        params_m: parameters in millions; macs_m: "FLOPs" in millions.
-        metric, value: of the accuracy, in percent; empty and None where none is printed.
-        name: of the same network here, in the zoo or ``timm/…``; None if there is none, and then
-        reason: why.
+        params_m: parameters in millions; None where none are printed.
+        macs_m: "FLOPs" in millions; None where none are printed.
+        metric: "top-1", "mIoU" or "box AP"; empty where no accuracy is printed.
+        value: the accuracy in percent; None where none is printed.
+        name: what the same network is called here, a built-in name or ``timm/…``; None: neither
+            has it.
+        reason: why there is no name.
         remark: further accuracies of the row, and why our count is more than 5 % off where it is.
     """
 
-    seed: str
+    paper: str
     table: str
     model: str
     head: str
@@ -53,16 +67,21 @@ class SeedRow:
     reason: str
     remark: str
 
+    @property
+    def place(self) -> str:
+        """Where it is printed: "SeaFormer++, Table 14" or "related papers, title"."""
+        return f"{self.paper}, {'Table ' if self.table.isdecimal() else ''}{self.table}"
 
-def seed_rows() -> tuple[SeedRow, ...]:
-    """All rows, in the order of the seeds."""
-    text = resources.files("mobile_export.models.data").joinpath("seeds.csv").read_text("utf-8")
+
+def paper_rows() -> tuple[PaperRow, ...]:
+    """All rows, paper by paper."""
+    text = resources.files("mobile_export.models.data").joinpath("papers.csv").read_text("utf-8")
     return tuple(_row(record) for record in csv.DictReader(text.splitlines(), restval=""))
 
 
-def _row(record: dict[str, str]) -> SeedRow:
-    return SeedRow(
-        seed=record["seed"],
+def _row(record: dict[str, str]) -> PaperRow:
+    return PaperRow(
+        paper=record["paper"],
         table=record["table"],
         model=record["model"],
         head=record["head"],

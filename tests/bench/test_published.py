@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.bench.published import PublishedLatency, rows
-from mobile_export.models.papers import seed_rows
+from mobile_export.models.papers import paper_rows
 
 DATA = Path(__file__).parent / "data"
 
@@ -115,21 +115,22 @@ def test_tables_of_one_paper_agree_where_they_repeat_each_other() -> None:
         assert stages == table
 
 
-def test_what_the_seeds_rows_say_of_the_same_line_is_the_same() -> None:
-    seeds = {(row.seed, row.table, row.model, row.head): row for row in seed_rows()}
+def test_what_the_papers_rows_say_of_the_same_line_is_the_same() -> None:
+    names = {"000": "FreeNet", "001": "EMO", "003": "SeaFormer++"}
+    printed = {(row.paper, row.table, row.model, row.head): row for row in paper_rows()}
     compared = 0
     for row in rows():
-        seed = seeds.get((row.seed, row.table, row.model, row.head))
-        if seed is None:
+        line = printed.get((names[row.seed], row.table, row.model, row.head))
+        if line is None:
             assert (row.seed, row.table) == ("001", "stages")
             continue
-        assert (row.name, row.reason) == (seed.name, seed.reason)
+        assert (row.name, row.reason) == (line.name, line.reason)
         if (row.seed, row.table) in {("001", "11"), ("003", "16")}:
             continue  # they print latencies; the rest comes from the paper's other tables
         compared += 1
-        assert (row.params_m, row.macs_m) == (seed.params_m, seed.macs_m)
-        assert seed.size in (None, row.size)
-        assert (row.metric, row.accuracy) == (seed.metric, seed.value)
+        assert (row.params_m, row.macs_m) == (line.params_m, line.macs_m)
+        assert line.size in (None, row.size)
+        assert (row.metric, row.accuracy) == (line.metric, line.value)
     assert compared == 28 * 4 + 5 + 35 + 15 + 32
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.models import table
-from mobile_export.models.cost import Cost, measure, measure_entry
+from mobile_export.models.cost import Cost, measure, measure_entry, stored_cost
+from mobile_export.models.papers import paper_rows
+from tests.models.costs import cost_of
 
 # The fvcore tables at the head of the official training logs (resources/EMO_*/log_train.txt).
 LOGGED_PARAMS_M = {"emo_1m": 1.361, "emo_2m": 2.377, "emo_5m": 5.109, "emo_6m": 6.168}
@@ -103,3 +105,29 @@ def test_a_module_with_hidden_tensors_is_run_for_real() -> None:
 def test_refused_shape_is_the_modules_own_error() -> None:
     with pytest.raises(RuntimeError):
         measure(nn.Conv2d(3, 4, 1), (1, 5, 8, 8))
+
+
+@pytest.mark.parametrize("entry", table.entries(), ids=lambda entry: entry.name)
+def test_stored_counts_are_fresh(entry: table.ModelEntry) -> None:
+    """If not: python scripts/count_models.py"""
+    stored = stored_cost(entry.name, entry.size, entry.num_classes)
+    assert stored == cost_of(entry.name)
+
+
+def test_stored_counts_hold_every_size_of_the_papers() -> None:
+    names = set(table.names())
+    rows = [row for row in paper_rows() if row.name in names and row.size is not None]
+    assert len(rows) > 100
+    for row in rows:
+        assert row.name is not None
+        assert row.size is not None
+        classes = row.classes or table.get(row.name).num_classes
+        assert stored_cost(row.name, row.size, classes) is not None
+    module = table.get("seaformer_small_seg").build(num_classes=19)
+    counted = measure(module, (1, 3, 512, 1024))
+    assert stored_cost("seaformer_small_seg", (512, 1024), 19) == counted
+
+
+def test_what_was_never_counted_is_not_stored() -> None:
+    assert stored_cost("emo_1m", (1, 1), 3) is None
+    assert stored_cost("emo_1m", (224, 224), 999) is None

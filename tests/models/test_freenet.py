@@ -1,4 +1,4 @@
-"""FreeNet against the tables of its paper (seed 000) and against its mixers written out by hand."""
+"""FreeNet against the tables of its paper (AAAI 2025) and its mixers written out by hand."""
 
 from __future__ import annotations
 

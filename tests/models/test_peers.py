@@ -1,4 +1,4 @@
-"""The networks that the seeds name beside their own families, against the official code.
+"""The networks that the papers name beside their own families, against the official code.
 
 ``data/peers.json.gz`` holds keys and shapes of the official modules' state dicts,
 ``golden_peers.json`` sampled outputs of the official code in float64 for the weights (those of two

@@ -1,4 +1,4 @@
-"""SeaFormer++ against the tables of its paper (seed 003) and against Equation 4 written out."""
+"""SeaFormer++ against the tables of its paper (arXiv 2301.13156) and Equation 4 written out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SeaFormer++ (KD) against Table 2 of its paper (seed 003) and its upsampler written out."""
+"""SeaFormer++ (KD) against Table 2 of its paper and its upsampler written out."""
 
 from __future__ import annotations
 

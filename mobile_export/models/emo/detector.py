@@ -1,4 +1,4 @@
-"""EMO for object detection: SSDLite (seed 001 §3.2, Table 8).
+"""EMO for object detection: SSDLite (arXiv 2301.01146, §3.2 and Table 8).
 
 SSDLite (arXiv 1801.04381, §6.2) predicts boxes from six feature maps: stages 3 and 4 of the
 backbone and four maps made of the last one, each half as wide; every prediction is a depthwise 3x3

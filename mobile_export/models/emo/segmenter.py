@@ -1,4 +1,4 @@
-"""EMO for semantic segmentation: DeepLabv3 and PSPNet heads (seed 001 §3.2, Table 10).
+"""EMO for semantic segmentation: DeepLabv3 and PSPNet heads (arXiv 2301.01146, Table 10).
 
 The heads are those of DeepLabv3 (arXiv 1706.05587: atrous spatial pyramid pooling, rates 12, 24 and
 36) and PSPNet (arXiv 1612.01105: a pyramid of 1, 2, 3 and 6 bins), 256 channels wide, on the last

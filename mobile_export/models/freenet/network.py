@@ -1,8 +1,9 @@
-"""FreeNet, AAAI 2025: "Liberating Depth-Wise Separable Operations for Building Faster Mobile Vision
-Architectures", Yu et al. (seed 000).
+"""FreeNet: classifiers of sparse convolutions and pooled shifts (AAAI 2025).
 
-Four stages of blocks x + ShiftFFN(norm(S2-Mixer(x))), with one residual per block. Variants: Table
-1. No code is released and the appendix with the details is not public, so some are deduced:
+"Liberating Depth-Wise Separable Operations for Building Faster Mobile Vision Architectures", Yu et
+al. Four stages of blocks x + ShiftFFN(norm(S2-Mixer(x))), with one residual per block. The variants
+are in Table 1. No code is released and the appendix with the details is not public, so some are
+deduced:
 
 From the tables:
 

@@ -1,4 +1,4 @@
-"""Mobile-Former, CVPR 2022 (arXiv 2108.05895; seed 004): a MobileNet and a transformer in parallel.
+"""Mobile-Former, CVPR 2022 (arXiv 2108.05895): a MobileNet and a transformer in parallel.
 
 "Mobile-Former: Bridging MobileNet and Transformer", Chen et al. A few learnt tokens (Former) run
 beside the inverted bottlenecks (Mobile). In every block the tokens first attend to the feature map,

@@ -5,9 +5,10 @@ outputs, one after the other; the light head (§3.1.4) classifies each pixel of 
 Parameter names are those of the official checkpoints (github.com/fudan-zvg/SeaFormer), with
 `backbone.` and `decode_head.` as mmsegmentation saves them.
 
-FLOPs agree with Table 13 within 3 %. SeaFormer-S is 5 to 6 % below Tables 4 (0.98 G) and 5 (1.15 G)
-of seed 003, which contradict Table 13 (1.10 G): the official configurations change nothing but the
-classes and the size, so from 1.10 G follow 0.93 G at 480 x 480 with 59 classes and 1.11 G with 171.
+FLOPs agree with Table 13 of SeaFormer++ (arXiv 2301.13156) within 3 %. SeaFormer-S is 5 to 6 %
+below its Tables 4 (0.98 G) and 5 (1.15 G), which contradict Table 13 (1.10 G): the official
+configurations change nothing but the classes and the size, so from 1.10 G follow 0.93 G at 480 x
+480 with 59 classes and 1.11 G with 171.
 """
 
 from __future__ import annotations

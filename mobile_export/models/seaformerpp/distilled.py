@@ -1,10 +1,10 @@
-"""SeaFormer++ (KD): half the resolution, features upsampled before they are fused (seed 003, §3.3).
+"""SeaFormer++ (KD): half the resolution, features upsampled before they are fused.
 
-What remains of the multi-resolution distillation at inference: the student averages the image down
-to half its size, runs the backbone of `seaformerpp.network`, and upsamples every feature map that
-the head fuses (§3.4.1): a MobileNetV2 block, bilinear to the size of the stage before, a gate made
-of that stage's output, another MobileNetV2 block. The head's logits have stride 8 of the full image
-again.
+This is what remains at inference of the multi-resolution distillation of SeaFormer++ (arXiv
+2301.13156, §3.3). The student averages the image down to half its size and runs the backbone of
+`seaformerpp.network`. Every feature map that the head fuses is upsampled first (§3.4.1): by a
+MobileNetV2 block, bilinear interpolation to the size of the stage before, a gate made of that
+stage's output, and another MobileNetV2 block. The head's logits have stride 8 of the full image.
 
 Deduced from Table 2 (parameters and FLOPs of all four variants, the latter to the printed digit):
 the stride-8 map is upsampled too, with the stride-4 map as its guide; a guide is the stage before,

@@ -1,6 +1,6 @@
-"""SeaFormer++, IJCV 2025 (arXiv 2301.13156; seed 003): SeaFormer with adaptive squeeze and expand.
+"""SeaFormer++, IJCV 2025 (arXiv 2301.13156): SeaFormer with adaptive squeeze and expand.
 
-The networks of `models.seaformer`, in whose SEA attention (§3.2.1, Equation 4)
+These are the networks of `models.seaformer` with two changes in SEA attention (§3.2.1, Equation 4):
 weighted sums replace the means that squeeze rows and columns, and the tokens that attention gives
 back are spread over their rows and columns with weights, too. All weights ("masks") depend on the
 input: a 1x1 convolution and batch norm of x each, without an activation.
