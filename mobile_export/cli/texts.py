@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from ..errors import UsageError
 from ..sources.request import parse_size
+from ..system.files import MIB, read_regular_file
 
 __all__ = ["parse_numbers", "parse_size", "read_labels"]
+
+MAX_LABELS = 16 * MIB
+"""Bytes of a file of labels"""
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -31,15 +36,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read as UTF-8, is empty, or names a label twice.
     """
+    content = read_regular_file(path, limit=MAX_LABELS, error=UsageError)
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content.decode("utf-8").rstrip().splitlines()
+    except UnicodeDecodeError as error:
         raise UsageError(
             f"The labels in {path} cannot be read: {error}.",
             hint="Valid is a UTF-8 text file with one label a line.",
         ) from error
     labels = tuple(line.strip() for line in lines)
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
     if not labels or repeated:
         problem = f"the label {repeated[0]!r} occurs more than once" if repeated else "it is empty"
         raise UsageError(

@@ -2,7 +2,9 @@
 
 Formats: safetensors; torch.save's zip and legacy files, through ``weights_only=True``, which
 builds tensors and plain containers and refuses to call anything else (``argparse.Namespace``, in
-which many training scripts save their arguments, is let through: it only holds attributes).
+which many training scripts save their arguments, is let through: it only holds attributes). Before
+that the archive is read once: lengths and checksums of its members are right, and it unpacks to
+about its own size.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..system.files import MIB, regular_file
+from .zips import DAMAGE, members, verify_member
 
 __all__ = ["SUFFIXES", "Checkpoint", "files_of", "read_checkpoint", "read_folder", "strip_prefix"]
 
@@ -35,6 +39,12 @@ WRAPPERS = (
     *("state_dict", "model", "net", "net_E"),
 )
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+
+MAX_WRAPPERS = 16
+"""Dictionaries inside each other; a checkpoint can hold itself"""
+
+MAX_PICKLE = 512 * MIB
+"""Of the part of a checkpoint that is not tensors; it is unpickled as a whole"""
 
 _RESAVE = (
     "Load it in a script that you trust, and save its weights with "
@@ -135,13 +145,13 @@ def _check_file(path: Path) -> None:
             f"{path} does not look like a checkpoint: its suffix is {path.suffix or 'missing'!r}.",
             hint=f"Valid suffixes: {', '.join(SUFFIXES)}.",
         )
+    if not regular_file(path, error=WeightsError):
+        raise WeightsError(f"{path} is empty (0 bytes).", hint="Download or save it again.")
     try:
         with path.open("rb") as file:
-            start = file.read(1)
+            file.read(1)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not start:
-        raise WeightsError(f"{path} is empty (0 bytes).", hint="Download or save it again.")
 
 
 def _damaged(path: Path, reason: str) -> WeightsError:
@@ -168,9 +178,10 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     is_zip = _check_zip(path)
+    mapped = is_zip and _check_content(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if not is_zip and not _pickle_is_whole(path):
             raise _damaged(path, "its pickle breaks off") from error
@@ -217,6 +228,30 @@ def _check_zip(path: Path) -> bool:
     return True
 
 
+def _check_content(path: Path) -> bool:
+    """Whether the tensors of a zip archive can be mapped into memory: no member is compressed.
+
+    Raises:
+        WeightsError: a length or a checksum is wrong, or it unpacks to many times its size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = members(archive, path.stat().st_size)
+            for name, info in found.items():
+                if name.endswith("/data.pkl") and info.file_size > MAX_PICKLE:
+                    raise ValueError(f"{name} is {info.file_size:,} bytes long")
+                verify_member(archive, info)
+            return all(info.compress_type == zipfile.ZIP_STORED for info in found.values())
+    except DAMAGE as error:
+        damage = _damaged(path, _first_line(error))
+        if "CRC-32" in str(error):
+            damage.hint = (
+                "Download or save it again. If it was saved after "
+                "torch.serialization.set_crc32_options(False), save it with checksums."
+            )
+        raise damage from error
+
+
 def _pickle_is_whole(path: Path) -> bool:
     """Whether the first object of a legacy file, after its three headers, is there in full."""
     with path.open("rb") as file:
@@ -250,6 +285,11 @@ def _unwrap(content: Any, path: Path) -> Checkpoint:
         found = [key for key in WRAPPERS if isinstance(content.get(key), Mapping) and content[key]]
         if not found:
             break
+        if len(notes) == MAX_WRAPPERS:
+            raise WeightsError(
+                f"{path} holds a dictionary that holds itself, or {MAX_WRAPPERS} in each other.",
+                hint="Save model.state_dict().",
+            )
         others = f" (it also holds {', '.join(map(repr, found[1:]))})" if found[1:] else ""
         notes.append(f"The weights are the checkpoint's {found[0]!r}{others}.")
         content = content[found[0]]
@@ -258,11 +298,26 @@ def _unwrap(content: Any, path: Path) -> Checkpoint:
             f"{path} holds a {type(content).__name__}, not a dictionary of tensors.",
             hint="Save model.state_dict().",
         )
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {
+        str(key): value
+        for key, value in content.items()
+        if isinstance(value, Tensor) and isinstance(key, (str, int))
+    }
     if not tensors:
+        keys = ", ".join(_shown(key) for key in list(content)[:8])
         raise WeightsError(
-            f"{path} holds no tensors by name; its keys are "
-            f"{', '.join(repr(k) for k in list(content)[:8]) or 'none'}.",
+            f"{path} holds no tensors by name; its keys are {keys or 'none'}.",
             hint=f"Save model.state_dict(), alone or under one of {', '.join(WRAPPERS)}.",
         )
+    odd = [name for name, value in tensors.items() if value.layout is not torch.strided]
+    if odd:
+        raise WeightsError(
+            f"{path} holds sparse tensors, such as {odd[0][:80]!r}.",
+            hint="Save them dense: tensor.to_dense().",
+        )
     return Checkpoint(tensors, tuple(notes))
+
+
+def _shown(key: object) -> str:
+    """A key for an error; others than texts and numbers may be of any size."""
+    return repr(key)[:80] if isinstance(key, (str, int, float)) else type(key).__name__

@@ -18,6 +18,8 @@ from .checkpoint import files_of, read_checkpoint, read_folder, strip_prefix
 __all__ = ["load_weights"]
 
 SHOWN = 8
+EXTREME = 15
+"""Power of ten from which a few factors in a row leave float32's range of 1e38 to 1e-38"""
 
 
 def load_weights(
@@ -71,6 +73,12 @@ def load_weights(
 
     chosen = {name: tensors[name] for name in fit.fitting}
     _check_values(path, chosen, own)
+    extreme = [name for name, tensor in chosen.items() if _extreme(tensor)]
+    if extreme:
+        notes.append(
+            f"{len(extreme)} tensors hold weights so large or small (beyond 1e{EXTREME} or all "
+            f"below 1e-{EXTREME}) that products in float32 overflow or vanish: {_some(extreme)}."
+        )
     if any(tensor.dtype == torch.float64 for tensor in chosen.values()):
         notes.append("float64 weights were rounded to float32.")
     module.load_state_dict(chosen, strict=False)
@@ -296,10 +304,18 @@ def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.float()).all())
 
 
+def _extreme(tensor: Tensor) -> bool:
+    if tensor.numel() == 0 or tensor.is_meta or not tensor.is_floating_point():
+        return False
+    sizes = tensor.float().abs()
+    largest = float(sizes[torch.isfinite(sizes)].max()) if torch.isfinite(sizes).any() else 0.0
+    return largest > 10.0**EXTREME or 0 < largest < 10.0**-EXTREME
+
+
 def _sha256(path: Path) -> str:
     """Of a file, or of the hashes of a folder's files in their order."""
     if path.is_dir():
-        digests = "".join(map(_sha256, files_of(path)))
+        digests = "".join(_sha256(file) for file in files_of(path) if file.is_file())
         return hashlib.sha256(digests.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
