@@ -31,7 +31,7 @@ TARGETS: tuple[Target, ...] = (
         },
         precisions=("fp32",),
         checked_by="onnxruntime",
-        extra_passes=("repeat_channels",),
+        extra_passes=("repeat_channels", "settle_layouts"),
         nms=True,
     ),
     Target(

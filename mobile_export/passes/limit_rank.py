@@ -17,6 +17,7 @@ from torch.fx import Node
 from ..graph.editor import Graph, shape_of
 from ..graph.movement import MOVES, Movement, emit, steps_of, trace_back
 from ..graph.ops import argument, is_call, source_of
+from .join_axes import join_axes
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ _LIMIT = 5
 
 
 def limit_rank(program: Program) -> PassResult:
-    """No movement is left that passes through more than five axes."""
+    """No movement or pointwise call is left that has more than five axes."""
     graph = Graph(program)
     for node in graph.find(aten.unbind.int):
         _flatten_around(graph, node)
     for node in graph.find(aten.linear.default):
         _flatten_rows(graph, node)
+    join_axes(graph, _LIMIT)
     for node in graph.find(*MOVES):
         if all(is_call(user, *MOVES) for user in node.users) or len(shape_of(node)) > _LIMIT:
             continue

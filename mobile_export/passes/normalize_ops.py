@@ -380,18 +380,18 @@ def _softmax(graph: Graph, node: Node) -> Node | None:
 
 @_rule(aten.scaled_dot_product_attention.default)
 def _attention(graph: Graph, node: Node) -> Node | None:
-    """Of four axes, which all converters have: the axes in front of the last three are one."""
+    """Of four axes, which all converters have: those in front are joined, or there is one of 1."""
     lead = shape_of(node)[:-2]
-    if len(lead) <= 2 or argument(node, "enable_gqa"):
+    if len(lead) == 2 or argument(node, "enable_gqa"):
         return None
 
     def merged(x: Any) -> Any:
-        if not isinstance(x, Node) or len(shape_of(x)) <= 2:
+        if not isinstance(x, Node) or (lead and len(shape_of(x)) <= 2):  # a mask for all
             return x
         shape = (*lead, *shape_of(x)[-2:])
         if shape_of(x) != shape:
             x = graph.call(aten.expand.default, x, list(shape), like=node)
-        flat = [math.prod(lead[:-1]), lead[-1], *shape[-2:]]
+        flat = [math.prod(lead[:-1]), math.prod(lead[-1:]), *shape[-2:]]
         return graph.call(aten.reshape.default, x, flat, like=node)
 
     args = [merged(x) for x in node.args]

@@ -19,6 +19,7 @@ from .normalize_ops import normalize_ops
 from .order_products import order_products
 from .remove_noops import remove_noops
 from .repeat_channels import repeat_channels
+from .settle_layouts import settle_layouts
 from .slice_windows import slice_windows
 from .split_depthwise import split_depthwise
 
@@ -43,7 +44,7 @@ sum is one convolution. What a fold uncovers is merged in the next round.
 PASSES: tuple[Pass, ...] = (*SHARED_PASSES, move_less)
 """Every pass that a format has unless its row in `targets.TARGETS` says otherwise, in order."""
 
-LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise)
+LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise, settle_layouts)
 """Passes that run once, after the rounds of the others, which would undo what they do."""
 
 EXTRA_PASSES: tuple[Pass, ...] = (

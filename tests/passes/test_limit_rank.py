@@ -11,13 +11,14 @@ from torch import nn
 
 from mobile_export.passes import PassResult
 from mobile_export.passes.limit_rank import limit_rank
-from tests.passes.graphs import apply, ops
+from tests.passes.graphs import apply, ops, reasons
 
 
 class Net(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        self.factor = nn.Parameter(torch.rand(2, 1, 2, 1, 3, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kind == "windows":
@@ -29,6 +30,13 @@ class Net(nn.Module):
             windows = x.reshape(1, 2, 4, 3, 2, 4).permute(3, 0, 4, 1, 2, 5)
             q, k, v = windows.unbind(0)
             return q.flatten(1, 3).exp() - (k * v).flatten(1, 3)
+        if self.kind == "relative positions":
+            windows = x.reshape(1, 2, 2, 2, 4, 6)
+            rows, columns = windows.mean(4).sigmoid(), windows[..., 0].exp()
+            y = windows + rows[:, :, :, :, None] - columns[..., None]
+            return torch.where(y > 0.5, y, y * 2.0).reshape(8, 24).clamp(min=-1.0)
+        if self.kind == "every other axis":
+            return (x.reshape(2, 4, 2, 2, 3, 2) * self.factor).reshape(8, 24)
         return x.reshape(8, 2, 2, 2, 3).permute(2, 4, 0, 1, 3).reshape(6, 8, 2, 2).exp()
 
 
@@ -98,3 +106,19 @@ def test_any_order_of_any_axes(shape: list[int], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(shape))))
     result = apply(limit_rank, Moved(shape, list(order)), (1, math.prod(shape)))
     assert max(_ranks(result)) <= 5
+
+
+def test_pointwise_calls_join_axes_that_are_repeated_alike() -> None:
+    """MViT's relative positions at 6 axes, which coremltools refuses ("rank <= 5")."""
+    result = apply(limit_rank, Net("relative positions"), (1, 8, 4, 6))
+    ranks = [
+        node.meta["val"].dim()
+        for node in result.program.exported.graph.nodes
+        if node.op == "call_function" and torch.Tag.pointwise in node.target.tags
+    ]
+    assert max(ranks) <= 5
+
+
+def test_a_pointwise_call_that_needs_six_axes_is_refused() -> None:
+    result = apply(limit_rank, Net("every other axis"), (1, 8, 4, 6))
+    assert "needs 6 axes" in reasons(result)

@@ -47,6 +47,16 @@ def _shape(node: Any) -> tuple[int, ...]:
     return tuple(node.meta["val"].shape)
 
 
+def _call(module: GraphModule, target: Any, *args: Any) -> Node:
+    """A new node at the point of insertion, with the tensor that it computes in ``meta["val"]``."""
+    node = module.graph.call_function(target, args)
+    values: Any = torch.fx.node.map_arg(args, lambda argument: argument.meta["val"])
+    fake: Any = next(value for value in values if isinstance(value, torch.Tensor))
+    with fake.fake_mode, torch.no_grad():
+        node.meta["val"] = target(*values)
+    return node
+
+
 def _replace(module: GraphModule, node: Node, result: Node) -> None:
     node.replace_all_uses_with(result)
     module.graph.erase_node(node)
@@ -60,14 +70,12 @@ def _crop_instead_of_padding(module: GraphModule, node: Node) -> None:
     pads, extras = _pair(padding), _pair(extra)
     if pads == (0, 0) or any(e > p for e, p in zip(extras, pads, strict=True)):
         return
+    numbers = (stride, [0, 0], [0, 0], groups, dilation)
     with module.graph.inserting_before(node):
-        result = module.graph.call_function(
-            _ATEN.conv_transpose2d.input,
-            (x, weight, bias, stride, [0, 0], [0, 0], groups, dilation),
-        )
+        result = _call(module, _ATEN.conv_transpose2d.input, x, weight, bias, *numbers)
         for axis, pad in zip((2, 3), pads, strict=True):
             end = pad + _shape(node)[axis]
-            result = module.graph.call_function(_ATEN.slice.Tensor, (result, axis, pad, end))
+            result = _call(module, _ATEN.slice.Tensor, result, axis, pad, end)
     _replace(module, node, result)
 
 
@@ -76,16 +84,16 @@ def _norm_in_parts(module: GraphModule, node: Node) -> None:
     names = ("input", "normalized_shape", "weight", "bias", "eps")
     x, shape, weight, bias, eps = (argument(node, name) for name in names)
     axes = list(range(-len(shape), 0))
-    call = module.graph.call_function
+    call = functools.partial(_call, module)
     with module.graph.inserting_before(node):
-        centred = call(_ATEN.sub.Tensor, (x, call(_ATEN.mean.dim, (x, axes, True))))
-        variance = call(_ATEN.mean.dim, (call(_ATEN.mul.Tensor, (centred, centred)), axes, True))
-        scale = call(_ATEN.rsqrt.default, (call(_ATEN.add.Tensor, (variance, eps)),))
-        result = call(_ATEN.mul.Tensor, (centred, scale))
+        centred = call(_ATEN.sub.Tensor, x, call(_ATEN.mean.dim, x, axes, True))
+        variance = call(_ATEN.mean.dim, call(_ATEN.mul.Tensor, centred, centred), axes, True)
+        scale = call(_ATEN.rsqrt.default, call(_ATEN.add.Tensor, variance, eps))
+        result = call(_ATEN.mul.Tensor, centred, scale)
         if weight is not None:
-            result = call(_ATEN.mul.Tensor, (result, weight))
+            result = call(_ATEN.mul.Tensor, result, weight)
         if bias is not None:
-            result = call(_ATEN.add.Tensor, (result, bias))
+            result = call(_ATEN.add.Tensor, result, bias)
     _replace(module, node, result)
 
 
@@ -94,8 +102,7 @@ def _multiply_stacks(module: GraphModule, node: Node) -> None:
     first, second = (_shape(operand) for operand in node.args)
     if len(first) == len(second) == 4 and first[:2] == second[:2]:
         with module.graph.inserting_before(node):
-            result = module.graph.call_function(_product(), node.args)
-            result.meta["val"] = node.meta["val"]
+            result = _call(module, _product(), *node.args)
         _replace(module, node, result)
 
 

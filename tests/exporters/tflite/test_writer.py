@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mobile_export.api import export
 from mobile_export.config import ExportConfig
 from mobile_export.exporters.tflite import writer as exporter
 from mobile_export.exporters.tflite.options import TFLiteOptions
@@ -51,6 +52,22 @@ def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -
     assert inspect(half.path)["precision"] == "fp16"
     assert inspect(full.path)["precision"] == "fp32"
     assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+def test_a_product_of_stacks_behind_a_layer_norm(tmp_path: Path) -> None:
+    """MViT: the product is rewritten by its operands' shapes, and the norm before it was, too."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.LayerNorm(6, elementwise_affine=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.norm(x.reshape(1, 3, 6, 6))
+            return y @ y.transpose(2, 3).softmax(-1)
+
+    report = export(Net().eval(), ("tflite",), tmp_path, name="net", size=6, channels=3)
+    assert report.artifacts[0].parity.passed
 
 
 @pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
