@@ -81,14 +81,14 @@ class NoTensor(nn.Module):
 
 def test_data_dependent_control_flow_is_named_with_its_line() -> None:
     with pytest.raises(
-        TraceError, match=r"depends on the values of a tensor.*test_program.py:\d+"
+        TraceError, match=r"depends on the values of a tensor.*test_capture.py:\d+"
     ) as e:
         trace(make_source(Branching()))
     assert "torch.where" in str(e.value)
 
 
 def test_a_size_that_the_model_refuses() -> None:
-    with pytest.raises(SourceError, match=r"I take 48, got 32.*test_program.py:\d+") as e:
+    with pytest.raises(SourceError, match=r"I take 48, got 32.*test_capture.py:\d+") as e:
         trace(make_source(Refusing()))
     assert "--size" in str(e.value)
     assert trace(make_source(Refusing(), size=(48, 48))).outputs[0].shape == (1, 3)

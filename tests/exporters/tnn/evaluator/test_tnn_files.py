@@ -11,7 +11,8 @@ import torch
 
 from mobile_export.errors import ArtifactError, ExecutionError, UnsupportedOpError
 from mobile_export.exporters.table import target_of_file
-from mobile_export.exporters.tnn.evaluator import describe, load_network
+from mobile_export.exporters.tnn.evaluator import load_network
+from mobile_export.exporters.tnn.session import describe
 
 MAGIC = 0xFABC0004
 PROTO = """\
