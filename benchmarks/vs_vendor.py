@@ -250,15 +250,17 @@ def load(name: str) -> Model:
 
 def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[], float]) -> Row:
     """Write both files of one format, check them against each other, and time them."""
-    from mobile_export.config import ExportConfig
-    from mobile_export.exporters.table import get_target
+    from mobile_export.exporters.config import ExportConfig
+    from mobile_export.exporters.interface import Prepared, writer_of
+    from mobile_export.exporters.table import get_format
+    from mobile_export.lowering.lower import lower
     from mobile_export.passes import run_passes, select_passes
     from mobile_export.system.quiet import quiet
 
     export, session, count = PATHS[name]
-    target = get_target(name)
+    row = get_format(name)
     stem = model.name.replace("/", "_")
-    theirs, mine = keep / f"{stem}.vendor{target.suffix}", keep / f"{stem}.ours{target.suffix}"
+    theirs, mine = keep / f"{stem}.vendor{row.suffix}", keep / f"{stem}.ours{row.suffix}"
     vendor_seconds = None
     x = model.x
     with quiet():
@@ -267,9 +269,14 @@ def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[],
             export(model.source.module, x, theirs)
             vendor_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        passes = select_passes(target.without_passes, target.extra_passes)
+        passes = select_passes(row.passes.without, row.passes.add)
         program, _ = run_passes(model.traced, model.reference, passes)
-        target.exporter().export(program, mine, ExportConfig(precision="fp32"), "fp32")
+        job = ExportConfig(precision="fp32").job(row)
+        if row.made_from == "layers":
+            prepared = Prepared(program, lower(program))
+        else:
+            prepared = Prepared(writer_of(row).adapt(program, job))
+        writer_of(row).write(prepared, mine, job)
         our_seconds = time.perf_counter() - start
         ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
         a, b = ours(), vendor()

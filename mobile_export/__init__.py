@@ -22,9 +22,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports o
 
 if TYPE_CHECKING:
     from .api import create_model, export, inspect, prepare, verify
-    from .config import ExportConfig
     from .detection.options import NmsOptions
     from .errors import MobileExportError
+    from .exporters.config import ExportConfig
     from .exporters.coreml.options import CoreMLOptions
     from .exporters.tflite.options import TFLiteOptions
 
@@ -43,11 +43,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CoreMLOptions": "config",
-    "ExportConfig": "config",
+    "CoreMLOptions": "exporters.coreml.options",
+    "ExportConfig": "exporters.config",
     "MobileExportError": "errors",
-    "NmsOptions": "config",
-    "TFLiteOptions": "config",
+    "NmsOptions": "detection.options",
+    "TFLiteOptions": "exporters.tflite.options",
     "create_model": "api",
     "export": "api",
     "inspect": "api",

@@ -10,16 +10,24 @@ for artifact in report.artifacts:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from .config import ExportConfig
 from .detection.options import NmsOptions
 from .errors import MissingExtraError, UsageError
+from .exporters.config import ExportConfig
 from .exporters.coreml.options import CoreMLOptions
-from .exporters.table import TARGETS, available_targets, get_target, target_of_file
+from .exporters.interface import runtime_of
+from .exporters.table import (
+    FORMATS,
+    available_formats,
+    format_of_file,
+    get_format,
+    require_suppression,
+)
 from .exporters.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -170,14 +178,14 @@ def export(
     """
     from .pipeline import export_program
 
-    chosen = _targets(formats)
+    chosen = _formats(formats)
     if nms is not None and formats is not None:
-        for target in chosen:
-            target.require_nms()
+        for row in chosen:
+            require_suppression(row)
     skipped = {
-        target.name: str(MissingExtraError(target.title, target.missing()[0], target.extra))
-        for target in TARGETS
-        if formats is None and target not in chosen
+        row.name: str(MissingExtraError(row.title, row.missing()[0], row.extra))
+        for row in FORMATS
+        if formats is None and row not in chosen
     }
     config = ExportConfig(
         out_dir=Path(out_dir),
@@ -186,8 +194,7 @@ def export(
         precision=precision,
         verbose=verbose,
         no_passes=tuple(no_passes),
-        coreml=coreml or CoreMLOptions(),
-        tflite=tflite or TFLiteOptions(),
+        options={"coreml": coreml, "tflite": tflite},
         nms=nms,
     )
     request = _request(source)
@@ -199,7 +206,7 @@ def export(
         name=name,
         progress=progress or (lambda stage: None),
     )
-    hosted = [target.title for target in chosen if nms is not None and not target.nms]
+    hosted = [row.title for row in chosen if nms is not None and not row.suppresses]
     if hosted:
         note = (
             f"{' and '.join(hosted)} cannot hold the suppression: these files end with boxes and "
@@ -262,6 +269,7 @@ def verify(
     file: str | Path,
     model: str | torch.nn.Module,
     *,
+    precision: str | None = None,
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -272,6 +280,8 @@ def verify(
     Args:
         file: an artifact of any supported format.
         model: what it was exported from; without ``size``, built for the size that the file has.
+        precision: that the file was asked to have, which says what is allowed; None takes that of
+            the manifest beside it or, without one, the default of its format.
         layers: also find the first tensors whose error passes the tolerance.
         verbose: let the vendors' own output through.
         progress: told the current stage.
@@ -283,21 +293,22 @@ def verify(
     from .system.quiet import quiet
 
     path = Path(file)
-    target = target_of_file(path)
-    target.require()
+    row = format_of_file(path)
+    row.require()
     request = _request(source)
     if request.size is None:
         with quiet(not verbose):
-            request = replace(request, size=_size_in_file(target.runtime().describe(path)))
+            request = replace(request, size=_size_in_file(runtime_of(row).describe(path)))
     parity, found = verify_artifact(
-        target,
+        row,
         path,
         lambda: _source(model, request),
+        row.precision(precision or _stored_precision(path)),
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    return VerifyReport(path, target.name, parity, found)
+    return VerifyReport(path, row.name, parity, found)
 
 
 def inspect(file: str | Path) -> dict[str, Any]:
@@ -309,26 +320,26 @@ def inspect(file: str | Path) -> dict[str, Any]:
     from .artifacts.content import size_of
 
     path = Path(file)
-    target = target_of_file(path)
-    target.require()
+    row = format_of_file(path)
+    row.require()
     return {
         "file": str(path),
-        "format": target.name,
-        "bytes": sum(size_of(part) for part in target.files(path)),
-        **target.runtime().describe(path),
+        "format": row.name,
+        "bytes": sum(size_of(part) for part in row.files(path)),
+        **runtime_of(row).describe(path),
     }
 
 
-def _targets(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
+def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
     if formats is None:
-        chosen = available_targets()
+        chosen = available_formats()
         if not chosen:
-            TARGETS[0].require()
+            FORMATS[0].require()
         return chosen
     names = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     if not names:
         raise UsageError("No format was asked for.", hint="Name at least one, e.g. formats='onnx'.")
-    return tuple(get_target(name) for name in names)
+    return tuple(get_format(name) for name in names)
 
 
 def _request(options: SourceOptions) -> Request:
@@ -361,6 +372,46 @@ def _source(
 
         source = source_of_module(model, request)
     return source if labels is None else replace(source, labels=tuple(labels))
+
+
+def _stored_precision(path: Path) -> str | None:
+    """The precision that the manifest beside a file says it was written in; None without one."""
+    from .artifacts.names import manifest_path
+
+    try:
+        facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = facts.get("precision") if isinstance(facts, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def diagnose() -> dict[str, Any]:
+    """Per format: can it export here, what executes it here, which versions, what to install.
+
+    Returns:
+        JSON-ready: {"python", "system", "on_macos", "core": [check], "targets": [{"name", "title",
+        "export", "run", "runs_in", "checks", "fix"}]}.
+    """
+    from .system.versions import CORE, check_library, this_machine
+
+    rows = []
+    for row in FORMATS:
+        missing = row.missing()
+        checks = [check_library(library, row.extra) for library in row.libraries]
+        rows.append(
+            {
+                "name": row.name,
+                "title": row.title,
+                "export": not missing,
+                "run": not missing,
+                "runs_in": row.checked_by,
+                "checks": [check.to_dict() for check in checks],
+                "fix": f"pip install 'mobile-export[{row.extra}]'" if missing else None,
+            }
+        )
+    core = [check_library(library).to_dict() for library in CORE]
+    return {**this_machine(), "core": core, "targets": rows}
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

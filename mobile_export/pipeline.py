@@ -1,25 +1,33 @@
-"""The pipeline: source -> Program -> passes -> exporter -> artifact -> runtime -> parity report."""
+"""The pipeline: source -> Program -> passes -> adapt -> proof -> file -> session -> parity report.
+
+`export_program` is the line of docs/architecture.md, in the order of the calls.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts.content import size_of
-from .artifacts.manifest import artifact_manifest
+from .artifacts.manifest import artifact_manifest, program_manifest
 from .artifacts.names import artifact_stem, manifest_path
 from .artifacts.workspace import Workspace
-from .config import ExportConfig
 from .detection import Detections
 from .detection.contract import check_values, pick
-from .errors import BUG, ArtifactError, ExportError, MobileExportError
-from .exporters.row import Target
+from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExportError, PassError
+from .exporters.config import ExportConfig
+from .exporters.interface import Prepared, WriteJob, runtime_of, writer_of
+from .exporters.row import Format, Precision
+from .exporters.table import precision_named
 from .graph.capture import trace
 from .graph.program import Program
+from .graph.source import Source
+from .lowering.lower import lower
+from .lowering.reference import run_graph
 from .parity.detections import with_detections
 from .parity.judge import judge
 from .parity.reference import Reference, make_reference, with_activation
@@ -27,11 +35,14 @@ from .parity.report import ParityReport
 from .parity.samples import parity_samples, pixel_samples
 from .parity.session import Session
 from .passes import PassReport, PassRunner, run_passes, select_passes
-from .sources.table import Source
+from .passes.bisect import guilty_passes
+from .passes.prove import fingerprint, float64_outputs, require_same
 from .system.quiet import quiet
 from .system.threads import one_thread
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .parity.localise import LayerReport
 
 __all__ = [
@@ -41,6 +52,7 @@ __all__ = [
     "check_parity",
     "export_program",
     "prepare_program",
+    "save_program",
     "verify_artifact",
 ]
 
@@ -53,6 +65,8 @@ class ArtifactReport:
 
     Attributes:
         path: final path, or None when the file was removed because it did not pass.
+        left_out: passes that the file was written without, because with them it could not be
+            written or was wrong.
         seconds: wall time of ``load`` (source to captured program; shared by all formats of a run),
             ``passes``, ``export`` and ``parity``.
     """
@@ -64,6 +78,7 @@ class ArtifactReport:
     precision: str
     seconds: dict[str, float]
     parity: ParityReport
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -75,6 +90,7 @@ class ArtifactReport:
             "precision": self.precision,
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
             "parity": self.parity.to_dict(),
+            "left_out": list(self.left_out),
         }
 
 
@@ -144,8 +160,10 @@ class _Stopwatch:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 class _References:
@@ -172,77 +190,216 @@ def _capture(
     return trace(source), _References(source)
 
 
+class _Preparation:
+    """Programs as writers take them: passes, what a format adapts, layer graphs; all proven.
+
+    What several formats share is done once.
+    """
+
+    def __init__(self, program: Program, reference: Reference) -> None:
+        self._runner = PassRunner(program, reference)
+        self._sample = reference.samples[-1]
+        self._passed: dict[tuple[Any, ...], tuple[Program, tuple[PassReport, ...]]] = {}
+        self._exact: dict[int, tuple[Program, tuple[np.ndarray, ...]]] = {}
+        self._layers: dict[int, Prepared] = {}
+
+    def passed(self, row: Format, without: Sequence[str]) -> tuple[Program, tuple[PassReport, ...]]:
+        """After the passes of a format, without those named."""
+        chosen = select_passes((*without, *row.passes.without), row.passes.add)
+        if chosen not in self._passed:
+            self._passed[chosen] = self._runner.run(chosen)
+        return self._passed[chosen]
+
+    def adapted(self, row: Format, program: Program, job: WriteJob) -> Prepared:
+        """``program``, of `passed`, as the writer of a format takes it.
+
+        Raises:
+            PassError: what was adapted or lowered computes something else in float64.
+        """
+        if row.made_from == "layers":
+            if id(program) not in self._layers:
+                graph = lower(program)
+                got = run_graph(graph, self._sample.image.double().numpy())
+                require_same("The layer graph", program.spec, got, self._exactly(program))
+                self._layers[id(program)] = Prepared(program, graph)
+            return self._layers[id(program)]
+        adapted = writer_of(row).adapt(program, job)
+        if adapted is not program:
+            got = float64_outputs(adapted, self._sample)
+            what = f"What {row.title}'s converter is given"
+            require_same(what, program.spec, got, self._exactly(program))
+        return Prepared(adapted)
+
+    def _exactly(self, program: Program) -> tuple[np.ndarray, ...]:
+        if id(program) not in self._exact:
+            self._exact[id(program)] = (program, float64_outputs(program, self._sample))
+        return self._exact[id(program)][1]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One file of a run that was written and executed, still in the workspace."""
+
+    prepared: Prepared
+    passes: tuple[PassReport, ...]
+    session: Session
+    parity: ParityReport
+    seconds: dict[str, float]
+
+
 @dataclass(frozen=True)
 class _Run:
     """What the formats of one run share; ``program`` is as traced, before any pass."""
 
     program: Program
     references: _References
+    preparation: _Preparation
     work: Workspace
     config: ExportConfig
     seconds: dict[str, float]
     progress: Progress
 
-    def write(
-        self, target: Target, stem: str, prepared: Program, passes: tuple[PassReport, ...]
-    ) -> ArtifactReport:
-        """Write, execute and judge one artifact, and move it into place when it passed."""
-        path = self.work.path(stem + target.suffix)
-        precision = target.precision(self.config.precision)
-        watch = _Stopwatch()
+    def write(self, row: Format, stem: str) -> tuple[ArtifactReport, tuple[PassReport, ...]]:
+        """Write, execute and judge one artifact, and move it into place when it passed.
+
+        When it cannot be written or is wrong, the passes to blame are found and left out.
+        """
+        path = self.work.path(stem + row.suffix)
         with quiet(not self.config.verbose), one_thread():
-            with watch("export"):
-                self.progress(f"{target.title}: exporting")
-                _write(target, prepared, path, self.config.of(target), precision)
-            with watch("parity"):
-                self.progress(f"{target.title}: checking")
-                session = self._load(target, path)
-                parity = check_parity(session, self.program, self.references)
-        size = sum(size_of(file) for file in target.files(path))
+            attempt, left_out = self._best(row, path)
+        size = sum(size_of(file) for file in row.files(path))
         final = None
-        if parity.passed or self.config.keep_failed:
-            reference = _seen_by(session, self.references)
-            suppression = None if session.detector is None else session.detector.suppression
-            manifest = artifact_manifest(
-                prepared, path, target, precision, passes, parity, reference, suppression
-            )
-            companions = [file.name for file in target.companions(path)]
-            final = self.work.commit(path.name, manifest, companions)
-        return ArtifactReport(
-            format=target.name,
+        if attempt.parity.passed or self.config.keep_failed:
+            final = self._commit(row, path, attempt)
+        seconds = {**self.seconds}
+        for stage, value in attempt.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        report = ArtifactReport(
+            format=row.name,
             path=final,
-            files=() if final is None else (*target.files(final), manifest_path(final)),
+            files=() if final is None else (*row.files(final), manifest_path(final)),
             bytes=size,
-            precision=precision,
-            seconds={
-                **self.seconds,
-                **watch.seconds,
-                "parity": self.seconds["parity"] + watch.seconds["parity"],
-            },
-            parity=parity,
+            precision=row.precision(self.config.precision).name,
+            seconds=seconds,
+            parity=attempt.parity,
+            left_out=left_out,
+        )
+        return report, attempt.passes
+
+    def _best(self, row: Format, path: Path) -> tuple[_Attempt, tuple[str, ...]]:
+        """With all passes or, where that fails, without those to blame; and their names."""
+        problem: MobileExportError | None = None
+        first: _Attempt | None = None
+        names: tuple[str, ...]
+        try:
+            first = self._attempt(row, path)
+            if first.parity.status != "failed":
+                return first, ()
+            names = _rewriting(first.passes)
+        except (ExportError, ExecutionError, PassError) as error:
+            problem = error
+            names = tuple(f.__name__ for f in select_passes(row.passes.without, row.passes.add))
+        kept: list[_Attempt] = []
+
+        def works(without: frozenset[str]) -> bool:
+            self.progress(f"{row.title}: again without {', '.join(sorted(without))}")
+            try:
+                attempt = self._attempt(row, path, sorted(without))
+            except (ExportError, ExecutionError, PassError):
+                return False
+            if attempt.parity.passed:
+                kept[:] = [attempt]
+            return attempt.parity.passed
+
+        guilty = guilty_passes([n for n in names if n not in self._left_out], works)
+        if guilty:
+            return kept[0], guilty
+        if problem is not None:
+            raise problem
+        return self._attempt(row, path), ()
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        """Never tried without: what is left out anyway, and what every other pass relies on."""
+        return (*self.config.no_passes, "normalize_ops")
+
+    def _attempt(self, row: Format, path: Path, without: Sequence[str] = ()) -> _Attempt:
+        """Write the file and execute it; what an earlier attempt left there is replaced."""
+        job = self.config.job(row)
+        watch = _Stopwatch()
+        self.work.clear(file.name for file in row.files(path))
+        with watch("passes"):
+            program, passes = self.preparation.passed(row, (*self.config.no_passes, *without))
+        with watch("export"):
+            self.progress(f"{row.title}: exporting")
+            prepared = self.preparation.adapted(row, program, job)
+            _write(row, prepared, path, job, self.config.out_dir)
+        with watch("parity"):
+            self.progress(f"{row.title}: checking")
+            session = _load(row, path, self.program)
+            parity = check_parity(session, self.program, self.references, job.precision)
+        return _Attempt(prepared, passes, session, parity, watch.seconds)
+
+    def _commit(self, row: Format, path: Path, attempt: _Attempt) -> Path:
+        session, prepared = attempt.session, attempt.prepared.program
+        manifest = artifact_manifest(
+            prepared,
+            path,
+            row,
+            row.precision(self.config.precision).name,
+            attempt.passes,
+            attempt.parity,
+            _seen_by(session, self.references),
+            None if session.detector is None else session.detector.suppression,
+        )
+        companions = [file.name for file in row.companions_of(path)]
+        return self.work.commit(path.name, manifest, companions)
+
+
+def _rewriting(passes: Sequence[PassReport]) -> tuple[str, ...]:
+    """Names of the passes that rewrote something."""
+    return tuple(report.name for report in passes if report.changes)
+
+
+def _write(row: Format, prepared: Prepared, path: Path, job: WriteJob, out_dir: Path) -> None:
+    """Write one file, and see that the writer did not edit what was proven."""
+    proven = prepared.program.exported if prepared.layers is None else prepared.layers
+    before = fingerprint(proven)
+    try:
+        writer_of(row).write(prepared, path, job)
+    except OSError as error:
+        raise ArtifactError(
+            f"Cannot write {path.name} to {out_dir}: {error.strerror or error}.",
+            hint="Free some space, or choose another folder with `out_dir`.",
+        ) from error
+    if fingerprint(proven) != before:
+        raise ExportError(
+            f"{BUG}: the writer of {row.title} files changed the proven graph.",
+            hint="Nothing was kept. Please report it with the model.",
         )
 
-    def _load(self, target: Target, path: Path) -> Session:
-        """What was just written. That it does not load is our mistake, not the user's."""
-        try:
-            return target.runtime().load(path, self.program.outputs)
-        except ArtifactError as error:
-            raise ExportError(
-                f"{BUG}: it wrote a {target.title} file that does not load: {error.message}",
-                hint="Nothing was kept. Please report it with the model; try another --format.",
-            ) from error
+
+def _load(row: Format, path: Path, program: Program) -> Session:
+    """What was just written. That it does not load is our mistake, not the user's."""
+    try:
+        return runtime_of(row).load(path, program.outputs)
+    except ArtifactError as error:
+        raise ExportError(
+            f"{BUG}: it wrote a {row.title} file that does not load: {error.message}",
+            hint="Nothing was kept. Please report it with the model; try another format.",
+        ) from error
 
 
 def export_program(
     load: Callable[[], Source],
     spec: str,
-    targets: Sequence[Target],
+    formats: Sequence[Format],
     config: ExportConfig,
     *,
     name: str | None = None,
     progress: Progress = lambda stage: None,
 ) -> ExportReport:
-    """Write one model in every format of ``targets``, tracing it once, and check every file.
+    """Write one model in every format, tracing it once, and check every file.
 
     Args:
         load: makes the source; called after the destination was found to be writable.
@@ -255,21 +412,18 @@ def export_program(
             is a `Failure` of the report instead.
     """
     stem = name or artifact_stem(spec)
-    chosen = {
-        target.name: select_passes((*config.no_passes, *target.without_passes), target.extra_passes)
-        for target in targets
-    }
-    for target in targets:
-        target.precision(config.precision)
-        target.require()
-    names = [f.name for target in targets for f in target.files(Path(stem + target.suffix))]
+    for row in formats:
+        select_passes((*config.no_passes, *row.passes.without), row.passes.add)
+        config.job(row)
+        row.require()
+    names = [file.name for row in formats for file in row.files(Path(stem + row.suffix))]
     with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
         with quiet(not config.verbose), one_thread():
             with shared("load"):
                 program, references = _capture(load, progress, f"loading {spec}")
-            for target in targets:
-                target.exporter().check(program, config.of(target))
+            for row in formats:
+                writer_of(row).check(program, config.job(row))
             with shared("parity"):
                 progress("running the reference in float64")
                 reference = references.get()
@@ -277,18 +431,22 @@ def export_program(
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                runner = PassRunner(program, reference)
-                prepared = {passes: runner.run(passes) for passes in dict.fromkeys(chosen.values())}
-        run = _Run(program, references, work, config, shared.seconds, progress)
+                preparation = _Preparation(program, reference)
+                for row in formats:
+                    with suppress(PassError):  # raised again when the format is written
+                        preparation.passed(row, config.no_passes)
+        run = _Run(program, references, preparation, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
+        passes: dict[str, tuple[PassReport, ...]] = {}
         failures: list[Failure] = []
-        for target in targets:
+        for row in formats:
             try:
-                artifacts.append(run.write(target, stem, *prepared[chosen[target.name]]))
+                artifact, passes[row.name] = run.write(row, stem)
+                artifacts.append(artifact)
             except MobileExportError as error:
-                if len(targets) == 1:
+                if len(formats) == 1:
                     raise
-                failures.append(Failure(target.name, error))
+                failures.append(Failure(row.name, error))
     return ExportReport(
         source=spec,
         weights=program.weights.describe(),
@@ -296,9 +454,15 @@ def export_program(
         input_shape=program.input.shape,
         artifacts=tuple(artifacts),
         failures=tuple(failures),
-        passes=_by_format({name: prepared[passes][1] for name, passes in chosen.items()}),
-        notes=program.notes,
+        passes=_by_format(passes),
+        notes=(*program.notes, *_left_out_notes(artifacts)),
     )
+
+
+def _left_out_notes(artifacts: Sequence[ArtifactReport]) -> Iterator[str]:
+    for artifact in artifacts:
+        for name in artifact.left_out:
+            yield f"{artifact.format}: pass {name} left out: please report the model"
 
 
 def _by_format(reports: dict[str, tuple[PassReport, ...]]) -> tuple[PassReport, ...]:
@@ -332,20 +496,33 @@ def prepare_program(
         return run_passes(program, reference, chosen)
 
 
-def _write(
-    target: Target, program: Program, path: Path, config: ExportConfig, precision: str
-) -> None:
-    try:
-        target.exporter().export(program, path, config, precision)
-    except OSError as error:
-        raise ArtifactError(
-            f"Cannot write {path.name} to {config.out_dir}: {error.strerror or error}.",
-            hint="Free some space, or choose another folder with -o DIR.",
-        ) from error
+def save_program(
+    program: Program, path: Path, passes: Sequence[PassReport] = (), *, force: bool = False
+) -> Path:
+    """Write ``program`` as a ``.pt2`` file with a manifest beside it.
+
+    Raises:
+        ArtifactError: the file exists (without ``force``) or cannot be written.
+    """
+    import torch
+
+    sample = parity_samples(program.input)[:1]
+    with Workspace(path.parent, [path.name], force=force) as work, one_thread():
+        draft = work.path(path.name)
+        torch.export.save(program.exported, draft)
+        reference = make_reference(program.module(), sample)
+        return work.commit(path.name, program_manifest(program, draft, passes, reference))
 
 
-def check_parity(session: Session, program: Program, references: _References) -> ParityReport:
-    """Execute an artifact on every parity sample and compare it with the original model."""
+def check_parity(
+    session: Session, program: Program, references: _References, precision: Precision
+) -> ParityReport:
+    """Execute an artifact on every parity sample and compare it with the original model.
+
+    Args:
+        precision: that the file was asked to have; what is allowed follows it, never what is found
+            in the file.
+    """
     reference = _seen_by(session, references)
     detector = session.detector
     found: list[Detections] = []
@@ -357,7 +534,7 @@ def check_parity(session: Session, program: Program, references: _References) ->
     report = judge(
         reference,
         results,
-        precision=session.precision,
+        precision=precision,
         runtime=session.runtime,
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
@@ -367,8 +544,11 @@ def check_parity(session: Session, program: Program, references: _References) ->
             [pick(program, outputs) for outputs in each] for each in (reference.outputs, results)
         )
         report = with_detections(report, detector.suppression, exact, inside, found)
-    others = tuple(check_parity(other, program, references) for other in session.others)
-    return replace(report, others=others)
+    variants = tuple(
+        check_parity(variant, program, references, precision_named(variant.precision))
+        for variant in session.variants
+    )
+    return replace(report, variants=variants)
 
 
 def _seen_by(session: Session, references: _References) -> Reference:
@@ -377,9 +557,10 @@ def _seen_by(session: Session, references: _References) -> Reference:
 
 
 def verify_artifact(
-    target: Target,
+    row: Format,
     path: Path,
     load: Callable[[], Source],
+    precision: Precision,
     *,
     layers: bool,
     verbose: bool,
@@ -390,11 +571,11 @@ def verify_artifact(
 
     with quiet(not verbose), one_thread():
         program, references = _capture(load, progress)
-        progress(f"{target.title}: checking")
-        session = target.runtime().load(path, program.outputs)
-        parity = check_parity(session, program, references)
+        progress(f"{row.title}: checking")
+        session = runtime_of(row).load(path, program.outputs)
+        parity = check_parity(session, program, references, precision)
         if not layers:
             return parity, None
-        progress(f"{target.title}: comparing layers")
+        progress(f"{row.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
         return parity, localise(session, program, sample, parity.tolerance)

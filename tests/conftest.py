@@ -10,12 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.config import ExportConfig
+from mobile_export.detection.options import NmsOptions
+from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml.options import CoreMLOptions
-from mobile_export.exporters.table import get_target
+from mobile_export.exporters.interface import Prepared, runtime_of, writer_of
+from mobile_export.exporters.table import get_format
 from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.graph.capture import trace
 from mobile_export.graph.program import Program
+from mobile_export.graph.specs import OutputSpec
+from mobile_export.lowering.lower import lower
+from mobile_export.parity.session import Session
 from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.sources.factory import source_of_module
 from mobile_export.sources.table import Request, Source
@@ -100,6 +105,37 @@ def make_source(
     return source_of_module(module.eval(), Request(size=size))
 
 
+def need(name: str) -> None:
+    """Skip the test when the libraries of a format are not installed."""
+    for library in get_format(name).libraries:
+        pytest.importorskip(library.module)
+
+
+def write_file(
+    name: str,
+    program: Program,
+    path: Path,
+    *,
+    precision: str | None = None,
+    options: object = None,
+    nms: NmsOptions | None = None,
+) -> None:
+    """Write one file of a program as it is, without passes, proof or parity."""
+    row = get_format(name)
+    job = ExportConfig(precision=precision, options={name: options}, nms=nms).job(row)
+    writer = writer_of(row)
+    if row.made_from == "layers":
+        prepared = Prepared(program, lower(program))
+    else:
+        prepared = Prepared(writer.adapt(program, job))
+    writer.write(prepared, path, job)
+
+
+def load_file(name: str, path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
+    """A session of a file."""
+    return runtime_of(get_format(name)).load(path, outputs)
+
+
 @pytest.fixture(scope="session")
 def source() -> Source:
     return make_source()
@@ -130,11 +166,10 @@ def exported(
             config = ExportConfig(
                 out_dir=tmp_path_factory.mktemp(format_name),
                 precision=precision,
-                coreml=coreml or CoreMLOptions(),
-                tflite=tflite or TFLiteOptions(),
+                options={"coreml": coreml, "tflite": tflite},
             )
             loaded = source if labels is None else Source(**{**vars(source), "labels": labels})
-            made[key] = export_program(lambda: loaded, "tiny", [get_target(format_name)], config)
+            made[key] = export_program(lambda: loaded, "tiny", [get_format(format_name)], config)
         return made[key]
 
     return get

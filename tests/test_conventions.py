@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mobile_export
-from mobile_export.exporters.table import TARGETS
+from mobile_export.exporters.table import FORMATS
 
 PACKAGE = Path(mobile_export.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -38,9 +38,41 @@ def imported_at_top(tree: ast.Module) -> set[str]:
     return found
 
 
-@each_file
-def test_no_module_is_longer_than_400_lines(file: Path) -> None:
-    assert len(file.read_text().splitlines()) <= 400
+MOST_LINES, MOST_BRANCHES = 60, 12
+_BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.match_case, ast.IfExp)
+
+
+def long_functions() -> set[str]:
+    """``file:name`` of every function with more lines, its docstring apart, or branches."""
+    found: set[str] = set()
+    for file, name in zip(FILES, NAMES, strict=True):
+        for node in ast.walk(tree_of(file)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            lines = (node.end_lineno or 0) - first.lineno + 1
+            branches = sum(isinstance(each, _BRANCHES) for each in ast.walk(node))
+            if lines > MOST_LINES or branches > MOST_BRANCHES:
+                found.add(f"{name}:{node.name}")
+    return found
+
+
+LONG: frozenset[str] = frozenset(
+    {
+        "bench/measure.py:measure",
+        "bench/tables.py:to_dict",
+        "graph/affine.py:scale_of",
+    }
+)
+"""Functions that are still too long. This list may only shrink."""
+
+
+def test_functions_are_short() -> None:
+    assert long_functions() - LONG == set()
+
+
+def test_the_list_of_long_functions_only_shrinks() -> None:
+    assert LONG - long_functions() == set()
 
 
 @each_file
@@ -74,7 +106,7 @@ def test_broad_excepts_say_why(file: Path) -> None:
 
 @each_file
 def test_nothing_branches_on_the_name_of_a_target(file: Path) -> None:
-    names = {target.name for target in TARGETS}
+    names = {target.name for target in FORMATS}
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Compare):
             spelled = {
@@ -128,11 +160,16 @@ def test_every_public_name_exists(file: Path) -> None:
 
 
 def test_tolerances_are_explicit_and_none_is_loose() -> None:
+    from mobile_export.exporters.row import FLOAT16, FLOAT32, LOOSEST, Tolerance
     from mobile_export.parity import judge as parity
     from mobile_export.passes import EXACT
 
-    assert parity.FP32_TOLERANCE == 1e-5
-    assert parity.FP16_TOLERANCE == 1e-2
+    assert Tolerance(1e-5, float32_factor=4) == FLOAT32
+    assert Tolerance(1e-2) == FLOAT16
+    assert LOOSEST == 1e-2
+    for row in FORMATS:
+        for precision in row.precisions:
+            assert precision.tolerance.limit <= LOOSEST
     assert parity.ILL_CONDITIONED == 1e-4
     assert EXACT == 1e-9
 

@@ -10,27 +10,29 @@ from pathlib import Path
 import pytest
 
 import mobile_export
-from mobile_export.exporters.row import Target
-from mobile_export.exporters.table import TARGETS, get_target
-from mobile_export.system.versions import _CORE, _check, _release, diagnose, installed_versions
+from mobile_export.api import diagnose
+from mobile_export.exporters.row import Format
+from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.system import versions
+from mobile_export.system.versions import CORE, Library, check_library, installed_versions
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
-def test_extras_have_the_tested_ranges(target: Target) -> None:
-    wanted = {f"{name}>={low},<{high}" for name, low, high in target.modules.values()}
+@pytest.mark.parametrize("target", FORMATS, ids=lambda t: t.name)
+def test_extras_have_the_tested_ranges(target: Format) -> None:
+    wanted = {f"{lib.distribution}{lib.versions}" for lib in target.libraries}
     assert set(PROJECT["optional-dependencies"][target.extra]) == wanted
 
 
 def test_all_takes_every_target() -> None:
     (everything,) = PROJECT["optional-dependencies"]["all"]
-    assert {target.extra for target in TARGETS} <= set(re.findall(r"\w+", everything))
+    assert {target.extra for target in FORMATS} <= set(re.findall(r"\w+", everything))
 
 
 def test_core_ranges() -> None:
-    wanted = {f"{name}>={low},<{high}" for name, low, high in _CORE.values()}
+    wanted = {f"{library.distribution}{library.versions}" for library in CORE}
     assert wanted <= set(PROJECT["dependencies"])
 
 
@@ -39,34 +41,46 @@ def test_versions_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "release"),
-    [("2.14.1+cu130", (2, 14, 1)), ("1.0.20261020", (1, 0, 20261020)), ("9.0b1", (9,))],
+    ("installed", "tested", "ok"),
+    [
+        ("2.14.1+cu130", ">=2.13,<2.15", True),
+        ("1.0.20261020", ">=1.0.20250503,<1.1", True),
+        ("9.0b1", ">=9.0,<10", True),
+        ("2.15.0", ">=2.13,<2.15", False),
+        ("0.9", ">=0.10,<0.11", False),
+        ("somebody's own", ">=1", False),
+    ],
 )
-def test_releases(text: str, release: tuple[int, ...]) -> None:
-    assert _release(text) == release
+def test_versions_against_ranges(
+    installed: str, tested: str, ok: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "version_of", lambda name: installed)
+    check = check_library(Library("x", "x", tested))
+    assert check.ok is ok
+    assert check.installed == installed
 
 
 def test_what_is_not_installed_names_the_command() -> None:
-    check = _check("surely-not-installed", "1", "2", "onnx")
+    check = check_library(Library("x", "surely-not-installed", ">=1,<2"), "onnx")
     assert not check.ok
     assert check.fix == "pip install 'mobile-export[onnx]'"
 
 
 def test_what_is_too_new_names_the_range() -> None:
-    check = _check("pytest", "0.1", "0.2", None)
+    check = check_library(Library("pytest", "pytest", ">=0.1,<0.2"))
     assert not check.ok
     assert check.fix == "pip install 'pytest>=0.1,<0.2'"
 
 
 def test_diagnosis_covers_every_target() -> None:
     facts = diagnose()
-    assert [target["name"] for target in facts["targets"]] == [target.name for target in TARGETS]
+    assert [target["name"] for target in facts["targets"]] == [target.name for target in FORMATS]
     for row in facts["targets"]:
-        assert row["export"] is not bool(get_target(row["name"]).missing())
+        assert row["export"] is not bool(get_format(row["name"]).missing())
 
 
 def test_versions_for_the_manifest() -> None:
-    found = installed_versions(get_target("onnx"))
+    found = installed_versions(get_format("onnx").libraries)
     assert found["torch"] == metadata.version("torch")
 
 

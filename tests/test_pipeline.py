@@ -13,28 +13,30 @@ import pytest
 
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.cli.console import print_export
-from mobile_export.config import ExportConfig
 from mobile_export.errors import ExportError, MissingExtraError
+from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.onnx import session as onnx_runtime
 from mobile_export.exporters.onnx import writer as onnx_exporter
-from mobile_export.exporters.row import Target
-from mobile_export.exporters.table import TARGETS, get_target
+from mobile_export.exporters.row import Format
+from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.sources.table import Source
+from mobile_export.system.versions import Library
+from tests.conftest import need
 
 pytest.importorskip("onnxruntime")
 
 
-def run(source: Source, folder: Path, *targets: Target, **options: Any) -> ExportReport:
+def run(source: Source, folder: Path, *targets: Format, **options: Any) -> ExportReport:
     config = ExportConfig(out_dir=folder, **options)
-    return export_program(lambda: source, "tiny", targets or (get_target("onnx"),), config)
+    return export_program(lambda: source, "tiny", targets or (get_format("onnx"),), config)
 
 
 def test_every_format_from_one_trace(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for target in TARGETS:
-        pytest.importorskip(next(iter(target.modules), "torch"))
+    for target in FORMATS:
+        need(target.name)
     calls: list[object] = []
     forward = type(source.module).forward
 
@@ -46,11 +48,11 @@ def test_every_format_from_one_trace(
         return forward(self, x)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(source.module), "forward", counted)
-    report = run(source, tmp_path, *TARGETS)
+    report = run(source, tmp_path, *FORMATS)
     assert report.exit_code == 0
     assert len(calls) == 1, "the model's own code was captured once"
-    files = [file.name for t in TARGETS for file in t.files(Path(f"tiny{t.suffix}"))]
-    manifests = [f"tiny{t.suffix}.manifest.json" for t in TARGETS]
+    files = [file.name for t in FORMATS for file in t.files(Path(f"tiny{t.suffix}"))]
+    manifests = [f"tiny{t.suffix}.manifest.json" for t in FORMATS]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files + manifests)
 
 
@@ -103,7 +105,7 @@ def test_a_file_that_fails_parity_is_not_kept(
 ) -> None:
     report = run(source, tmp_path / "out")
     assert report.exit_code == 1
-    assert report.artifacts[0].parity.verdict == "failed"
+    assert report.artifacts[0].parity.status == "failed"
     assert report.artifacts[0].path is None
     assert not (tmp_path / "out").exists()
 
@@ -125,19 +127,21 @@ def test_one_format_failing_does_not_stop_the_others(
     def refuse(*_: object) -> None:
         raise ExportError("refused")
 
-    monkeypatch.setattr(onnx_exporter, "export", refuse)
-    report = run(source, tmp_path, get_target("onnx"), get_target("coreml"))
+    monkeypatch.setattr(onnx_exporter, "write", refuse)
+    report = run(source, tmp_path, get_format("onnx"), get_format("coreml"))
     assert [failure.format for failure in report.failures] == ["onnx"]
     assert [artifact.format for artifact in report.artifacts] == ["coreml"]
     assert report.exit_code == 2
     assert (tmp_path / "tiny.mlpackage").exists()
     assert not (tmp_path / "tiny.onnx").exists()
     with pytest.raises(ExportError):
-        run(source, tmp_path, get_target("onnx"))
+        run(source, tmp_path, get_format("onnx"))
 
 
 def test_a_missing_extra_names_the_install_command(tmp_path: Path, source: Source) -> None:
-    target = replace(get_target("onnx"), modules={"not_installed_at_all": ("x", "1", "2")})
+    target = replace(
+        get_format("onnx"), libraries=(Library("not_installed_at_all", "x", ">=1,<2"),)
+    )
     with pytest.raises(MissingExtraError, match=r"pip install 'mobile-export\[onnx\]'"):
         run(source, tmp_path / "out", target)
     assert not (tmp_path / "out").exists()
@@ -154,7 +158,7 @@ def test_the_disk_fills_up_while_exporting(
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(onnx_exporter, "export", full)
+    monkeypatch.setattr(onnx_exporter, "write", full)
     with pytest.raises(ArtifactError, match="No space left on device"):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -166,7 +170,7 @@ def test_a_file_of_ours_that_does_not_load_is_our_mistake(
     def garbage(program: object, path: Path, *_: object) -> None:
         path.write_bytes(b"no protobuf")
 
-    monkeypatch.setattr(onnx_exporter, "export", garbage)
+    monkeypatch.setattr(onnx_exporter, "write", garbage)
     with pytest.raises(ExportError, match=r"mobile-export itself failed.*ONNX.*does not load"):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -183,7 +187,7 @@ def test_a_small_error_in_float16_names_the_other_precision(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (artifact,) = exported("coreml").artifacts
-    parity = replace(artifact.parity, verdict="failed", precision=precision, max_rel=error)
+    parity = replace(artifact.parity, status="failed", precision=precision, max_rel=error)
     print_export(replace(exported("coreml"), artifacts=(replace(artifact, parity=parity),)))
     text = capsys.readouterr().err
     assert "parity failed" in text

@@ -15,7 +15,7 @@ from .content import sha256_of, size_of
 
 if TYPE_CHECKING:
     from ..detection import Suppression
-    from ..exporters.row import Target
+    from ..exporters.row import Format
     from ..graph.program import Program
     from ..passes import PassReport
 
@@ -25,7 +25,7 @@ __all__ = ["artifact_manifest", "program_manifest"]
 def artifact_manifest(
     program: Program,
     path: Path,
-    target: Target,
+    target: Format,
     precision: str,
     passes: Sequence[PassReport],
     parity: ParityReport,
@@ -44,7 +44,7 @@ def artifact_manifest(
         "schema": 1,
         "format": target.name,
         **_file_facts(path),
-        "companions": [_file_facts(file) for file in target.companions(path)],
+        "companions": [_file_facts(file) for file in target.companions_of(path)],
         "precision": precision,
         "source": program.spec,
         "weights": {
@@ -59,7 +59,7 @@ def artifact_manifest(
         "nms": None if suppression is None else _nms_facts(program, suppression),
         "passes": [report.to_dict() for report in passes],
         "parity": parity.to_dict(),
-        "tools": installed_versions(target),
+        "tools": installed_versions(target.libraries),
         "notes": list(program.notes),
     }
 

@@ -85,6 +85,15 @@ class Workspace:
         assert self._folder is not None, "use the workspace in a with statement"
         return self._folder / name
 
+    def clear(self, names: Iterable[str]) -> None:
+        """Remove drafts of these names."""
+        for name in names:
+            draft = self.path(name)
+            if draft.is_dir():
+                shutil.rmtree(draft)
+            else:
+                draft.unlink(missing_ok=True)
+
     def commit(self, name: str, manifest: dict[str, Any], companions: Sequence[str] = ()) -> Path:
         """Move a checked artifact, its companions and its manifest into place; returns its path.
 

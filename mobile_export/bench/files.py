@@ -15,7 +15,7 @@ from typing import Any
 from ..artifacts.content import sha256_of, size_of
 from ..artifacts.names import artifact_stem, manifest_path
 from ..errors import ArtifactError
-from ..exporters.table import TARGETS
+from ..exporters.table import FORMATS
 
 __all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
 
@@ -116,7 +116,7 @@ def _files_of(name: str, formats: Sequence[str] | None, folder: Path) -> list[Pa
 
 def _suffixes() -> dict[str, str]:
     """Suffix of every format that can be measured."""
-    return {target.name: target.suffix for target in TARGETS} | {"pt2": PROGRAM_SUFFIX}
+    return {row.name: row.suffix for row in FORMATS} | {"pt2": PROGRAM_SUFFIX}
 
 
 def read_artifact(path: Path) -> BenchArtifact:

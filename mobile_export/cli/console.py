@@ -44,7 +44,7 @@ _VERDICT_STYLE = {"passed": "green", "failed": "bold red", "inconclusive": "yell
 def parity_cells(parity: ParityReport) -> list[str]:
     """Runtime, error, tolerance, PyTorch's own float32 error, top-1 agreement, verdict."""
     runtime = parity.runtime + (" (emulated)" if parity.emulated else "")
-    style = _VERDICT_STYLE[parity.verdict]
+    style = _VERDICT_STYLE[parity.status]
     top1 = "" if parity.top1 is None else f"{parity.top1:.0%}"
     return [
         runtime,
@@ -53,7 +53,7 @@ def parity_cells(parity: ParityReport) -> list[str]:
         f"{parity.tolerance:.0e}",
         f"{parity.float32_error:.0e}",
         top1,
-        f"[{style}]{parity.verdict}[/]",
+        f"[{style}]{parity.status}[/]",
     ]
 
 
@@ -80,7 +80,7 @@ def export_table(report: ExportReport) -> Table:
             f"{sum(artifact.seconds.values()):.1f}",
             *parity_cells(artifact.parity),
         )
-        for other in artifact.parity.others:
+        for other in artifact.parity.variants:
             table.add_row("", "", other.precision, "", *parity_cells(other))
     return table
 
@@ -124,7 +124,7 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
     err = stderr_console()
     parity = report.deciding
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
-    if parity.verdict == "inconclusive":
+    if parity.status == "inconclusive":
         err.print(
             f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "
             f"{parity.float32_error:.1e} of the output range, so with these weights no file can be "
@@ -148,7 +148,7 @@ def print_verification(report: VerifyReport) -> None:
     out = stdout_console()
     table = plain_table("file", "type", *PARITY_COLUMNS)
     table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
-    for other in report.parity.others:
+    for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
     for note in report.parity.notes:

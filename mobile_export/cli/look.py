@@ -121,7 +121,7 @@ def _list_papers(as_json: bool) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can export and run, and what to install."""
-    from ..system.versions import diagnose
+    from ..api import diagnose
 
     facts = diagnose()
     if as_json:

@@ -291,7 +291,7 @@ def prepare(
 ) -> None:
     """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from .. import api
-    from ..saving import save_program
+    from ..pipeline import save_program
     from ..system.terminal import progress_line, stdout_console
     from .console import print_passes
 

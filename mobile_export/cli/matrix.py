@@ -49,7 +49,7 @@ def matrix(
     not pass.
     """
     from ..errors import UsageError
-    from ..exporters.table import available_targets
+    from ..exporters.table import available_formats
     from ..sweep.cell import cells_of
     from ..sweep.report import markdown
     from ..sweep.run import full_name, read_models, run_matrix
@@ -64,7 +64,7 @@ def matrix(
         raise UsageError(
             "No model was named.", hint="Name some, or give a list with --models FILE."
         )
-    names = formats.split(",") if formats else [t.name for t in available_targets()]
+    names = formats.split(",") if formats else [t.name for t in available_formats()]
     cells = cells_of(wanted, names)
     if force:
         out.unlink(missing_ok=True)

@@ -8,8 +8,10 @@ Swift. Files written with ``--nms`` end with detections instead; `Suppression` s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Detections", "FileOutput", "Suppression", "suppress"]
 
@@ -86,6 +88,8 @@ def suppress(
     Raises:
         ValueError: the shapes do not belong together.
     """
+    import numpy as np
+
     boxes, scores = _one_image(boxes, 4), _one_image(scores, None)
     if len(boxes) != len(scores):
         raise ValueError(f"{len(boxes)} boxes, but scores of {len(scores)}")
@@ -114,6 +118,8 @@ def _one_image(array: np.ndarray, width: int | None) -> np.ndarray:
 
 def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of one box (4,) with others (K, 4); 0 where both are empty."""
+    import numpy as np
+
     corner = np.maximum(box[:2], others[:, :2])
     sides = np.clip(np.minimum(box[2:], others[:, 2:]) - corner, 0, None)
     intersection = sides.prod(1)

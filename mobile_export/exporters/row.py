@@ -1,130 +1,171 @@
-"""Format: what is true of one output format, as plain data."""
+"""Format: what is true of one output format, as plain data.
+
+Every folder of `mobile_export.exporters` has one `ROW` in its ``__init__``; `exporters.table` lists
+them. Rows may be read from anywhere: importing them imports no vendor, no torch and no NumPy.
+"""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 from ..errors import MissingExtraError, UsageError
-from ..parity.session import Session
+from ..system.versions import Library
 
-if TYPE_CHECKING:
-    from ..config import ExportConfig
-    from ..graph.program import Program
-    from ..graph.specs import OutputSpec
+__all__ = [
+    "FLOAT16",
+    "FLOAT32",
+    "LOOSEST",
+    "Format",
+    "PassChoice",
+    "Precision",
+    "Tolerance",
+]
 
-__all__ = ["Exporter", "Runtime", "Target"]
+LOOSEST = 1e-2
+"""No tolerance is looser than this."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """One output format.
+class Tolerance:
+    """How far a file may be from the reference, relative to max |reference|.
 
     Attributes:
-        name: on the command line and in reports.
+        limit: the error that is always allowed; above 0, at most `LOOSEST`.
+        float32_factor: multiples of PyTorch's own float32 error on the same model and inputs that
+            are allowed, if that is more.
+    """
+
+    limit: float
+    float32_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.limit <= LOOSEST or self.float32_factor < 0:
+            raise ValueError(f"{self} is not between 0 and {LOOSEST:g}")
+
+    def allowed(self, float32_error: float) -> float:
+        """The largest error allowed where PyTorch's own float32 error is ``float32_error``."""
+        return max(self.limit, self.float32_factor * float32_error)
+
+
+FLOAT32 = Tolerance(1e-5, float32_factor=4.0)
+FLOAT16 = Tolerance(1e-2)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A precision that a format is written in.
+
+    Attributes:
+        name: on the command line and in reports, for example ``fp16``.
+        tolerance: what parity allows.
+        bits: of a stored weight.
+        arithmetic: the precision of the arithmetic where that differs from that of the weights.
+        calibrated: whether it needs sample images.
+    """
+
+    name: str
+    tolerance: Tolerance
+    bits: int
+    arithmetic: str | None = None
+    calibrated: bool = False
+
+
+@dataclass(frozen=True)
+class PassChoice:
+    """Graph passes of one format beside the ones that are on by default, by name.
+
+    Attributes:
+        add: what its converter lacks, gets wrong or writes slowly.
+        without: passes that make its files slower.
+    """
+
+    add: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a format that has none."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One output format; its code is in the folder of its name.
+
+    Attributes:
+        name: on the command line, in reports, and of the folder.
         title: for people.
-        suffix: of the artifact.
+        summary: what its command does, one sentence.
+        suffix: of the file.
+        companions: suffixes of further files without which it is nothing. Each replaces the last
+            suffix of the file (``net.ncnn.param`` -> ``net.ncnn.bin``).
+        made_from: what its writer takes: "program" (the ATen graph) or "layers" (`lowering`).
         extra: of ``pip install 'mobile-export[extra]'``.
-        modules: import name to the range of distribution versions that was tested, as
-            (distribution, lowest, below).
-        precisions: supported, the default first.
-        checked_by: what executes the artifact here, for the documentation and ``doctor``.
-        companion: suffix of the second file, with the weights, of a format that has one: it
-            replaces the last suffix of the artifact (``net.ncnn.param`` -> ``net.ncnn.bin``).
-        extra_passes: of `passes.EXTRA_PASSES`, by name: what its converter lacks or gets wrong.
-        without_passes: graph passes that make its files slower, by name.
-        nms: its files can end with non-maximum suppression.
+        libraries: that it needs, with the versions that were tested.
+        precisions: the default first.
+        passes: its choice of graph passes.
+        options: the type of its own options; the metadata of the fields say how they are typed on
+            the command line (`exporters.options`).
+        suppresses: whether its files can end with non-maximum suppression.
+        checked_by: what executes the file here, for ``doctor`` and the documentation.
+        runners: of `bench.runners`, by name: what can time it.
     """
 
     name: str
     title: str
+    summary: str
     suffix: str
+    made_from: str
     extra: str
-    modules: Mapping[str, tuple[str, str, str]]
-    precisions: tuple[str, ...]
+    libraries: tuple[Library, ...]
+    precisions: tuple[Precision, ...]
     checked_by: str
-    companion: str | None = None
-    extra_passes: tuple[str, ...] = ()
-    without_passes: tuple[str, ...] = ()
-    nms: bool = False
+    companions: tuple[str, ...] = ()
+    passes: PassChoice = field(default_factory=PassChoice)
+    options: type[Any] = NoOptions
+    suppresses: bool = False
+    runners: tuple[str, ...] = ()
 
-    def companions(self, artifact: Path) -> tuple[Path, ...]:
-        """The files beside ``artifact`` without which it is nothing; most formats have none."""
-        return () if self.companion is None else (artifact.with_suffix(self.companion),)
+    def __post_init__(self) -> None:
+        names = [precision.name for precision in self.precisions]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: the precisions {names} are none, or one is there twice")
 
-    def files(self, artifact: Path) -> tuple[Path, ...]:
-        """``artifact`` and its companions."""
-        return (artifact, *self.companions(artifact))
+    def companions_of(self, file: Path) -> tuple[Path, ...]:
+        """The files beside ``file`` without which it is nothing; most formats have none."""
+        return tuple(file.with_suffix(suffix) for suffix in self.companions)
+
+    def files(self, file: Path) -> tuple[Path, ...]:
+        """``file`` and its companions."""
+        return (file, *self.companions_of(file))
 
     def missing(self) -> tuple[str, ...]:
         """Import names that are not installed."""
-        return tuple(name for name in self.modules if importlib.util.find_spec(name) is None)
+        names = (library.module for library in self.libraries)
+        return tuple(name for name in names if importlib.util.find_spec(name) is None)
 
     def require(self) -> None:
-        """Raise MissingExtraError, with the install command, when a module is missing."""
+        """Raise MissingExtraError, with the install command, when a library is missing."""
         missing = self.missing()
         if missing:
             raise MissingExtraError(self.title, missing[0], self.extra)
 
-    def require_nms(self) -> None:
-        """Raise UsageError, naming the host's function, where the format has no suppression."""
-        if not self.nms:
-            from .table import TARGETS
-
-            able = ", ".join(target.name for target in TARGETS if target.nms)
-            raise UsageError(
-                f"{self.title} files cannot end with non-maximum suppression (--nms).",
-                hint=f"Leave --nms out and run mobile_export.detection.suppress on boxes and "
-                f"scores on the host (docs/detection.md). Formats that have it: {able}.",
-            )
-
-    def exporter(self) -> Exporter:
-        """The exporter module; its libraries must be installed."""
-        return cast(Exporter, importlib.import_module(f"{__package__}.{self.name}.writer"))
-
-    def runtime(self) -> Runtime:
-        """The runtime module; its libraries must be installed."""
-        return cast(Runtime, importlib.import_module(f"{__package__}.{self.name}.session"))
-
-    def precision(self, wanted: str | None) -> str:
-        """``wanted`` if this target has it, its default for None.
+    def precision(self, wanted: str | None) -> Precision:
+        """The precision called ``wanted``; the default for None.
 
         Raises:
-            UsageError: the target does not have that precision.
+            UsageError: the format does not have it.
         """
         if wanted is None:
             return self.precisions[0]
-        if wanted not in self.precisions:
-            raise UsageError(
-                f"{self.title} files are not written in {wanted}.",
-                hint=f"Valid for {self.name}: {', '.join(self.precisions)}.",
-            )
-        return wanted
-
-
-class Exporter(Protocol):
-    """What a module of ``mobile_export.exporters`` offers."""
-
-    def export(self, program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-        """Write ``program`` to ``path``, which does not exist yet."""
-
-    def check(self, program: Program, config: ExportConfig) -> None:
-        """Raise UsageError when the options do not fit the program; called before any work."""
-
-
-class Runtime(Protocol):
-    """What a module of ``mobile_export.exporters`` offers."""
-
-    def load(self, path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
-        """Load an artifact of a program whose outputs, in order, are ``outputs``.
-
-        Raises:
-            ArtifactError: the file is damaged, or its outputs are not those.
-        """
-
-    def describe(self, path: Path) -> dict[str, Any]:
-        """Inputs, outputs, op counts, parameters and precision of an artifact, JSON-ready."""
+        for precision in self.precisions:
+            if precision.name == wanted:
+                return precision
+        valid = ", ".join(precision.name for precision in self.precisions)
+        raise UsageError(
+            f"{self.title} files are not written in {wanted}.",
+            hint=f"Valid for {self.name}: {valid}.",
+        )

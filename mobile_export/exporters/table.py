@@ -1,134 +1,103 @@
-"""The one table of targets. Nothing else in the package spells a target's name to branch on it.
+"""The one table of formats. Nothing else in the package spells a format's name to branch on it.
 
-Adding a target is one row here, one exporter and one runtime module (docs/adding-a-target.md).
+To add a format, write a folder beside this file and add its row here (docs/adding-a-format.md).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import ArtifactError, UsageError
-from .row import Target
+from . import coreml, ncnn, onnx, tflite, tnn
+from .row import Format, Precision
 
-if TYPE_CHECKING:
-    pass
+__all__ = [
+    "FORMATS",
+    "available_formats",
+    "format_of_file",
+    "get_format",
+    "precision_named",
+    "precision_names",
+    "require_suppression",
+]
 
-__all__ = ["TARGETS", "available_targets", "get_target", "target_of_file"]
-
-
-TARGETS: tuple[Target, ...] = (
-    Target(
-        name="onnx",
-        title="ONNX",
-        suffix=".onnx",
-        extra="onnx",
-        modules={
-            "onnx": ("onnx", "1.18", "2"),
-            "onnxruntime": ("onnxruntime", "1.22", "2"),
-            "onnxscript": ("onnxscript", "0.5", "0.8"),
-            "onnxsim": ("onnxsim", "0.6", "0.9"),
-        },
-        precisions=("fp32",),
-        checked_by="onnxruntime",
-        extra_passes=("repeat_channels", "settle_layouts"),
-        nms=True,
-    ),
-    Target(
-        name="coreml",
-        title="Core ML",
-        suffix=".mlpackage",
-        extra="coreml",
-        modules={"coremltools": ("coremltools", "9.0", "10")},
-        precisions=("fp16", "fp32"),
-        checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
-        extra_passes=("slice_windows", "move_narrow", "limit_rank"),
-        without_passes=("move_less",),
-        nms=True,
-    ),
-    Target(
-        name="tflite",
-        title="TFLite",
-        suffix=".tflite",
-        extra="tflite",
-        modules={
-            "litert_torch": ("litert-torch", "0.10", "0.11"),
-            "ai_edge_litert": ("ai-edge-litert", "2.3", "3"),
-            "ai_edge_quantizer": ("ai-edge-quantizer", "0.10", "0.11"),
-        },
-        precisions=("fp32", "fp16"),
-        checked_by="LiteRT",
-        extra_passes=("index_nearest", "slice_windows", "repeat_channels", "split_depthwise"),
-        nms=True,
-    ),
-    Target(
-        name="ncnn",
-        title="ncnn",
-        suffix=".ncnn.param",
-        extra="ncnn",
-        modules={"ncnn": ("ncnn", "1.0.20250503", "1.1")},
-        precisions=("fp32", "fp16"),
-        checked_by="ncnn",
-        extra_passes=("repeat_channels",),
-        companion=".bin",
-    ),
-    Target(
-        name="tnn",
-        title="TNN",
-        suffix=".tnnproto",
-        extra="tnn",
-        modules={},
-        precisions=("fp32", "fp16"),
-        checked_by="the reference evaluator of TNN models",
-        extra_passes=("repeat_channels",),
-        companion=".tnnmodel",
-    ),
-)
+FORMATS: tuple[Format, ...] = (onnx.ROW, coreml.ROW, tflite.ROW, ncnn.ROW, tnn.ROW)
 
 
-def get_target(name: str) -> Target:
-    """The target called ``name``.
+def get_format(name: str) -> Format:
+    """The format called ``name``.
 
     Raises:
         UsageError: there is none.
     """
-    for target in TARGETS:
-        if target.name == name:
-            return target
-    names = ", ".join(target.name for target in TARGETS)
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    names = ", ".join(row.name for row in FORMATS)
     raise UsageError(f"There is no format {name!r}.", hint=f"Valid formats: {names}.")
 
 
-def available_targets() -> tuple[Target, ...]:
-    """The targets whose libraries are installed."""
-    return tuple(target for target in TARGETS if not target.missing())
+def available_formats() -> tuple[Format, ...]:
+    """The formats whose libraries are installed."""
+    return tuple(row for row in FORMATS if not row.missing())
 
 
-def target_of_file(path: Path) -> Target:
-    """The target that writes files with the last suffix of ``path``.
+def precision_names() -> tuple[str, ...]:
+    """Every precision that some format has, each once, in the order of the table."""
+    return tuple(dict.fromkeys(p.name for row in FORMATS for p in row.precisions))
+
+
+def precision_named(name: str) -> Precision:
+    """The precision called ``name``, of the first format that has it.
 
     Raises:
-        ArtifactError: the file or a companion does not exist, or no target has that suffix.
+        UsageError: no format has it.
     """
-    suffixes = ", ".join(target.suffix for target in TARGETS)
+    for row in FORMATS:
+        for precision in row.precisions:
+            if precision.name == name:
+                return precision
+    raise UsageError(
+        f"There is no precision {name!r}.", hint=f"Valid values: {', '.join(precision_names())}."
+    )
+
+
+def require_suppression(row: Format) -> None:
+    """Raise UsageError, naming the host's function, where the format has no suppression."""
+    if not row.suppresses:
+        able = ", ".join(each.name for each in FORMATS if each.suppresses)
+        raise UsageError(
+            f"{row.title} files cannot end with non-maximum suppression.",
+            hint=f"Leave nms out and run mobile_export.detection.suppress on boxes and scores on "
+            f"the host (docs/detection.md). Formats that have it: {able}.",
+        )
+
+
+def format_of_file(path: Path) -> Format:
+    """The format that has files with the last suffix of ``path``.
+
+    Raises:
+        ArtifactError: the file or a companion does not exist, or no format has that suffix.
+    """
+    suffixes = ", ".join(row.suffix for row in FORMATS)
     if not path.exists():
         raise ArtifactError(
             f"{path} does not exist.", hint=f"Give a file that mobile-export wrote ({suffixes})."
         )
-    for target in TARGETS:
-        if path.suffix and target.suffix.endswith(path.suffix):
-            _require_companions(target, path)
-            return target
-        if any(path.name.endswith(end.name) for end in target.companions(Path(target.suffix))):
+    for row in FORMATS:
+        if path.suffix and row.suffix.endswith(path.suffix):
+            _require_companions(row, path)
+            return row
+        if any(path.name.endswith(end.name) for end in row.companions_of(Path(row.suffix))):
             raise ArtifactError(
-                f"{path} holds only the weights of a model ({target.title}).",
-                hint=f"Give the {target.suffix} file beside it.",
+                f"{path} holds only the weights of a model ({row.title}).",
+                hint=f"Give the {row.suffix} file beside it.",
             )
     raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")
 
 
-def _require_companions(target: Target, path: Path) -> None:
-    for file in target.companions(path):
+def _require_companions(row: Format, path: Path) -> None:
+    for file in row.companions_of(path):
         if not file.is_file():
             raise ArtifactError(
                 f"{file} does not exist; it holds the weights of {path}.",

@@ -91,11 +91,11 @@ def with_detections(
         )
         checks.append(match(detections, possible))
     total = DetectionCheck(*(sum(getattr(c, name) for c in checks) for name in vars(checks[0])))
-    passed = total.passed or report.verdict != "passed"
+    passed = total.passed or report.status != "passed"
     return replace(
         report,
         detections=total,
-        verdict=report.verdict if passed else "failed",
+        status=report.status if passed else "failed",
         notes=(*report.notes, _describe(total)),
     )
 

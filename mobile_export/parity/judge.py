@@ -4,7 +4,7 @@ The reference is the original eager module in float64, before any pass. Errors a
 largest magnitude of the reference output, so one number means the same for logits of any scale. A
 comparison is a report, never a bool.
 
-Verdicts:
+Statuses:
     passed        the worst error over all samples and outputs is within the tolerance;
     failed        it is not, or the artifact returned NaN, infinity or a wrong shape;
     inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
@@ -15,42 +15,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..artifacts.expected import expected_facts
+from ..exporters.row import Precision
+from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
 from .reference import Reference
 from .report import ParityReport
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = [
-    "FP16_TOLERANCE",
-    "FP32_TOLERANCE",
     "ILL_CONDITIONED",
     "expected_outputs",
     "judge",
-    "tolerance_for",
 ]
 
-FP32_TOLERANCE = 1e-5
-FP16_TOLERANCE = 1e-2
 ILL_CONDITIONED = 1e-4
-_FLOAT32_ALLOWANCE = 4.0
-
-
-def tolerance_for(precision: str, float32_error: float) -> float:
-    """Largest error allowed, relative to max |reference|.
-
-    fp16: `FP16_TOLERANCE`. fp32: `FP32_TOLERANCE`, or four times PyTorch's own float32 error on
-    this model and these inputs, whichever is larger.
-    """
-    if precision == "fp16":
-        return FP16_TOLERANCE
-    return max(FP32_TOLERANCE, _FLOAT32_ALLOWANCE * float32_error)
 
 
 def expected_outputs(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
@@ -62,7 +44,10 @@ def expected_outputs(reference: Reference, names: Sequence[str]) -> dict[str, An
         image.float().numpy(),
         reference.outputs[0],
         names,
-        {p: tolerance_for(p, reference.float32_error) for p in ("fp32", "fp16")},
+        {
+            name: precision_named(name).tolerance.allowed(reference.float32_error)
+            for name in precision_names()
+        },
     )
 
 
@@ -70,13 +55,17 @@ def judge(
     reference: Reference,
     results: Sequence[Sequence[np.ndarray]],
     *,
-    precision: str,
+    precision: Precision,
     runtime: str,
     emulated: bool,
     output_names: Sequence[str],
 ) -> ParityReport:
-    """The report on an artifact that returned ``results`` (per sample, one array per output)."""
-    tolerance = tolerance_for(precision, reference.float32_error)
+    """The report on an artifact that returned ``results`` (per sample, one array per output).
+
+    Args:
+        precision: that the file was asked to have; its row says what is allowed.
+    """
+    tolerance = precision.tolerance.allowed(reference.float32_error)
     notes = list(reference.notes)
     rows: list[tuple[str, Difference]] = []
     for sample, exact, got in zip(reference.samples, reference.outputs, results, strict=True):
@@ -95,8 +84,8 @@ def judge(
     return ParityReport(
         runtime=runtime,
         emulated=emulated,
-        precision=precision,
-        verdict=_verdict(reference.float32_error, worst.max_rel, tolerance),
+        precision=precision.name,
+        status=_status(reference.float32_error, worst.max_rel, tolerance),
         tolerance=tolerance,
         float32_error=reference.float32_error,
         max_abs=max(difference.max_abs for difference in differences),
@@ -112,7 +101,7 @@ def judge(
     )
 
 
-def _verdict(float32_error: float, max_rel: float, tolerance: float) -> str:
+def _status(float32_error: float, max_rel: float, tolerance: float) -> str:
     if not float32_error <= ILL_CONDITIONED:
         return "inconclusive"
     return "passed" if max_rel <= tolerance else "failed"

@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .detections import DetectionCheck
 
-__all__ = ["ParityReport", "VERDICTS"]
+__all__ = ["STATUSES", "ParityReport"]
+
+STATUSES = ("failed", "inconclusive", "passed")
+"""Of parity (`mobile_export.parity.judge`), the worst first."""
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The verdict on one artifact, with the numbers behind it (worst over samples and outputs).
+    """The status of one artifact, with the numbers behind it (worst over samples and outputs).
 
     Attributes:
         detections: of a file that ends with non-maximum suppression; the errors are then those of
             the boxes and scores in front of it.
-        others: reports on the same file under other options that a device may run it with.
+        variants: reports on the same file under other options that a device may run it with.
     """
 
     runtime: str
     emulated: bool
     precision: str
-    verdict: str
+    status: str
     tolerance: float
     float32_error: float
     max_abs: float
@@ -39,17 +42,17 @@ class ParityReport:
     samples: int
     notes: tuple[str, ...] = ()
     detections: DetectionCheck | None = None
-    others: tuple[ParityReport, ...] = ()
+    variants: tuple[ParityReport, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """True only when the verdict is "passed", and that of every other option, too."""
-        return self.deciding.verdict == "passed"
+        """True only when the status is "passed", and that of every variant, too."""
+        return self.deciding.status == "passed"
 
     @property
     def deciding(self) -> ParityReport:
-        """Of this report and `others`, the first with the worst verdict."""
-        return min((self, *self.others), key=lambda report: VERDICTS.index(report.verdict))
+        """Of this report and `variants`, the first with the worst status."""
+        return min((self, *self.variants), key=lambda report: STATUSES.index(report.status))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity become None."""
@@ -59,11 +62,8 @@ class ParityReport:
                 return None
             return list(value) if isinstance(value, tuple) else value
 
-        facts = {name: clean(value) for name, value in vars(self).items()}
+        names = {"status": "verdict", "variants": "others"}  # as reports have always called them
+        facts = {names.get(name, name): clean(value) for name, value in vars(self).items()}
         facts["detections"] = None if self.detections is None else dict(vars(self.detections))
-        facts["others"] = [report.to_dict() for report in self.others]
+        facts["others"] = [report.to_dict() for report in self.variants]
         return {**facts, "passed": self.passed}
-
-
-VERDICTS = ("failed", "inconclusive", "passed")
-"""Of parity (`mobile_export.parity.judge`), the worst first."""

@@ -46,32 +46,34 @@ class Detector(Protocol):
         """
 
 
-class Session(Protocol):
-    """An artifact loaded and ready to run.
+class Session:
+    """An artifact loaded and ready to run; the base class of every format's own.
 
     Attributes:
         runtime: what executes it, with its version.
         emulated: True when that is one of our evaluators instead of the vendor's runtime.
-        precision: of the arithmetic or of the stored weights, whichever is lower.
+        precision: the lowest that is in the file, of stored weights or of arithmetic.
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
-        others: the same file under other options that a device may run it with; checked as well.
+        variants: the same file under other options that a device may run it with; checked as well.
         detector: of a file that ends with non-maximum suppression, else None.
     """
 
     runtime: str
-    emulated: bool
-    precision: str
-    takes_pixels: bool
-    activation: str | None
-    others: tuple[Session, ...]
-    detector: Detector | None
+    emulated: bool = False
+    precision: str = "fp32"
+    takes_pixels: bool = False
+    activation: str | None = None
+    variants: tuple[Session, ...] = ()
+    detector: Detector | None = None
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         """Outputs in the program's order and layout (NCHW for rank 4).
 
         Of a file that ends with detections: the boxes and scores in front of the suppression.
         """
+        raise NotImplementedError
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         """Every intermediate tensor, in execution order."""
+        raise NotImplementedError

@@ -1,33 +1,48 @@
-"""The proof: a rewritten program computes in float64 what the original model computes."""
+"""The proof: a rewritten program computes in float64 what the original model computes.
+
+Everything of ours that edits a graph is inside it: the passes, what a format adapts for its
+converter, and the lowering to layers. What was proven is fingerprinted, and the fingerprint is
+compared when the writer is done: a writer only writes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ..errors import SourceError
+from ..errors import PassError, SourceError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..graph.program import Program
     from ..parity.reference import Reference
+    from ..parity.samples import Sample
 
-__all__ = ["EXACT"]
-
+__all__ = ["EXACT", "distance", "fingerprint", "float64_outputs", "refuse_nan", "require_same"]
 
 EXACT = 1e-9
 """Largest float64 error of a rewritten program, relative to max |reference|."""
 
 
 def refuse_nan(program: Program, reference: Reference) -> None:
+    """Refuse a model that returns NaN: nothing can be compared with it.
+
+    Raises:
+        SourceError: it names the weights that are NaN, infinite or no variance.
+    """
     import numpy as np
     import torch
 
     if not any(np.isnan(array).any() for array in reference.outputs[-1]):
         return
     exported = program.exported
-    stored = {**exported.state_dict, **exported.constants}
+    constants = {**exported.state_dict, **exported.constants}
     bad = [
         name.removeprefix("module.")
-        for name, value in stored.items()
+        for name, value in constants.items()
         if isinstance(value, torch.Tensor)
         and value.is_floating_point()
         and not (
@@ -44,17 +59,73 @@ def refuse_nan(program: Program, reference: Reference) -> None:
     )
 
 
+def float64_outputs(program: Program, sample: Sample) -> tuple[np.ndarray, ...]:
+    """What ``program`` computes for ``sample`` in float64, one array per output."""
+    from ..graph.float64 import run_float64
+
+    results = run_float64(program.float64(), sample.image)
+    return tuple(result.detach().numpy() for result in results)
+
+
 def distance(program: Program, reference: Reference) -> float:
     """Float64 error of ``program`` on the last sample, relative to max |reference|.
 
     The last, so that a model that changes its own state between calls is caught.
     """
+    got = float64_outputs(program, reference.samples[-1])
+    return _largest_error(got, reference.outputs[-1])
+
+
+def require_same(
+    what: str, spec: str, got: Sequence[np.ndarray], exact: Sequence[np.ndarray]
+) -> None:
+    """Refuse a rewritten form of a program that computes something else.
+
+    Args:
+        what: the form, as the subject of a sentence.
+        spec: the model.
+        got, exact: float64 outputs of the form and of the program it was made from.
+
+    Raises:
+        PassError: they differ by more than `EXACT`.
+    """
+    error = _largest_error(got, exact)
+    if not error <= EXACT:
+        raise PassError(
+            f"{what} of {spec} computes something else: {error:.1e} of the output range in "
+            f"float64, allowed is {EXACT:.0e}.",
+            hint="No file was written. That is a bug; please report the model.",
+        )
+
+
+def _largest_error(got: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> float:
     import numpy as np
 
-    from ..graph.float64 import run_float64
     from ..parity.compare import compare
 
-    exact = reference.outputs[-1]
-    results = run_float64(program.float64(), reference.samples[-1].image)
-    errors = [compare(a.detach().numpy(), b).max_rel for a, b in zip(results, exact, strict=True)]
-    return float(np.max(errors))
+    return float(np.max([compare(a, b).max_rel for a, b in zip(got, exact, strict=True)]))
+
+
+def fingerprint(value: Any, start: int = 0) -> int:
+    """A checksum of a program or a layer graph: its structure and all its numbers."""
+    import numpy as np
+    import torch
+    from torch.export import ExportedProgram
+
+    if isinstance(value, torch.Tensor):
+        value = value.detach().numpy()
+    if isinstance(value, np.ndarray):
+        start = zlib.crc32(repr((value.dtype, value.shape)).encode(), start)
+        return zlib.crc32(np.ascontiguousarray(value).view(np.uint8).data, start)
+    if isinstance(value, ExportedProgram):
+        start = zlib.crc32(str(value.graph).encode(), start)
+        return fingerprint({**value.state_dict, **value.constants}, start)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    if isinstance(value, list | tuple):
+        for item in value:
+            start = fingerprint(item, start)
+        return start
+    return zlib.crc32(repr(value).encode(), start)

@@ -42,7 +42,7 @@ sum is one convolution. What a fold uncovers is merged in the next round.
 """
 
 PASSES: tuple[Pass, ...] = (*SHARED_PASSES, move_less)
-"""Every pass that a format has unless its row in `targets.TARGETS` says otherwise, in order."""
+"""Every pass that a format has unless its row in `targets.FORMATS` says otherwise, in order."""
 
 LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise, settle_layouts)
 """Passes that run once, after the rounds of the others, which would undo what they do."""
@@ -54,7 +54,7 @@ EXTRA_PASSES: tuple[Pass, ...] = (
     limit_rank,
     *LAST_PASSES,
 )
-"""Passes that only those formats run whose row in `targets.TARGETS` asks for them."""
+"""Passes that only those formats run whose row in `targets.FORMATS` asks for them."""
 
 
 def select_passes(without: Sequence[str] = (), extra: Sequence[str] = ()) -> tuple[Pass, ...]:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import BUG
-from ..exporters.table import get_target
-from ..parity.report import VERDICTS
+from ..exporters.table import get_format
+from ..parity.report import STATUSES as PARITY_STATUSES
 
 __all__ = ["Cell", "Row", "STATUSES", "cells_of"]
 
@@ -80,9 +80,9 @@ def cells_of(models: Iterable[tuple[str, str | None]], formats: Sequence[str]) -
     chosen = []
     for text in formats:
         name, _, precision = text.partition(":")
-        target = get_target(name)
-        target.precision(precision or None)
-        target.require()
+        row = get_format(name)
+        row.precision(precision or None)
+        row.require()
         chosen.append((name, precision or None))
     cells = [
         Cell(model, size, name, precision) for model, size in models for name, precision in chosen
@@ -125,4 +125,4 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
 def _deciding(parity: dict[str, Any]) -> dict[str, Any]:
     """`ParityReport.deciding` of a report in JSON."""
     reports: list[dict[str, Any]] = [parity, *parity.get("others", ())]
-    return min(reports, key=lambda report: VERDICTS.index(report["verdict"]))
+    return min(reports, key=lambda report: PARITY_STATUSES.index(report["verdict"]))

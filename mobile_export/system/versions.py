@@ -1,24 +1,41 @@
-"""What this machine can export and run: installed versions against the tested ranges."""
+"""Installed versions of libraries, against the ranges that were tested."""
 
 from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from ..exporters.row import Target
-from ..exporters.table import TARGETS
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
-__all__ = ["Check", "diagnose", "installed_versions"]
+__all__ = ["CORE", "Check", "Library", "check_library", "installed_versions", "this_machine"]
 
-_CORE = {"torch": ("torch", "2.13", "2.15"), "numpy": ("numpy", "2.0", "2.4")}
+
+@dataclass(frozen=True)
+class Library:
+    """A library of somebody else's.
+
+    Attributes:
+        module: the name that it is imported by.
+        distribution: the name that it is installed by.
+        versions: a PEP 440 specifier, those that were tested.
+    """
+
+    module: str
+    distribution: str
+    versions: str
+
+
+CORE = (Library("torch", "torch", ">=2.13,<2.15"), Library("numpy", "numpy", ">=2.0,<2.4"))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One distribution: what is installed, what was tested, and what to run when they differ."""
+    """One library: what is installed, what was tested, and what to run when they differ."""
 
     distribution: str
     installed: str | None
@@ -31,68 +48,49 @@ class Check:
         return dict(vars(self))
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """The installed version, or None."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """``2.14.1+cu130`` -> (2, 14, 1)."""
-    numbers: list[int] = []
-    for part in version.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+def check_library(library: Library, extra: str | None = None) -> Check:
+    """Compare what is installed with what was tested.
+
+    Args:
+        extra: of mobile-export that installs it; None names the library itself.
+    """
+    installed, tested = version_of(library.distribution), SpecifierSet(library.versions)
+    # Of "2.14.1+cpu" and "9.0b1" the release decides: builds and previews of it are that release.
+    ok = installed is not None and tested.contains(_release(installed))
+    wanted = f"{library.distribution}{library.versions}"
+    package = f"mobile-export[{extra}]" if installed is None and extra else wanted
+    fix = None if ok else f"pip install '{package}'"
+    return Check(library.distribution, installed, library.versions, ok, fix)
 
 
-def _check(distribution: str, lowest: str, below: str, extra: str | None) -> Check:
-    installed = _version(distribution)
-    ok = installed is not None and _release(lowest) <= _release(installed) < _release(below)
-    tested = f">={lowest},<{below}"
-    package = (
-        f"mobile-export[{extra}]" if installed is None and extra else f"{distribution}{tested}"
-    )
-    return Check(distribution, installed, tested, ok, None if ok else f"pip install '{package}'")
+def _release(version: str) -> str:
+    try:
+        return Version(version).base_version
+    except InvalidVersion:  # of a distribution that somebody built by hand
+        return "0"
 
 
-def installed_versions(target: Target) -> dict[str, str]:
-    """Versions of everything that has a hand in a target's artifacts, for the manifest."""
+def installed_versions(libraries: Iterable[Library]) -> dict[str, str]:
+    """Versions of everything that has a hand in a file made with ``libraries``."""
     from .. import __version__
 
-    names = [name for name, _, _ in (*_CORE.values(), *target.modules.values())]
-    found = {name: version for name in names if (version := _version(name)) is not None}
+    names = [library.distribution for library in (*CORE, *libraries)]
+    found = {name: version for name in names if (version := version_of(name)) is not None}
     return {"mobile-export": __version__, "python": platform.python_version(), **found}
 
 
-def diagnose() -> dict[str, Any]:
-    """Per target: can it export here, what executes it here, which versions, what to install.
-
-    Returns:
-        JSON-ready: {"python", "system", "core": [check], "targets": [{"name", "export", "run",
-        "checks"}]}.
-    """
-    targets = []
-    for target in TARGETS:
-        checks = [_check(*row, target.extra) for row in target.modules.values()]
-        missing = target.missing()
-        targets.append(
-            {
-                "name": target.name,
-                "title": target.title,
-                "export": not missing,
-                "run": not missing,
-                "runs_in": target.checked_by,
-                "checks": [check.to_dict() for check in checks],
-                "fix": f"pip install 'mobile-export[{target.extra}]'" if missing else None,
-            }
-        )
+def this_machine() -> dict[str, Any]:
+    """Python and system, JSON-ready."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "on_macos": sys.platform == "darwin",
-        "core": [_check(*row, None).to_dict() for row in _CORE.values()],
-        "targets": targets,
     }

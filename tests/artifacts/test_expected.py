@@ -18,9 +18,9 @@ from mobile_export.artifacts.expected import (
     expected_input,
     seeded_input,
 )
-from mobile_export.config import ExportConfig
 from mobile_export.errors import ArtifactError
-from mobile_export.exporters.table import get_target
+from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.table import get_format
 from mobile_export.pipeline import export_program
 from tests.conftest import make_source
 
@@ -91,7 +91,7 @@ def test_a_large_output_is_sampled_all_over() -> None:
 def test_a_manifest_tells_what_the_model_computes(tmp_path: Path) -> None:
     """Against eager PyTorch, which wrote none of it."""
     source = make_source()
-    export_program(lambda: source, "tiny", [get_target("onnx")], ExportConfig(out_dir=tmp_path))
+    export_program(lambda: source, "tiny", [get_format("onnx")], ExportConfig(out_dir=tmp_path))
     manifest = json.loads((tmp_path / "tiny.onnx.manifest.json").read_text())
     image = expected_input(manifest["expected"], manifest["input"]["shape"])
     with torch.no_grad():

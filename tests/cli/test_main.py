@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mobile_export.exporters.table import get_target
+from tests.conftest import need
 
 pytest.importorskip("onnxruntime")
 
@@ -117,7 +117,7 @@ def test_verify_takes_the_size_of_the_file_and_sees_another_model(folder: Path) 
 
 def test_every_format_through_one_command(folder: Path) -> None:
     for name in ("coreml", "tflite"):
-        pytest.importorskip(next(iter(get_target(name).modules), "torch"))
+        need(name)
     done = run("all", "mynet:build", "--size", "32", "--json", cwd=folder)
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -226,8 +226,8 @@ def test_ctrl_c(folder: Path) -> None:
 def test_a_bug_of_ours_is_one_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from mobile_export import api as doctor
     from mobile_export.cli import main as cli
-    from mobile_export.system import versions as doctor
 
     def fail() -> None:
         raise RuntimeError("boom")

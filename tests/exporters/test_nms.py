@@ -20,12 +20,12 @@ from mobile_export.artifacts.manifest import class_names
 from mobile_export.cli.main import app
 from mobile_export.detection import Detections
 from mobile_export.errors import UsageError
-from mobile_export.exporters.table import get_target
+from mobile_export.exporters.table import get_format
 from mobile_export.graph.capture import trace
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.parity.samples import Sample
-from tests.conftest import TinyDetector, TinyNet, make_source
+from tests.conftest import TinyDetector, TinyNet, load_file, make_source
 
 ops = pytest.importorskip("torchvision.ops")
 
@@ -151,7 +151,7 @@ def test_coreml(
     written: Export, model: nn.Module, image: torch.Tensor, options: dict[str, Any], error: float
 ) -> None:
     pytest.importorskip("coremltools")
-    session = get_target("coreml").runtime().load(written("coreml", **options), OUTPUTS)
+    session = load_file("coreml", written("coreml", **options), OUTPUTS)
     assert session.detector is not None
     _, found = session.detector.detect(Sample("noise", image))
     assert_same(found, torchvision_finds(model, image, best_class=True), error)
@@ -359,9 +359,9 @@ def test_the_command_line_refuses(words: list[str], problem: str) -> None:
 def test_all_formats_keep_boxes_where_there_is_no_suppression(
     tmp_path: Path, model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    targets = (get_target("onnx"), get_target("tnn"))
-    monkeypatch.setattr("mobile_export.api.available_targets", lambda: targets)
-    monkeypatch.setattr("mobile_export.api.TARGETS", targets)
+    targets = (get_format("onnx"), get_format("tnn"))
+    monkeypatch.setattr("mobile_export.api.available_formats", lambda: targets)
+    monkeypatch.setattr("mobile_export.api.FORMATS", targets)
     report = mobile_export.export(model, out_dir=tmp_path, size=64, nms=OPTIONS)
     with_nms, without = report.artifacts
     assert with_nms.parity.detections is not None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mobile_export.detection import Detections, Suppression
+from mobile_export.exporters.table import precision_named
 from mobile_export.parity.detections import Candidates, candidates, match, with_detections
 from mobile_export.parity.judge import judge
 from mobile_export.parity.reference import Reference
@@ -134,7 +135,7 @@ def report_on(found: Detections) -> ParityReport:
     report = judge(
         Reference(samples, tuple(exact), float32_error=1e-7),
         exact,
-        precision="fp32",
+        precision=precision_named("fp32"),
         runtime="a runtime",
         emulated=False,
         output_names=("boxes", "scores"),
@@ -148,7 +149,7 @@ def test_the_verdict_counts_the_detections() -> None:
     assert good.passed
     assert any("certain ones found" in note for note in good.notes)
     bad = report_on(Detections(found.boxes[:-1], found.scores[:-1], found.classes[:-1]))
-    assert bad.verdict == "failed"
+    assert bad.status == "failed"
     assert bad.max_rel == 0.0
     facts = bad.to_dict()["detections"]
     assert facts["certain"] - facts["found"] == 1

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from mobile_export.errors import SourceError
+from mobile_export.exporters.table import precision_named
 from mobile_export.parity.compare import compare
-from mobile_export.parity.judge import FP16_TOLERANCE, judge, tolerance_for
+from mobile_export.parity.judge import judge
 from mobile_export.parity.reference import Reference, make_reference, with_activation
 from mobile_export.parity.samples import Sample
 
@@ -26,11 +27,11 @@ def verdict(reference: Reference, *results: np.ndarray, precision: str = "fp32")
     return judge(
         reference,
         [[array] for array in results],
-        precision=precision,
+        precision=precision_named(precision),
         runtime="test",
         emulated=False,
         output_names=["logits"],
-    ).verdict
+    ).status
 
 
 def test_compare_by_hand() -> None:
@@ -86,8 +87,8 @@ def test_integer_outputs_are_compared_for_equality() -> None:
     [("fp32", 0.0, 1e-5), ("fp32", 2e-6, 1e-5), ("fp32", 5e-6, 2e-5), ("fp16", 5e-6, 1e-2)],
 )
 def test_tolerances(precision: str, float32_error: float, expected: float) -> None:
-    assert tolerance_for(precision, float32_error) == pytest.approx(expected)
-    assert tolerance_for(precision, float32_error) <= FP16_TOLERANCE
+    allowed = precision_named(precision).tolerance.allowed(float32_error)
+    assert allowed == pytest.approx(expected)
 
 
 def test_verdicts() -> None:
@@ -115,12 +116,12 @@ def test_the_worst_sample_decides() -> None:
     report = judge(
         reference_of(exact, exact, exact),
         [[exact], [exact + 0.5], [exact]],
-        precision="fp32",
+        precision=precision_named("fp32"),
         runtime="test",
         emulated=True,
         output_names=["logits"],
     )
-    assert (report.worst, report.verdict, report.max_rel) == ("s1:logits", "failed", 0.5)
+    assert (report.worst, report.status, report.max_rel) == ("s1:logits", "failed", 0.5)
 
 
 def test_a_missing_output_fails() -> None:
@@ -128,12 +129,12 @@ def test_a_missing_output_fails() -> None:
     report = judge(
         reference_of(exact),
         [[]],
-        precision="fp32",
+        precision=precision_named("fp32"),
         runtime="test",
         emulated=False,
         output_names=["logits"],
     )
-    assert report.verdict == "failed"
+    assert report.status == "failed"
 
 
 def test_the_report_is_strict_json() -> None:
@@ -143,7 +144,7 @@ def test_the_report_is_strict_json() -> None:
     report = judge(
         reference_of(exact),
         [[exact * math.nan]],
-        precision="fp32",
+        precision=precision_named("fp32"),
         runtime="test",
         emulated=False,
         output_names=["logits"],
@@ -185,11 +186,12 @@ def test_softmax_behind_the_logits() -> None:
 def test_reports_differ_when_figures_differ() -> None:
     exact = np.array([[1.0, 0.0]])
     report = judge(
-        reference_of(exact), [[exact]], precision="fp32", runtime="t", emulated=False,
+        reference_of(exact), [[exact]], precision=precision_named("fp32"), runtime="t",
+        emulated=False,
         output_names=["logits"],
     )  # fmt: skip
     assert report.passed
-    assert not replace(report, verdict="inconclusive").passed
+    assert not replace(report, status="inconclusive").passed
 
 
 def test_an_infinity_equals_itself_and_hides_nothing() -> None:
@@ -209,12 +211,12 @@ def test_a_wrong_output_beside_infinities_fails_whatever_its_place() -> None:
         report = judge(
             reference,
             [[right, got]],
-            precision="fp32",
+            precision=precision_named("fp32"),
             runtime="test",
             emulated=False,
             output_names=["a", "b"],
         )
-        assert report.verdict == "failed"
+        assert report.status == "failed"
 
 
 class NoFloat64(nn.Module):

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from mobile_export.api import prepare
-from mobile_export.exporters.table import get_target
+from mobile_export.exporters.table import get_format
 from mobile_export.graph.program import Program
 from mobile_export.parity.localise import LayerReport, localise
 from mobile_export.parity.samples import parity_samples
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.table import Source
+from tests.conftest import load_file, need
 
 
 def look(name: str, path: Path, program: Program, source: Source, tolerance: float) -> LayerReport:
-    session = get_target(name).runtime().load(path, program.outputs)
+    session = load_file(name, path, program.outputs)
     return localise(session, program, parity_samples(source.input)[0], tolerance)
 
 
@@ -39,8 +40,8 @@ def damage(path: Path, weight: np.ndarray, factor: float) -> None:
 def test_a_sound_file_has_no_errors(
     name: str, exported: Callable[..., ExportReport], program: Program, source: Source
 ) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules), "torch"))
-    precision = get_target(name).precisions
+    need(name)
+    precision = [p.name for p in get_format(name).precisions]
     chosen = "fp32" if "fp32" in precision else None
     path = exported(name, precision=chosen).artifacts[0].path
     assert path is not None
@@ -57,7 +58,7 @@ def test_a_damaged_weight_is_localised(
     program: Program,
     source: Source,
 ) -> None:
-    pytest.importorskip(next(iter(get_target(name).modules)))
+    need(name)
     path = exported(name, precision="fp32").artifacts[0].path
     assert path is not None
     copy = tmp_path / path.name

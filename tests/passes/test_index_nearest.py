@@ -13,6 +13,7 @@ from torch import nn
 
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.passes.index_nearest import index_nearest
+from tests.conftest import load_file, write_file
 from tests.passes.graphs import apply, ops
 
 
@@ -54,15 +55,14 @@ def test_a_given_factor(factor: float) -> None:
 
 def test_litert_then_agrees(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
-    from mobile_export.config import ExportConfig
-    from mobile_export.exporters.table import get_target
+    from mobile_export.exporters.table import get_format
     from mobile_export.parity.samples import Sample
 
-    target, module, x = get_target("tflite"), Resize((7, 7)), torch.randn(1, 2, 3, 3)
-    assert "index_nearest" in target.extra_passes
+    target, module, x = get_format("tflite"), Resize((7, 7)), torch.randn(1, 2, 3, 3)
+    assert "index_nearest" in target.passes.add
     program = apply(index_nearest, module, (1, 2, 3, 3)).program
     program = replace(program, outputs=(OutputSpec("logits", (1, 2, 7, 7)),))
-    target.exporter().export(program, tmp_path / "m.tflite", ExportConfig(), "fp32")
-    session = target.runtime().load(tmp_path / "m.tflite", program.outputs)
+    write_file(target.name, program, tmp_path / "m.tflite", precision="fp32")
+    session = load_file(target.name, tmp_path / "m.tflite", program.outputs)
     (got,) = session.run(Sample("random", x))
     torch.testing.assert_close(torch.from_numpy(got), module(x))

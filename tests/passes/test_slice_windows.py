@@ -73,6 +73,6 @@ def test_strides_that_leave_gaps_are_zeros() -> None:
 
 @pytest.mark.parametrize("kind", ["coreml", "tflite"])
 def test_the_formats_that_need_it_ask_for_it(kind: str) -> None:
-    from mobile_export.exporters.table import get_target
+    from mobile_export.exporters.table import get_format
 
-    assert "slice_windows" in get_target(kind).extra_passes
+    assert "slice_windows" in get_format(kind).passes.add

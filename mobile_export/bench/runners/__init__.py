@@ -22,7 +22,7 @@ class RunnerRow:
         name: on the command line and in the store.
         title: for people.
         module: of ``bench.runners``; its ``create(name)`` gives the `Runner`.
-        formats: that it executes, names of `targets.TARGETS` or ``pt2``.
+        formats: that it executes, names of `targets.FORMATS` or ``pt2``.
         devices: kinds that it runs on, rows of `bench.devices.DEVICES`.
         backends: the default first.
         binary: name of the tool that the user must point at with ``--binary``; None needs none.

@@ -1,0 +1,26 @@
+"""Core ML: an ML Program written by coremltools; executed by Core ML on a Mac, by us elsewhere."""
+
+from __future__ import annotations
+
+from ...system.versions import Library
+from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from .options import CoreMLOptions
+
+__all__ = ["ROW"]
+
+ROW = Format(
+    name="coreml",
+    title="Core ML",
+    summary="Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it "
+    "here.",
+    suffix=".mlpackage",
+    made_from="program",
+    extra="coreml",
+    libraries=(Library("coremltools", "coremltools", ">=9.0,<10"),),
+    precisions=(Precision("fp16", FLOAT16, 16), Precision("fp32", FLOAT32, 32)),
+    checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
+    passes=PassChoice(add=("slice_windows", "move_narrow", "limit_rank"), without=("move_less",)),
+    options=CoreMLOptions,
+    suppresses=True,
+    runners=("coreml",),
+)

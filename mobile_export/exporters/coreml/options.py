@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ...errors import require_known
-
-if TYPE_CHECKING:
-    pass
+from ...system.options import check_options, option
 
 __all__ = ["COREML_TARGETS", "CoreMLOptions"]
-
 
 COREML_TARGETS = ("ios15", "ios16", "ios17", "ios18")
 
@@ -26,9 +21,17 @@ class CoreMLOptions:
         classifier: attach class labels; the outputs become ``classLabel`` and probabilities.
     """
 
-    target: str = "ios16"
-    image_input: bool = False
-    classifier: bool = False
+    target: str = option(
+        "ios16",
+        help=f"Minimum deployment target: {', '.join(COREML_TARGETS)}.",
+        valid=COREML_TARGETS,
+    )
+    image_input: bool = option(
+        False, help="Take an 8-bit image, normalised inside the program.", flag="--image-input"
+    )
+    classifier: bool = option(
+        False, help="Add the class labels; the output is probabilities.", flag="--classifier"
+    )
 
     def __post_init__(self) -> None:
-        require_known("--target", self.target, COREML_TARGETS)
+        check_options(self)

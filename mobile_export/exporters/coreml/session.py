@@ -13,14 +13,13 @@ import torch
 
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Tensor
+from ...parity.session import Session, Tensor
 from .detector import PipelineDetector, Rows, suppression_of
 from .evaluator import MilProgram, NmsModel, load_program, read_nms
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
-    from ...parity.session import Session
 
 __all__ = ["ACTIVATION_KEY", "describe", "load"]
 
@@ -28,11 +27,11 @@ ACTIVATION_KEY = "mobile_export.activation"
 """User-defined metadata: what a package computes behind the program's outputs ("softmax")."""
 
 
-class _EvaluatorSession:
+class _EvaluatorSession(Session):
     """Runs the saved program in our evaluator."""
 
     emulated = True
-    others: tuple[Session, ...] = ()
+    detector: PipelineDetector | None
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         self.program = load_program(path)
@@ -94,9 +93,6 @@ class _EvaluatorSession:
 
 class _CoreMLSession(_EvaluatorSession):
     """Runs the package with Core ML itself (macOS); tensors inside are the evaluator's."""
-
-    emulated = False
-    others: tuple[Session, ...] = ()
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         super().__init__(path, outputs)

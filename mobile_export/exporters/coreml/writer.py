@@ -5,7 +5,7 @@ float16 arrays. With ``image_input`` the program takes 8-bit pixels and normalis
 one subtraction and one multiplication per channel, kept in float32; Core ML's own ``scale`` and
 ``bias`` know one scale for all channels only, and folding the shift into a zero-padded convolution
 would be wrong at the borders. With ``classifier`` a softmax and the class labels are added. With
-suppression the package is a pipeline (`_coreml_nms`).
+suppression the package is a pipeline (`nms`).
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from .nms import CONFIDENCE, COORDINATES, with_suppression
 from .session import ACTIVATION_KEY
 
 if TYPE_CHECKING:
-    from ...config import ExportConfig
     from ...graph.program import Program
     from ...graph.specs import InputSpec
+    from ..interface import Prepared, WriteJob
+    from ..row import Precision
     from .options import CoreMLOptions
 
-__all__ = ["check", "export"]
+__all__ = ["adapt", "check", "write"]
 
 _MAX_UINT8 = 255.0
 
 
-def check(program: Program, config: ExportConfig) -> None:
+def check(program: Program, job: WriteJob) -> None:
     """Refuse a classifier without labels, and images that Core ML's image type cannot hold.
 
     Suppression behind what is no detector is refused, too.
     """
-    options = config.coreml
-    if config.nms is not None:
-        check_detector(program, config.nms)
+    options = job.options
+    if job.nms is not None:
+        check_detector(program, job.nms)
     if options.classifier:
         shape = program.outputs[0].shape
         if len(program.outputs) != 1 or len(shape) != 2:
@@ -68,6 +69,11 @@ def check(program: Program, config: ExportConfig) -> None:
         )
 
 
+def adapt(program: Program, job: WriteJob) -> Program:
+    """``program`` as it is: the converter takes all of it."""
+    return program
+
+
 class _PixelIO(torch.nn.Module):
     """Normalises pixels in front of a program and arranges its outputs behind it.
 
@@ -78,12 +84,12 @@ class _PixelIO(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, program: Program, config: ExportConfig) -> None:
+    def __init__(self, program: Program, job: WriteJob) -> None:
         super().__init__()
         self.program = program.module()
-        self.pixels = config.coreml.image_input
-        self.probabilities = config.coreml.classifier
-        self.centred = config.nms is not None
+        self.pixels = job.options.image_input
+        self.probabilities = job.options.classifier
+        self.centred = job.nms is not None
         self.names = tuple(output.name for output in program.outputs)
         self.size = program.input.size
         mean, std = (
@@ -103,10 +109,10 @@ class _PixelIO(torch.nn.Module):
         return torch.softmax(result, dim=-1) if self.probabilities else result
 
 
-def _exported(program: Program, config: ExportConfig) -> torch.export.ExportedProgram:
+def _exported(program: Program, job: WriteJob) -> torch.export.ExportedProgram:
     exported = program.exported
-    if config.coreml.image_input or config.coreml.classifier or config.nms is not None:
-        wrapped = _PixelIO(program, config)
+    if job.options.image_input or job.options.classifier or job.nms is not None:
+        wrapped = _PixelIO(program, job)
         wrapped.training = False
         with torch.no_grad():
             exported = torch.export.export(wrapped, (program.example,), strict=False)
@@ -153,10 +159,10 @@ def _pass_pipeline() -> Any:
     return pipeline
 
 
-def _compute_precision(precision: str, options: CoreMLOptions) -> Any:
+def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
     import coremltools as ct
 
-    if precision == "fp32":
+    if precision.bits == 32:
         return ct.precision.FLOAT32
     if not options.image_input:
         return ct.precision.FLOAT16
@@ -184,14 +190,14 @@ def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
     return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
 
 
-def _output_names(program: Program, config: ExportConfig) -> list[str]:
-    if config.nms is not None:
+def _output_names(program: Program, job: WriteJob) -> list[str]:
+    if job.nms is not None:
         return [f"raw_{CONFIDENCE}", f"raw_{COORDINATES}"]
     return [output.name for output in program.outputs]
 
 
-def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-    """Write ``program`` to ``path`` (a ``.mlpackage`` folder).
+def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
+    """Write a program to ``path`` (a ``.mlpackage`` folder).
 
     Raises:
         ExportError: coremltools refused the program.
@@ -199,21 +205,21 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     import coremltools as ct
     import numpy as np
 
-    options = config.coreml
+    program, options = prepared.program, job.options
     extra: dict[str, Any] = {}
     if options.classifier:
         assert program.labels is not None
         extra["classifier_config"] = ct.ClassifierConfig(list(program.labels))
     else:
         extra["outputs"] = [
-            ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, config)
+            ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, job)
         ]
     try:
         model = ct.convert(
-            _exported(program, config),
+            _exported(program, job),
             inputs=[_input_type(program.input, options)],
             minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
-            compute_precision=_compute_precision(precision, options),
+            compute_precision=_compute_precision(job.precision, options),
             convert_to="mlprogram",
             pass_pipeline=_pass_pipeline(),
             skip_model_load=True,
@@ -224,8 +230,8 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
             f"coremltools cannot convert {program.spec}: {summary(error)}",
             hint="Run again with --verbose for the converter's own report.",
         ) from error
-    if config.nms is not None:
-        model = with_suppression(model, config.nms, class_names(program))
+    if job.nms is not None:
+        model = with_suppression(model, job.nms, class_names(program))
     _describe(model, program, options)
     model.save(str(path))
 

@@ -1,0 +1,23 @@
+"""ncnn: two files, written by us from the layer graph, executed by ncnn."""
+
+from __future__ import annotations
+
+from ...system.versions import Library
+from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+
+__all__ = ["ROW"]
+
+ROW = Format(
+    name="ncnn",
+    title="ncnn",
+    summary="Write an ncnn model (two files); ncnn executes it here.",
+    suffix=".ncnn.param",
+    companions=(".bin",),
+    made_from="layers",
+    extra="ncnn",
+    libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
+    precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
+    checked_by="ncnn",
+    passes=PassChoice(add=("repeat_channels",)),
+    runners=("ncnn", "ncnn-native", "benchncnn", "arm-ncnn"),
+)

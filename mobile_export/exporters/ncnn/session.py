@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Tensor
+from ...parity.session import Session, Tensor
 from .reader import Layer, param_text, read_param, read_weights
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
-    from ...parity.session import Detector, Session
 
 __all__ = ["describe", "load"]
 
@@ -38,13 +37,7 @@ _FLOAT32, _FLOAT16 = 1, 2  # of the layer Cast
 _PROBE_SECONDS = 600.0
 
 
-class _NcnnSession:
-    emulated = False
-    takes_pixels = False
-    activation: str | None = None
-    others: tuple[Session, ...] = ()
-    detector: Detector | None = None
-
+class _NcnnSession(Session):
     def __init__(
         self, path: Path, layers: tuple[Layer, ...], outputs: tuple[OutputSpec, ...], *, half: bool
     ) -> None:
@@ -178,7 +171,7 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
     session.precision = "fp16" if facts["halves"] else "fp32"
     default = _NcnnSession(path, layers, outputs, half=True)
     _probe(session, default)
-    session.others = (default,)
+    session.variants = (default,)
     return session
 
 

@@ -18,31 +18,35 @@ from .fp16 import float32_masks, with_conversions
 from .rules import emit, reshape_to
 
 if TYPE_CHECKING:
-    from ...config import ExportConfig
     from ...graph.program import Program
+    from ..interface import Prepared, WriteJob
 
-__all__ = ["build", "check", "export"]
-
-
-def check(program: Program, config: ExportConfig) -> None:
-    """Every program is fine; `export` refuses what the layers lack before it writes."""
+__all__ = ["build", "adapt", "check", "write"]
 
 
-def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-    """Write ``program`` to ``path`` (the text) and beside it to ``.bin`` (the weights).
+def check(program: Program, job: WriteJob) -> None:
+    """Every program is fine; `write` refuses what the layers lack before it writes."""
+
+
+def adapt(program: Program, job: WriteJob) -> Program:
+    """``program`` as it is: the converter takes all of it."""
+    return program
+
+
+def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
+    """Write a layer graph to ``path`` (the text) and beside it to ``.bin`` (the weights).
 
     Raises:
         LoweringError: an op that the layer graph or ncnn does not have.
     """
-    from ...lowering.lower import lower
     from ...lowering.simplify import fuse_activations, unfold_as_convolutions
     from ...parity.samples import parity_samples
 
-    graph = unfold_as_convolutions(lower(program))
-    graph = fuse_activations(graph, tables.FUSED_ACTIVATIONS)
-    noise, _, natural, _ = parity_samples(program.input)
+    assert prepared.layers is not None
+    graph = fuse_activations(unfold_as_convolutions(prepared.layers), tables.FUSED_ACTIVATIONS)
+    noise, _, natural, _ = parity_samples(prepared.program.input)
     masks = float32_masks(graph, [noise.image.numpy(), natural.image.numpy()])
-    build(graph, masks).write(path, path.with_suffix(".bin"), half=precision.endswith("16"))
+    build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
 
 
 def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnModel:

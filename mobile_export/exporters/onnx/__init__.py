@@ -1,0 +1,28 @@
+"""ONNX: written by torch.onnx and onnxsim, executed by onnxruntime."""
+
+from __future__ import annotations
+
+from ...system.versions import Library
+from ..row import FLOAT32, Format, PassChoice, Precision
+
+__all__ = ["ROW"]
+
+ROW = Format(
+    name="onnx",
+    title="ONNX",
+    summary="Write an ONNX file; onnxruntime executes it here.",
+    suffix=".onnx",
+    made_from="program",
+    extra="onnx",
+    libraries=(
+        Library("onnx", "onnx", ">=1.18,<2"),
+        Library("onnxruntime", "onnxruntime", ">=1.22,<2"),
+        Library("onnxscript", "onnxscript", ">=0.5,<0.8"),
+        Library("onnxsim", "onnxsim", ">=0.6,<0.9"),
+    ),
+    precisions=(Precision("fp32", FLOAT32, 32),),
+    checked_by="onnxruntime",
+    passes=PassChoice(add=("repeat_channels", "settle_layouts")),
+    suppresses=True,
+    runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
+)

@@ -12,26 +12,20 @@ import numpy as np
 from ...detection import Detections, FileOutput, Suppression
 from ...detection.contract import BOXES, SCORES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Tensor
+from ...parity.session import Session, Tensor
 
 if TYPE_CHECKING:
     import onnx
 
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
-    from ...parity.session import Session
 
 __all__ = ["describe", "load"]
 
 _SUPPRESSION = "NonMaxSuppression"
 
 
-class _OnnxSession:
-    emulated = False
-    others: tuple[Session, ...] = ()
-    takes_pixels = False
-    activation = None
-
+class _OnnxSession(Session):
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         import onnxruntime
 

@@ -1,7 +1,7 @@
 """ONNX: torch.onnx's own exporter, then onnxsim, then names, metadata and the checker.
 
 The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs
-named as in the program, or the detections of a detector (`_onnx_nms`). Every node carries the path
+named as in the program, or the detections of a detector (`nms`). Every node carries the path
 of the PyTorch module it came from as the metadata property ``module`` (Netron shows it,
 ``verify --layers`` uses it); paths of the machine that exported are left out.
 """
@@ -19,22 +19,27 @@ from .nms import append_suppression
 if TYPE_CHECKING:
     import onnx
 
-    from ...config import ExportConfig
     from ...graph.program import Program
+    from ..interface import Prepared, WriteJob
 
-__all__ = ["check", "export"]
+__all__ = ["adapt", "check", "write"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def check(program: Program, config: ExportConfig) -> None:
+def check(program: Program, job: WriteJob) -> None:
     """Refuse suppression behind what is no detector."""
-    if config.nms is not None:
-        check_detector(program, config.nms)
+    if job.nms is not None:
+        check_detector(program, job.nms)
 
 
-def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-    """Write ``program`` to ``path`` as one self-contained ONNX file.
+def adapt(program: Program, job: WriteJob) -> Program:
+    """``program`` as it is: the converter takes all of it."""
+    return program
+
+
+def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
+    """Write a program to ``path`` as one self-contained ONNX file.
 
     Raises:
         ExportError: torch.onnx or onnxsim refused the program.
@@ -42,12 +47,13 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     import onnx
     import torch
 
+    program = prepared.program
     try:
         converted = torch.onnx.export(
             program.exported,
             input_names=[program.input.name],
             output_names=[output.name for output in program.outputs],
-            verbose=config.verbose,
+            verbose=job.verbose,
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
@@ -60,8 +66,8 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
     _describe(model, program)
     for node in model.graph.node:
         _tag(node, modules)
-    if config.nms is not None:
-        append_suppression(model, config.nms)
+    if job.nms is not None:
+        append_suppression(model, job.nms)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 

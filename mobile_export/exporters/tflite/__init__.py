@@ -1,0 +1,32 @@
+"""TFLite: written by litert-torch, executed by LiteRT."""
+
+from __future__ import annotations
+
+from ...system.versions import Library
+from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from .options import TFLiteOptions
+
+__all__ = ["ROW"]
+
+ROW = Format(
+    name="tflite",
+    title="TFLite",
+    summary="Write a TFLite file; LiteRT executes it here.",
+    suffix=".tflite",
+    made_from="program",
+    extra="tflite",
+    libraries=(
+        Library("litert_torch", "litert-torch", ">=0.10,<0.11"),
+        Library("ai_edge_litert", "ai-edge-litert", ">=2.3,<3"),
+        Library("ai_edge_quantizer", "ai-edge-quantizer", ">=0.10,<0.11"),
+    ),
+    precisions=(
+        Precision("fp32", FLOAT32, 32),
+        Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
+    ),
+    checked_by="LiteRT",
+    passes=PassChoice(add=("index_nearest", "slice_windows", "repeat_channels", "split_depthwise")),
+    options=TFLiteOptions,
+    suppresses=True,
+    runners=("litert", "benchmark-model", "arm-litert"),
+)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ...errors import require_known
-
-if TYPE_CHECKING:
-    pass
+from ...system.options import check_options, option
 
 __all__ = ["TFLiteOptions"]
-
 
 _LAYOUTS = ("nhwc", "nchw")
 
 
 @dataclass(frozen=True)
 class TFLiteOptions:
-    """Choices of the TFLite exporter: the layout of the image input, ``nhwc`` or ``nchw``."""
+    """Choices of the TFLite exporter.
 
-    layout: str = "nhwc"
+    Attributes:
+        layout: of the image input, and of outputs of rank 4: ``nhwc`` or ``nchw``.
+    """
+
+    layout: str = option("nhwc", help="Layout of the image input: nhwc or nchw.", valid=_LAYOUTS)
 
     def __post_init__(self) -> None:
-        require_known("--layout", self.layout, _LAYOUTS)
+        check_options(self)

@@ -12,24 +12,20 @@ import numpy as np
 
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Tensor
+from ...parity.session import Session, Tensor
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
-    from ...parity.session import Session
 
 __all__ = ["describe", "load"]
 
 _TO_NCHW = (0, 3, 1, 2)
 
 
-class _LiteRTSession:
-    emulated = False
-    others: tuple[Session, ...] = ()
-    takes_pixels = False
-    activation = None
+class _LiteRTSession(Session):
+    detector: TFLiteDetector | None
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         import ai_edge_litert

@@ -2,7 +2,7 @@
 
 The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
 NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). A detector may end
-with TFLite's detection post-processing (`_tflite_nms`). With precision
+with TFLite's detection post-processing (`nms`). With precision
 fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
 ``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
 """
@@ -21,18 +21,23 @@ from .adapt import avoid_gaps
 from .nms import append_suppression
 
 if TYPE_CHECKING:
-    from ...config import ExportConfig
     from ...graph.program import Program
+    from ..interface import Prepared, WriteJob
 
-__all__ = ["check", "export"]
+__all__ = ["adapt", "check", "write"]
 
 _ANCHORS = "anchors"
 
 
-def check(program: Program, config: ExportConfig) -> None:
+def check(program: Program, job: WriteJob) -> None:
     """Refuse suppression behind what is no detector."""
-    if config.nms is not None:
-        check_detector(program, config.nms)
+    if job.nms is not None:
+        check_detector(program, job.nms)
+
+
+def adapt(program: Program, job: WriteJob) -> Program:
+    """``program`` as it is: the converter takes all of it."""
+    return program
 
 
 class _NamedIO(torch.nn.Module):
@@ -68,16 +73,17 @@ class _AnchorIO(_NamedIO):
         return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: outputs[SCORES]}
 
 
-def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-    """Write ``program`` to ``path``.
+def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
+    """Write a program to ``path``.
 
     Raises:
         ExportError: litert-torch refused the program.
     """
     import litert_torch
 
-    nhwc = config.tflite.layout == "nhwc"
-    wrap = _NamedIO if config.nms is None else _AnchorIO
+    program = prepared.program
+    nhwc = job.options.layout == "nhwc"
+    wrap = _NamedIO if job.nms is None else _AnchorIO
     example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
     try:
         converted = litert_torch.convert(
@@ -89,12 +95,12 @@ def export(program: Program, path: Path, config: ExportConfig, precision: str) -
             hint="Run again with --verbose for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()
-    if precision == "fp16":
+    if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
-    if config.nms is not None:
+    if job.nms is not None:
         content = append_suppression(
             content,
-            config.nms,
+            job.nms,
             anchors=_ANCHORS,
             scores=SCORES,
             classes=len(class_names(program)),

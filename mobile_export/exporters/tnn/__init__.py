@@ -1,0 +1,22 @@
+"""TNN: two files, written by us from the layer graph, executed by our evaluator of TNN models."""
+
+from __future__ import annotations
+
+from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+
+__all__ = ["ROW"]
+
+ROW = Format(
+    name="tnn",
+    title="TNN",
+    summary="Write a TNN model (two files); our evaluator of TNN models executes it here.",
+    suffix=".tnnproto",
+    companions=(".tnnmodel",),
+    made_from="layers",
+    extra="tnn",
+    libraries=(),
+    precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
+    checked_by="the reference evaluator of TNN models",
+    passes=PassChoice(add=("repeat_channels",)),
+    runners=("tnn-test",),
+)

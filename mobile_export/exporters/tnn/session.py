@@ -11,27 +11,22 @@ import numpy as np
 import torch
 
 from ...errors import ExecutionError
-from ...parity.session import Tensor
+from ...parity.session import Session, Tensor
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
-    from ...parity.session import Detector, Session
 
 __all__ = ["describe", "load"]
 
 
-class _Session:
+class _Session(Session):
     """Runs the saved files in our evaluator."""
 
     runtime = "TNN reference evaluator"
     emulated = True
-    takes_pixels = False
-    activation = None
-    others: tuple[Session, ...] = ()
-    detector: Detector | None = None
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         self.network = load_network(path)

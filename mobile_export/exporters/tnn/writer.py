@@ -16,24 +16,28 @@ from . import convolution, elementwise, linear, movement, statistics  # noqa: F4
 from .emit import emit_model
 
 if TYPE_CHECKING:
-    from ...config import ExportConfig
     from ...graph.program import Program
+    from ..interface import Prepared, WriteJob
 
-__all__ = ["check", "emit_model", "export"]
+__all__ = ["adapt", "check", "emit_model", "write"]
 
 
-def check(program: Program, config: ExportConfig) -> None:
+def check(program: Program, job: WriteJob) -> None:
     """Every program is fine."""
 
 
-def export(program: Program, path: Path, config: ExportConfig, precision: str) -> None:
-    """Write ``program`` to ``path`` and its weights to the ``.tnnmodel`` file beside it.
+def adapt(program: Program, job: WriteJob) -> Program:
+    """``program`` as it is: the converter takes all of it."""
+    return program
+
+
+def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
+    """Write a layer graph to ``path`` and its weights to the ``.tnnmodel`` file beside it.
 
     Raises:
         LoweringError: an op has no layers of rank 4 or less.
         ExportError: TNN has no layer for one of them.
     """
-    from ...lowering.lower import lower
-
-    model = emit_model(lower(program))
-    model.write(path, path.with_suffix(".tnnmodel"), half=precision == "fp16")
+    assert prepared.layers is not None
+    model = emit_model(prepared.layers)
+    model.write(path, path.with_suffix(".tnnmodel"), half=job.precision.bits == 16)

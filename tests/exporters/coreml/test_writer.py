@@ -11,16 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.config import ExportConfig
 from mobile_export.errors import UsageError
+from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml import session as runtime
 from mobile_export.exporters.coreml import writer as exporter
 from mobile_export.exporters.coreml.options import COREML_TARGETS, CoreMLOptions
+from mobile_export.exporters.interface import WriteJob
+from mobile_export.exporters.table import get_format
 from mobile_export.graph.capture import trace
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
 from mobile_export.parity.samples import Sample, pixel_samples
 from mobile_export.pipeline import ExportReport
-from tests.conftest import MultiOutput, make_source
+from tests.conftest import MultiOutput, make_source, write_file
 
 ct = pytest.importorskip("coremltools")
 
@@ -76,10 +78,10 @@ class Padded(nn.Module):
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 2e-6), ("fp16", 2e-3)])
 def test_image_input_is_exact_at_the_borders(tmp_path: Any, precision: str, allowed: float) -> None:
     source = make_source(Padded(), size=(16, 16))
-    config = ExportConfig(coreml=CoreMLOptions(image_input=True))
     program = trace(source)
     path = tmp_path / "a.mlpackage"
-    exporter.export(program, path, config, precision)
+    options = CoreMLOptions(image_input=True)
+    write_file("coreml", program, path, precision=precision, options=options)
     image_type = ct.models.utils.load_spec(str(path)).description.input[0].type.imageType
     assert (image_type.height, image_type.width) == (16, 16)
     assert image_type.colorSpace == ct.proto.FeatureTypes_pb2.ImageFeatureType.RGB
@@ -139,12 +141,16 @@ def test_classifier_probabilities_sum_to_one(
     assert probabilities.sum() == pytest.approx(1, abs=5e-3)
 
 
+def job_of(**options: bool) -> WriteJob:
+    return ExportConfig(options={"coreml": CoreMLOptions(**options)}).job(get_format("coreml"))
+
+
 def test_a_classifier_needs_labels_and_logits() -> None:
-    config = ExportConfig(coreml=CoreMLOptions(classifier=True))
+    job = job_of(classifier=True)
     with pytest.raises(UsageError, match="10 classes"):
-        exporter.check(trace(make_source()), config)
+        exporter.check(trace(make_source()), job)
     with pytest.raises(UsageError, match="one output"):
-        exporter.check(trace(make_source(MultiOutput())), config)
+        exporter.check(trace(make_source(MultiOutput())), job)
 
 
 def test_an_image_has_one_or_three_channels() -> None:
@@ -153,7 +159,7 @@ def test_an_image_has_one_or_three_channels() -> None:
         shape=(1, 4, 8, 8), mean=(0.0,) * 4, std=(1.0,) * 4
     )})  # fmt: skip
     with pytest.raises(UsageError, match="takes 4"):
-        exporter.check(trace(source), ExportConfig(coreml=CoreMLOptions(image_input=True)))
+        exporter.check(trace(source), job_of(image_input=True))
 
 
 def test_an_unknown_target() -> None:
@@ -191,7 +197,7 @@ def test_what_coremltools_alone_gets_wrong(module: nn.Module, tmp_path: Any) -> 
     source = make_source(module, size=(8, 8))
     program = trace(source)
     path = tmp_path / "a.mlpackage"
-    exporter.export(program, path, ExportConfig(), "fp32")
+    write_file("coreml", program, path, precision="fp32")
     session = runtime.load(path, program.outputs)
     x = torch.randn(1, 3, 8, 8)
     (got,) = session.run(Sample("s", x))

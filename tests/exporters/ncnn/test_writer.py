@@ -81,7 +81,7 @@ def test_every_blob_has_one_consumer(exported: Callable[..., ExportReport]) -> N
 
 def test_both_precisions_are_in_the_report(exported: Callable[..., ExportReport]) -> None:
     parity = exported("ncnn").artifacts[0].parity
-    (default,) = parity.others
+    (default,) = parity.variants
     assert (parity.precision, default.precision) == ("fp32", "fp16")
     assert "default options" in default.runtime
     assert parity.max_rel <= parity.tolerance <= 1e-4
@@ -100,7 +100,7 @@ def test_what_overflows_in_float16_is_kept_in_float32(tmp_path: Path) -> None:
     report = mobile_export.export(Loud().eval(), "ncnn", tmp_path, name="loud", size=(16, 16))
     (artifact,) = report.artifacts
     assert artifact.parity.passed
-    assert all(other.passed for other in artifact.parity.others)
+    assert all(other.passed for other in artifact.parity.variants)
     assert mobile_export.inspect(artifact.files[0])["layers_kept_in_fp32"] > 0
 
 
@@ -108,7 +108,7 @@ def test_every_padding_passes_with_both_options(tmp_path: Path) -> None:
     report = mobile_export.export(Pads().eval(), "ncnn", tmp_path, name="pads", size=(9, 11))
     (artifact,) = report.artifacts
     assert artifact.parity.passed
-    assert all(other.passed for other in artifact.parity.others)
+    assert all(other.passed for other in artifact.parity.variants)
 
 
 @pytest.mark.parametrize("suffix", [".param", ".bin"])

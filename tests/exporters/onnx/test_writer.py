@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mobile_export.config import ExportConfig
-from mobile_export.exporters.onnx import writer as exporter
 from mobile_export.graph.capture import trace
 from mobile_export.graph.program import Program
 from mobile_export.pipeline import ExportReport
-from tests.conftest import MultiOutput, make_source
+from tests.conftest import MultiOutput, make_source, write_file
 
 onnx = pytest.importorskip("onnx")
 
@@ -84,12 +82,12 @@ def test_it_is_simplified(model: onnx.ModelProto) -> None:
 
 def test_twice_the_same_bytes(tmp_path: Path, program: Program) -> None:
     for name in ("a", "b"):
-        exporter.export(program, tmp_path / name, ExportConfig(), "fp32")
+        write_file("onnx", program, tmp_path / name, precision="fp32")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_several_outputs_keep_their_names(tmp_path: Path) -> None:
     program = trace(make_source(MultiOutput()))
-    exporter.export(program, tmp_path / "a.onnx", ExportConfig(), "fp32")
+    write_file("onnx", program, tmp_path / "a.onnx", precision="fp32")
     graph = onnx.load(str(tmp_path / "a.onnx")).graph
     assert [v.name for v in graph.output] == ["out", "features"]

@@ -12,13 +12,11 @@ import pytest
 import torch
 
 from mobile_export.api import export
-from mobile_export.config import ExportConfig
-from mobile_export.exporters.tflite import writer as exporter
 from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.graph.capture import trace
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.table import Source
-from tests.conftest import MultiOutput, make_source
+from tests.conftest import MultiOutput, make_source, write_file
 
 litert = pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("litert_torch")
@@ -79,7 +77,7 @@ def test_transposed_convolutions_with_padding(
         3, 4, 5, stride=2, padding=padding, output_padding=output_padding
     )
     source = make_source(conv, size=(7, 9))
-    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    write_file("tflite", trace(source), tmp_path / "a.tflite", precision="fp32")
     image = torch.randn(source.input.shape)
     got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
     with torch.no_grad():
@@ -95,7 +93,7 @@ def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
     images = make_source()
     shape = replace(images.input, shape=(1, 3, 4, 8, 8))
     source = replace(images, module=Clip().eval(), input=shape)
-    exporter.export(trace(source), tmp_path / "a.tflite", ExportConfig(), "fp32")
+    write_file("tflite", trace(source), tmp_path / "a.tflite", precision="fp32")
     clip = torch.randn(source.input.shape)
     got = run(tmp_path / "a.tflite", np.ascontiguousarray(clip.movedim(1, -1)))
     np.testing.assert_allclose(got["logits"], source.module(clip).numpy(), atol=1e-6)
@@ -104,7 +102,7 @@ def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
 def test_rank_4_outputs_follow_the_layout(tmp_path: Path) -> None:
     source = make_source(MultiOutput())
     program = trace(source)
-    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    write_file("tflite", program, tmp_path / "a.tflite", precision="fp32")
     image = torch.randn(1, 3, 32, 32)
     got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
     with torch.no_grad():
@@ -131,7 +129,7 @@ def test_weights_that_are_not_contiguous_stay_apart(tmp_path: Path) -> None:
 
     source = make_source(Products(), size=(4, 32))
     program = trace(source).in_float32()
-    exporter.export(program, tmp_path / "a.tflite", ExportConfig(), "fp32")
+    write_file("tflite", program, tmp_path / "a.tflite", precision="fp32")
     image = torch.randn(source.input.shape)
     got = run(tmp_path / "a.tflite", np.ascontiguousarray(image.permute(0, 2, 3, 1)))
     with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mobile_export.errors import ArtifactError, ExecutionError, UnsupportedOpError
-from mobile_export.exporters.table import target_of_file
+from mobile_export.exporters.table import format_of_file
 from mobile_export.exporters.tnn.evaluator import load_network
 from mobile_export.exporters.tnn.session import describe
 
@@ -148,7 +148,7 @@ def test_missing_companion(net: Path) -> None:
     with pytest.raises(ArtifactError, match=r"net.tnnmodel does not exist"):
         load_network(net)
     with pytest.raises(ArtifactError, match="holds the weights"):
-        target_of_file(net)
+        format_of_file(net)
 
 
 def test_quantized_weights(net: Path) -> None:

@@ -1,0 +1,66 @@
+"""ExportConfig: every choice of one run, frozen, passed down. No globals, no environment.
+
+Importing it imports no torch: the command line reads its fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..detection.options import NmsOptions
+from ..system.options import option
+from .interface import WriteJob
+from .row import Format
+from .table import precision_named, precision_names
+
+__all__ = ["ExportConfig"]
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the formats of one run share, and one object of options per format.
+
+    Attributes:
+        out_dir: folder of the artifacts; made when it does not exist.
+        force: overwrite existing artifacts.
+        keep_failed: keep an artifact whose parity failed or is inconclusive.
+        precision: for example "fp16"; None takes each format's default.
+        verbose: let the vendors' own output through.
+        no_passes: names of graph passes to leave out.
+        nms: end detectors with non-maximum suppression; None leaves boxes and scores.
+        options: by name of the format; one that is not there has its defaults.
+    """
+
+    out_dir: Path = Path()
+    force: bool = option(False, help="Overwrite existing files.", flag="--force")
+    keep_failed: bool = option(False, help="Keep a file whose parity failed.", flag="--keep-failed")
+    precision: str | None = option(
+        None,
+        help=f"{' or '.join(sorted(precision_names()))}; each format has its default.",
+    )
+    verbose: bool = option(False, help="Let the vendors' own output through.", flag="--verbose")
+    no_passes: tuple[str, ...] = option(
+        (), help="Leave a graph pass out; may be given again.", flag="--no-pass"
+    )
+    nms: NmsOptions | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.precision is not None:
+            precision_named(self.precision)
+
+    def job(self, row: Format) -> WriteJob:
+        """How a file of one format is written, without what the format lacks.
+
+        Raises:
+            UsageError: the format does not have the precision.
+        """
+        return WriteJob(
+            precision=row.precision(self.precision),
+            options=self.options.get(row.name) or row.options(),
+            nms=self.nms if row.suppresses else None,
+            verbose=self.verbose,
+        )

@@ -1,0 +1,93 @@
+"""What the folder of a format offers to the pipeline: a writer and sessions.
+
+exporters/NAME/writer.py    check, adapt, write
+exporters/NAME/session.py   load, describe
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from ..detection.options import NmsOptions
+    from ..graph.program import Program
+    from ..graph.specs import OutputSpec
+    from ..lowering.ir import LayerGraph
+    from ..parity.session import Session
+    from .row import Format, Precision
+
+__all__ = ["Prepared", "Runtime", "WriteJob", "Writer", "runtime_of", "writer_of"]
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """How one file is written.
+
+    Attributes:
+        options: of the format, an instance of its row's ``options``.
+        nms: end the file with non-maximum suppression; None leaves boxes and scores.
+        verbose: let the vendor's own output through.
+    """
+
+    precision: Precision
+    options: Any
+    nms: NmsOptions | None = None
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a writer is given: a program whose passes have run, and its layer graph if it has one.
+
+    Both were compared in float64 with what the model computes; a writer only writes.
+    """
+
+    program: Program
+    layers: LayerGraph | None = None
+
+
+class Writer(Protocol):
+    """The module ``writer`` of a format."""
+
+    def check(self, program: Program, job: WriteJob) -> None:
+        """Raise UsageError when the job does not fit the program; called before any work."""
+
+    def adapt(self, program: Program, job: WriteJob) -> Program:
+        """The program with what the converter lacks in other operations; mostly as it is.
+
+        Not called where a format is made from layers.
+        """
+
+    def write(self, prepared: Prepared, path: Path, job: WriteJob) -> None:
+        """Write the file ``path``, which does not exist yet, and its companions.
+
+        Raises:
+            ExportError: the converter refused the program.
+        """
+
+
+class Runtime(Protocol):
+    """The module ``session`` of a format."""
+
+    def load(self, path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
+        """Load a file of a program whose outputs, in order, are ``outputs``.
+
+        Raises:
+            ArtifactError: the file is damaged, or its outputs are not those.
+        """
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        """Inputs, outputs, op counts, parameters and precision of a file, JSON-ready."""
+
+
+def writer_of(row: Format) -> Writer:
+    """The writer of a format; its libraries must be installed."""
+    return cast(Writer, importlib.import_module(f"{__package__}.{row.name}.writer"))
+
+
+def runtime_of(row: Format) -> Runtime:
+    """What executes the files of a format; its libraries must be installed."""
+    return cast(Runtime, importlib.import_module(f"{__package__}.{row.name}.session"))
