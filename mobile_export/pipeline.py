@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts.content import size_of
-from .artifacts.manifest import artifact_manifest, program_manifest
+from .artifacts.manifest import PROGRAM_FORMAT, Nms, NmsOutput, artifact_manifest
 from .artifacts.names import artifact_stem, manifest_path
 from .artifacts.workspace import Workspace
-from .detection import Detections
-from .detection.contract import check_values, pick
+from .detection import Detections, Suppression
+from .detection.contract import check_values, class_names, pick
 from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExportError, PassError
 from .exporters.config import ExportConfig
 from .exporters.interface import Prepared, WriteJob, runtime_of, writer_of
@@ -29,7 +29,7 @@ from .graph.source import Source
 from .lowering.lower import lower
 from .lowering.reference import run_graph
 from .parity.detections import with_detections
-from .parity.judge import judge
+from .parity.judge import expected_outputs, judge
 from .parity.reference import Reference, make_reference, with_activation
 from .parity.report import ParityReport
 from .parity.samples import parity_samples, pixel_samples
@@ -39,6 +39,7 @@ from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
 from .system.quiet import quiet
 from .system.threads import one_thread
+from .system.versions import installed_versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -342,18 +343,36 @@ class _Run:
 
     def _commit(self, row: Format, path: Path, attempt: _Attempt) -> Path:
         session, prepared = attempt.session, attempt.prepared.program
+        reference = _seen_by(session, self.references)
+        suppression = None if session.detector is None else session.detector.suppression
         manifest = artifact_manifest(
             prepared,
             path,
-            row,
-            row.precision(self.config.precision).name,
-            attempt.passes,
-            attempt.parity,
-            _seen_by(session, self.references),
-            None if session.detector is None else session.detector.suppression,
+            row.name,
+            companions=row.companions_of(path),
+            precision=row.precision(self.config.precision).name,
+            expected=expected_outputs(reference, [output.name for output in prepared.outputs]),
+            passes=[report.to_dict() for report in attempt.passes],
+            parity=attempt.parity.to_dict(),
+            tools=installed_versions(row.libraries),
+            nms=None if suppression is None else _nms_record(prepared, suppression),
         )
         companions = [file.name for file in row.companions_of(path)]
-        return self.work.commit(path.name, manifest, companions)
+        return self.work.commit(path.name, manifest.to_dict(), companions)
+
+
+def _nms_record(program: Program, suppression: Suppression) -> Nms:
+    """What a manifest says of the suppression inside a file."""
+    return Nms(
+        iou_threshold=suppression.iou_threshold,
+        score_threshold=suppression.score_threshold,
+        max_detections=suppression.limit,
+        candidates="the best class of each box"
+        if suppression.best_class_only
+        else "every pair of box and class",
+        outputs=tuple(NmsOutput(o.name, o.shape, o.layout) for o in suppression.outputs),
+        labels=class_names(program),
+    )
 
 
 def _rewriting(passes: Sequence[PassReport]) -> tuple[str, ...]:
@@ -511,7 +530,14 @@ def save_program(
         draft = work.path(path.name)
         torch.export.save(program.exported, draft)
         reference = make_reference(program.module(), sample)
-        return work.commit(path.name, program_manifest(program, draft, passes, reference))
+        manifest = artifact_manifest(
+            program,
+            draft,
+            PROGRAM_FORMAT,
+            expected=expected_outputs(reference, [output.name for output in program.outputs]),
+            passes=[report.to_dict() for report in passes],
+        )
+        return work.commit(path.name, manifest.to_dict())
 
 
 def check_parity(

@@ -8,19 +8,23 @@ a fixed selection is kept. This module needs NumPy only.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from ..errors import ArtifactError
+from .fields import Name, Number, Sha256, Shape, element_count
 
 __all__ = [
     "MOST_VALUES",
     "Deviation",
+    "Expected",
+    "ExpectedOutput",
     "compare_expected",
     "expected_facts",
     "expected_input",
@@ -28,8 +32,49 @@ __all__ = [
 ]
 
 MOST_VALUES = 4096
+_MOST_ELEMENTS = 2**31
 _SCATTER = 2654435761  # prime, so that multiples modulo a size are spread over all axes
 _SEEDED = {"noise-0": (0, False), "pixel-noise-0": (0, True)}
+
+
+class ExpectedOutput(msgspec.Struct, frozen=True):
+    """One output of the original module.
+
+    Attributes:
+        integer: it holds labels or indices, which are equal or not.
+        scale: largest finite magnitude.
+        values: float32, little-endian; all elements in C order or `MOST_VALUES` of them.
+    """
+
+    name: Name
+    shape: Shape
+    integer: bool
+    scale: Annotated[float, Meta(ge=0, le=1e300)]
+    values: bytes
+
+    def __post_init__(self) -> None:
+        count = min(element_count(self.shape, _MOST_ELEMENTS), MOST_VALUES)
+        if len(self.values) != 4 * count:
+            raise ValueError(
+                f"values hold {len(self.values)} bytes; {count} of 4 bytes belong to the shape"
+            )
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """The entry ``expected`` of a manifest.
+
+    Attributes:
+        sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
+        input_sha256: of that input, float32, little-endian.
+        tolerance: largest error allowed per precision of the arithmetic, relative to ``scale``; a
+            precision for which none is known is left out.
+        outputs: in the order of the program.
+    """
+
+    sample: Name
+    input_sha256: Sha256
+    tolerance: dict[Name, Number]
+    outputs: Annotated[tuple[ExpectedOutput, ...], Meta(max_length=256)]
 
 
 @dataclass(frozen=True)
@@ -63,8 +108,8 @@ def expected_facts(
     outputs: Sequence[np.ndarray],
     names: Sequence[str],
     tolerances: Mapping[str, float],
-) -> dict[str, Any]:
-    """The entry ``expected`` of a manifest, JSON-ready.
+) -> Expected:
+    """The entry ``expected`` of a manifest.
 
     Args:
         sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
@@ -72,66 +117,67 @@ def expected_facts(
         outputs: of the original module, float64 or integers.
         tolerances: largest relative error per precision of the arithmetic.
     """
-    return {
-        "sample": sample,
-        "input_sha256": _hash(image),
-        "tolerance": dict(tolerances),
-        "outputs": [
-            {
-                "name": name,
-                "shape": list(value.shape),
-                "integer": not np.issubdtype(value.dtype, np.floating),
-                "scale": _scale(value),
-                "values": _encode(_select(value)),
-            }
+    return Expected(
+        sample=sample,
+        input_sha256=_hash(image),
+        tolerance={name: value for name, value in tolerances.items() if np.isfinite(value)},
+        outputs=tuple(
+            ExpectedOutput(
+                name=name,
+                shape=value.shape,
+                integer=not np.issubdtype(value.dtype, np.floating),
+                scale=_scale(value),
+                values=_select(value).astype("<f4").tobytes(),
+            )
             for name, value in zip(names, outputs, strict=True)
-        ],
-    }
+        ),
+    )
 
 
-def expected_input(facts: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
-    """The input that ``facts`` (of `expected_facts`) belong to, float32 (1, C, H, W).
+def expected_input(facts: Expected, shape: Sequence[int]) -> np.ndarray:
+    """The input that ``facts`` belong to, float32 (1, C, H, W).
 
     Raises:
         ArtifactError: it cannot be made again to the last bit.
     """
-    known = _SEEDED.get(facts["sample"])
+    known = _SEEDED.get(facts.sample)
     if known is not None:
         image = seeded_input(shape, known[0], pixels=known[1])
-        if _hash(image) == facts["input_sha256"]:
+        if _hash(image) == facts.input_sha256:
             return image
     raise ArtifactError(
-        f"The parity input {facts['sample']!r} of the manifest cannot be made again here with "
+        f"The parity input {facts.sample!r} of the manifest cannot be made again here with "
         f"NumPy {np.__version__}.",
         hint="Export the model again on this machine.",
     )
 
 
-def compare_expected(facts: Mapping[str, Any], outputs: Sequence[np.ndarray]) -> Deviation:
+def compare_expected(facts: Expected, outputs: Sequence[np.ndarray]) -> Deviation:
     """Difference of ``outputs``, in the program's order and layout, from the expected ones.
 
     A missing output or a wrong shape is infinitely far; so are NaN and an infinity that is not
     expected.
     """
-    wanted = facts["outputs"]
+    wanted = facts.outputs
     if len(outputs) != len(wanted):
         return Deviation(float("inf"), 0)
     errors = [_error(item, value) for item, value in zip(wanted, outputs, strict=True)]
-    compared = sum(min(int(np.prod(item["shape"])), MOST_VALUES) for item in wanted)
-    return Deviation(max(errors), compared)
+    compared = sum(min(element_count(item.shape, _MOST_ELEMENTS), MOST_VALUES) for item in wanted)
+    return Deviation(max(errors, default=float("inf")), compared)
 
 
-def _error(wanted: Mapping[str, Any], got: np.ndarray) -> float:
-    if list(got.shape) != wanted["shape"]:
+def _error(wanted: ExpectedOutput, got: np.ndarray) -> float:
+    if got.shape != wanted.shape:
         return float("inf")
-    a, b = np.asarray(_select(got), dtype=np.float64), _decode(wanted["values"])
-    if wanted["integer"]:
-        return float(np.mean(a != b))
+    a = np.asarray(_select(got), dtype=np.float64)
+    b = np.frombuffer(wanted.values, dtype="<f4").astype(np.float64)
+    if wanted.integer:
+        return float(np.mean(a != b)) if b.size else 0.0
     with np.errstate(invalid="ignore"):
         error = np.abs(a - b)
     error = np.where(np.isinf(b) & (a == b), 0.0, np.where(np.isfinite(error), error, np.inf))
     largest = float(error.max(initial=0.0))
-    scale = float(wanted["scale"])
+    scale = wanted.scale
     return largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
 
 
@@ -150,11 +196,3 @@ def _scale(value: np.ndarray) -> float:
 
 def _hash(image: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(image, dtype="<f4").tobytes()).hexdigest()
-
-
-def _encode(values: np.ndarray) -> str:
-    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
-
-
-def _decode(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float64)

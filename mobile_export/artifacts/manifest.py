@@ -1,115 +1,339 @@
-"""The manifest beside an artifact: where it came from, what was done, what was proven."""
+"""The manifest beside an artifact: where it came from, what was done, what was proven.
+
+One definition writes it and reads it. A manifest travels with its file, so it is read as input:
+every field has a type and a limit, and nothing in it is ever executed, imported or opened but the
+files beside it. `docs/manifest.md` explains the fields; `manifest.schema.json` is made from here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from ..detection.contract import class_names
-from ..parity.judge import expected_outputs
-from ..parity.reference import Reference
-from ..parity.report import ParityReport
-from ..system.versions import installed_versions
+import msgspec
+from msgspec import Meta, field
+
+from ..errors import ArtifactError
+from ..system.files import MIB, read_regular_file
 from .content import sha256_of, size_of
+from .expected import Expected
+from .fields import Count, FileName, Name, Number, Sha256, Shape, Text, decode, element_count
+from .names import manifest_path
 
-if TYPE_CHECKING:
-    from ..detection import Suppression
-    from ..exporters.row import Format
-    from ..graph.program import Program
-    from ..passes import PassReport
+__all__ = [
+    "PROGRAM_FORMAT",
+    "SCHEMA",
+    "FileFacts",
+    "Input",
+    "Manifest",
+    "Nms",
+    "NmsOutput",
+    "Output",
+    "Parity",
+    "Pass",
+    "Weights",
+    "artifact_manifest",
+    "manifest_schema",
+    "read_manifest",
+]
 
-__all__ = ["artifact_manifest", "program_manifest"]
+SCHEMA = 1
+"""Of the manifests that this version writes; it reads all up to it."""
+
+PROGRAM_FORMAT = "pt2"
+"""Format of a saved program, which is no row of the table of formats."""
+
+_MOST_BYTES = 64 * MIB
+_MOST_INPUT_ELEMENTS = 2**28
+_MOST_OUTPUT_ELEMENTS = 2**31
+_AGAIN = "Write the file with mobile-export, which puts a manifest beside it."
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """A file of the artifact, by name: it lies in the folder of the manifest."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: Count = 0
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """Where the weights came from.
+
+    Attributes:
+        kind: ``random``, ``checkpoint``, ``pretrained``, ``own`` or ``program``.
+        description: one line for people.
+        path, sha256: of the checkpoint, as the exporting machine saw it.
+        seed: of random weights.
+    """
+
+    kind: Name
+    description: Text = ""
+    path: Name | None = None
+    sha256: Sha256 | None = None
+    seed: int | None = None
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """The input of the PyTorch model.
+
+    Attributes:
+        name: in the file.
+        shape: (1, C, H, W), or (1, C, T, H, W) of a clip.
+        channel_order: ``RGB``, ``BGR`` or ``L``.
+        mean, std: per channel, of pixels scaled to [0, 1].
+    """
+
+    name: Name = "image"
+    shape: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2**31)], ...], Meta(min_length=4, max_length=5)
+    ]
+    layout: Name = "NCHW of the PyTorch model"
+    channel_order: Name = "RGB"
+    mean: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
+    std: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
+
+    def __post_init__(self) -> None:
+        element_count(self.shape, _MOST_INPUT_ELEMENTS)
+
+
+class Output(msgspec.Struct, frozen=True):
+    """An output of the PyTorch model."""
+
+    name: Name
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        element_count(self.shape, _MOST_OUTPUT_ELEMENTS)
+
+
+class NmsOutput(msgspec.Struct, frozen=True):
+    """An output of a file that ends with detections.
+
+    Attributes:
+        shape: null stands for a number of rows that depends on the image.
+    """
+
+    name: Name
+    shape: Annotated[tuple[Annotated[int, Meta(ge=0, le=2**31)] | None, ...], Meta(max_length=16)]
+    layout: Text = ""
+
+
+class Nms(msgspec.Struct, frozen=True):
+    """Non-maximum suppression inside the file."""
+
+    iou_threshold: Number
+    score_threshold: Number
+    max_detections: Count
+    candidates: Text
+    outputs: Annotated[tuple[NmsOutput, ...], Meta(max_length=16)]
+    labels: Annotated[tuple[Text, ...], Meta(max_length=1_000_000)]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A rewrite: the node, and what was done."""
+
+    node: Text
+    what: Text
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A rewrite that would not have been exact: the node, and why."""
+
+    node: Text
+    reason: Text
+
+
+class Pass(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one graph pass did."""
+
+    name: Name
+    formats: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    changes: Annotated[tuple[Change, ...], Meta(max_length=1_000_000)]
+    refusals: Annotated[tuple[Refusal, ...], Meta(max_length=1_000_000)]
+
+
+class Detections(msgspec.Struct, frozen=True):
+    """Detections of the file against those of the reference, summed over the samples."""
+
+    certain: Count
+    found: Count
+    open: Count
+    unexpected: Count
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """The file against the original model in float64; null stands for what is not finite.
+
+    Attributes:
+        status: ``passed``, ``failed`` or ``inconclusive``; called ``verdict`` in the file.
+        variants: the same file under other options of its runtime; called ``others`` in the file.
+    """
+
+    runtime: Name | None = None
+    emulated: bool = False
+    precision: Name = ""
+    status: Name = field(name="verdict")
+    tolerance: Number | None = None
+    float32_error: Number | None = None
+    max_abs: Number | None = None
+    max_rel: Number | None = None
+    cosine: Number | None = None
+    psnr: Number | None = None
+    worst: Text = ""
+    worst_index: Annotated[tuple[int, ...], Meta(max_length=64)] = ()
+    top1: Number | None = None
+    top5: Number | None = None
+    samples: Count = 0
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+    detections: Detections | None = None
+    variants: Annotated[tuple[Parity, ...], Meta(max_length=64)] = field(name="others", default=())
+    passed: bool = False
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of one artifact.
+
+    Attributes:
+        format: of the file, a name of the table of formats, or ``pt2``.
+        file, sha256, bytes: the artifact; of a folder, all its files together.
+        companions: the files without which it is nothing.
+        precision: that it was written in.
+        source: the model as the user named it. Nobody may import it because it stands here.
+        outputs, expected: of the model; of a file that ends with detections, in front of them.
+        nms: of a file that ends with detections.
+        parity: None of a file that was not compared (a saved program).
+        tools: version of every library that had a hand in it.
+    """
+
+    schema: Annotated[int, Meta(ge=1, le=SCHEMA)]
+    format: Name
+    file: FileName
+    sha256: Sha256
+    bytes: Count = 0
+    companions: Annotated[tuple[FileFacts, ...], Meta(max_length=16)] = ()
+    precision: Name = "fp32"
+    source: Annotated[str, Meta(min_length=1, max_length=4096)]
+    weights: Weights | None = None
+    input: Input
+    outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=256)]
+    expected: Expected
+    labels: Annotated[tuple[Text, ...], Meta(max_length=1_000_000)] | None = None
+    nms: Nms | None = None
+    passes: Annotated[tuple[Pass, ...], Meta(max_length=1000)] = ()
+    parity: Parity | None = None
+    tools: Annotated[dict[Name, Name], Meta(max_length=1000)] = {}
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+
+    def __post_init__(self) -> None:
+        given = [(output.name, output.shape) for output in self.outputs]
+        if given != [(output.name, output.shape) for output in self.expected.outputs]:
+            raise ValueError("outputs and expected.outputs differ in their names or shapes")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        made: dict[str, Any] = msgspec.to_builtins(self)
+        return made
 
 
 def artifact_manifest(
-    program: Program,
+    program: Any,
     path: Path,
-    target: Format,
-    precision: str,
-    passes: Sequence[PassReport],
-    parity: ParityReport,
-    reference: Reference,
-    suppression: Suppression | None = None,
-) -> dict[str, Any]:
-    """Of an artifact of ``program`` that was checked at ``path``.
+    format_: str,
+    *,
+    expected: Expected,
+    passes: Sequence[Mapping[str, Any]],
+    companions: Sequence[Path] = (),
+    precision: str = "fp32",
+    parity: Mapping[str, Any] | None = None,
+    tools: Mapping[str, str] | None = None,
+    nms: Nms | None = None,
+) -> Manifest:
+    """The manifest of the file of ``program`` at ``path``, which is hashed.
 
     Args:
+        program: has ``spec``, ``input``, ``outputs``, ``weights``, ``labels`` and ``notes``, as a
+            `graph.program.Program` has them.
+        expected: what the file must compute.
+        passes: what each graph pass did.
+        companions: the other files of the artifact.
         precision: of the file.
-        reference: what the artifact was compared with.
-        suppression: of a file that ends with detections; its outputs are then those of the entry
-            ``nms``, and ``outputs`` and ``expected`` are the boxes and scores in front of it.
+        parity: a report, JSON-ready.
+        tools: versions by distribution.
+
+    Raises:
+        ArtifactError: something is beyond the limits of a manifest.
     """
-    return {
-        "schema": 1,
-        "format": target.name,
+    facts = {
+        "schema": SCHEMA,
+        "format": format_,
         **_file_facts(path),
-        "companions": [_file_facts(file) for file in target.companions_of(path)],
+        "companions": [_file_facts(file) for file in companions],
         "precision": precision,
         "source": program.spec,
-        "weights": {
-            "kind": program.weights.kind,
-            "description": program.weights.describe(),
-            "path": program.weights.path,
-            "sha256": program.weights.sha256,
-            "seed": program.weights.seed,
-        },
-        **_interface(program, reference),
-        "labels": None if program.labels is None else list(program.labels),
-        "nms": None if suppression is None else _nms_facts(program, suppression),
-        "passes": [report.to_dict() for report in passes],
-        "parity": parity.to_dict(),
-        "tools": installed_versions(target.libraries),
-        "notes": list(program.notes),
+        "weights": vars(program.weights) | {"description": program.weights.describe()},
+        "input": program.input,
+        "outputs": program.outputs,
+        "expected": expected,
+        "labels": program.labels,
+        "nms": nms,
+        "passes": passes,
+        "parity": parity,
+        "tools": tools or {},
+        "notes": program.notes,
     }
-
-
-def _nms_facts(program: Program, suppression: Suppression) -> dict[str, Any]:
-    return {
-        "iou_threshold": suppression.iou_threshold,
-        "score_threshold": suppression.score_threshold,
-        "max_detections": suppression.limit,
-        "candidates": "the best class of each box"
-        if suppression.best_class_only
-        else "every pair of box and class",
-        "outputs": [
-            {"name": o.name, "shape": list(o.shape), "layout": o.layout}
-            for o in suppression.outputs
-        ],
-        "labels": list(class_names(program)),
-    }
-
-
-def program_manifest(
-    program: Program, path: Path, passes: Sequence[PassReport], reference: Reference
-) -> dict[str, Any]:
-    """Of ``program`` itself, saved at ``path``."""
-    return {
-        "schema": 1,
-        "format": "pt2",
-        **_file_facts(path),
-        "source": program.spec,
-        "weights": vars(program.weights),
-        **_interface(program, reference),
-        "passes": [report.to_dict() for report in passes],
-    }
+    try:
+        return msgspec.convert(facts, Manifest, from_attributes=True)
+    except msgspec.ValidationError as problem:
+        raise ArtifactError(f"A manifest of {path.name} cannot be written: {problem}.") from problem
 
 
 def _file_facts(path: Path) -> dict[str, Any]:
     return {"file": path.name, "sha256": sha256_of(path), "bytes": size_of(path)}
 
 
-def _interface(program: Program, reference: Reference) -> dict[str, Any]:
-    """Inputs and outputs, and the values expected of them."""
-    return {
-        "input": {
-            "name": program.input.name,
-            "shape": list(program.input.shape),
-            "layout": "NCHW of the PyTorch model",
-            "channel_order": program.input.channel_order,
-            "mean": list(program.input.mean),
-            "std": list(program.input.std),
-        },
-        "outputs": [{"name": o.name, "shape": list(o.shape)} for o in program.outputs],
-        "expected": expected_outputs(reference, [o.name for o in program.outputs]),
-    }
+def read_manifest(path: Path) -> Manifest:
+    """The manifest beside the artifact ``path``.
+
+    Raises:
+        ArtifactError: there is none, it cannot be read, or something in it is not valid.
+    """
+    place = manifest_path(path)
+    refuse_link_out(place, path)
+    if not place.exists():
+        raise ArtifactError(
+            f"{path} has no manifest ({place.name}), so nothing vouches for it.", hint=_AGAIN
+        )
+    data = read_regular_file(place, limit=_MOST_BYTES)
+    return decode(data, Manifest, str(place), ArtifactError)
+
+
+def refuse_link_out(file: Path, artifact: Path) -> None:
+    """Raise ArtifactError when ``file`` is a link that leads away from the folder of its artifact.
+
+    Where the artifact itself is a link, the folder that it leads to is as good.
+    """
+    try:
+        folder = file.resolve().parent
+        near = {artifact.parent.resolve(), artifact.resolve().parent}
+    except (OSError, RuntimeError) as problem:  # RuntimeError: links in a circle
+        raise ArtifactError(f"{file} cannot be read: {problem}.") from problem
+    if folder not in near:
+        raise ArtifactError(
+            f"{file} is a link that leads out of its folder, to {folder}.", hint="Copy the file."
+        )
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema of a manifest, as `manifest.schema.json` has it."""
+    made = json.loads(json.dumps(msgspec.json.schema(Manifest)))
+    for definition in made["$defs"].values():
+        definition["description"] = definition["description"].splitlines()[0]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+if __name__ == "__main__":
+    print(json.dumps(manifest_schema(), indent=2))

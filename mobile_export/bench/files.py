@@ -6,13 +6,13 @@ A model's name stands for every file of it in the current folder: ``mobile-bench
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..artifacts.content import sha256_of, size_of
+from ..artifacts.manifest import Manifest, read_manifest, refuse_link_out
 from ..artifacts.names import artifact_stem, manifest_path
 from ..errors import ArtifactError
 from ..exporters.table import FORMATS
@@ -30,39 +30,42 @@ class BenchArtifact:
     Attributes:
         path: the artifact.
         files: it and its companions (the weights of a format of two files).
-        format: name of the target, or ``pt2``.
-        manifest: as ``mobile-export`` wrote it.
+        manifest: what vouches for it.
     """
 
     path: Path
     files: tuple[Path, ...]
-    format: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
+
+    @property
+    def format(self) -> str:
+        """Name of a row of the table of formats, or ``pt2``."""
+        return self.manifest.format
 
     @property
     def model(self) -> str:
         """The source it was exported from."""
-        return str(self.manifest["source"])
+        return self.manifest.source
 
     @property
     def precision(self) -> str:
         """Of the file: ``fp32`` or ``fp16``."""
-        return str(self.manifest.get("precision", "fp32"))
+        return self.manifest.precision
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """(1, C, H, W) of the PyTorch model."""
-        return tuple(self.manifest["input"]["shape"])
+        return self.manifest.input.shape
 
     @property
     def outputs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Name and shape of every output of the PyTorch model, in order."""
-        return tuple((o["name"], tuple(o["shape"])) for o in self.manifest["outputs"])
+        return tuple((output.name, output.shape) for output in self.manifest.outputs)
 
     @property
     def suppresses(self) -> bool:
         """The file ends with non-maximum suppression: it returns detections."""
-        return self.manifest.get("nms") is not None
+        return self.manifest.nms is not None
 
     def facts(self) -> dict[str, Any]:
         """What a measurement keeps of it, JSON-ready."""
@@ -70,11 +73,11 @@ class BenchArtifact:
             "file": self.path.name,
             "format": self.format,
             "precision": self.precision,
-            "sha256": self.manifest["sha256"],
-            "companions": {c["file"]: c["sha256"] for c in self.manifest.get("companions", ())},
+            "sha256": self.manifest.sha256,
+            "companions": {c.file: c.sha256 for c in self.manifest.companions},
             "bytes": sum(size_of(file) for file in self.files),
             "input_shape": list(self.input_shape),
-            "weights": self.manifest.get("weights", {}).get("kind"),
+            "weights": None if self.manifest.weights is None else self.manifest.weights.kind,
         }
 
 
@@ -123,48 +126,27 @@ def read_artifact(path: Path) -> BenchArtifact:
     """An artifact with its manifest, after comparing the hashes of its files.
 
     Raises:
-        ArtifactError: the file or the manifest does not exist or cannot be read, the file is not
-
+        ArtifactError: a file or the manifest does not exist, cannot be read or leads elsewhere, or
+            a file is not the one that the manifest vouches for.
     """
     if not path.exists():
         raise ArtifactError(
             f"{path} does not exist.", hint="Write it first: mobile-export all MODEL"
         )
-    manifest = _read_manifest(path)
-    files = [path, *(path.with_name(c["file"]) for c in manifest.get("companions", ()))]
-    hashes = [manifest["sha256"], *(c["sha256"] for c in manifest.get("companions", ()))]
+    manifest = read_manifest(path)
+    files = [path, *(path.with_name(companion.file) for companion in manifest.companions)]
+    hashes = [manifest.sha256, *(companion.sha256 for companion in manifest.companions)]
     for file, wanted in zip(files, hashes, strict=True):
         if not file.exists():
             raise ArtifactError(f"{file} does not exist; {path} is nothing without it.")
+        if not file.is_file() and not file.is_dir():
+            raise ArtifactError(f"{file} is not a file.", hint="Give what mobile-export wrote.")
+        if file != path:
+            refuse_link_out(file, path)
         if sha256_of(file) != wanted:
             raise ArtifactError(
                 f"{file} is not the file that {manifest_path(path).name} vouches for: "
                 "its SHA-256 differs.",
                 hint="It was changed after it was checked. Export it again with --force.",
             )
-    return BenchArtifact(path, tuple(files), str(manifest["format"]), manifest)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    place = manifest_path(path)
-    again = "Write the file with mobile-export, which puts a manifest beside it."
-    try:
-        manifest = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{path} has no manifest ({place.name}), so nothing vouches for it.", hint=again
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{place} cannot be read: {error}.", hint=again) from error
-    missing = [
-        key
-        for key in ("schema", "format", "file", "sha256", "source", "input", "outputs", "expected")
-        if not isinstance(manifest, dict) or key not in manifest
-    ]
-    if missing:
-        raise ArtifactError(
-            f"{place} lacks {', '.join(missing)}: an older mobile-export wrote it.",
-            hint="Export the model again with --force.",
-        )
-    assert isinstance(manifest, dict)
-    return manifest
+    return BenchArtifact(path, tuple(files), manifest)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from ..artifacts.manifest import Manifest
 from ..errors import StoreError
 from .devices.device import DeviceInfo, State
 from .runners.runner import Job, Loaded, RawResult
@@ -173,10 +174,7 @@ def make_measurement(
         time=time or datetime.now(UTC).isoformat(timespec="milliseconds"),
         model=artifact.model,
         artifact=artifact.facts(),
-        parity={
-            key: artifact.manifest.get("parity", {}).get(key)
-            for key in ("verdict", "max_rel", "tolerance", "runtime")
-        },
+        parity=_parity(artifact.manifest),
         device=info,
         runner={
             "name": runner,
@@ -225,8 +223,18 @@ def _overhead(results: Sequence[RawResult]) -> int | None:
     return round(spent / runs) if runs else None
 
 
-def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _parity(manifest: Manifest) -> dict[str, Any]:
+    parity = manifest.parity
+    return {
+        "verdict": None if parity is None else parity.status,
+        "max_rel": None if parity is None else parity.max_rel,
+        "tolerance": None if parity is None else parity.tolerance,
+        "runtime": None if parity is None else parity.runtime,
+    }
+
+
+def _versions(manifest: Manifest) -> dict[str, str]:
     from .. import __version__
 
-    tools = {f"export:{name}": version for name, version in manifest.get("tools", {}).items()}
+    tools = {f"export:{name}": version for name, version in manifest.tools.items()}
     return {"mobile-export": __version__, "python": platform.python_version(), **tools}

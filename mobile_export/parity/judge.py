@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ..artifacts.expected import expected_facts
+from ..artifacts.expected import Expected, expected_facts
 from ..exporters.row import Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
@@ -35,7 +34,7 @@ __all__ = [
 ILL_CONDITIONED = 1e-4
 
 
-def expected_outputs(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+def expected_outputs(reference: Reference, names: Sequence[str]) -> Expected:
     """What a manifest says that the file must compute: the outputs for the first sample."""
     sample = reference.samples[0]
     image = sample.image if sample.pixels is None else sample.pixels

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from mobile_export.artifacts.expected import (
     MOST_VALUES,
+    Expected,
     compare_expected,
     expected_facts,
     expected_input,
     seeded_input,
 )
+from mobile_export.artifacts.manifest import read_manifest
 from mobile_export.errors import ArtifactError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.table import get_format
@@ -28,20 +30,21 @@ SHAPE = (1, 3, 8, 8)
 IMAGE = seeded_input(SHAPE, 0)
 
 
-def facts(*outputs: np.ndarray) -> dict[str, object]:
+def facts(*outputs: np.ndarray) -> Expected:
+    """Written and read."""
     names = [f"output_{index}" for index in range(len(outputs))]
     made = expected_facts("noise-0", IMAGE, outputs, names, {"fp32": 1e-5})
-    return json.loads(json.dumps(made))
+    return msgspec.json.decode(msgspec.json.encode(made), type=Expected)
 
 
 def test_the_input_is_made_again_to_the_bit() -> None:
     assert np.array_equal(expected_input(facts(np.ones(3)), SHAPE), IMAGE)
 
 
-@pytest.mark.parametrize("change", [{"sample": "another"}, {"input_sha256": "0"}])
+@pytest.mark.parametrize("change", [{"sample": "another"}, {"input_sha256": "0" * 64}])
 def test_an_input_that_cannot_be_made_is_an_error(change: dict[str, str]) -> None:
     with pytest.raises(ArtifactError, match="cannot be made again"):
-        expected_input(facts(np.ones(3)) | change, SHAPE)
+        expected_input(msgspec.structs.replace(facts(np.ones(3)), **change), SHAPE)
 
 
 def test_errors_are_relative_to_the_largest_magnitude() -> None:
@@ -92,12 +95,12 @@ def test_a_manifest_tells_what_the_model_computes(tmp_path: Path) -> None:
     """Against eager PyTorch, which wrote none of it."""
     source = make_source()
     export_program(lambda: source, "tiny", [get_format("onnx")], ExportConfig(out_dir=tmp_path))
-    manifest = json.loads((tmp_path / "tiny.onnx.manifest.json").read_text())
-    image = expected_input(manifest["expected"], manifest["input"]["shape"])
+    manifest = read_manifest(tmp_path / "tiny.onnx")
+    image = expected_input(manifest.expected, manifest.input.shape)
     with torch.no_grad():
         eager = source.module(torch.from_numpy(image)).numpy()
-    assert compare_expected(manifest["expected"], [eager]).max_rel < 1e-5
-    assert compare_expected(manifest["expected"], [eager * 1.01]).max_rel > 1e-3
+    assert compare_expected(manifest.expected, [eager]).max_rel < 1e-5
+    assert compare_expected(manifest.expected, [eager * 1.01]).max_rel > 1e-3
 
 
 def test_no_torch_is_needed() -> None:

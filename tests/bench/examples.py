@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.artifacts.expected import expected_facts, seeded_input
+from mobile_export.artifacts.manifest import Manifest
 from mobile_export.bench.devices.device import Cluster, Completed, DeviceInfo, State
 from mobile_export.bench.files import BenchArtifact, read_artifact
 from mobile_export.bench.measure import Plan
@@ -65,21 +67,32 @@ def artifact(folder: Path, *, name: str = "tiny.onnx", scale: float = 1.0) -> Be
     path = folder / name
     path.write_text(name)
     image = seeded_input((1, 3, 8, 8), 0)
-    manifest = {
+    write_manifest(path, make_manifest(path, image, {"logits": answer(image) * scale}))
+    return read_artifact(path)
+
+
+def make_manifest(
+    path: Path, image: np.ndarray, outputs: Mapping[str, np.ndarray], **changes: Any
+) -> Manifest:
+    """Of a file that computes ``outputs`` for ``image``, which is `seeded_input` of seed 0."""
+    facts = {
         "schema": 1,
         "format": path.suffix[1:],
-        "file": name,
+        "file": path.name,
         "sha256": sha256_of(path),
         "source": path.stem,
-        "precision": "fp32",
-        "input": {"shape": [1, 3, 8, 8]},
-        "outputs": [{"name": "logits", "shape": [1, 4]}],
+        "input": {"shape": image.shape},
+        "outputs": [{"name": name, "shape": value.shape} for name, value in outputs.items()],
         "expected": expected_facts(
-            "noise-0", image, [answer(image) * scale], ["logits"], {"fp32": 1e-5, "fp16": 1e-2}
+            "noise-0", image, list(outputs.values()), list(outputs), {"fp32": 1e-5, "fp16": 1e-2}
         ),
     }
-    (folder / f"{name}.manifest.json").write_text(json.dumps(manifest))
-    return read_artifact(path)
+    return msgspec.convert(facts | changes, Manifest)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Beside the artifact ``path``."""
+    path.with_name(f"{path.name}.manifest.json").write_text(json.dumps(manifest.to_dict()))
 
 
 def answer(image: np.ndarray) -> np.ndarray:

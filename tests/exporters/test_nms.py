@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import mobile_export
 from mobile_export import CoreMLOptions, MobileExportError, NmsOptions, TFLiteOptions
 from mobile_export.artifacts.expected import seeded_input
-from mobile_export.artifacts.manifest import class_names
 from mobile_export.cli.main import app
 from mobile_export.detection import Detections
+from mobile_export.detection.contract import class_names
 from mobile_export.errors import UsageError
 from mobile_export.exporters.table import get_format
 from mobile_export.graph.capture import trace

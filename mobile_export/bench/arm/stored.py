@@ -95,7 +95,7 @@ def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
         height=height,
         width=width,
         runtime=runtime,
-        sha256=str(artifact.manifest["sha256"]),
+        sha256=artifact.manifest.sha256,
         qemu=versions["qemu"],
         plugin=versions["plugin"],
         libc=versions["libc6"],
@@ -114,7 +114,7 @@ def _extend(table: Path, files: Sequence[Path]) -> None:
             writer.writerow((*_COLUMNS, *COUNTERS))
         for file in files:
             artifact = read_artifact(file)
-            if (artifact.manifest["sha256"], device.prepared.versions["plugin"]) in known:
+            if (artifact.manifest.sha256, device.prepared.versions["plugin"]) in known:
                 continue
             row = count_artifact(device, artifact)
             writer.writerow((*astuple(row)[: len(_COLUMNS)], *row.count.values()))

@@ -60,7 +60,7 @@ class _Session:
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
         from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
 
-        self._inputs = {self._job.artifact.manifest["input"]["name"]: self._as_input(image)}
+        self._inputs = {self._job.artifact.manifest.input.name: self._as_input(image)}
         wrapper = MLModelAsyncWrapper.from_spec_or_path(
             spec_or_path=self._model.get_spec(),
             weights_dir=self._model.weights_dir,
@@ -84,7 +84,7 @@ class _Session:
         self._folder.cleanup()
 
     def _as_input(self, image: np.ndarray) -> Any:
-        if not self._job.artifact.manifest["expected"]["sample"].startswith("pixel"):
+        if not self._job.artifact.manifest.expected.sample.startswith("pixel"):
             return image
         from PIL import Image
 

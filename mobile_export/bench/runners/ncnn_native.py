@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import subprocess
 import tempfile
 import time
@@ -67,7 +66,7 @@ class NativeRunner:
             raise RunnerError(f"{device.spec} cannot keep a program running.")
         program = device.push(_program(device, job))
         param, weights = (device.push(file) for file in _model_files(job))
-        name = _input_name(job.artifact.path)
+        name = job.artifact.manifest.input.name
         shape = ",".join(map(str, job.artifact.input_shape[1:]))
         argv = [program, "--param", param, "--bin", weights, "--input", f"{name}={shape}"]
         conversation = device.start([*argv, *_options(job)])
@@ -90,14 +89,6 @@ def _model_files(job: Job) -> tuple[Path, Path]:
         names = ", ".join(file.name for file in job.artifact.files)
         raise RunnerError(f"An ncnn model is a .param and a .bin file; this one has {names}.")
     return found[".param"], found[".bin"]
-
-
-def _input_name(param: Path) -> str:
-    """Blob of the one ``Input`` layer of a network."""
-    names = re.findall(r"^Input\s+\S+\s+0\s+1\s+(\S+)", param.read_text(errors="replace"), re.M)
-    if len(names) != 1:
-        raise RunnerError(f"{param} has {len(names)} inputs; one image is expected.")
-    return str(names[0])
 
 
 def _options(job: Job) -> list[str]:

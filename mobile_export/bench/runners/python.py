@@ -248,7 +248,8 @@ def _named_model(job: Job) -> str | None:
         )
     if job.model != source:
         return f"it was made from {source!r}, and --model names {job.model!r}"
-    kind = job.artifact.manifest.get("weights", {}).get("kind")
+    weights = job.artifact.manifest.weights
+    kind = None if weights is None else weights.kind
     if kind == "checkpoint" and job.weights is None:
         return "its weights came from a checkpoint; name it with --weights FILE"
     if kind != "checkpoint" and job.weights is not None:
@@ -258,11 +259,11 @@ def _named_model(job: Job) -> str | None:
 
 def _model_of(job: Job) -> dict[str, Any]:
     """Arguments of `mobile_export.create_model`: code from the user, figures from the manifest."""
-    weights = job.artifact.manifest.get("weights", {})
+    weights = job.artifact.manifest.weights
     return {
         "name": job.model,
         "weights": None if job.weights is None else str(job.weights.resolve()),
-        "pretrained": weights.get("kind") == "pretrained",
-        "seed": weights.get("seed") or 0,
+        "pretrained": weights is not None and weights.kind == "pretrained",
+        "seed": (weights.seed if weights is not None else None) or 0,
         "size": list(job.artifact.input_shape[-2:]),
     }

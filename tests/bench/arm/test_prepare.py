@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.arm import prepare as preparing
 from mobile_export.bench.devices import connect
 from mobile_export.bench.devices.qemu import QemuDevice
@@ -18,6 +19,7 @@ from mobile_export.bench.files import BenchArtifact
 from mobile_export.bench.runners import runners_for
 from mobile_export.bench.runners.runner import Job, RawResult, RunnerSession
 from mobile_export.errors import ArtifactError, DeviceError, RunnerError, UsageError
+from tests.bench.examples import make_manifest
 
 SHAPE = (1, 3, 16, 16)
 
@@ -59,8 +61,9 @@ def expected(image: np.ndarray, layer: tuple[np.ndarray, np.ndarray]) -> np.ndar
 
 
 def artifact(kind: str, *files: Path) -> BenchArtifact:
-    manifest = {"source": "conv", "sha256": "", "input": {"shape": SHAPE}}
-    return BenchArtifact(files[0], files, kind, manifest)
+    image = seeded_input(SHAPE, 0)
+    manifest = make_manifest(files[0], image, {"y": image}, source="conv", format=kind)
+    return BenchArtifact(files[0], files, manifest)
 
 
 def write_onnx(folder: Path, weight: np.ndarray, bias: np.ndarray) -> BenchArtifact:
@@ -149,7 +152,8 @@ def test_what_the_machine_is(device: QemuDevice) -> None:
         device.fixed_performance()
 
 
-def test_several_threads_are_refused() -> None:
+def test_several_threads_are_refused(in_tmp: Path) -> None:
+    Path("x.onnx").touch()
     file = artifact("onnx", Path("x.onnx"))
     runner = runners_for("qemu", "onnx")[0].runner()
     prepared = preparing.Prepared(Path(), Path(), Path(), Path(), {})
@@ -157,7 +161,8 @@ def test_several_threads_are_refused() -> None:
     assert runner.missing(QemuDevice("qemu", prepared), Job(file)) is None
 
 
-def test_only_qemu_counts() -> None:
+def test_only_qemu_counts(in_tmp: Path) -> None:
+    Path("x.onnx").touch()
     runner = runners_for("qemu", "onnx")[0].runner()
     with pytest.raises(UsageError, match="local cannot count"):
         runner.open(connect("local"), Job(artifact("onnx", Path("x.onnx"))))

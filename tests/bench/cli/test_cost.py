@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.arm import estimate as estimating
 from mobile_export.bench.arm.prices import calibrate, get_soc
 from mobile_export.bench.arm.stored import StoredCount, stored_counts
 from mobile_export.bench.cli.main import app
 from mobile_export.errors import ArtifactError, DeviceError, MobileExportError, UsageError
+from tests.bench.examples import make_manifest, write_manifest
 
 
 def run(*arguments: str) -> str:
@@ -30,18 +31,8 @@ def write_artifact(folder: Path, source: str) -> Path:
     """A file that nobody will run, with a manifest that vouches for it."""
     file = folder / f"{source.removeprefix('timm/')}.onnx"
     file.write_bytes(source.encode())
-    manifest = {
-        "schema": 1,
-        "format": "onnx",
-        "file": file.name,
-        "sha256": hashlib.sha256(source.encode()).hexdigest(),
-        "source": source,
-        "precision": "fp32",
-        "input": {"name": "image", "shape": [1, 3, 224, 224]},
-        "outputs": [{"name": "logits", "shape": [1, 1000]}],
-        "expected": {},
-    }
-    file.with_name(file.name + ".manifest.json").write_text(json.dumps(manifest))
+    image = seeded_input((1, 3, 224, 224), 0)
+    write_manifest(file, make_manifest(file, image, {"logits": image}, source=source))
     return file
 
 
@@ -55,7 +46,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> StoredCount:
             pass
 
     def count(machine: Any, artifact: Any) -> StoredCount:
-        return replace(known, model=artifact.model, sha256=artifact.manifest["sha256"])
+        return replace(known, model=artifact.model, sha256=artifact.manifest.sha256)
 
     monkeypatch.setattr(estimating, "connect", lambda spec: Machine())
     monkeypatch.setattr(estimating, "count_artifact", count)

@@ -136,7 +136,6 @@ def test_a_phone_from_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(perf_utils, "MLModelBenchmarker", MadeUpBenchmarker)
     monkeypatch.setattr(async_wrapper, "MLModelAsyncWrapper", MadeUpWrapper)
     made = artifact(tmp_path, name="net.coreml")
-    made.manifest["input"]["name"] = "image"
     device = ios.IosDevice({"udid": "7", "name": "iPhone", "version": "18.5"}, MadeUpHandle())
     with get_runner("coreml").runner().open(device, Job(made, backend="ne")) as session:
         assert session.loaded.load_ns == 120_500_000

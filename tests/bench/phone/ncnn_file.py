@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobile_export.artifacts.content import sha256_of
-from mobile_export.artifacts.expected import expected_facts, seeded_input
+from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.files import BenchArtifact
+from tests.bench.examples import make_manifest
 
 __all__ = ["SHAPE", "make_artifact", "make_module"]
 
@@ -47,17 +47,8 @@ def make_artifact(folder: Path, module: nn.Module) -> BenchArtifact:
     image = seeded_input(SHAPE, 0)
     with torch.no_grad():
         logits = copy.deepcopy(module).double()(torch.from_numpy(image).double()).numpy()
-    manifest = {
-        "source": "tiny",
-        "sha256": sha256_of(param),
-        "precision": "fp32",
-        "input": {"shape": list(SHAPE)},
-        "outputs": [{"name": "logits", "shape": [1, 10]}],
-        "expected": expected_facts(
-            "noise-0", image, [logits], ["logits"], {"fp32": 1e-5, "fp16": 1e-2}
-        ),
-    }
-    return BenchArtifact(param, (param, binary), "ncnn", manifest)
+    manifest = make_manifest(param, image, {"logits": logits}, format="ncnn")
+    return BenchArtifact(param, (param, binary), manifest)
 
 
 def _raw(values: torch.Tensor) -> bytes:

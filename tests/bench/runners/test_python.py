@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from mobile_export.saving import save_program as save_prepared
 from torch import nn
 
 import mobile_export
@@ -23,6 +22,7 @@ from mobile_export.bench.devices.local import LocalDevice
 from mobile_export.bench.runners.python import PythonRunner
 from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.store import read
+from mobile_export.pipeline import save_program as save_prepared
 from tests.bench.examples import artifact
 from tests.pt2_files import edited, save_program
 
