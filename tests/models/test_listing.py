@@ -41,7 +41,7 @@ def test_counts_of_the_zoo_agree_with_every_table(monkeypatch: pytest.MonkeyPatc
             assert counted.params_m == pytest.approx(row.params_m, rel=0.06), row
         if row.macs_m is not None:
             near = counted.macs_m == pytest.approx(row.macs_m, rel=0.08)
-            if row.head in ("DeepLabv3", "PSPNet", "SSDLite"):  # tests/models/emo/test_heads.py
+            if row.head in ("DeepLabv3", "PSPNet", "SSDLite"):  # tests/models/emo/heads.py
                 assert_explained(counted)
                 continue  # counted there as those tables do: by mmcv
             assert near or round(counted.macs_m, -2) == row.macs_m, row

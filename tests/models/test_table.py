@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from mobile_export.errors import SourceError, UsageError
+from mobile_export.errors import SourceError
 from mobile_export.models import table
 from tests.models.modules import modules_after
 
@@ -45,6 +48,37 @@ def test_two_rows_of_one_name_are_refused() -> None:
         table.by_name([[row], [table.get("emo_2m"), replace(row, family="Another")]])
 
 
+STRIDES = {"EMO": 32, "SeaFormer": 8, "SeaFormer++": 8, "LinkNet": 1}
+"""Of the logits of each family of segmenters, as their papers say."""
+
+MEASURES = {
+    "classification": "top1",
+    "video classification": "top1",
+    "segmentation": "miou",
+    "detection": "box_ap",
+}
+"""What a paper measures of each task's accuracy; the tasks without a row have none of these."""
+
+
+def expected_shape(entry: table.ModelEntry) -> tuple[int, ...]:
+    """Of the output for seven classes and the row's own size."""
+    height, width = entry.size
+    match entry.task:
+        case "classification" | "video classification":
+            return (1, 7)
+        case "segmentation":
+            stride = STRIDES[entry.family]
+            return (1, 7, height // stride, width // stride)
+        case "saliency" | "depth":
+            return (1, 1, height, width)
+        case "super-resolution":
+            scale = int(entry.name.rpartition("_x")[2])
+            return (1, entry.channels, scale * height, scale * width)
+        case "embedding":
+            return (1, 512)
+    raise AssertionError(entry.task)
+
+
 @pytest.mark.parametrize("name", table.names())
 def test_every_row_builds_what_it_says(name: str) -> None:
     import torch
@@ -55,62 +89,40 @@ def test_every_row_builds_what_it_says(name: str) -> None:
         module = entry.build(None if entry.num_classes is None else 7)
         module.eval()
         output = module(torch.empty(entry.input_shape()))
-    height, width = entry.size
     if entry.task == "detection":
-        anchors = output["boxes"].shape[1]
+        # Cells of the maps of strides 16 and 32 and of four halvings, six anchors in each.
+        anchors = 6 * sum(side**2 for side in (20, 10, 5, 3, 2, 1))
         assert output["boxes"].shape == (1, anchors, 4)
         assert output["scores"].shape == (1, anchors, 7)
     else:
-        shapes = {
-            "classification": [(1, 7)],
-            "video classification": [(1, 7)],
-            "segmentation": [(1, 7, height // n, width // n) for n in (1, 8, 32)],
-            "saliency": [(1, 1, height, width)],
-            "depth": [(1, 1, height, width)],
-            "super-resolution": [(1, entry.channels, n * height, n * width) for n in (2, 3, 4)],
-            "embedding": [(1, 512)],
-        }
-        assert tuple(output.shape) in shapes[entry.task]
-    assert (entry.published.top1 is not None) == entry.task.endswith("classification")
-    assert (entry.published.miou is not None) == (entry.task == "segmentation")
-    assert (entry.published.box_ap is not None) == (entry.task == "detection")
-    assert entry.published.source
-    assert entry.published.code is None or entry.published.code.startswith("https://")
+        assert tuple(output.shape) == expected_shape(entry)
+
+
+@pytest.mark.parametrize("entry", table.entries(), ids=lambda entry: entry.name)
+def test_every_row_says_where_its_figures_stand(entry: table.ModelEntry) -> None:
+    published = entry.published
+    measured = {m for m in ("top1", "miou", "box_ap") if getattr(published, m) is not None}
+    expected = {MEASURES[entry.task]} if entry.task in MEASURES else set()
+    assert measured == expected
+    assert re.search(r"arXiv \d{4}\.\d{5}|AAAI 2025", published.source)
+    assert published.code is None or published.code.startswith("https://github.com/")
     assert len(entry.mean) == len(entry.std) == entry.channels
 
 
-@pytest.mark.parametrize("name", table.names())
-def test_every_option_of_a_row_builds(name: str) -> None:
-    import torch
-
-    entry = table.get(name)
-    for key, values in entry.options:
-        for value in values:
-            assert entry.parse_options(f"{key}={value}") == {key: value}
-            with torch.device("meta"):
-                entry.build(**{key: value})
-
-
-def test_unknown_options_name_the_known_ones() -> None:
-    entry = table.get("seaformer_tiny_seg")
-    assert entry.parse_options("") == {}
-    with pytest.raises(UsageError, match="no option 'head'") as caught:
-        entry.parse_options("output=labels&head=2")
-    assert "output" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="no output ''") as caught:
-        entry.parse_options("output")
-    assert "logits, upsampled, labels" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="emo_1m has no option 'output'"):
-        table.get("emo_1m").parse_options("output=labels")
-
-
-def test_a_segmenter_as_a_source_has_options_and_no_labels() -> None:
-    from mobile_export.sources.table import load_source
-
-    source = load_source("seaformer_tiny_seg?output=labels", size=(64, 64), num_classes=1000)
-    assert source.labels is None
-    assert source.spec == "seaformer_tiny_seg?output=labels"
-    assert source.module.output == "labels"
+def test_every_model_with_public_code_is_compared_with_it() -> None:
+    """State dicts and sampled outputs in tests/models/data: of all of them, and of no other."""
+    data = Path(__file__).parent / "data"
+    shapes, outputs = set(), set()
+    for path in data.iterdir():
+        packed = path.read_bytes()
+        content = json.loads(gzip.decompress(packed) if path.suffix == ".gz" else packed)
+        if re.fullmatch(r"emo_\dm\.json", path.name):  # one model a file
+            shapes.add(path.stem)
+        else:
+            found = outputs if path.name.startswith("golden_") else shapes
+            found |= {spec.partition("?")[0] for spec in content}
+    public = {entry.name for entry in table.entries() if entry.published.code}
+    assert shapes == outputs == public
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

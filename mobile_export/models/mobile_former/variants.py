@@ -1,4 +1,7 @@
-"""The variants of Mobile-Former (arXiv 2108.05895), as the official code has them."""
+"""The variants of Mobile-Former (arXiv 2108.05895), as the official code has them.
+
+Tested by tests/models/mobile_former/test_network.py: keys, shapes and outputs of every variant.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from mobile_export.models import table
 from mobile_export.models.emo.network import EMO, emo_1m, merge_windows, partition_windows
 from tests.models.fill import fill_input, fill_state_dict
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 GOLDEN: dict[str, Any] = json.loads((DATA / "golden_emo.json").read_text())
 NAMES = ("emo_1m", "emo_2m", "emo_5m", "emo_6m")
 

@@ -19,7 +19,7 @@ from mobile_export.models.mobile_former.network import DynamicReLU, mobile_forme
 from tests.models.costs import cost_of
 from tests.models.fill import fill_input, fill_state_dict
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 GOLDEN: dict[str, Any] = json.loads((DATA / "golden_mobile_former.json").read_text())
 SHAPES: dict[str, dict[str, list[int]]] = json.loads((DATA / "mobile_former.json").read_text())
 
