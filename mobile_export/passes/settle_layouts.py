@@ -6,8 +6,7 @@ to each other, so a reshape behind a permute needs no copy and is written as a `
 second it has not, and the view fails: "Cannot view a tensor with shape … and strides …". A copy
 with strides of its own makes both traces agree. onnxsim removes it from the file.
 
-Only formats that ask for it in `exporters/table.py` get this pass. It runs last: to the others a
-copy is nothing.
+Only formats that name it in their row get this pass. It runs last: to the others a copy is nothing.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from .compose_layers import compose_layers
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
+from .guard_padding import guard_padding
 from .index_nearest import index_nearest
 from .limit_rank import limit_rank
 from .merge_branches import merge_branches
@@ -44,7 +45,7 @@ sum is one convolution. What a fold uncovers is merged in the next round.
 PASSES: tuple[Pass, ...] = (*SHARED_PASSES, move_less)
 """Every pass that a format has unless its row in `targets.FORMATS` says otherwise, in order."""
 
-LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise, settle_layouts)
+LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise, guard_padding, settle_layouts)
 """Passes that run once, after the rounds of the others, which would undo what they do."""
 
 EXTRA_PASSES: tuple[Pass, ...] = (

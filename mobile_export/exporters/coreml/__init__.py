@@ -19,7 +19,9 @@ ROW = Format(
     libraries=(Library("coremltools", "coremltools", ">=9.0,<10"),),
     precisions=(Precision("fp16", FLOAT16, 16), Precision("fp32", FLOAT32, 32)),
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
-    passes=PassChoice(add=("slice_windows", "move_narrow", "limit_rank"), without=("move_less",)),
+    passes=PassChoice(
+        add=("slice_windows", "move_narrow", "limit_rank", "guard_padding"), without=("move_less",)
+    ),
     options=CoreMLOptions,
     suppresses=True,
     runners=("coreml",),

@@ -22,7 +22,7 @@ ROW = Format(
     ),
     precisions=(Precision("fp32", FLOAT32, 32),),
     checked_by="onnxruntime",
-    passes=PassChoice(add=("repeat_channels", "settle_layouts")),
+    passes=PassChoice(add=("repeat_channels", "guard_padding", "settle_layouts")),
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
 )

@@ -25,7 +25,15 @@ ROW = Format(
         Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
     ),
     checked_by="LiteRT",
-    passes=PassChoice(add=("index_nearest", "slice_windows", "repeat_channels", "split_depthwise")),
+    passes=PassChoice(
+        add=(
+            "index_nearest",
+            "slice_windows",
+            "repeat_channels",
+            "split_depthwise",
+            "guard_padding",
+        )
+    ),
     options=TFLiteOptions,
     suppresses=True,
     runners=("litert", "benchmark-model", "arm-litert"),
