@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ....system.files import GIB, MIB, read_regular_file
+from ....system.folders import file_inside, path_inside, require_closed
 from .wire import Message, WireError
 
 __all__ = [
@@ -52,6 +54,8 @@ _MODEL_KINDS = {
 }  # fmt: skip
 _PIPELINE, _ML_PROGRAM, _NMS = 202, 502, 610
 _BLOB_SENTINEL = 0xDEADBEEF
+_MANIFEST_LIMIT = MIB
+_MODEL_LIMIT = 2 * GIB  # of a protobuf message
 
 
 class FormatError(ValueError):
@@ -113,7 +117,7 @@ def read_package(path: Path, function: str = "main") -> Function:
         functions = program.table(2)
         if function not in functions:
             raise FormatError(f"it has no function {function!r}, only {sorted(functions)}")
-        return _Reader(root.parent).function(functions[function])
+        return _Reader(path, root.parent).function(functions[function])
     except (WireError, UnicodeDecodeError, struct.error) as error:
         raise FormatError(f"{root.name} cannot be decoded: {error}") from error
 
@@ -135,26 +139,33 @@ def _kind(model: Message) -> str:
 
 
 def model_path(path: Path) -> Path:
-    """The ``.mlmodel`` file inside an ``.mlpackage`` directory."""
-    manifest_path = path / "Manifest.json"
+    """The ``.mlmodel`` file inside an ``.mlpackage`` directory.
+
+    Raises:
+        FormatError: it is no package.
+        ArtifactError: the package names a file outside itself, or holds a link to one.
+    """
     if not path.exists():
         raise FormatError("it does not exist")
-    if not manifest_path.is_file():
+    if not (path / "Manifest.json").is_file():
         raise FormatError("it is not a package: there is no Manifest.json in it")
+    require_closed(path)
+    text = read_regular_file(file_inside(path, "Manifest.json"), limit=_MANIFEST_LIMIT)
     try:
-        manifest = json.loads(manifest_path.read_text())
-        root = str(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = json.loads(text)
+        items = {key: str(item["path"]) for key, item in manifest["itemInfoEntries"].items()}
+        root = items[manifest["rootModelIdentifier"]]
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise FormatError(f"its Manifest.json names no root model ({error!r})") from error
-    found = path / "Data" / root
-    if not found.is_file():
-        raise FormatError(f"its root model {root} is missing")
-    return found
+    for name in items.values():
+        path_inside(path, f"Data/{name}")
+    return file_inside(path, f"Data/{root}", limit=_MODEL_LIMIT)
 
 
 class _Reader:
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, package: Path, directory: Path) -> None:
+        self._package = package
+        self._directory = directory.relative_to(package).as_posix()
         self._blobs: dict[str, npt.NDArray[np.uint8]] = {}
 
     def function(self, message: Message) -> Function:
@@ -198,9 +209,8 @@ class _Reader:
 
     def _blob(self, name: str, offset: int, declared: TensorType) -> Array:
         if name not in self._blobs:
-            path = self._directory / name.removeprefix("@model_path/")
-            if not path.is_file():
-                raise FormatError(f"its weight file {name} is missing")
+            inside = f"{self._directory}/{name.removeprefix('@model_path/')}"
+            path = file_inside(self._package, inside)
             self._blobs[name] = np.memmap(path, dtype=np.uint8, mode="r")
         data = self._blobs[name]
         header = bytes(data[offset : offset + 24])
