@@ -60,22 +60,25 @@ def _name(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def select_side(name: str, store: Path, *, doubtful: bool) -> tuple[list[Measurement], bool]:
+def select_side(
+    name: str, store: Path, *, doubtful: bool
+) -> tuple[list[Measurement], bool, tuple[str, ...]]:
     """The measurements that ``name`` stands for.
 
     Args:
         name: a store file, a label, or a model.
         store: where labels and models are looked for.
     Returns:
-        The measurements, and whether they were found by their model.
+        The measurements, whether they were found by their model, and what could not be read.
     Raises:
         UsageError: there are none.
         StoreError: a store cannot be read.
     """
-    path = Path(name)
-    found, by_model = (list(read(path).measurements), False) if path.is_file() else ([], False)
-    if not path.is_file():
-        everything = read(store).measurements
+    by_file, by_model = Path(name).is_file(), False
+    contents = read(Path(name) if by_file else store)
+    everything = contents.measurements
+    found = list(everything)
+    if not by_file:
         found = [m for m in everything if m.label == name]
         if not found:
             by_model = True
@@ -92,7 +95,7 @@ def select_side(name: str, store: Path, *, doubtful: bool) -> tuple[list[Measure
             f"All {len(found)} measurements of {name!r} are marked as doubtful or have no samples.",
             hint="Measure again on a quiet device, or compare them anyway with --all.",
         )
-    return usable, by_model
+    return usable, by_model, contents.notes
 
 
 def compare_sides(

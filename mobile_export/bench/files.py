@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..artifacts.content import sha256_of, size_of
 from ..artifacts.manifest import Manifest, read_manifest, refuse_link_out
 from ..artifacts.names import artifact_stem, manifest_path
 from ..errors import ArtifactError
 from ..exporters.table import FORMATS
+
+if TYPE_CHECKING:
+    from .record import ArtifactFacts
 
 __all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
 
@@ -67,7 +70,7 @@ class BenchArtifact:
         """The file ends with non-maximum suppression: it returns detections."""
         return self.manifest.nms is not None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ArtifactFacts:
         """What a measurement keeps of it, JSON-ready."""
         return {
             "file": self.path.name,

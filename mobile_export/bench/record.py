@@ -7,8 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Annotated, Any, NotRequired, Self, TypedDict
 
+import msgspec
+from msgspec import Meta
+
+from ..artifacts.fields import Count, Dim, Name, Number, Text, explain
 from ..artifacts.manifest import Manifest
 from ..errors import StoreError
 from .devices.device import DeviceInfo, State
@@ -17,7 +21,7 @@ from .runners.runner import Job, Loaded, RawResult
 __all__ = ["Check", "EXCLUDING_MARKS", "MARKS", "Measurement", "SCHEMA", "make_measurement"]
 
 SCHEMA = 1
-"""Of the records that this version writes; `Measurement.from_dict` reads all older ones."""
+"""Of the records that this version writes; `Measurement.from_json` reads all older ones."""
 
 MARKS: Mapping[str, str] = {
     "contended": "other processes had the cores",
@@ -35,6 +39,9 @@ MARKS: Mapping[str, str] = {
 EXCLUDING_MARKS = frozenset({"contended", "failed", "throttled", "too_hot", "wrong_output"})
 """A measurement with one of these is left out of tables unless it is asked for."""
 
+Sample = Annotated[int, Meta(ge=1, le=2**62)]
+"""Of one run, in the unit of the measurement."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -47,9 +54,34 @@ class Check:
     """
 
     passed: bool
-    max_rel: float | None
-    tolerance: float
-    compared: int
+    max_rel: Number | None
+    tolerance: Number
+    compared: Count
+
+
+class ArtifactFacts(TypedDict):
+    """The file that was measured; a record without a later key is still read."""
+
+    file: Name
+    format: Name
+    precision: Name
+    sha256: Name
+    input_shape: Annotated[list[Dim], Meta(max_length=16)]
+    companions: NotRequired[dict[Name, Name]]
+    bytes: NotRequired[Count]
+    weights: NotRequired[Name | None]
+
+
+class RunnerFacts(TypedDict):
+    """What executed it, and how."""
+
+    name: Name
+    version: Name
+    threads: Count
+    cores: Annotated[list[Count], Meta(max_length=65536)] | None
+    backend: Name
+    precision: Name
+    features: NotRequired[Annotated[list[Name], Meta(max_length=1000)]]
 
 
 @dataclass(frozen=True)
@@ -75,27 +107,27 @@ class Measurement:
         notes: sentences for people.
     """
 
-    time: str
-    run: str
-    model: str
-    artifact: Mapping[str, Any]
+    time: Name
+    run: Name
+    model: Name
+    artifact: ArtifactFacts
     device: DeviceInfo
-    runner: Mapping[str, Any]
-    unit: str = "ns"
-    samples: tuple[int, ...] = ()
-    blocks: tuple[int, ...] = ()
-    warmup: int = 0
-    summary: Mapping[str, float] = field(default_factory=dict)
-    load_ns: int | None = None
-    peak_memory: int | None = None
-    label: str | None = None
+    runner: RunnerFacts
+    unit: Name = "ns"
+    samples: tuple[Sample, ...] = ()
+    blocks: tuple[Count, ...] = ()
+    warmup: Count = 0
+    summary: Mapping[Name, Number] = field(default_factory=dict)
+    load_ns: Count | None = None
+    peak_memory: Count | None = None
+    label: Name | None = None
     parity: Mapping[str, Any] = field(default_factory=dict)
     check: Check | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[Name, Name] = field(default_factory=dict)
     before: State = field(default_factory=State)
     after: State = field(default_factory=State)
-    marks: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    marks: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -104,7 +136,7 @@ class Measurement:
         return not EXCLUDING_MARKS & set(self.marks)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
+        """JSON-ready; `from_json` reads it back."""
         return {
             "schema": SCHEMA,
             **vars(self),
@@ -115,39 +147,24 @@ class Measurement:
         }
 
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """The opposite of `to_dict`, for this and every older schema.
+    def from_json(cls, line: bytes) -> Self:
+        """A record of this or an older schema; unknown keys of a newer version are left out.
 
         Raises:
-            StoreError: the record is of a newer schema, or lacks what every record has.
+            StoreError: it is no JSON, of a newer schema, or a field is missing or not valid; the
+                message is the end of a sentence that begins with the place of the record.
         """
-        schema = facts.get("schema")
-        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-            raise StoreError(
-                f"A record has schema {schema!r}; this version reads 1 to {SCHEMA}.",
-                hint="Update mobile-export, or use another file with --store.",
-            )
         try:
-            known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
-            check = facts.get("check")
-            return cls(
-                **known
-                | {
-                    "device": DeviceInfo.from_dict(facts["device"]),
-                    "check": None if check is None else Check(**check),
-                    "before": State.from_dict(facts.get("before", {})),
-                    "after": State.from_dict(facts.get("after", {})),
-                }
-                | {
-                    key: tuple(facts.get(key, ()))
-                    for key in ("samples", "blocks", "marks", "notes")
-                }
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise StoreError(
-                f"A record of schema {schema} cannot be read: {type(error).__name__}: {error}.",
-                hint="The file was edited by hand or by another tool; restore that line.",
-            ) from error
+            schema = msgspec.json.decode(line, type=_Version).schema
+            if schema > SCHEMA:
+                raise StoreError(f"has schema {schema}; this version reads 1 to {SCHEMA}")
+            return msgspec.json.decode(line, type=cls)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as problem:
+            raise StoreError(explain(problem)) from None
+
+
+class _Version(msgspec.Struct):
+    schema: Annotated[int, Meta(ge=1, le=2**31)]
 
 
 def make_measurement(

@@ -3,26 +3,36 @@
 One measurement is one line. A writer holds an exclusive lock while it appends and returns after
 fsync, so several may write at once, and a measurement that was reported is on the disk. A process
 that is killed in the middle of a line leaves a torn one: the next reader leaves it out and says
-so, and the next writer moves it to ``STORE.torn`` before it appends.
+so, and the next writer moves it to ``STORE.torn`` before it appends. A line that cannot be read is
+left out, counted and never touched. A file that is not a store is neither read to its end nor
+written to.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
+
+import msgspec
+from msgspec import Meta
 
 from ..errors import StoreError
+from ..system.files import GIB, MIB, read_regular_file
 from .record import Measurement
 
-__all__ = ["DEFAULT_STORE", "Contents", "append", "read"]
+__all__ = ["Contents", "append", "read", "require_store"]
 
-DEFAULT_STORE = Path("mobile-bench.jsonl")
 _LOCKED_BYTE = 2**40
+_MOST_BYTES = 2 * GIB
+_LONGEST_LINE = 64 * MIB
+_BEGINNING = b'{"schema": '
+"""Of every line that `append` writes."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,35 @@ class Contents:
     """What a store holds.
 
     Attributes:
-        notes: what could not be read, one sentence each.
+        notes: what could not be read, one sentence for all of it.
     """
 
     measurements: tuple[Measurement, ...]
     notes: tuple[str, ...] = ()
+
+
+class _Ours(msgspec.Struct):
+    """What every record has had since the first version, and will have."""
+
+    schema: Annotated[int, Meta(ge=1)]
+    time: str
+    run: str
+    model: str
+    device: dict[str, object]
+    runner: dict[str, object]
+
+
+def require_store(path: Path) -> None:
+    """Check, before anything is measured, that measurements can be appended to ``path``.
+
+    Raises:
+        StoreError: it is not a store of ours, no regular file, or its folder does not exist.
+    """
+    if path.exists():
+        with _opened(path):
+            return
+    if not path.parent.is_dir():
+        raise _cannot_write(path, "its folder does not exist")
 
 
 def append(path: Path, measurement: Measurement) -> tuple[str, ...]:
@@ -43,11 +77,12 @@ def append(path: Path, measurement: Measurement) -> tuple[str, ...]:
     Returns:
         Notes: that a torn last line was moved aside.
     Raises:
-        StoreError: the folder does not exist, the file cannot be written, or the disk is full.
+        StoreError: the folder does not exist, the file cannot be written or is not a store of
+            ours, or the disk is full.
     """
     line = json.dumps(measurement.to_dict(), allow_nan=False).encode() + b"\n"
-    try:
-        with path.open("a+b") as stream, _locked(stream):
+    with _opened(path) as stream:
+        try:
             notes = _move_torn_line(path, stream)
             end = stream.seek(0, os.SEEK_END)
             try:
@@ -57,46 +92,72 @@ def append(path: Path, measurement: Measurement) -> tuple[str, ...]:
             except OSError:
                 stream.truncate(end)
                 raise
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write the measurement to {path}: {error.strerror or error}.",
-            hint="Choose another file with --store FILE.",
-        ) from error
+        except OSError as error:
+            raise _cannot_write(path, error.strerror or str(error)) from error
     return notes
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A store of ours, or a new one, locked; a pipe is not waited for."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except (OSError, ValueError) as error:
+        raise _cannot_write(path, getattr(error, "strerror", None) or str(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _cannot_write(path, "it is not a regular file")
+    with os.fdopen(descriptor, "a+b") as stream, _locked(stream):
+        _require_ours(path, stream)
+        yield stream
+
+
+def _cannot_write(path: Path, why: str) -> StoreError:
+    return StoreError(
+        f"Cannot write the measurement to {path}: {why}.",
+        hint="Choose another file with --store FILE.",
+    )
+
+
+def _require_ours(path: Path, stream: IO[bytes]) -> None:
+    """Refuse a file whose first line is not one of our records; an empty one is fine."""
+    stream.seek(0)
+    first = stream.readline(_LONGEST_LINE)
+    if first.endswith(b"\n"):
+        try:
+            msgspec.json.decode(first, type=_Ours)
+            return
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            pass
+    elif first[: len(_BEGINNING)] == _BEGINNING[: len(first)]:  # empty, or torn while it was new
+        return
+    raise _cannot_write(path, "its first line is not a measurement of mobile-bench")
+
+
 def read(path: Path) -> Contents:
-    """Everything in a store; an absent file holds nothing.
+    """Everything in a store that can be read; an absent file holds nothing.
 
     Raises:
-        StoreError: it cannot be read, or a line other than a torn last one is damaged.
+        StoreError: the file itself cannot be read.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return Contents(())
-    except OSError as error:
-        raise StoreError(f"Cannot read {path}: {error.strerror or error}.") from error
-    *lines, rest = data.split(b"\n")
-    notes = () if not rest else (f"{path}: the last line is torn and was left out",)
-    found = [_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
-    return Contents(tuple(found), notes)
-
-
-def _parse(line: bytes, path: Path, number: int) -> Measurement:
-    try:
-        facts = json.loads(line)
-    except ValueError as error:
-        raise StoreError(
-            f"{path}:{number} is no JSON: {error}.",
-            hint="Remove or restore that line; the others are not touched.",
-        ) from None
-    if not isinstance(facts, dict):
-        raise StoreError(f"{path}:{number} is no measurement.", hint="Remove that line.")
-    try:
-        return Measurement.from_dict(facts)
-    except StoreError as error:
-        raise StoreError(f"{path}:{number}: {error.message}", hint=error.hint) from error
+    *lines, rest = read_regular_file(path, limit=_MOST_BYTES, error=StoreError).split(b"\n")
+    found: list[Measurement] = []
+    bad: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(Measurement.from_json(line))
+            except StoreError as error:
+                bad.append(f"line {number} {error.message}")
+    notes = [f"{path}: the last line is torn and was left out"] if rest else []
+    if bad:
+        count = "1 line" if len(bad) == 1 else f"{len(bad)} lines"
+        were = "was" if len(bad) == 1 else "were"
+        notes.append(f"{count} of {path} could not be read and {were} left out: {bad[0]}")
+    return Contents(tuple(found), tuple(notes))
 
 
 def _move_torn_line(path: Path, stream: IO[bytes]) -> tuple[str, ...]:
@@ -109,13 +170,22 @@ def _move_torn_line(path: Path, stream: IO[bytes]) -> tuple[str, ...]:
     stream.seek(0)
     data = stream.read()
     whole = data.rfind(b"\n") + 1
-    torn = path.with_name(path.name + ".torn")
-    with torn.open("ab") as aside:
+    torn = _free_name(path)
+    with torn.open("xb") as aside:
         aside.write(data[whole:] + b"\n")
         aside.flush()
         os.fsync(aside.fileno())
     stream.truncate(whole)
     return (f"the last line of {path} was torn; it is in {torn} now",)
+
+
+def _free_name(path: Path) -> Path:
+    """``STORE.torn``, or with a number where there is one already."""
+    torn, number = path.with_name(f"{path.name}.torn"), 1
+    while os.path.lexists(torn):
+        number += 1
+        torn = path.with_name(f"{path.name}.torn{number}")
+    return torn
 
 
 @contextmanager

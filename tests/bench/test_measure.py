@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def test_one_model(tmp_path: Path) -> None:
     assert sum(made.blocks) == len(made.samples) >= 30
     assert made.warmup >= 16
     assert session.closed
-    assert Measurement.from_dict(made.to_dict()) == made
+    assert Measurement.from_json(json.dumps(made.to_dict()).encode()) == made
 
 
 def test_models_take_turns_and_drift_cancels(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def run(
     from ..devices import connect
     from ..measure import Limits, measure
     from ..plan import RunOptions, make_plans
-    from ..store import append
+    from ..store import append, require_store
     from .console import print_notes
 
     if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0:
@@ -105,6 +105,7 @@ def run(
             "--interval, --time-limit and --timeout must be above 0, --interval below 1.",
             hint="Valid: --interval 0.02 --time-limit 20 --timeout 300",
         )
+    require_store(store)
     options = RunOptions(
         runners=tuple(runner or ()),
         formats=tuple(format_ or ()),

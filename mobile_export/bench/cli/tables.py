@@ -65,7 +65,10 @@ def table(
             raise UsageError(f"{file} exists already.", hint="Overwrite it with --force.")
     contents = read(store)
     if not contents.measurements:
-        raise UsageError(f"{store} holds no measurement.", hint="Measure first: mobile-bench MODEL")
+        raise UsageError(
+            f"{store} holds no measurement" + "".join(f"; {note}" for note in contents.notes) + ".",
+            hint="Measure first: mobile-bench MODEL",
+        )
     rows, left_out = make_rows(
         contents.measurements, doubtful=doubtful, history=history, device=device, label=label
     )
@@ -127,19 +130,19 @@ def compare(
     """Ratio of medians, candidate to baseline, with its 95 % interval and significance."""
     from ...errors import UsageError
     from ..compare import compare_sides, select_side
+    from .console import print_notes, print_pairs
 
     if threshold < 0:
         raise UsageError(f"--threshold {threshold:g} is negative.", hint="Valid: 0.05 for 5 %.")
-    first, by_model = select_side(baseline, store, doubtful=doubtful)
-    second, also_by_model = select_side(candidate, store, doubtful=doubtful)
+    first, by_model, notes = select_side(baseline, store, doubtful=doubtful)
+    second, also_by_model, more = select_side(candidate, store, doubtful=doubtful)
+    print_notes(dict.fromkeys((*notes, *more)))
     pairs = compare_sides(first, second, by_model=by_model and also_by_model)
     slower = [pair for pair in pairs if pair.regressed(threshold)]
     if as_json:
         facts = [pair.to_dict() | {"regressed": pair in slower} for pair in pairs]
         typer.echo(json.dumps(facts, indent=2))
     else:
-        from .console import print_pairs
-
         print_pairs(pairs, threshold)
     if slower:
         raise typer.Exit(1)

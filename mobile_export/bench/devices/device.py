@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, Self, runtime_checkable
+from typing import IO, Annotated, Any, Protocol, runtime_checkable
+
+from msgspec import Meta
+
+from ...artifacts.fields import Count, Name, Number
 
 __all__ = [
     "Cluster",
@@ -34,9 +38,9 @@ class Cluster:
         name: of the core, e.g. ``Cortex-A77``, where it is known.
     """
 
-    cores: tuple[int, ...]
-    max_mhz: float | None = None
-    name: str | None = None
+    cores: Annotated[tuple[Count, ...], Meta(max_length=65536)]
+    max_mhz: Number | None = None
+    name: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,15 @@ class DeviceInfo:
         features: of the CPU, those that kernels of neural networks use (``asimddp``, ``avx2``).
     """
 
-    spec: str
-    kind: str
-    name: str
-    soc: str | None
-    arch: str
-    os: str
-    memory_mb: int | None
-    clusters: tuple[Cluster, ...] = ()
-    features: tuple[str, ...] = ()
+    spec: Name
+    kind: Name
+    name: Name
+    soc: Name | None
+    arch: Name
+    os: Name
+    memory_mb: Count | None
+    clusters: Annotated[tuple[Cluster, ...], Meta(max_length=1000)] = ()
+    features: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
 
     @property
     def cores(self) -> int:
@@ -71,18 +75,8 @@ class DeviceInfo:
         return sum(len(cluster.cores) for cluster in self.clusters)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `from_dict` reads it back."""
+        """JSON-ready."""
         return vars(self) | {"clusters": [dict(vars(cluster)) for cluster in self.clusters]}
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """The opposite of `to_dict`; unknown keys of a newer version are left out."""
-        clusters = tuple(
-            Cluster(tuple(c["cores"]), c.get("max_mhz"), c.get("name"))
-            for c in facts.get("clusters", ())
-        )
-        known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
-        return cls(**known | {"clusters": clusters, "features": tuple(facts.get("features", ()))})
 
 
 @dataclass(frozen=True)
@@ -103,17 +97,17 @@ class State:
         extra: what else the device tells, for people.
     """
 
-    mhz: Mapping[int, float] = field(default_factory=dict)
-    governor: str | None = None
-    temperature_c: float | None = None
+    mhz: Mapping[int, Number] = field(default_factory=dict)
+    governor: Name | None = None
+    temperature_c: Number | None = None
     thermal_status: int | None = None
     throttled: bool | None = None
-    battery_percent: float | None = None
+    battery_percent: Number | None = None
     charging: bool | None = None
-    load: float | None = None
-    busy_ticks: int | None = None
-    steal_ticks: int | None = None
-    ticks_per_second: int | None = None
+    load: Number | None = None
+    busy_ticks: Count | None = None
+    steal_ticks: Count | None = None
+    ticks_per_second: Count | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,13 +116,6 @@ class State:
         if self.mhz:
             facts["mhz"] = {str(core): mhz for core, mhz in self.mhz.items()}
         return facts
-
-    @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """The opposite of `to_dict`; unknown keys of a newer version are left out."""
-        known = {key: facts[key] for key in cls.__dataclass_fields__ if key in facts}
-        known["mhz"] = {int(core): mhz for core, mhz in facts.get("mhz", {}).items()}
-        return cls(**known)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,9 @@ def test_a_file_that_computes_something_else(
         (["tiny", "--fixed-performance"], "no mode of fixed performance"),
         (["tiny", "--store", "no/where/s.jsonl", *QUICK], "Cannot write the measurement"),
         (["tiny.onnx", "--runner", "litert"], "runs tiny.onnx"),
+        (["tiny", "--store", "tiny.onnx.manifest.json"], "its first line is not a measurement"),
         (["table"], "holds no measurement"),
+        (["table", "--store", "/dev/zero"], "it is a device"),
         (["table", "--as", "jpeg"], "no table as 'jpeg'"),
         (["compare", "a", "b"], "no store file, and no label or model"),
         (["compare", "a", "b", "--threshold", "-1"], "negative"),
@@ -242,6 +244,20 @@ def test_tables_are_not_overwritten(in_tmp: Path, run: Callable[..., tuple[int, 
     code, _, err = run("table", "--as", "csv", "-o", "t.csv")
     assert (code, "exists already" in err) == (2, True)
     assert run("table", "--as", "html", "-o", "t.csv", "--force")[0] == 0
+
+
+def test_what_is_left_out_of_a_store_is_said_once(
+    in_tmp: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    store = Path("mobile-bench.jsonl")
+    append(store, measurement(label="before", run="1"))
+    append(store, measurement(label="after", run="2", seed=1))
+    with store.open("ab") as stream:
+        stream.write(b"{}\n" * 3)
+    for words in (["table"], ["compare", "before", "after"]):
+        code, _, err = run(*words)
+        assert code == 0
+        assert err.count("3 lines of mobile-bench.jsonl could not be read") == 1
 
 
 def test_devices_and_runners(run: Callable[..., tuple[int, str, str]]) -> None:

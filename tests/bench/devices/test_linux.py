@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mobile_export.bench.devices import linux as _linux
@@ -73,7 +75,7 @@ def test_state() -> None:
     assert state.load == 1.25
     assert (state.busy_ticks, state.steal_ticks) == (10 + 20 + 30 + 6 + 7, 8)
     assert (state.battery_percent, state.charging) == (81.0, False)
-    assert state == type(state).from_dict(state.to_dict())
+    assert state == msgspec.json.decode(json.dumps(state.to_dict()), type=type(state))
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "==> /proc/stat\ncpu"])
