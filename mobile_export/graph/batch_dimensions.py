@@ -13,8 +13,8 @@ import torch
 from torch.fx import Node
 
 from .editor import Graph, shape_of
-from .movement import MAX_RANK
 from .ops import ELEMENTWISE, argument, is_call, source_of
+from .rearrange import MAX_RANK
 
 __all__ = ["keep_stack"]
 

@@ -322,7 +322,7 @@ class Rearrangement:
 
 
 def compose(first: Rearrangement, *others: Rearrangement) -> Rearrangement | None:
-    """One after the other, simplified after each.
+    """One after the other, each simplified, and what they make after each, too.
 
     Reshapes that undo each other so leave no cuts behind, which could cross those of later ones.
 
@@ -331,7 +331,7 @@ def compose(first: Rearrangement, *others: Rearrangement) -> Rearrangement | Non
     """
     whole: Rearrangement | None = first.simplified()
     for other in others:
-        whole = whole and whole.then(other)
+        whole = whole and whole.then(other.simplified())
         whole = whole and whole.simplified()
     return whole
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LoweringError
-from ..graph.movement import Movement, identity, refine, split, steps_of
+from ..graph.rearrange import LAYER_PRICES, Rearrangement, common_cut, parts_of
 from . import ir
-from .view import Atom, View
+from .view import Factor, View
 
 if TYPE_CHECKING:
     import numpy as np
     from torch.fx import Node
 
-__all__ = ["Builder", "module_path", "price"]
+__all__ = ["Builder", "module_path"]
 
 LayerT = TypeVar("LayerT", bound=ir.Layer)
-
-_RESHAPE_PRICE = 0.1
-_SCATTERED_PRICE = 1.4
 
 
 def module_path(node: Node) -> str:
@@ -41,7 +36,7 @@ class Builder:
         self.node: Node | None = None
         self._names: set[str] = set()
         self._counts: Counter[str] = Counter()
-        self._placed: dict[ir.Value, dict[Movement, ir.Value]] = {}
+        self._placed: dict[ir.Value, dict[Rearrangement, ir.Value]] = {}
         self._constants: dict[tuple[ir.Shape, bytes], ir.Value] = {}
 
     def refuse(self, what: str, hint: str | None = None) -> LoweringError:
@@ -99,9 +94,9 @@ class Builder:
 
     def reshaped(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """``value`` in another shape."""
-        return self._moved(value, dataclasses.replace(identity(value.shape), after=tuple(shape)))
+        return self._moved(value, Rearrangement.reshape(value.shape, shape).simplified())
 
-    # Placement ----------------------------------------------------------------------------------
+    # Order in memory ------------------------------------------------------------------------------
 
     def place(self, view: View, *groups: Sequence[int]) -> ir.Value:
         """The tensor with its axes in the order of ``groups``; each group becomes one axis.
@@ -111,12 +106,11 @@ class Builder:
         wanted = [view.of_axes(group) for group in groups]
         return self.put(view, wanted)
 
-    def put(self, view: View, runs: Sequence[Sequence[Atom]]) -> ir.Value:
-        """The tensor with its atoms in the order of ``runs``; each run becomes one axis."""
-        shape = tuple(math.prod(atom.size for atom in run) for run in runs)
-        wanted = [atom for run in runs for atom in run]
-        source, movement = self._nearest(view, wanted, shape)
-        return self._moved(source, movement)
+    def put(self, view: View, groups: Sequence[Sequence[Factor]]) -> ir.Value:
+        """The tensor with its factors in the order of ``groups``; each group becomes one axis."""
+        shape = tuple(math.prod(factor.size for factor in group) for group in groups)
+        wanted = [factor for group in groups for factor in group]
+        return self._moved(*self._nearest(view, wanted, shape))
 
     def contiguous(self, view: View) -> View:
         """The same tensor in memory as ATen has it."""
@@ -126,56 +120,56 @@ class Builder:
         kept = [group for group in groups if group] or [[]]
         return View.of(self.place(view, *kept), view.shape)
 
-    def cost(self, view: View, wanted: Sequence[Atom]) -> float:
+    def cost(self, view: View, wanted: Sequence[Factor]) -> float:
         """Elements moved to bring the tensor to the order ``wanted``; a reshape counts little."""
         flat = (view.size,)
         if self.is_placed(view, wanted):
             return 0.0
-        _, movement = self._nearest(view, wanted, flat)
-        return view.size * price(movement)
+        _, rearrangement = self._nearest(view, wanted, flat)
+        return view.size * rearrangement.cost(LAYER_PRICES)
 
-    def is_placed(self, view: View, wanted: Sequence[Atom]) -> bool:
-        """Whether a value with the atoms in the order ``wanted`` exists, reshapes aside."""
+    def is_placed(self, view: View, wanted: Sequence[Factor]) -> bool:
+        """Whether a value with the factors in the order ``wanted`` exists, reshapes aside."""
         flat = (view.size,)
         known = (view, *self.variants(view))
-        return any(not variant.movement(wanted, flat).cost for variant in known)
+        return any(not variant.rearranged(wanted, flat).disorder for variant in known)
 
     def variants(self, view: View) -> list[View]:
         """The same tensor on other values that were made of ``view.value`` by placement."""
         found = []
-        sizes = [atom.size for atom in view.atoms]
-        for movement, value in self._placed.get(view.value, {}).items():
-            if refine(movement.atoms, sizes) != sizes:
+        sizes = list(view.pending.factors)
+        for rearrangement, value in self._placed.get(view.value, {}).items():
+            if common_cut(rearrangement.factors, sizes) != sizes:
                 continue  # it was made for a tensor that cuts the value elsewhere
-            runs = split(movement.atoms, sizes)
-            memory = tuple(view.atoms[i] for turn in movement.order for i in runs[turn])
-            found.append(View(value, view.shape, memory))
+            parts = parts_of(rearrangement.factors, sizes)
+            memory = [view.factors[i] for factor in rearrangement.order for i in parts[factor]]
+            found.append(View.of_factors(value, view.shape, memory))
         return found
 
     def _nearest(
-        self, view: View, wanted: Sequence[Atom], shape: ir.Shape
-    ) -> tuple[ir.Value, Movement]:
-        """The value to start from, the view's own or a variant, and the movement from there."""
-        best = (view.value, view.movement(wanted, shape))
+        self, view: View, wanted: Sequence[Factor], shape: ir.Shape
+    ) -> tuple[ir.Value, Rearrangement]:
+        """The value to start from, the view's own or a variant, and what leads from there."""
+        best = (view.value, view.rearranged(wanted, shape))
         for variant in self.variants(view):
-            movement = variant.movement(wanted, shape)
-            if price(movement) < price(best[1]):
-                best = (variant.value, movement)
+            rearrangement = variant.rearranged(wanted, shape)
+            if rearrangement.cost(LAYER_PRICES) < best[1].cost(LAYER_PRICES):
+                best = (variant.value, rearrangement)
         return best
 
-    def _moved(self, value: ir.Value, movement: Movement) -> ir.Value:
-        if not movement.cost and value.shape == movement.after:
+    def _moved(self, value: ir.Value, rearrangement: Rearrangement) -> ir.Value:
+        if not rearrangement.disorder and value.shape == rearrangement.after:
             return value
         known = self._placed.setdefault(value, {})
-        if movement not in known:
-            known[movement] = self._write(value, movement)
-        return known[movement]
+        if rearrangement not in known:
+            known[rearrangement] = self._write(value, rearrangement)
+        return known[rearrangement]
 
-    def _write(self, value: ir.Value, movement: Movement) -> ir.Value:
-        shuffled = self._as_shuffle(value, movement)
+    def _write(self, value: ir.Value, rearrangement: Rearrangement) -> ir.Value:
+        shuffled = self._as_shuffle(value, rearrangement)
         if shuffled is not None:
             return shuffled
-        for kind, numbers in steps_of(movement):
+        for kind, numbers in rearrangement.steps():
             if kind == "reshape":
                 value = self.add(ir.Reshape, [value], numbers)
             else:
@@ -183,38 +177,26 @@ class Builder:
                 value = self.add(ir.Permute, [value], shape, order=tuple(numbers))
         return value
 
-    def _as_shuffle(self, value: ir.Value, movement: Movement) -> ir.Value | None:
+    def _as_shuffle(self, value: ir.Value, rearrangement: Rearrangement) -> ir.Value | None:
         """As one PixelShuffle or PixelUnshuffle, where it is that."""
-        before, after = movement.before, movement.after
-        if len(before) != 3 or len(after) != 3 or movement.cost < 2:
+        before, after = rearrangement.before, rearrangement.after
+        if len(before) != 3 or len(after) != 3 or rearrangement.disorder < 2:
             return None
         up, down = after[1] // before[1], before[1] // after[1]
-        if up > 1 and movement == _shuffle(before, up):
+        if up > 1 and rearrangement == _shuffle(before, up):
             return self.add(ir.PixelShuffle, [value], after, factor=up)
-        if down > 1 and movement == _shuffle(after, down).inverse.simplified():
+        if down > 1 and rearrangement == _shuffle(after, down).inverse.simplified():
             return self.add(ir.PixelUnshuffle, [value], after, factor=down)
         return None
 
 
-def _shuffle(before: ir.Shape, factor: int) -> Movement:
-    """The movement of a PixelShuffle of ``before``."""
+def _shuffle(before: ir.Shape, factor: int) -> Rearrangement:
+    """The rearrangement of a PixelShuffle of ``before``."""
     channels, height, width = before
     rest = channels // factor**2
-    return Movement(
+    return Rearrangement(
         before,
         (rest, factor, factor, height, width),
         (0, 3, 1, 4, 2),
         (rest, height * factor, width * factor),
     ).simplified()
-
-
-@functools.cache
-def price(movement: Movement) -> float:
-    """Passes over the data: a permute counts 1, or more when the last axis moves."""
-    total = 0.0
-    for kind, numbers in steps_of(movement):
-        if kind == "reshape":
-            total += _RESHAPE_PRICE
-        else:
-            total += 1.0 if numbers[-1] == len(numbers) - 1 else _SCATTERED_PRICE
-    return total

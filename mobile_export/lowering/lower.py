@@ -2,9 +2,9 @@
 
     graph = lower(program)
 
-Every ATen call has its rule in `_elementwise`, `_linear`, `_masking`, `_moving_rules`, `_products`,
-`_sampling`, `_statistics` or `_recurrent`; see `_registry`. Tensors are kept as views (`_view`), so
-reshapes and permutes of any rank are written only where a layer needs another order.
+Every ATen call has its rule in a module of `rules`, by family of ops; see `table`. Tensors are kept
+as views (`view`), so reshapes and permutes of any rank are written only where a layer needs another
+order.
 
 What has no rule, or would need a value of rank above 4, is refused by op, module and node before
 anything is written.

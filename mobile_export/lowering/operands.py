@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,27 +13,27 @@ import numpy as np
 from . import ir
 from .builder import Builder
 from .table import Operand
-from .view import Atom, View, common_atoms
+from .view import Factor, View, common_factors
 
-__all__ = ["Arranged", "Run", "agree", "broadcast", "isolate", "store"]
+__all__ = ["Arranged", "Group", "agree", "broadcast", "isolate", "store"]
 
-Run = tuple[Atom, ...]
+Group = tuple[Factor, ...]
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """A tensor as a value with known atoms on each of its axes.
+    """A tensor as a value with known factors on each of its axes.
 
     Attributes:
-        value: has the shape of ``runs``.
+        value: has the shape of ``groups``.
         shape: of the tensor.
-        runs: the atoms on each axis of the value.
+        groups: the factors on each axis of the value.
         axes: the axes of the value that were asked for.
     """
 
     value: ir.Value
     shape: ir.Shape
-    runs: tuple[Run, ...]
+    groups: tuple[Group, ...]
     axes: tuple[int, ...]
 
     @property
@@ -50,28 +50,28 @@ class Arranged:
 
     @property
     def source(self) -> View:
-        """The tensor itself, with the atoms of ``runs`` as they are."""
-        return View(self.value, self.shape, tuple(itertools.chain(*self.runs)))
+        """The tensor itself, with the factors of ``groups`` as they are."""
+        return View.of_factors(self.value, self.shape, itertools.chain(*self.groups))
 
     def view(self, value: ir.Value) -> View:
         """``value``, laid out alike, as a tensor of the same shape."""
-        return View.moved(value, self.shape, itertools.chain(*self.runs))
+        return View.of_factors(value, self.shape, itertools.chain(*self.groups)).joined()
 
     def resized(self, value: ir.Value, axes: Sequence[int], sizes: Sequence[int]) -> View:
         """``value``, laid out alike but on the axes that were asked for, which are ``axes`` of the
         tensor and have ``sizes`` now."""
         shape = list(self.shape)
-        new: list[Atom] = []
+        new: list[Factor] = []
         for axis, size in zip(axes, sizes, strict=True):
             shape[axis] = size
-            new += [Atom(axis, 0, size)] if size != 1 else []
-        atoms: list[Atom] = []
-        for place, run in enumerate(self.runs):
+            new += [Factor(axis, 0, size)] if size != 1 else []
+        factors: list[Factor] = []
+        for place, group in enumerate(self.groups):
             if place == self.axes[0]:
-                atoms += new
+                factors += new
             elif place not in self.axes:
-                atoms += run
-        return View.moved(value, shape, atoms)
+                factors += group
+        return View.of_factors(value, shape, factors).joined()
 
 
 def isolate(
@@ -92,64 +92,68 @@ def isolate(
     mine = view.of_axes(axes)
     best, least = _around(mine, view.without(axes), where), math.inf
     for variant in (view, *builder.variants(view)):
-        for runs in _candidates(variant, mine, axes, where):
-            cost = builder.cost(view, [*itertools.chain(*runs)])
+        for groups in _candidates(variant, mine, axes, where):
+            cost = builder.cost(view, [*itertools.chain(*groups)])
             if cost < least:
-                best, least = runs, cost
-    runs = _as_it_lies(builder, view, best, mine, where, single=single) or _by_axis(
-        [run for run in best if run == mine or run], mine, where
+                best, least = groups, cost
+    groups = _as_it_lies(builder, view, best, mine, where, single=single) or _by_axis(
+        [group for group in best if group == mine or group], mine, where
     )
-    value = builder.put(view, runs)
+    value = builder.put(view, groups)
     held = set(mine)
-    found = tuple(i for i, run in enumerate(runs) if set(run) & held)
+    found = tuple(i for i, group in enumerate(groups) if set(group) & held)
     if not found:  # axes of size 1
-        empty = [i for i, run in enumerate(runs) if not run]
+        empty = [i for i, group in enumerate(groups) if not group]
         found = (empty[-1 if where == "last" else 0],)
-    return Arranged(value, view.shape, tuple(runs), found)
+    return Arranged(value, view.shape, tuple(groups), found)
 
 
-def _around(mine: Run, rest: Run, where: str) -> list[Run]:
+def _around(mine: Group, rest: Group, where: str) -> list[Group]:
     return [mine, rest] if where == "first" else [rest, mine]
 
 
 def _candidates(
-    view: View, mine: Run, axes: Sequence[int], where: Literal["any", "first", "last"]
-) -> Iterable[list[Run]]:
+    view: View, mine: Group, axes: Sequence[int], where: Literal["any", "first", "last"]
+) -> Iterable[list[Group]]:
     rest = view.without(axes)
     if where != "any" or not mine:
         yield _around(mine, rest, where)
         return
-    place = min(view.atoms.index(atom) for atom in mine)
-    before = tuple(atom for atom in view.atoms[:place] if atom in rest)
+    place = min(view.factors.index(factor) for factor in mine)
+    before = tuple(factor for factor in view.factors[:place] if factor in rest)
     yield [before, mine, rest[len(before) :]]
     yield [rest, mine]
     yield [mine, rest]
 
 
-def _by_axis(runs: list[Run], mine: Run, where: str) -> list[Run]:
+def _by_axis(groups: list[Group], mine: Group, where: str) -> list[Group]:
     """With the axes of the tensor that stay whole on axes of their own, as long as there are three,
     which is the rank of an image."""
     if where == "last":
-        return runs  # rows
-    apart = [part for run in runs for part in ([run] if run == mine else _neighbours(run))]
-    return apart if len(apart) <= 3 else runs
+        return groups  # rows
+    apart = [
+        part for group in groups for part in ([group] if group == mine else _neighbours(group))
+    ]
+    return apart if len(apart) <= 3 else groups
 
 
-def _neighbours(run: Run) -> list[Run]:
+def _neighbours(group: Group) -> list[Group]:
     """Cut where the axis changes."""
-    return [tuple(atoms) for _, atoms in itertools.groupby(run, key=lambda atom: atom.axis)]
+    return [
+        tuple(factors) for _, factors in itertools.groupby(group, key=lambda factor: factor.axis)
+    ]
 
 
 def _as_it_lies(
-    builder: Builder, view: View, best: Sequence[Run], mine: Run, where: str, *, single: bool
-) -> list[Run] | None:
+    builder: Builder, view: View, best: Sequence[Group], mine: Group, where: str, *, single: bool
+) -> list[Group] | None:
     """The axes of an existing value in the order ``best``, if ``mine`` is an axis of it."""
     wanted = tuple(itertools.chain(*best))
     for variant in (view, *builder.variants(view)):
-        dims = variant.dims()
-        if variant.atoms != wanted or dims is None:
+        dims = variant.groups()
+        if variant.factors != wanted or dims is None:
             continue
-        held = [i for i, run in enumerate(dims) if run and set(run) <= set(mine)]
+        held = [i for i, group in enumerate(dims) if group and set(group) <= set(mine)]
         if sum((dims[i] for i in held), ()) != mine or not held:
             continue
         if where == "last" and (held[-1] != len(dims) - 1 or len(dims) > 2):
@@ -164,19 +168,23 @@ def _as_it_lies(
 # Several operands ---------------------------------------------------------------------------------
 
 
-def agree(builder: Builder, views: Sequence[View]) -> list[View]:
-    """The tensors, of equal rank and equal or unit axes, cut into equal atoms.
+def agree(builder: Builder, views: Sequence[View], but: Collection[int] = ()) -> list[View]:
+    """The tensors, of equal rank and equal or unit axes, cut into equal factors.
 
-    Those whose atoms do not fit the others' are written as ATen has them, the smallest first.
+    Those whose factors do not fit the others' are written as ATen has them, the smallest first.
+
+    Args:
+        but: axes that may differ, and stay as they are.
     """
     views = list(views)
-    for index in sorted(range(len(views)), key=lambda i: views[i].size):
-        cut = common_atoms(views)
+    sizes = [math.prod(n for axis, n in enumerate(view.shape) if axis not in but) for view in views]
+    for index in sorted(range(len(views)), key=lambda i: sizes[i]):
+        cut = common_factors(views, but)
         if cut is not None:
             return list(cut)
         views[index] = builder.contiguous(views[index])
-    cut = common_atoms(views)
-    assert cut is not None  # each axis is one atom now
+    cut = common_factors(views, but)
+    assert cut is not None  # each axis is one factor now
     return list(cut)
 
 
@@ -196,107 +204,114 @@ def broadcast(
     aligned = [_aligned(operand, rank) for operand in operands]
     views = agree(builder, [operand for operand in aligned if isinstance(operand, View)])
     order = _cheapest_order(builder, views, shape)
-    runs = _axes_for(builder, views, aligned, order)
-    views, runs = _within_rank(builder, views, aligned, runs)
+    groups = _axes_for(builder, views, aligned, order)
+    views, groups = _within_rank(builder, views, aligned, groups)
     rest = iter(views)
     parts: list[ir.Value | np.ndarray] = []
     for operand in aligned:
         if isinstance(operand, View):
             view = next(rest)
-            parts.append(builder.put(view, [run if _has(view, run) else () for run in runs]))
+            parts.append(
+                builder.put(view, [group if _has(view, group) else () for group in groups])
+            )
         else:
-            parts.append(store(operand, shape, runs))
-    sizes = [math.prod(atom.size for atom in run) for run in runs] or [1]
-    return View.moved(write(parts, sizes), shape, itertools.chain(*runs))
+            parts.append(store(operand, shape, groups))
+    sizes = [math.prod(factor.size for factor in group) for group in groups] or [1]
+    return View.of_factors(write(parts, sizes), shape, itertools.chain(*groups)).joined()
 
 
 def _aligned(operand: Operand, rank: int) -> Operand:
-    """With unit axes in front; a view keeps its atoms."""
+    """With unit axes in front; a view keeps its factors."""
     if isinstance(operand, np.ndarray):
         return operand.reshape([1] * (rank - operand.ndim) + list(operand.shape))
     extra = rank - len(operand.shape)
-    atoms = tuple(replace(atom, axis=atom.axis + extra) for atom in operand.atoms)
-    return View(operand.value, (1,) * extra + operand.shape, atoms)
+    factors = tuple(replace(factor, axis=factor.axis + extra) for factor in operand.factors)
+    return View.of_factors(operand.value, (1,) * extra + operand.shape, factors)
 
 
-def _has(tensor: Operand, run: Sequence[Atom]) -> bool:
-    """Whether a tensor is not broadcast along the axis of the first atom of ``run``."""
-    return bool(run) and tensor.shape[run[0].axis] != 1
+def _has(tensor: Operand, group: Sequence[Factor]) -> bool:
+    """Whether a tensor is not broadcast along the axis of the first factor of ``group``."""
+    return bool(group) and tensor.shape[group[0].axis] != 1
 
 
-def _cheapest_order(builder: Builder, views: Sequence[View], shape: Sequence[int]) -> Run:
-    """All atoms of the result, in the memory order that moves the fewest elements."""
-    every = {atom for view in views for atom in view.atoms}
-    covered = {atom.axis for atom in every}
-    every |= {Atom(i, 0, n) for i, n in enumerate(shape) if n != 1 and i not in covered}
+def _cheapest_order(builder: Builder, views: Sequence[View], shape: Sequence[int]) -> Group:
+    """All factors of the result, in the memory order that moves the fewest elements."""
+    every = {factor for view in views for factor in view.factors}
+    covered = {factor.axis for factor in every}
+    every |= {Factor(i, 0, n) for i, n in enumerate(shape) if n != 1 and i not in covered}
     best, least = tuple(sorted(every)), math.inf
     known = [variant for view in views for variant in (view, *builder.variants(view))]
-    orders = [_completed(variant.atoms, every) for variant in known]
+    orders = [_completed(variant.factors, every) for variant in known]
     for order in dict.fromkeys([*orders, best]):
         cost = sum(
-            builder.cost(view, [atom for atom in order if atom in view.atoms]) for view in views
+            builder.cost(view, [factor for factor in order if factor in view.factors])
+            for view in views
         )
         if cost < least:
             best, least = order, cost
     return best
 
 
-def _completed(memory: Run, every: set[Atom]) -> Run:
-    """``memory`` with the atoms that it lacks before the first of a later axis."""
+def _completed(memory: Group, every: set[Factor]) -> Group:
+    """``memory`` with the factors that it lacks before the first of a later axis."""
     order = list(memory)
-    for atom in sorted(every - set(memory)):
-        later = [place for place, other in enumerate(order) if other > atom]
-        order.insert(later[0] if later else len(order), atom)
+    for factor in sorted(every - set(memory)):
+        later = [place for place, other in enumerate(order) if other > factor]
+        order.insert(later[0] if later else len(order), factor)
     return tuple(order)
 
 
 def _axes_for(
-    builder: Builder, views: Sequence[View], operands: Sequence[Operand], order: Run
-) -> list[Run]:
-    """The atoms on each axis of the result: those of an existing value where that can be."""
+    builder: Builder, views: Sequence[View], operands: Sequence[Operand], order: Group
+) -> list[Group]:
+    """The factors on each axis of the result: those of an existing value where that can be."""
     for view in views:
         for variant in (view, *builder.variants(view)):
-            dims = variant.dims()
-            if variant.atoms == order and dims is not None and _uniform(operands, dims):
+            dims = variant.groups()
+            if variant.factors == order and dims is not None and _uniform(operands, dims):
                 return dims
-    runs: list[Run] = []
-    for atom in order:
-        if runs and all(_has(t, runs[-1]) == _has(t, [atom]) for t in operands):
-            runs[-1] = (*runs[-1], atom)
+    groups: list[Group] = []
+    for factor in order:
+        if groups and all(_has(t, groups[-1]) == _has(t, [factor]) for t in operands):
+            groups[-1] = (*groups[-1], factor)
         else:
-            runs.append((atom,))
-    return runs
+            groups.append((factor,))
+    return groups
 
 
-def _uniform(operands: Sequence[Operand], dims: Sequence[Run]) -> bool:
+def _uniform(operands: Sequence[Operand], dims: Sequence[Group]) -> bool:
     """Whether no operand is broadcast along a part of an axis only."""
     return all(
-        len({_has(operand, [atom]) for atom in run}) < 2 for operand in operands for run in dims
+        len({_has(operand, [factor]) for factor in group}) < 2
+        for operand in operands
+        for group in dims
     )
 
 
 def _within_rank(
-    builder: Builder, views: list[View], operands: list[Operand], runs: list[Run]
-) -> tuple[list[View], list[Run]]:
+    builder: Builder, views: list[View], operands: list[Operand], groups: list[Group]
+) -> tuple[list[View], list[Group]]:
     """Join neighbours until there are four axes, repeating what is broadcast along one of them."""
-    while len(runs) > ir.LayerGraph.MAX_RANK:
+    while len(groups) > ir.LayerGraph.MAX_RANK:
         prices = []
-        for left, right in itertools.pairwise(range(len(runs))):
-            missing = [(t, run) for t in operands for run in (runs[left], runs[right])]
+        for left, right in itertools.pairwise(range(len(groups))):
+            missing = [(t, group) for t in operands for group in (groups[left], groups[right])]
             grown = sum(
-                math.prod(t.shape) * math.prod(a.size for a in run)
-                for t, run in missing
-                if not _has(t, run) and (_has(t, runs[left]) or _has(t, runs[right]))
+                math.prod(t.shape) * math.prod(a.size for a in group)
+                for t, group in missing
+                if not _has(t, group) and (_has(t, groups[left]) or _has(t, groups[right]))
             )
             prices.append((grown, left))
         _, left = min(prices)
-        pair = runs[left] + runs[left + 1]
+        pair = groups[left] + groups[left + 1]
         for index, tensor in enumerate(operands):
-            present = [_has(tensor, run) for run in (runs[left], runs[left + 1])]
+            present = [_has(tensor, group) for group in (groups[left], groups[left + 1])]
             if present[0] == present[1]:
                 continue
-            axes = _repeated_together(tensor, pair, runs)
-            sizes = {a: math.prod(x.size for run in runs for x in run if x.axis == a) for a in axes}
+            axes = _repeated_together(tensor, pair, groups)
+            sizes = {
+                a: math.prod(x.size for group in groups for x in group if x.axis == a) for a in axes
+            }
             shape = [sizes.get(axis, size) for axis, size in enumerate(tensor.shape)]
             if isinstance(tensor, np.ndarray):
                 operands[index] = np.broadcast_to(tensor, shape)
@@ -305,22 +320,22 @@ def _within_rank(
                 views[place] = repeat(builder, views[place], shape)
                 operands[index] = views[place]
         views = agree(builder, views)
-        runs = [*runs[:left], pair, *runs[left + 2 :]]
-    return views, runs
+        groups = [*groups[:left], pair, *groups[left + 2 :]]
+    return views, groups
 
 
-def _repeated_together(tensor: Operand, pair: Run, runs: Sequence[Run]) -> set[int]:
-    """The axes of ``pair`` that ``tensor`` lacks, and all that share a run with one of them.
+def _repeated_together(tensor: Operand, pair: Group, groups: Sequence[Group]) -> set[int]:
+    """The axes of ``pair`` that ``tensor`` lacks, and all that share a group with one of them.
 
-    A run is repeated as a whole, and an axis may have atoms in several runs.
+    A group is repeated as a whole, and an axis may have factors in several groups.
     """
-    axes = {atom.axis for atom in pair if not _has(tensor, [atom])}
+    axes = {factor.axis for factor in pair if not _has(tensor, [factor])}
     found: set[int] = set()
     while found != axes:
         found = axes
-        lacking = [run for run in runs if not _has(tensor, run)]
-        touched = [run for run in lacking if found & {atom.axis for atom in run}]
-        axes = found.union(*({atom.axis for atom in run} for run in touched))
+        lacking = [group for group in groups if not _has(tensor, group)]
+        touched = [group for group in lacking if found & {factor.axis for factor in group}]
+        axes = found.union(*({factor.axis for factor in group} for group in touched))
     return axes
 
 
@@ -329,24 +344,26 @@ def repeat(builder: Builder, view: View, shape: Sequence[int]) -> View:
     for axis, (old, new) in enumerate(zip(view.shape, shape, strict=True)):
         if old == new:
             continue
-        # The axis goes where ATen has it: before the first atom of a later one.
-        places = [i for i, atom in enumerate(view.atoms) if atom.axis > axis]
-        place = places[0] if places else len(view.atoms)
-        before, after = view.atoms[:place], view.atoms[place:]
+        # The axis goes where ATen has it: before the first factor of a later one.
+        places = [i for i, factor in enumerate(view.factors) if factor.axis > axis]
+        place = places[0] if places else len(view.factors)
+        before, after = view.factors[:place], view.factors[place:]
         value = builder.put(view, [before, (), after])
         sizes = (value.shape[0], new, value.shape[2])
         value = builder.add(ir.Tile, [value], sizes, repeats=(1, new, 1))
         grown = list(view.shape)
         grown[axis] = new
-        view = View.moved(value, grown, [*before, Atom(axis, 0, new), *after])
+        view = View.of_factors(value, grown, [*before, Factor(axis, 0, new), *after]).joined()
     return view
 
 
-def store(array: np.ndarray, shape: Sequence[int], runs: Sequence[Run]) -> np.ndarray:
-    """``array``, which broadcasts to ``shape``, with the atoms of ``runs`` on its axes."""
-    atoms = sorted(atom for run in runs for atom in run)
-    present = [atom if array.shape[atom.axis] != 1 else replace(atom, size=1) for atom in atoms]
-    cut = array.reshape([atom.size for atom in present])
-    order = [atoms.index(atom) for run in runs for atom in run]
-    sizes = [math.prod(present[atoms.index(atom)].size for atom in run) for run in runs]
+def store(array: np.ndarray, shape: Sequence[int], groups: Sequence[Group]) -> np.ndarray:
+    """``array``, which broadcasts to ``shape``, with the factors of ``groups`` on its axes."""
+    factors = sorted(factor for group in groups for factor in group)
+    present = [
+        factor if array.shape[factor.axis] != 1 else replace(factor, size=1) for factor in factors
+    ]
+    cut = array.reshape([factor.size for factor in present])
+    order = [factors.index(factor) for group in groups for factor in group]
+    sizes = [math.prod(present[factors.index(factor)].size for factor in group) for group in groups]
     return cut.transpose(order).reshape(sizes or [1])

@@ -21,11 +21,11 @@ from torch.fx import Node
 
 from ..graph.affine import along
 from ..graph.affine_folding import sums_to_one
-from ..graph.atoms import Atoms, atoms_of
+from ..graph.chains import trace_back, write
 from ..graph.editor import Graph, shape_of, where
 from ..graph.layers import Layer, layer_of
-from ..graph.movement import Movement, emit, trace_back
 from ..graph.ops import ELEMENTWISE, argument, is_call, is_private, source_of
+from ..graph.rearrange import Rearrangement
 
 __all__ = ["PRODUCTS", "layer_after_product", "layer_before_product", "multiplications"]
 
@@ -66,81 +66,81 @@ class _Mixing:
 
 
 @dataclass(frozen=True)
-class _Seat:
-    """Where the channels of a layer lie in the operand (or the result) of a product.
+class _ChannelLayout:
+    """Which factors of the map from a layer to a product hold the layer's channels.
 
     Attributes:
-        there: from the layer's layout to that of the operand.
+        forward: from the layer's axes to those of the product's operand (or result), with its
+            factors cut along both.
         parts: the axes of the layer's side, that of the channels as two: groups, channels of each.
         axis: of the groups in ``parts``.
-        channel: the atom of the channels of a group.
-        mixed: the atoms over which the product sums.
-        heads: how many of the product share the channels of a group.
+        channel: the factor that holds the channels of a group.
+        mixed: the factors over which the product sums.
+        heads: how many heads of the product share the channels of a group.
     """
 
-    there: Atoms
+    forward: Rearrangement
     parts: tuple[int, ...]
-    rank: int
     axis: int
     channel: int
     mixed: tuple[int, ...]
     heads: int
 
-    def movement(self, channels: int, pixels: int) -> Movement:
-        """From the layer's layout to the product's, of other numbers of channels per group and of
-        pixels that are mixed."""
-        sizes = list(self.there.sizes)
+    def resized(self, channels: int, pixels: int) -> Rearrangement:
+        """``forward`` for other numbers of channels per group and of pixels that are mixed."""
+        sizes = list(self.forward.factors)
         sizes[self.channel] = channels
-        if math.prod(sizes[atom] for atom in self.mixed) != pixels:
-            for atom in self.mixed:
-                sizes[atom] = pixels if atom == self.mixed[0] else 1
-        parts, after = [1] * len(self.parts), [1] * self.rank
-        for size, part, target in zip(sizes, self.there.sources, self.there.targets, strict=True):
+        if math.prod(sizes[factor] for factor in self.mixed) != pixels:
+            for factor in self.mixed:
+                sizes[factor] = pixels if factor == self.mixed[0] else 1
+        parts, after = [1] * len(self.parts), [1] * len(self.forward.after)
+        sources, targets = self.forward.sources(self.parts), self.forward.targets
+        for size, part, target in zip(sizes, sources, targets, strict=True):
             parts[part] *= size
             after[target] *= size
         before = list(parts)
         before[self.axis : self.axis + 2] = [parts[self.axis] * parts[self.axis + 1]]
-        order = tuple(self.there.order)
-        return Movement(tuple(before), tuple(sizes), order, tuple(after)).simplified()
+        order = self.forward.order
+        return Rearrangement(tuple(before), tuple(sizes), order, tuple(after)).simplified()
 
 
 def layer_before_product(graph: Graph, node: Node) -> None:
     """A (x Wᵀ) as (A x) Wᵀ for an operand of the product ``node`` that a layer computes."""
     for mixing in _mixings(graph, node):
-        root, there = trace_back(mixing.operand)
+        root, forward = trace_back(mixing.operand)
         between = root if is_call(root, *ELEMENTWISE) else None
         layer = layer_of(graph, root if between is None else source_of(between))
         if not isinstance(layer, Layer) or not layer.is_pointwise:
             continue
         inputs = shape_of(layer.source)[layer.axis]
-        seat = _seat(there, layer, layer.channels, mixing)
+        layout = _layout_of(forward, layer, layer.channels, mixing)
         costs = _costs(mixing, layer, (layer.channels, inputs), (mixing.inputs, mixing.outputs))
-        if seat is None or costs.then >= costs.now:
+        if layout is None or costs.then >= costs.now:
             continue
         pair = f"{where(layer.node)} before {where(node)}"
         reason = f"{where(between)} stands between" if between is not None else None
         reason = reason or _hindrance(graph, mixing, layer)
-        if seat.heads > 1:
-            graph.refuse(node, f"{pair}: {costs.of_heads(seat.heads)}")
+        if layout.heads > 1:
+            graph.refuse(node, f"{pair}: {costs.of_heads(layout.heads)}")
             continue
         if reason is not None:
             graph.refuse(node, f"{pair}: {reason}; after it: {costs}")
             continue
         graph.replace(
-            node, _written_after(graph, mixing, layer, seat), f"{pair}, now after: {costs}"
+            node, _written_after(graph, mixing, layer, layout), f"{pair}, now after: {costs}"
         )
         graph.sweep()
         return
 
 
-def _written_after(graph: Graph, mixing: _Mixing, layer: Layer, seat: _Seat) -> Node:
+def _written_after(graph: Graph, mixing: _Mixing, layer: Layer, layout: _ChannelLayout) -> Node:
     node = mixing.node
     inputs = shape_of(layer.source)[layer.axis] // layer.groups
-    moved = emit(graph, layer.source, seat.movement(inputs, mixing.inputs), node)
+    moved = write(graph, layer.source, layout.resized(inputs, mixing.inputs), node)
     mixed = mixing.of(graph, moved, node)
-    back = seat.movement(inputs, mixing.outputs).inverse
-    new = _call(graph, layer, emit(graph, mixed, back, node), node)
-    return emit(graph, new, seat.movement(layer.channels // layer.groups, mixing.outputs), node)
+    inverse = layout.resized(inputs, mixing.outputs).inverse
+    new = _call(graph, layer, write(graph, mixed, inverse, node), node)
+    return write(graph, new, layout.resized(layer.channels // layer.groups, mixing.outputs), node)
 
 
 def layer_after_product(graph: Graph, node: Node) -> None:
@@ -148,36 +148,36 @@ def layer_after_product(graph: Graph, node: Node) -> None:
     layer = layer_of(graph, node)
     if not isinstance(layer, Layer) or not layer.is_pointwise:
         return
-    product, back = trace_back(layer.source)
+    product, onward = trace_back(layer.source)
     if not is_call(product, *PRODUCTS):
         return
     inputs = shape_of(layer.source)[layer.axis]
     for mixing in _mixings(graph, product):
-        seat = _seat(back.inverse, layer, inputs, mixing)
+        layout = _layout_of(onward.inverse, layer, inputs, mixing)
         costs = _costs(mixing, layer, (inputs, layer.channels), (mixing.outputs, mixing.inputs))
-        if seat is None or costs.then >= costs.now:
+        if layout is None or costs.then >= costs.now:
             continue
         pair = f"{where(node)} after {where(product)}"
-        if seat.heads > 1:
-            graph.refuse(node, f"{pair}: {costs.of_heads(seat.heads)}")
+        if layout.heads > 1:
+            graph.refuse(node, f"{pair}: {costs.of_heads(layout.heads)}")
             continue
         if not is_private(graph, layer.source, product):
             graph.refuse(node, f"{pair}: {where(product)} has other users; before it: {costs}")
             continue
-        new = _written_before(graph, mixing, layer, seat)
+        new = _written_before(graph, mixing, layer, layout)
         graph.replace(node, new, f"{pair}, now before: {costs}")
         graph.sweep()
         return
 
 
-def _written_before(graph: Graph, mixing: _Mixing, layer: Layer, seat: _Seat) -> Node:
+def _written_before(graph: Graph, mixing: _Mixing, layer: Layer, layout: _ChannelLayout) -> Node:
     node = layer.node
     inputs = shape_of(layer.source)[layer.axis] // layer.groups
     outputs = layer.channels // layer.groups
-    source = emit(graph, mixing.operand, seat.movement(inputs, mixing.inputs).inverse, node)
+    source = write(graph, mixing.operand, layout.resized(inputs, mixing.inputs).inverse, node)
     new = _call(graph, layer, source, node, with_bias=mixing.is_mean)
-    mixed = mixing.of(graph, emit(graph, new, seat.movement(outputs, mixing.inputs), node), node)
-    result = emit(graph, mixed, seat.movement(outputs, mixing.outputs).inverse, node)
+    mixed = mixing.of(graph, write(graph, new, layout.resized(outputs, mixing.inputs), node), node)
+    result = write(graph, mixed, layout.resized(outputs, mixing.outputs).inverse, node)
     if layer.bias is None or mixing.is_mean:
         return result
     return _plus_bias(graph, layer, result)
@@ -258,28 +258,31 @@ def _costs(
     return _Costs(now, product * channels[1], per_pixel * pixels[1])
 
 
-def _seat(there: Movement, layer: Layer, channels: int, mixing: _Mixing) -> _Seat | None:
-    """Where ``channels``, the layer's on the product's side, lie.
+def _layout_of(
+    forward: Rearrangement, layer: Layer, channels: int, mixing: _Mixing
+) -> _ChannelLayout | None:
+    """Where ``channels``, those of the layer's side that faces the product, lie in the product.
 
     Returns:
         None when the product sums over them, or the axes are cut so that they do not stay together.
     """
-    axis = layer.axis % len(there.before)
+    axis = layer.axis % len(forward.before)
     each = channels // layer.groups
-    parts = (*there.before[:axis], layer.groups, each, *there.before[axis + 1 :])
-    atoms = atoms_of(there, parts)
-    if atoms is None:
+    parts = (*forward.before[:axis], layer.groups, each, *forward.before[axis + 1 :])
+    cut = forward.cut(parts)
+    if cut is None:
         return None
-    rank = len(there.after)
+    rank = len(forward.after)
     kept = ({rank - 2, rank - 1} - {mixing.axis}).pop()
-    own = [atom for atom, part in enumerate(atoms.sources) if part == axis + 1]
-    groups = [atom for atom, part in enumerate(atoms.sources) if part == axis]
-    mixed = tuple(atom for atom, target in enumerate(atoms.targets) if target == mixing.axis)
-    together = [atom for atom in own if atoms.targets[atom] == kept]
-    if len(together) != 1 or any(atom in mixed for atom in (*own, *groups)):
+    sources, targets = cut.sources(parts), cut.targets
+    own = [factor for factor, part in enumerate(sources) if part == axis + 1]
+    groups = [factor for factor, part in enumerate(sources) if part == axis]
+    mixed = tuple(factor for factor, target in enumerate(targets) if target == mixing.axis)
+    together = [factor for factor in own if targets[factor] == kept]
+    if len(together) != 1 or any(factor in mixed for factor in (*own, *groups)):
         return None
-    heads = each // atoms.sizes[together[0]]
-    return _Seat(atoms, parts, rank, axis, together[0], mixed, heads)
+    heads = each // cut.factors[together[0]]
+    return _ChannelLayout(cut, parts, axis, together[0], mixed, heads)
 
 
 def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
+from ..graph.chains import MOVES, trace_back, write
 from ..graph.editor import Graph, shape_of
-from ..graph.movement import MOVES, Movement, emit, steps_of, trace_back
 from ..graph.ops import argument, is_call, source_of
+from ..graph.rearrange import Rearrangement
 from .join_axes import join_axes
 from .remove_noops import simplify
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     from ..graph.changes import PassResult
     from ..graph.program import Program
 
-__all__ = ["emit_whole", "limit_rank"]
+__all__ = ["write_whole", "limit_rank"]
 
 aten = torch.ops.aten
 _LIMIT = 5
 
 
 def limit_rank(program: Program) -> PassResult:
-    """No movement or pointwise call is left that has more than five axes."""
+    """No rearrangement or pointwise call is left that has more than five axes."""
     graph = Graph(program)
     for node in graph.find(aten.unbind.int):
         _flatten_around(graph, node)
@@ -41,10 +42,10 @@ def limit_rank(program: Program) -> PassResult:
     for node in graph.find(*MOVES):
         if all(is_call(user, *MOVES) for user in node.users) or len(shape_of(node)) > _LIMIT:
             continue
-        root, there = trace_back(node)
+        root, forward = trace_back(node)
         if _highest(node, root) <= _LIMIT:
             continue
-        new = emit_whole(graph, root, there, node)
+        new = write_whole(graph, root, forward, node)
         graph.replace(node, new, f"moved with rank {_LIMIT} at most")
     if graph.edits:
         graph.sweep()
@@ -81,15 +82,15 @@ def _flatten_rows(graph: Graph, node: Node) -> None:
     graph.replace(node, whole, "on the rows of a matrix")
 
 
-def emit_whole(graph: Graph, source: Node, movement: Movement, like: Node) -> Node:
-    """`emit` as reshape, one permute, reshape, where that takes five axes at most."""
-    simple = movement.simplified()
-    permutes = sum(kind == "permute" for kind, _ in steps_of(movement))
+def write_whole(graph: Graph, source: Node, rearrangement: Rearrangement, like: Node) -> Node:
+    """`write` as reshape, one permute, reshape, where that takes five axes at most."""
+    simple = rearrangement.simplified()
+    permutes = sum(kind == "permute" for kind, _ in rearrangement.steps())
     if permutes < 2 or len(simple.order) > _LIMIT:
-        return emit(graph, source, movement, like)
-    split = graph.call(aten.reshape.default, source, list(simple.atoms), like=like)
+        return write(graph, source, rearrangement, like)
+    split = graph.call(aten.reshape.default, source, list(simple.factors), like=like)
     turned = graph.call(aten.permute.default, split, list(simple.order), like=like)
-    return graph.call(aten.reshape.default, turned, list(movement.after), like=like)
+    return graph.call(aten.reshape.default, turned, list(rearrangement.after), like=like)
 
 
 def _highest(node: Node, root: Node) -> int:

@@ -10,13 +10,16 @@ reshape, all of these are identities:
   layer widens;
 * f(P(x)) = P(f(x)) for f elementwise;
 * A B = (Bᵀ Aᵀ)ᵀ, which is cheaper when A and B come transposed;
-* a piece of linear(x) along its outputs is linear(x) with these rows of the weight alone;
-* attention works on any stack of matrices, so on the axes with which its operands come (`_stacks`);
-* a chain of permutes and reshapes is one `Movement`, written as permutes of rank ≤ 4 of contiguous
-  runs, from whichever tensor of the same origin is nearest.
+* an output of a split of linear(x) is linear(x) with these rows of the weight alone;
+* the product of attention works with any batch dimensions, so with those that its operands come
+  with (`graph.batch_dimensions`);
+* a chain of permutes and reshapes is one `Rearrangement`, written as permutes of rank ≤ 4 from
+  whichever tensor of the same origin is nearest.
 
-Each is done only where it lowers the cost of movement (0 for a reshape, 1 for moving runs of
-elements, 2 for moving single ones).
+A layer or a chain is rewritten where that lowers its cost: `GRAPH_PRICES` per element moved, times
+the elements. A product is transposed where fewer of its operands and its result scatter single
+elements (`Rearrangement.disorder`). An elementwise function always goes before a permute that
+another permute or reshape follows, so that the two become one chain.
 """
 
 from __future__ import annotations
@@ -28,22 +31,11 @@ import torch
 from torch.fx import Node
 
 from ..graph.batch_dimensions import keep_stack
+from ..graph.chains import MOVES, tail_of, trace_back, write
 from ..graph.editor import Graph, shape_of
-from ..graph.movement import (
-    MAX_RANK,
-    MOVES,
-    RESHAPE_PRICE,
-    Movement,
-    emit,
-    permutation,
-    price,
-    step_price,
-    steps_of,
-    tail_of,
-    trace_back,
-)
 from ..graph.ops import ELEMENTWISE, is_call, source_of
 from ..graph.pointwise import move_before, point_to_linear
+from ..graph.rearrange import GRAPH_PRICES, MAX_RANK, Rearrangement, compose
 from ..graph.rounds import in_turn, settle
 from .remove_noops import simplify
 from .split_layer import SPLITS, split_layer
@@ -60,18 +52,18 @@ _LAYERS = (aten.conv2d.default, aten.linear.default)
 
 
 def move_less(program: Program) -> PassResult:
-    """Rewrite what can do with less movement."""
+    """Rewrite what can do with less rearrangement."""
     graph = Graph(program)
     rules: dict[str, Callable[[], None]] = {
         "pieces of layers": lambda: _each(graph, SPLITS, split_layer),
-        "transposed products": lambda: _each(graph, _PRODUCTS, _turn_product),
+        "transposed products": lambda: _each(graph, _PRODUCTS, _transpose_product),
         "narrow sides of layers": lambda: _each(graph, _LAYERS, move_before),
         "1x1 convolutions": lambda: _point_to_linear(graph),
-        "elementwise before movement": lambda: _each(graph, ELEMENTWISE, _move_later),
+        "elementwise before permutes": lambda: _each(graph, ELEMENTWISE, _move_later),
     }
     settle("move_less", _and_simplify(graph, in_turn(graph, rules)))
     rules = {
-        "chains of movements": lambda: _shorten(graph),
+        "chains of permutes and reshapes": lambda: _shorten(graph),
         "batch dimensions of attention": lambda: _each(graph, _PRODUCTS, keep_stack),
     }
     settle("move_less", _and_simplify(graph, in_turn(graph, rules)))
@@ -84,7 +76,7 @@ def _each(graph: Graph, targets: Sequence[Any], rule: Callable[[Graph, Node], No
 
 
 def _point_to_linear(graph: Graph) -> None:
-    done: dict[Node, list[Movement]] = {}
+    done: dict[Node, list[Rearrangement]] = {}
     for node in graph.find(aten.conv2d.default):
         point_to_linear(graph, node, done)
 
@@ -111,14 +103,14 @@ def _move_later(graph: Graph, node: Node) -> None:
         return
     if not any(is_call(user, *MOVES) for user in node.users):
         return
-    root, there = trace_back(moved)  # type: ignore[arg-type]
-    if not there.cost:
+    root, forward = trace_back(moved)  # type: ignore[arg-type]
+    if not forward.disorder:
         return
     early = graph.call(node.target, root, *node.args[1:], like=node, kwargs=dict(node.kwargs))
-    graph.replace(node, emit(graph, early, there, node), "done before its input is moved")
+    graph.replace(node, write(graph, early, forward, node), "done before its input is moved")
 
 
-def _turn_product(graph: Graph, node: Node) -> None:
+def _transpose_product(graph: Graph, node: Node) -> None:
     first, second = node.args
     assert isinstance(first, Node)
     assert isinstance(second, Node)
@@ -128,17 +120,17 @@ def _turn_product(graph: Graph, node: Node) -> None:
     if graph.is_constant(first) or graph.is_constant(second):
         return
     swap = [*range(rank - 2), rank - 1, rank - 2]
-    out = tail_of(graph, node).movement
-    now, turned = 0, 0
+    out = tail_of(graph, node).rearrangement
+    now, transposed = 0, 0
     for side in (first, second):
-        _, there = trace_back(side)
-        after = there.then(permutation(there.after, swap))
+        _, forward = trace_back(side)
+        after = compose(forward, Rearrangement.permute(forward.after, swap))
         if after is None:
             return
-        now, turned = now + there.cost, turned + after.cost
-    back = permutation(tuple(shape_of(node)[axis] for axis in swap), swap)
-    onward = back.then(out)
-    if onward is None or turned + onward.cost >= now + out.cost:
+        now, transposed = now + forward.disorder, transposed + after.disorder
+    inverse = Rearrangement.permute([shape_of(node)[axis] for axis in swap], swap)
+    onward = compose(inverse, out)
+    if onward is None or transposed + onward.disorder >= now + out.disorder:
         return
     a = graph.call(aten.permute.default, second, swap, like=node)
     b = graph.call(aten.permute.default, first, swap, like=node)
@@ -151,36 +143,36 @@ def _turn_product(graph: Graph, node: Node) -> None:
 
 
 def _shorten(graph: Graph) -> None:
-    """Write every chain of movements anew, from the nearest tensor of the same origin."""
-    ends: dict[Node, list[tuple[Movement, Node]]] = {}
+    """Write every chain of rearrangements anew, from the nearest tensor of the same origin."""
+    ends: dict[Node, list[tuple[Rearrangement, Node]]] = {}
     for node in graph.find(*MOVES):
         if node not in graph or all(is_call(user, *MOVES) for user in node.users):
             continue
-        root, there = trace_back(node)
-        best_from, best = root, there
-        for movement, anchor in ends.get(root, []):
-            rest = movement.inverse.then(there)
-            if rest is not None and price(rest) < price(best):
-                best_from, best = anchor, rest
-        written, high = _written(node, root)
-        low = all(len(v) <= MAX_RANK for kind, v in steps_of(best) if kind == "permute")
-        if price(best) < written or (high and low):
-            new = emit(graph, best_from, best, node)
+        root, forward = trace_back(node)
+        start, best = root, forward
+        for known, anchor in ends.get(root, []):
+            rest = compose(known.inverse, forward)
+            if rest is not None and rest.cost(GRAPH_PRICES) < best.cost(GRAPH_PRICES):
+                start, best = anchor, rest
+        now, high = _as_written(node, root)
+        low = all(len(numbers) <= MAX_RANK for kind, numbers in best.steps() if kind == "permute")
+        if best.cost(GRAPH_PRICES) < now or (high and low):
+            new = write(graph, start, best, node)
             if new is not node:
-                graph.replace(node, new, "movement written anew")
+                graph.replace(node, new, "rearrangement written anew")
                 node = new
-        ends.setdefault(root, []).append((there, node))
+        ends.setdefault(root, []).append((forward, node))
     graph.sweep()
 
 
-def _written(node: Node, root: Node) -> tuple[int, bool]:
+def _as_written(node: Node, root: Node) -> tuple[float, bool]:
     """What the chain costs now, up to a node that others use too; whether a rank is above 4."""
-    total, high, shared = 0, False, False
+    total, high, shared = 0.0, False, False
     while node is not root:
-        step = RESHAPE_PRICE
+        step = GRAPH_PRICES.reshape
         if is_call(node, aten.permute.default):
             order: list[int] = node.args[1]  # type: ignore[assignment]
-            step = step_price(tuple(order))
+            step = GRAPH_PRICES.of_permute(order)
             high = high or len(order) > MAX_RANK
         total += 0 if shared else step
         node = source_of(node)

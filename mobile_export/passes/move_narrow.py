@@ -17,7 +17,7 @@ import torch
 
 from ..graph.editor import Graph
 from ..graph.pointwise import move_before
-from .limit_rank import emit_whole
+from .limit_rank import write_whole
 from .remove_noops import simplify
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def move_narrow(program: Program) -> PassResult:
     """No wide result of a layer is moved where its narrow input can be."""
     graph = Graph(program)
     for node in graph.find(aten.conv2d.default, aten.linear.default):
-        move_before(graph, node, emit_whole)
+        move_before(graph, node, write_whole)
     if graph.edits:
         graph.sweep()
         simplify(graph)

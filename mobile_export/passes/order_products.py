@@ -23,10 +23,10 @@ import torch
 from torch.fx import Node
 
 from ..graph.affine import Affine, pull, scale_of
-from ..graph.atoms import Atoms, atoms_of
+from ..graph.chains import MOVES, step_of, write
 from ..graph.editor import Graph, shape_of, where
-from ..graph.movement import MOVES, Movement, emit, identity, step_of
 from ..graph.ops import CONVS, ELEMENTWISE, is_call, source_of
+from ..graph.rearrange import Rearrangement, compose
 from ..graph.rounds import in_turn, settle
 from .exchange import PRODUCTS, layer_after_product, layer_before_product, multiplications
 
@@ -79,24 +79,24 @@ def _ordered(program: Program) -> PassResult:
 
 @dataclass(frozen=True)
 class _Factor:
-    """A matrix of a chain: ``movement`` of ``scale`` times ``node``.
+    """A matrix of a chain: ``rearrangement`` of ``scale`` times ``node``.
 
     Attributes:
         scale: a stored tensor of the rank of ``node``, or None for 1.
-        movement: from the shape of ``node`` to the stack of the chain and two axes.
+        rearrangement: from the shape of ``node`` to the stack of the chain and two axes.
     """
 
     node: Node
     scale: torch.Tensor | None
-    movement: Movement
+    rearrangement: Rearrangement
 
     @property
     def rows(self) -> int:
-        return self.movement.after[-2]
+        return self.rearrangement.after[-2]
 
     @property
     def columns(self) -> int:
-        return self.movement.after[-1]
+        return self.rearrangement.after[-1]
 
 
 @dataclass
@@ -117,7 +117,7 @@ def _order_chain(graph: Graph, node: Node) -> None:
         _explain(graph, node)
         return
     chain = _Chain([], [])
-    _divide(graph, chain, node, None, identity(shape_of(node)))
+    _divide(graph, chain, node, None, Rearrangement.identity(shape_of(node)).simplified())
     scaled = [f for f in chain.factors if f.scale is not None and not graph.is_constant(f.node)]
     cost, tree = _cheapest(graph, chain.factors, math.prod(shape_of(node)[:-2]))
     cost += sum(math.prod(shape_of(factor.node)) for factor in scaled)
@@ -140,17 +140,21 @@ def _is_plain(node: Node) -> bool:
 
 
 def _divide(
-    graph: Graph, chain: _Chain, node: Node, scale: torch.Tensor | None, movement: Movement
+    graph: Graph,
+    chain: _Chain,
+    node: Node,
+    scale: torch.Tensor | None,
+    rearrangement: Rearrangement,
 ) -> bool:
-    """Add the factors of ``movement`` of ``scale`` times the product ``node`` to the chain.
+    """Add the factors of ``rearrangement`` of ``scale`` times the product ``node`` to the chain.
 
     Returns:
-        False, with nothing added, when the factor or the movement does not divide.
+        False, with nothing added, when the factor or the rearrangement does not divide.
     """
     first, second = node.args
     assert isinstance(first, Node)
     assert isinstance(second, Node)
-    moved = _operand_movements(movement, shape_of(first), shape_of(second))
+    moved = _of_operands(rearrangement, shape_of(first), shape_of(second))
     scales = _operand_scales(scale, first, second)
     if moved is None or scales is None:
         return False
@@ -164,22 +168,22 @@ def _divide(
 
 def _add_factor(graph: Graph, chain: _Chain, factor: _Factor) -> None:
     """Add the factors of ``factor``, which is one itself when it is not a product."""
-    node, scale, movement = factor.node, factor.scale, factor.movement
+    node, scale, rearrangement = factor.node, factor.scale, factor.rearrangement
     scaling = 0
     while graph.only_user(node) is not None:
         if _is_plain(node):
             chain.cost += scaling
-            if _divide(graph, chain, node, scale, movement):
+            if _divide(graph, chain, node, scale, rearrangement):
                 return
             chain.cost -= scaling
             break
         found = scale_of(graph, node)
         if is_call(node, *MOVES):
-            step = step_of(node).then(movement)
+            step = compose(step_of(node), rearrangement)
             affine = pull(node, _factor_only(scale)) if scale is not None else None
             if step is None or (affine is None and scale is not None):
                 break
-            movement = step
+            rearrangement = step
             scale = None if affine is None else affine.scale
             node = source_of(node)
         elif isinstance(found, tuple) and not found[1].shifts:
@@ -194,52 +198,53 @@ def _factor_only(scale: torch.Tensor) -> Affine:
     return Affine(scale, torch.zeros_like(scale))
 
 
-def _operand_movements(
-    movement: Movement, first: Sequence[int], second: Sequence[int]
-) -> tuple[Movement, Movement, bool] | None:
-    """``movement`` of a product as movements of its operands (…, M, K) and (…, K, N).
+def _of_operands(
+    rearrangement: Rearrangement, first: Sequence[int], second: Sequence[int]
+) -> tuple[Rearrangement, Rearrangement, bool] | None:
+    """``rearrangement`` of a product as rearrangements of its operands (…, M, K) and (…, K, N).
 
     Returns:
-        Both movements, and whether it transposes the matrices, so that (A B)ᵀ = Bᵀ Aᵀ; None when
-        it does more to them than that.
+        Both, and whether the matrices are transposed, so that (A B)ᵀ = Bᵀ Aᵀ; None when more is
+        done to them than that.
     """
-    atoms = atoms_of(movement, movement.before)
-    rank, after = len(movement.before), len(movement.after)
-    if atoms is None or after < 2:
+    rank, after = len(rearrangement.before), len(rearrangement.after)
+    cut = rearrangement.cut(rearrangement.before)
+    if cut is None or after < 2:
         return None
-    stack = [atom for atom in atoms.order if atoms.sources[atom] < rank - 2]
-    matrix = [(atoms.sources[a] - rank, atoms.targets[a] - after) for a in atoms.order]
+    sources, targets = cut.sources(rearrangement.before), cut.targets
+    batch = [factor for factor in cut.order if sources[factor] < rank - 2]
+    matrix = [(sources[f] - rank, targets[f] - after) for f in cut.order]
     matrix = [pair for pair in matrix if max(pair) >= -2]
-    for swapped in (False, True):
-        pairs = {(-2, -1), (-1, -2)} if swapped else {(-2, -2), (-1, -1)}
-        rows, columns = (-1, -2) if swapped else (-2, -1)
-        sizes = movement.before[rows], movement.before[columns]
+    for transposed in (False, True):
+        pairs = {(-2, -1), (-1, -2)} if transposed else {(-2, -2), (-1, -1)}
+        rows, columns = (-1, -2) if transposed else (-2, -1)
+        sizes = rearrangement.before[rows], rearrangement.before[columns]
         if (
             set(matrix) <= pairs
             and len(set(matrix)) == len(matrix)
-            and sizes == movement.after[-2:]
+            and sizes == rearrangement.after[-2:]
         ):
             break
     else:
         return None
     return (
-        _matrix_movement(movement, atoms, stack, tuple(first), swapped=swapped),
-        _matrix_movement(movement, atoms, stack, tuple(second), swapped=swapped),
-        swapped,
+        _of_matrices(cut, batch, tuple(first), transposed=transposed),
+        _of_matrices(cut, batch, tuple(second), transposed=transposed),
+        transposed,
     )
 
 
-def _matrix_movement(
-    movement: Movement, atoms: Atoms, stack: list[int], shape: tuple[int, ...], *, swapped: bool
-) -> Movement:
-    """What ``movement`` does to its stack, on matrices of another shape."""
-    places = sorted(stack)
-    sizes = [atoms.sizes[atom] for atom in places]
-    order = [places.index(atom) for atom in stack]
-    last = [len(places) + 1, len(places)] if swapped else [len(places), len(places) + 1]
-    matrix = shape[-2:][::-1] if swapped else shape[-2:]
-    after = (*movement.after[:-2], *matrix)
-    return Movement(shape, (*sizes, *shape[-2:]), (*order, *last), after).simplified()
+def _of_matrices(
+    cut: Rearrangement, batch: list[int], shape: tuple[int, ...], *, transposed: bool
+) -> Rearrangement:
+    """What ``cut`` does to its factors ``batch``, on matrices of another shape."""
+    places = sorted(batch)
+    sizes = [cut.factors[factor] for factor in places]
+    order = [places.index(factor) for factor in batch]
+    last = [len(places) + 1, len(places)] if transposed else [len(places), len(places) + 1]
+    matrix = shape[-2:][::-1] if transposed else shape[-2:]
+    after = (*cut.after[:-2], *matrix)
+    return Rearrangement(shape, (*sizes, *shape[-2:]), (*order, *last), after).simplified()
 
 
 def _operand_scales(
@@ -287,7 +292,7 @@ def _written(graph: Graph, factors: Sequence[_Factor], tree: _Tree, node: Node) 
     if factor.scale is not None:
         stored = graph.derived(None, factor.scale.contiguous(), f"{source.name}.scale")
         source = graph.call(aten.mul.Tensor, source, stored, like=node)
-    return emit(graph, source, factor.movement, node)
+    return write(graph, source, factor.rearrangement, node)
 
 
 # Saying why -------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..graph.atoms import atoms_of
+from ..graph.chains import tail_of, trace_back, write
 from ..graph.editor import Graph, shape_of
 from ..graph.layers import Layer, layer_of
-from ..graph.movement import MAX_RANK, Movement, emit, price, tail_of, trace_back
 from ..graph.ops import argument, is_call, is_private, source_of
+from ..graph.rearrange import GRAPH_PRICES, MAX_RANK, Rearrangement, compose
 
 __all__ = ["SPLITS", "split_layer"]
 
@@ -30,7 +30,7 @@ SPLIT_PRICE = 10
 
 def split_layer(graph: Graph, node: Node) -> None:
     """Compute the pieces of a split layer apart where that moves less."""
-    root, there = trace_back(source_of(node))
+    root, forward = trace_back(source_of(node))
     layer = layer_of(graph, root)
     if not isinstance(layer, Layer) or layer.transposed or layer.groups != 1:
         return
@@ -39,28 +39,30 @@ def split_layer(graph: Graph, node: Node) -> None:
     if not private or not all(is_call(item, operator.getitem) for item in items):
         return
     axis = argument(node, "dim") % len(shape_of(source_of(node)))
-    exact = _exact_atoms(there, layer, axis)
+    exact = _exact_cut(forward, layer, axis)
     if exact is None:
         return
-    atoms, order, first, count, mine = exact
-    rows = atoms[first : first + count]
+    factors, order, first, count, mine = exact
+    rows = factors[first : first + count]
     unbound = is_call(node, aten.unbind.int)
     sizes = [1 if unbound else piece.shape[axis] for piece in node.meta["val"]]
-    paths: list[Movement] = []
-    now, apart = SPLIT_PRICE + price(there), 0
+    paths: list[Rearrangement] = []
+    now, apart = SPLIT_PRICE + forward.cost(GRAPH_PRICES), 0.0
     for item in items:
-        resized = list(atoms)
+        resized = list(factors)
         resized[mine] = sizes[item.args[1]]  # type: ignore[index]
-        shape = list(there.before)
-        shape[layer.axis] = shape[layer.axis] // atoms[mine] * resized[mine]
-        path = Movement(tuple(shape), tuple(resized), tuple(order), shape_of(item)).simplified()
-        onward = tail_of(graph, item).movement
-        whole = path.then(onward)
+        shape = list(forward.before)
+        shape[layer.axis] = shape[layer.axis] // factors[mine] * resized[mine]
+        path = Rearrangement(
+            tuple(shape), tuple(resized), tuple(order), shape_of(item)
+        ).simplified()
+        onward = tail_of(graph, item).rearrangement
+        whole = compose(path, onward)
         if whole is None:
             return
         paths.append(path)
-        now, apart = now + price(onward), apart + price(whole)
-    if apart >= now and len(there.after) <= MAX_RANK:
+        now, apart = now + onward.cost(GRAPH_PRICES), apart + whole.cost(GRAPH_PRICES)
+    if apart >= now and len(forward.after) <= MAX_RANK:
         return
     for item, path in zip(items, paths, strict=True):
         number: Any = item.args[1]
@@ -72,7 +74,7 @@ def split_layer(graph: Graph, node: Node) -> None:
             return picked.reshape(-1, *rest)
 
         part = _call_again(graph, layer, piece)
-        graph.replace(item, emit(graph, part, path, item))
+        graph.replace(item, write(graph, part, path, item))
     graph.changed(node, f"{len(items)} pieces of {root.name} computed apart")
 
 
@@ -89,32 +91,32 @@ def _call_again(graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torc
     return graph.call(root.target, layer.source, weight, bias, *numbers, like=root)
 
 
-def _exact_atoms(
-    there: Movement, layer: Layer, axis: int
+def _exact_cut(
+    forward: Rearrangement, layer: Layer, axis: int
 ) -> tuple[list[int], list[int], int, int, int] | None:
-    """Atoms of ``there`` that end where the channels of ``layer`` do, one of which is ``axis``.
+    """Factors of ``forward`` that end where the channels of ``layer`` do, and one that is ``axis``.
 
     Returns:
-        Atoms and order; the first atom of the channels and how many there are; the one that is
-        exactly ``axis`` of the result.
+        Factors and order; the first factor of the channels and how many there are; the one that is
+        exactly ``axis`` of the result. None when there are no such factors.
     """
-    full = atoms_of(there)
-    if full is None:
+    cut = forward.cut()
+    if cut is None:
         return None
-    atoms = list(full.sizes)
-    lead = math.prod(there.before[: layer.axis % len(there.before)])
+    factors = list(cut.factors)
+    lead = math.prod(forward.before[: layer.axis % len(forward.before)])
     first = 0
-    while math.prod(atoms[:first]) < lead:
+    while math.prod(factors[:first]) < lead:
         first += 1
     count = 0
-    while math.prod(atoms[first : first + count]) < layer.channels and first + count < len(atoms):
-        count += 1
-    if (
-        math.prod(atoms[:first]) != lead
-        or math.prod(atoms[first : first + count]) != layer.channels
+    while math.prod(factors[first : first + count]) < layer.channels and first + count < len(
+        factors
     ):
+        count += 1
+    channels = math.prod(factors[first : first + count])
+    if math.prod(factors[:first]) != lead or channels != layer.channels:
         return None
-    mine = [atom for atom, owner in enumerate(full.targets) if owner == axis]
+    mine = cut.factors_of(axis)
     if len(mine) != 1 or not first <= mine[0] < first + count:
         return None
-    return atoms, list(full.order), first, count, mine[0]
+    return factors, list(cut.order), first, count, mine[0]

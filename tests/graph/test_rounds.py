@@ -70,7 +70,7 @@ def fires(graph: Graph, node: Node, *_: object) -> None:
         (fold_scales, "_fold", "factors and offsets"),
         (order_products, "_order_chain", "chains of products"),
         (order_products, "layer_after_product", "layers after products"),
-        (move_less, "_move_later", "elementwise before movement"),
+        (move_less, "_move_later", "elementwise before permutes"),
         (move_less, "keep_stack", "batch dimensions of attention"),
     ],
 )

@@ -18,7 +18,7 @@ from mobile_export.lowering.builder import Builder
 from mobile_export.lowering.operands import broadcast
 from mobile_export.lowering.reference import run_values
 from mobile_export.lowering.rules.moving import concat, narrow, reshape
-from mobile_export.lowering.view import Atom, View
+from mobile_export.lowering.view import Factor, View
 
 MOVEMENT = (ir.Reshape, ir.Permute, ir.PixelShuffle, ir.PixelUnshuffle)
 
@@ -53,9 +53,9 @@ def values_of(start: Both, builder: Builder) -> dict[str, np.ndarray]:
 
 def read(both: Both, values: dict[str, np.ndarray]) -> np.ndarray:
     """The tensor that a view stands for, moved by numpy."""
-    order = sorted(both.view.atoms)
-    memory = values[both.view.value.name].reshape([atom.size for atom in both.view.atoms])
-    turned = memory.transpose([both.view.atoms.index(atom) for atom in order])
+    order = sorted(both.view.factors)
+    memory = values[both.view.value.name].reshape([factor.size for factor in both.view.factors])
+    turned = memory.transpose([both.view.factors.index(factor) for factor in order])
     return turned.reshape(both.view.shape)
 
 
@@ -140,14 +140,14 @@ def test_broadcasting_of_moved_tensors(pair: tuple[Both, Both], data: st.DataObj
 def test_what_is_repeated_shares_runs_with_other_axes(
     shape: tuple[int, ...], keep: list[bool]
 ) -> None:
-    """Found by the test above: axes cut into atoms that lie apart, in runs with other axes."""
+    """Found by the test above: axes cut into factors that lie apart, in runs with other axes."""
     start = Both.start(1, 12, 4, 6)
     last = (3, 0) if len(shape) == 5 else (2, 2)
     places = [(0, 0), (2, 1), (1, 1), (2, 0), (1, 0), last]
-    atoms = [Atom(*place, size) for place, size in zip(places, (4, 2, 2, 2, 3, 3), strict=True)]
-    memory = start.tensor.reshape([atom.size for atom in atoms])
-    tensor = memory.permute([atoms.index(atom) for atom in sorted(atoms)]).reshape(shape)
-    view = View(start.view.value, shape, tuple(atoms))
+    factors = [Factor(*place, size) for place, size in zip(places, (4, 2, 2, 2, 3, 3), strict=True)]
+    memory = start.tensor.reshape([factor.size for factor in factors])
+    tensor = memory.permute([factors.index(factor) for factor in sorted(factors)]).reshape(shape)
+    view = View.of_factors(start.view.value, shape, factors)
     check_broadcasting(start, Both(start.builder, view, tensor), keep)
 
 
@@ -190,7 +190,7 @@ def test_window_partition_is_two_permutes() -> None:
     assert len(turns) == 2
 
 
-def test_every_permutation_of_eight_atoms_can_be_written() -> None:
+def test_every_permutation_of_eight_factors_can_be_written() -> None:
     for order in itertools.islice(itertools.permutations(range(8)), 0, 40320, 997):
         both = Both.start(1, 256).reshape((2,) * 8).permute(order)
         placed = both.builder.place(both.view, range(8))

@@ -1,8 +1,7 @@
-"""Movements compose and are written with rank 4 at most; attention moves less than before."""
+"""Attention moves less than before, with permutes of rank 4 at most."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -12,65 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mobile_export
-from mobile_export.graph.movement import MAX_RANK, Movement, identity, permutation, steps_of
 from mobile_export.graph.program import Program
+from mobile_export.graph.rearrange import MAX_RANK
 from mobile_export.passes.move_less import move_less
 from mobile_export.passes.normalize_ops import normalize_ops
 from mobile_export.passes.remove_noops import remove_noops
 from tests.passes.graphs import apply, ops, program_of
-
-# Movements --------------------------------------------------------------------------------------
-
-
-def run(movement: Movement, x: torch.Tensor) -> torch.Tensor:
-    for kind, value in steps_of(movement):
-        x = x.reshape(value) if kind == "reshape" else x.permute(value)
-    return x
-
-
-@st.composite
-def chains(draw: st.DrawFn) -> tuple[list[int], list[tuple[str, list[int]]]]:
-    """A shape and a chain of permutes and reshapes that split or join axes."""
-    shape = draw(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4))
-    now, steps = list(shape), []
-    for _ in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from(["permute", "split", "join"]))
-        if kind == "permute":
-            order = draw(st.permutations(range(len(now))))
-            steps.append(("permute", list(order)))
-            now = [now[axis] for axis in order]
-            continue
-        axis = draw(st.integers(0, len(now) - 1))
-        if kind == "split":
-            factor = draw(st.sampled_from([d for d in range(1, 7) if now[axis] % d == 0]))
-            now = [*now[:axis], factor, now[axis] // factor, *now[axis + 1 :]]
-        elif axis + 1 < len(now):
-            now = [*now[:axis], now[axis] * now[axis + 1], *now[axis + 2 :]]
-        steps.append(("reshape", list(now)))
-    return shape, steps
-
-
-@settings(max_examples=200, deadline=None)
-@given(chains())
-def test_a_chain_is_one_movement(chain: tuple[list[int], list[tuple[str, list[int]]]]) -> None:
-    shape, steps = chain
-    x = torch.arange(math.prod(shape)).reshape(shape)
-    y, total = x, identity(shape)
-    for kind, value in steps:
-        whole = tuple(y.shape)
-        step = permutation(whole, value) if kind == "permute" else None
-        step = step or Movement(whole, whole, tuple(range(len(whole))), tuple(value)).simplified()
-        y = y.permute(value) if kind == "permute" else y.reshape(value)
-        longer = total.then(step)
-        if longer is None:  # boundaries of axes cross: 6 = 2 · 3 = 3 · 2
-            return
-        total = longer
-    assert torch.equal(run(total, x), y)
-    assert torch.equal(run(total.inverse, y), x)
-    assert (total.cost == 0) == torch.equal(x.flatten(), y.flatten()) or x.numel() == 1
-    if len(total.atoms) <= 6:
-        assert all(len(v) <= MAX_RANK for kind, v in steps_of(total) if kind == "permute")
-
 
 # The pass ---------------------------------------------------------------------------------------
 

@@ -74,13 +74,13 @@ _SELU = (1.6732632423543772, 1.0507009873554805)  # alpha and scale, Klambauer e
 def unary(builder: Builder, op: ir.UnaryOp, view: View) -> View:
     """``op`` of every element."""
     value = builder.add(ir.Unary, [view.value], view.value.shape, op=op)
-    return View(value, view.shape, view.atoms)
+    return view.on(value)
 
 
 def activate(builder: Builder, view: View, function: ir.Nonlinearity) -> View:
     """``function`` of every element."""
     value = builder.add(ir.Activation, [view.value], view.value.shape, function=function)
-    return View(value, view.shape, view.atoms)
+    return view.on(value)
 
 
 def scalar_of(operand: Any) -> float | None:
@@ -135,7 +135,7 @@ def _with_scalar(
         result = builder.add(ir.Unary, [value], value.shape, op=names[number])
     else:
         result = builder.add(ir.Binary, [value], value.shape, op=op, scalar=number)
-    reshaped = View(result, view.shape, view.atoms).reshape(shape)
+    reshaped = view.on(result).reshape(shape)
     assert reshaped is not None  # only unit axes are new
     return reshaped
 
@@ -325,10 +325,10 @@ def _prelu(call: Call) -> View:
     if slope.size == 1:
         function = ir.Nonlinearity("leaky_relu", float(slope.reshape(())))
         return activate(builder, x, function)
-    dims = x.dims()
+    dims = x.groups()
     if dims is not None and dims[0] == x.of_axes([1]) and len(dims[0]) == 1:
         value = builder.add(ir.PReLU, [x.value], x.value.shape, slope=slope)
-        return View(value, x.shape, x.atoms)
+        return x.on(value)
     sizes = [1, -1, *[1] * (len(x.shape) - 2)]
     negative = binary(builder, "min", x, 0.0, x.shape)
     negative = binary(builder, "mul", negative, slope.reshape(sizes), x.shape)

@@ -12,10 +12,10 @@ import torch
 from ...graph.ops import CONVS, TRANSPOSED, as_list
 from .. import ir
 from ..builder import Builder
-from ..lookahead import moved_later, wish_of
-from ..operands import Run
+from ..lookahead import moved_later, preferred_layout
+from ..operands import Group
 from ..table import Call, lowers
-from ..view import Atom, View, common_atoms
+from ..view import Factor, View, common_factors
 from .batched import convolve_batch
 from .moving import reshape
 
@@ -32,46 +32,46 @@ def linear(
     bias: np.ndarray | None,
     *,
     as_image: bool = False,
-    wish: View | None = None,
+    preferred: View | None = None,
 ) -> View:
     """``weight`` (O, I) applied along ``axis``; the order of the other axes is free.
 
     With the axis last it is a linear layer of rows, with the axis first a 1x1 convolution. What
-    moves fewer elements is taken, before it and, if a ``wish`` for the result is known, after it;
-    in a tie the convolution if ``as_image``.
+    moves fewer elements is taken, before it and, where the result has a ``preferred`` order, after
+    it; in a tie the convolution if ``as_image``.
     """
-    view, rest, last = _cheapest_linear(builder, view, axis, as_image, wish)
+    view, rest, last = _cheapest_linear(builder, view, axis, as_image, preferred)
     mine = view.of_axes([axis])
     size = weight.shape[0]
     shape = (*view.shape[:axis], size, *view.shape[axis + 1 :])
-    grown = [Atom(axis, 0, size)] if size != 1 else []
+    grown = [Factor(axis, 0, size)] if size != 1 else []
     if last:
         value = builder.put(view, [rest, mine] if rest else [mine])
         result = builder.add(
             ir.Linear, [value], (*value.shape[:-1], size), weight=weight, bias=bias
         )
-        return View.moved(result, shape, [*rest, *grown])
+        return View.of_factors(result, shape, [*rest, *grown]).joined()
     value = _as_image(builder, view, mine, rest)
     result = _convolve(
         builder, value, (size, *value.shape[1:]), weight[:, :, None, None], bias, rank=2
     )
-    return View.moved(result, shape, [*grown, *rest])
+    return View.of_factors(result, shape, [*grown, *rest]).joined()
 
 
 def _cheapest_linear(
-    builder: Builder, view: View, axis: int, as_image: bool, wish: View | None
-) -> tuple[View, Run, bool]:
-    """The view, cut into finer atoms where the wish is; the order of the atoms of the other axes;
-    whether ``axis`` is last or first."""
-    options: list[tuple[View, Run, View | None]] = [(view, view.without([axis]), None)]
-    if wish is not None:
-        alone, after = (
-            View(v.value, _unit(v.shape, axis), v.without([axis])) for v in (view, wish)
-        )
-        cut = common_atoms([alone, after])
+    builder: Builder, view: View, axis: int, as_image: bool, preferred: View | None
+) -> tuple[View, Group, bool]:
+    """How to apply a linear map along ``axis`` with least movement.
+
+    Returns:
+        The view, cut into the factors of ``preferred``, too; the order of the factors of the other
+        axes; whether ``axis`` is last or first.
+    """
+    options: list[tuple[View, Group, View | None]] = [(view, view.without([axis]), None)]
+    if preferred is not None:
+        cut = common_factors([view, preferred], but=[axis])
         if cut is not None:
-            finer, wished = view.refined(_sizes(cut[0])), wish.refined(_sizes(cut[1]))
-            options = [(finer, part.atoms, wished) for part in cut]
+            options = [(cut[0], part.without([axis]), cut[1]) for part in cut]
     best, least = (view, view.without([axis]), True), math.inf
     for fine, rest, later in options:
         mine = fine.of_axes([axis])
@@ -84,22 +84,14 @@ def _cheapest_linear(
     return best
 
 
-def _sizes(view: View) -> dict[int, list[int]]:
-    return {a: [x.size for x in view.of_axes([a])] for a in {x.axis for x in view.atoms}}
-
-
-def _unit(shape: ir.Shape, axis: int) -> ir.Shape:
-    return (*shape[:axis], 1, *shape[axis + 1 :])
-
-
-def _as_image(builder: Builder, view: View, mine: Run, rest: Run) -> ir.Value:
+def _as_image(builder: Builder, view: View, mine: Group, rest: Group) -> ir.Value:
     """As (C, H, W): as it lies where that is an image already, else with a height of 1."""
     for variant in (view, *builder.variants(view)):
-        dims = variant.dims()
-        if variant.atoms == (*mine, *rest) and dims and len(dims) == 3 and dims[0] == mine:
+        dims = variant.groups()
+        if variant.factors == (*mine, *rest) and dims and len(dims) == 3 and dims[0] == mine:
             return variant.value
     return builder.put(
-        view, [mine, *([atom] for atom in rest)] if len(rest) == 2 else [mine, (), rest]
+        view, [mine, *([factor] for factor in rest)] if len(rest) == 2 else [mine, (), rest]
     )
 
 
@@ -148,7 +140,9 @@ def _convolution(call: Call) -> View:
     plain = set(stride) == {1} and set(padding) == {0} and math.prod(weight.shape[2:]) == 1
     if plain and groups == 1:
         matrix = weight.reshape(weight.shape[:2])
-        result = linear(builder, x, 1, matrix, bias, as_image=True, wish=wish_of(call))
+        result = linear(
+            builder, x, 1, matrix, bias, as_image=True, preferred=preferred_layout(call)
+        )
         return reshape(builder, result, call.shape)
     attributes: dict[str, Any] = {
         "stride": stride,

@@ -11,9 +11,9 @@ import torch
 
 from .. import ir
 from ..builder import Builder
-from ..operands import Run, agree, isolate, repeat, store
+from ..operands import Group, agree, isolate, repeat, store
 from ..table import Operand
-from ..view import Atom, View
+from ..view import Factor, View
 
 __all__ = ["concat", "expand", "narrow", "pad", "reshape"]
 
@@ -50,61 +50,46 @@ def narrow(builder: Builder, view: View, axis: int, start: int, size: int, step:
 def concat(builder: Builder, operands: Sequence[Operand], axis: int, shape: ir.Shape) -> View:
     """One after the other along ``axis``."""
     views = [operand for operand in operands if isinstance(operand, View)]
-    cut = _cut_but(builder, views, axis, shape)
+    cut = agree(builder, views, but=[axis])
     order = _order_of_concat(builder, cut, axis, shape)
-    runs, place = _axes_of_concat(builder, cut, order, axis)
+    groups, place = _axes_of_concat(builder, cut, order, axis)
     rest = iter(cut)
     parts = []
     for operand in operands:
         size = operand.shape[axis]
         if isinstance(operand, View):
             view = next(rest)
-            mine = [view.of_axes([axis]) if i == place else run for i, run in enumerate(runs)]
+            mine = [view.of_axes([axis]) if i == place else group for i, group in enumerate(groups)]
             parts.append(builder.put(view, mine))
         else:
-            mine = [(Atom(axis, 0, size),) if i == place else run for i, run in enumerate(runs)]
+            mine = [
+                (Factor(axis, 0, size),) if i == place else group for i, group in enumerate(groups)
+            ]
             parts.append(builder.constant(store(operand, operand.shape, mine)))
-    sizes = [math.prod(atom.size for atom in run) for run in runs]
+    sizes = [math.prod(factor.size for factor in group) for group in groups]
     sizes[place] = shape[axis]
     value = builder.add(ir.Concat, parts, sizes, axis=place)
-    whole = Atom(axis, 0, shape[axis])
-    atoms = [[whole] if i == place else run for i, run in enumerate(runs)]
-    return View.moved(value, shape, itertools.chain(*atoms))
-
-
-def _cut_but(builder: Builder, views: list[View], axis: int, shape: ir.Shape) -> list[View]:
-    """`agree` on all axes but ``axis``."""
-    others = [View(v.value, _unit(v.shape, axis), v.without([axis])) for v in views]
-    cut = agree(builder, others)
-    result = []
-    for view, other in zip(views, cut, strict=True):
-        if other.value is not view.value:  # it was written anew
-            view = builder.contiguous(view)
-        sizes = {a: [x.size for x in other.of_axes([a])] for a in {x.axis for x in other.atoms}}
-        result.append(view.refined(sizes))
-    return result
-
-
-def _unit(shape: ir.Shape, axis: int) -> ir.Shape:
-    return (*shape[:axis], 1, *shape[axis + 1 :])
+    whole = Factor(axis, 0, shape[axis])
+    factors = [[whole] if i == place else group for i, group in enumerate(groups)]
+    return View.of_factors(value, shape, itertools.chain(*factors)).joined()
 
 
 def _order_of_concat(
     builder: Builder, views: Sequence[View], axis: int, shape: ir.Shape
-) -> tuple[Atom | None, ...]:
+) -> tuple[Factor | None, ...]:
     """Memory order of the result, in which None stands for the axis: what moves least."""
     first = views[0].without([axis])
-    best: tuple[Atom | None, ...] = ()
+    best: tuple[Factor | None, ...] = ()
     least = math.inf
-    candidates: list[tuple[Atom | None, ...]] = []
+    candidates: list[tuple[Factor | None, ...]] = []
     for view in views:
         for variant in (view, *builder.variants(view)):
-            mine = [i for i, atom in enumerate(variant.atoms) if atom.axis == axis]
+            mine = [i for i, factor in enumerate(variant.factors) if factor.axis == axis]
             kept = list(variant.without([axis]))
             if mine:
                 candidates.append((*kept[: mine[0]], None, *kept[mine[0] :]))
     plain = sorted(first)
-    place = sum(atom.axis < axis for atom in plain)
+    place = sum(factor.axis < axis for factor in plain)
     candidates.append((*plain[:place], None, *plain[place:]))
     for order in dict.fromkeys(candidates):
         cost = 0.0
@@ -119,22 +104,22 @@ def _order_of_concat(
 
 
 def _axes_of_concat(
-    builder: Builder, views: Sequence[View], order: tuple[Atom | None, ...], axis: int
-) -> tuple[list[tuple[Atom, ...]], int]:
-    """The atoms on each axis of the result, and which axis is the one that grows."""
+    builder: Builder, views: Sequence[View], order: tuple[Factor | None, ...], axis: int
+) -> tuple[list[tuple[Factor, ...]], int]:
+    """The factors on each axis of the result, and which axis is the one that grows."""
     for view in views:
         mine = view.of_axes([axis])
         wanted = tuple(a for item in order for a in (mine if item is None else (item,)))
         for variant in (view, *builder.variants(view)):
-            dims = variant.dims()
-            if variant.atoms == wanted and dims is not None and mine and mine in dims:
+            dims = variant.groups()
+            if variant.factors == wanted and dims is not None and mine and mine in dims:
                 return dims, dims.index(mine)
     place = order.index(None)
-    before = tuple(atom for atom in order[:place] if atom is not None)
-    after = tuple(atom for atom in order[place:] if atom is not None)
-    grows: tuple[Atom, ...] = ()
-    runs = [*([before] if before else []), grows, *([after] if after else [])]
-    return runs, len(runs) - 1 - bool(after)
+    before = tuple(factor for factor in order[:place] if factor is not None)
+    after = tuple(factor for factor in order[place:] if factor is not None)
+    grows: tuple[Factor, ...] = ()
+    groups = [*([before] if before else []), grows, *([after] if after else [])]
+    return groups, len(groups) - 1 - bool(after)
 
 
 def expand(builder: Builder, operand: View, shape: ir.Shape) -> View:
@@ -154,22 +139,22 @@ def pad(
             low, high = max(-before, 0), max(-after, 0)
             view = narrow(builder, view, axis, low, view.shape[axis] - low - high)
     todo = {a: (max(p[0], 0), max(p[1], 0)) for a, p in pairs.items() if max(p) > 0}
-    runs = _padded_apart(view, todo, inside=mode == "constant")
-    if runs is not None:
-        places = {runs.index(view.of_axes([axis])): axis for axis in todo}
-        return _padded(builder, view, runs, places, todo, mode, value)
+    groups = _padded_apart(view, todo, inside=mode == "constant")
+    if groups is not None:
+        places = {groups.index(view.of_axes([axis])): axis for axis in todo}
+        return _padded(builder, view, groups, places, todo, mode, value)
     for axis in todo:
         held = isolate(builder, view, [axis])
         rows = (
-            tuple(itertools.chain(*held.runs[: held.axis])),
-            held.runs[held.axis],
-            tuple(itertools.chain(*held.runs[held.axis + 1 :])),
+            tuple(itertools.chain(*held.groups[: held.axis])),
+            held.groups[held.axis],
+            tuple(itertools.chain(*held.groups[held.axis + 1 :])),
         )
         view = _padded(builder, held.source, rows, {1: axis}, todo, mode, value)
     return view
 
 
-def _padded_apart(view: View, axes: Collection[int], *, inside: bool) -> Sequence[Run] | None:
+def _padded_apart(view: View, axes: Collection[int], *, inside: bool) -> Sequence[Group] | None:
     """The memory of ``view`` as one to three axes, each of ``axes`` on one of its own.
 
     Args:
@@ -180,43 +165,49 @@ def _padded_apart(view: View, axes: Collection[int], *, inside: bool) -> Sequenc
     """
     whole = [view.of_axes([axis]) for axis in axes]
     joined = [
-        tuple(atoms)
-        for _, atoms in itertools.groupby(view.atoms, lambda a: a.axis if a.axis in axes else -1)
+        tuple(factors)
+        for _, factors in itertools.groupby(
+            view.factors, lambda a: a.axis if a.axis in axes else -1
+        )
     ]
-    for runs in (view.dims(), joined):
-        if runs is None or len(runs) > 3 or not all(run and run in runs for run in whole):
+    for groups in (view.groups(), joined):
+        if (
+            groups is None
+            or len(groups) > 3
+            or not all(group and group in groups for group in whole)
+        ):
             continue
         if inside:
-            return runs
-        if all(run in runs[-2:] for run in whole):
-            return [()] * (3 - len(runs)) + runs
+            return groups
+        if all(group in groups[-2:] for group in whole):
+            return [()] * (3 - len(groups)) + groups
     return None
 
 
 def _padded(
     builder: Builder,
     view: View,
-    runs: Sequence[Run],
+    groups: Sequence[Group],
     places: dict[int, int],
     pairs: dict[int, tuple[int, int]],
     mode: str,
     number: float,
 ) -> View:
-    """``view``, its atoms on the axes of a value as ``runs`` says, with axes padded.
+    """``view``, its factors on the axes of a value as ``groups`` says, with axes padded.
 
     Args:
         places: axes of the value -> of the tensor, which are whole and alone there.
         pairs: (before, after) by axis of the tensor.
     """
-    value = builder.put(view, runs)
-    padding = [pairs[places[i]] if i in places else (0, 0) for i in range(len(runs))]
+    value = builder.put(view, groups)
+    padding = [pairs[places[i]] if i in places else (0, 0) for i in range(len(groups))]
     sizes = [n + sum(pair) for n, pair in zip(value.shape, padding, strict=True)]
     shape = list(view.shape)
-    new = list(runs)
+    new = list(groups)
     for place, axis in places.items():
         shape[axis] = sizes[place]
-        new[place] = (Atom(axis, 0, sizes[place]),)
+        new[place] = (Factor(axis, 0, sizes[place]),)
     value = builder.add(
         ir.Pad, [value], sizes, padding=tuple(padding), mode=mode, value=float(number)
     )
-    return View.moved(value, shape, itertools.chain(*new))
+    return View.of_factors(value, shape, itertools.chain(*new)).joined()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..lookahead import wish_of
+from ..lookahead import preferred_layout
 from ..table import Call, lowers
 from ..view import View
 from .gathering import gather
@@ -243,15 +243,15 @@ def _replication_pad(call: Call) -> View:
 def _pad_last(call: Call, mode: str, value: float, name: str = "pad") -> View:
     numbers, rank = call.get(name), len(call.x.shape)
     pairs = {rank - 1 - i: (numbers[2 * i], numbers[2 * i + 1]) for i in range(len(numbers) // 2)}
-    x, wish = call.x, wish_of(call)
-    if wish is not None and wish.atoms == tuple(sorted(wish.atoms)):
+    x, preferred = call.x, preferred_layout(call)
+    if preferred is not None and preferred.factors == tuple(sorted(preferred.factors)):
         x = call.builder.contiguous(x)  # before it grows
     return pad(call.builder, x, pairs, mode, value)
 
 
 @lowers(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)
 def _pixel_shuffle(call: Call) -> View:
-    """As movement; `Builder.place` writes it as one layer where it is needed as it is."""
+    """As a rearrangement; `Builder.place` writes it as one layer where it is needed as it is."""
     x = call.x
     lead, (channels, height, width) = x.shape[:-3], x.shape[-3:]
     first = len(lead)

@@ -11,10 +11,10 @@ import torch
 
 from .. import ir
 from ..builder import Builder
-from ..lookahead import wish_of
+from ..lookahead import preferred_layout
 from ..operands import agree, isolate
 from ..table import Call, Operand, lowers
-from ..view import Atom, View
+from ..view import Factor, View
 from .elementwise import binary
 from .linear import linear
 from .moving import expand, reshape
@@ -38,7 +38,7 @@ def _linear(call: Call) -> View:
     builder = call.builder
     if isinstance(weight, np.ndarray) and not isinstance(bias, View) and isinstance(x, View):
         matrix, last = weight.reshape(-1, x.shape[-1]), len(x.shape) - 1
-        result = linear(builder, x, last, matrix, bias, wish=wish_of(call))
+        result = linear(builder, x, last, matrix, bias, preferred=preferred_layout(call))
         return reshape(builder, result, call.shape)
     product = matmul(builder, call.view(x), call.view(weight).permute([1, 0]), call.shape)
     return product if bias is None else binary(builder, "add", product, bias, call.shape)
@@ -76,16 +76,16 @@ def _shared(builder: Builder, a: View, b: View, shape: ir.Shape) -> View:
         left = builder.reshaped(left, (1, *left.shape))
     right = builder.place(b, [axis], [axis - 1])
     result = builder.add(ir.MatMul, [left, right], (left.shape[0], shape[-1]), transpose_b=True)
-    rest = [atom for atom in itertools.chain(*held.runs) if atom.axis != axis]
-    last = [Atom(axis, 0, shape[-1])] if shape[-1] != 1 else []
-    return View.moved(result, shape, [*rest, *last])
+    rest = [factor for factor in itertools.chain(*held.groups) if factor.axis != axis]
+    last = [Factor(axis, 0, shape[-1])] if shape[-1] != 1 else []
+    return View.of_factors(result, shape, [*rest, *last]).joined()
 
 
 def _batched_product(builder: Builder, a: View, b: View, shape: ir.Shape) -> View:
     """(B…, M, K) @ (B…, K, N) in the memory order of the batch, and as the product or as its
     transpose, whichever moves fewer elements."""
     m, n = len(shape) - 2, len(shape) - 1
-    a, b = _agree_on_batch(builder, a, b, m)
+    a, b = agree(builder, [a, b], but=(m, n))
     row, inner_a = a.of_axes([m]), a.of_axes([n])
     inner_b, column = b.of_axes([m]), b.of_axes([n])
     size = math.prod(shape)
@@ -111,22 +111,8 @@ def _batched_product(builder: Builder, a: View, b: View, shape: ir.Shape) -> Vie
     sizes = [left.shape[-2], right.shape[-2 if turned else -1]]
     value = builder.add(ir.MatMul, [left, right], [*left.shape[:-2], *sizes], transpose_b=turned)
     axes = (n, m) if swapped else (m, n)
-    tail = [Atom(axis, 0, shape[axis]) for axis in axes if shape[axis] != 1]
-    return View.moved(value, shape, [*lead, *tail])
-
-
-def _agree_on_batch(builder: Builder, a: View, b: View, count: int) -> tuple[View, View]:
-    """Cut into equal atoms on the first ``count`` axes."""
-    axes = (count, count + 1)
-    leads = [View(v.value, (*v.shape[:count], 1, 1), v.without(axes)) for v in (a, b)]
-    cut = agree(builder, leads) if leads[0].atoms != leads[1].atoms else leads
-    result = []
-    for view, lead in zip((a, b), cut, strict=True):
-        if lead.value is not view.value:
-            view = builder.contiguous(view)
-        sizes = {i: [x.size for x in lead.of_axes([i])] for i in {x.axis for x in lead.atoms}}
-        result.append(view.refined(sizes))
-    return result[0], result[1]
+    tail = [Factor(axis, 0, shape[axis]) for axis in axes if shape[axis] != 1]
+    return View.of_factors(value, shape, [*lead, *tail]).joined()
 
 
 @lowers(aten.matmul.default, aten.bmm.default, aten.mm.default)

@@ -40,7 +40,7 @@ def reduce(builder: Builder, op: ir.ReduceOp, view: View, axes: list[int], shape
         assert same is not None  # only unit axes go
         return same
     held = isolate(builder, view, axes, single=False)
-    keep = len(held.axes) == len(held.runs)  # a value has at least one axis
+    keep = len(held.axes) == len(held.groups)  # a value has at least one axis
     sizes = [1 if i in held.axes else n for i, n in enumerate(held.value.shape)]
     if not keep:
         sizes = [n for i, n in enumerate(held.value.shape) if i not in held.axes]
@@ -118,7 +118,7 @@ def _argmax(call: Call) -> View:
         x, axis = flat, 0
     axis %= len(x.shape)
     held = isolate(builder, x, [axis])
-    keep = len(held.runs) == 1
+    keep = len(held.groups) == 1
     sizes = held.sized(1) if keep else tuple(np.delete(held.value.shape, held.axis).tolist())
     value = builder.add(ir.ArgMax, [held.value], sizes, axis=held.axis, keepdims=keep)
     result = held.resized(value, [axis], [1]).reshape(call.shape)
@@ -210,10 +210,10 @@ def _batch_norm(call: Call) -> View:
     root = np.sqrt(variance.astype(np.float64) + call.get("eps"))
     scale = (1.0 if weight is None else weight) / root
     shift = (0.0 if bias is None else bias) - mean * scale
-    dims = x.dims()
+    dims = x.groups()
     if dims is not None and dims[0] == x.of_axes([1]) and dims[0]:
         value = builder.add(ir.Scale, [x.value], x.value.shape, scale=scale, bias=shift)
-        return View(value, x.shape, x.atoms)
+        return x.on(value)
     sizes = [1, -1, *[1] * (len(x.shape) - 2)]
     scaled = binary(builder, "mul", x, scale.reshape(sizes), x.shape)
     return binary(builder, "add", scaled, shift.reshape(sizes), x.shape)
