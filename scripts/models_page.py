@@ -1,4 +1,4 @@
-"""Write docs/models.md: the zoo as tables.
+"""Write docs/models.md: the built-in models as tables.
 
     python scripts/models_page.py
 

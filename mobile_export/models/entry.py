@@ -1,4 +1,4 @@
-"""What a row of the zoo says about a model: `ModelEntry`, and `Published` for the paper's figures.
+"""The row of a built-in model, `ModelEntry`, and the figures of its paper, `Published`.
 
 Importable without torch.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DETECTION", "SEGMENTATION", "ModelEntry", "Published"]
 
 SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
-"""The options of every segmenter: see `segmentation.finish`."""
+"""The options of every segmenter: see `models.segmentation.finish`."""
 
 DETECTION = (("output", ("boxes", "raw")),)
 """The options of every detector: see `emo.detector.DetectionOutput`."""
@@ -52,7 +52,7 @@ class Published:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One row of the zoo.
+    """One built-in model: a row of its family's ``ROWS``.
 
     Attributes:
         name: what the user types.
@@ -66,7 +66,7 @@ class ModelEntry:
         size: default (height, width) in pixels.
         size_step: height and width must be multiples of it.
         min_size: the least height and width, a multiple of it.
-        sized: the weights depend on the size: the builder takes it as ``size``.
+        sized: whether the weights depend on the size; if so, the builder takes it as ``size``.
         channels: of the input image; ``channel_order``: "RGB", or "BGR" where the official code
             reads images so.
         frames: of a video clip, which is (N, C, frames, H, W); None: the input is an image.
@@ -96,7 +96,11 @@ class ModelEntry:
     weight_options: tuple[str, ...] = ()
 
     def input_shape(self, size: tuple[int, int] | None = None) -> tuple[int, ...]:
-        """(1, C, H, W), or (1, C, frames, H, W) of a clip; ``size`` None is the default's."""
+        """The shape of the input: (1, C, H, W), or (1, C, frames, H, W) for a clip.
+
+        Args:
+            size: (height, width) in pixels; None is the default.
+        """
         clip = () if self.frames is None else (self.frames,)
         return (1, self.channels, *clip, *(size or self.size))
 
@@ -120,7 +124,7 @@ class ModelEntry:
         )
 
     def parse_options(self, query: str) -> dict[str, str]:
-        """Keywords for `build` from ``key=value&key=value``.
+        """Keywords for `build`, from what a user types: ``key=value&key=value``.
 
         Raises:
             UsageError: a key or a value that this model does not have.
@@ -143,7 +147,10 @@ class ModelEntry:
         return chosen
 
     def weight_variants(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What the user types for each set of weights that the model can have, and its options."""
+        """Yield each set of weights that the model can have: what the user types, and its options.
+
+        ``("cas_vit_s", {})``, then ``("cas_vit_s?heads=1", {"heads": "1"})``.
+        """
         yield self.name, {}
         for key, values in self.options:
             if key in self.weight_options:
@@ -156,7 +163,7 @@ class ModelEntry:
         size: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> torch.nn.Module:
-        """Make the module, with its own initialisation from the current random state.
+        """Return a new module, initialised from the current random state.
 
         Args:
             num_classes: None is the official number.

@@ -65,7 +65,10 @@ class DropPath(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Σ softmax(q·k / √d) v, channels first: (B, C, N), (B, C, M), (B, D, M) -> (B, D, N)."""
+    """Multi-head attention, channels first: (B, C, N), (B, C, M), (B, D, M) -> (B, D, N).
+
+    Every head mixes its values: Σ softmax(q·k / √d) v, with d = C / heads channels of a key.
+    """
     batch, channels, length = q.shape
     queries = q.reshape(batch, heads, -1, length).transpose(-2, -1)
     keys = k.reshape(batch, heads, -1, k.shape[2])

@@ -1,4 +1,4 @@
-"""What comes out of a segmentation network: one option for all of them."""
+"""The three forms in which a segmenter gives its result, chosen by the option ``output``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def check_output(output: str) -> None:
 
 
 def finish(logits: Tensor, size: tuple[int, int], output: SegmentationOutput) -> Tensor:
-    """Bring a head's logits (B, classes, h, w) into the form asked for, for images of ``size``."""
+    """A head's logits (B, classes, h, w) in the form asked for.
+
+    Args:
+        size: (height, width) of the images.
+    """
     if output == "logits":
         return logits
     if logits.shape[2:] != size:
