@@ -371,7 +371,9 @@ def _source(
         from .sources.factory import source_of_module
 
         source = source_of_module(model, request)
-    return source if labels is None else replace(source, labels=tuple(labels))
+    if labels is None:
+        return source
+    return replace(source, labels=tuple(labels), labels_given=True)
 
 
 def _stored_precision(path: Path) -> str | None:

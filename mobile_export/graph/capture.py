@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import SourceError, TraceError, UsageError, summary
-from ..sources.labels import imagenet_labels
+from ..errors import SourceError, TraceError, UsageError
 from .contexts import inline_contexts
 from .program import Program
 from .specs import OutputSpec
+from .user_code import described, guarded, place_in_code
 
 if TYPE_CHECKING:
     from .source import Source
 
 __all__ = ["flatten_outputs", "trace"]
+
+MAX_ITEMS = 10_000
+"""Of everything that a model returns, containers included"""
+
+_NO_CONTAINERS = (str, bytes, bytearray, memoryview, range)
 
 
 class _TupleOutputs(torch.nn.Module):
@@ -37,24 +41,48 @@ def flatten_outputs(result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, .
     A tensor is called ``logits``; the values of a mapping keep their keys; the items of a sequence
     are ``output_0``, ``output_1``, …; nesting joins names with an underscore. Tensors that are one
     and the same object are given once; what is not a tensor is left out.
+
+    Raises:
+        SourceError: a container holds itself, or more than `MAX_ITEMS` items.
     """
-    found: list[tuple[str, torch.Tensor]] = []
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+    inside: set[int] = set()
+    count = 0
 
     def visit(value: Any, name: str) -> None:
+        nonlocal count
+        count += 1
         if isinstance(value, torch.Tensor):
-            if all(value is not tensor for _, tensor in found):
-                found.append((name or "logits", value))
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                visit(item, f"{name}_{key}" if name else str(key))
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            for index, item in enumerate(value):
-                visit(item, f"{name or 'output'}_{index}")
+            found.setdefault(id(value), (name or "logits", value))
+            return
+        items = _items(value, name)
+        if items is None:
+            return
+        if id(value) in inside or count + len(value) > MAX_ITEMS:
+            what = "that holds itself" if id(value) in inside else f"of more than {MAX_ITEMS} items"
+            raise SourceError(
+                f"The model returns a {type(value).__name__} {what}.",
+                hint="An exportable model returns a tensor, or a tuple, list or dict of tensors.",
+            )
+        inside.add(id(value))
+        for label, item in items:
+            visit(item, label)
+        inside.remove(id(value))
 
     visit(result, "")
-    if len(found) == 1 and not isinstance(result, Mapping):
-        found = [("logits", found[0][1])]
-    return tuple(name for name, _ in found), tuple(tensor for _, tensor in found)
+    named = list(found.values())
+    if len(named) == 1 and not isinstance(result, Mapping):
+        named = [("logits", named[0][1])]
+    return tuple(name for name, _ in named), tuple(tensor for _, tensor in named)
+
+
+def _items(value: Any, name: str) -> Iterator[tuple[str, Any]] | None:
+    """The items of a container with their names, or None for anything else."""
+    if isinstance(value, Mapping):
+        return ((f"{name}_{key}" if name else str(key), item) for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, _NO_CONTAINERS):
+        return ((f"{name or 'output'}_{index}", item) for index, item in enumerate(value))
+    return None
 
 
 def trace(source: Source) -> Program:
@@ -65,8 +93,7 @@ def trace(source: Source) -> Program:
         TraceError: the module runs, but torch.export cannot capture it as one static graph.
     """
     x = torch.zeros(source.input.shape)
-    result = _call_once(source, x)
-    names, tensors = flatten_outputs(result)
+    result, names, tensors = _call_once(source, x)
     if not tensors:
         raise SourceError(
             f"{source.spec} returned no tensor.",
@@ -74,18 +101,15 @@ def trace(source: Source) -> Program:
         )
     if source.output_names is not None and len(source.output_names) == len(names):
         names = source.output_names
+    names = _distinct([_identifier(name) for name in names], source.input.name)
     outputs = tuple(
-        OutputSpec(_identifier(name), tuple(tensor.shape))
-        for name, tensor in zip(names, tensors, strict=True)
+        OutputSpec(name, tuple(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)
     )
-    for output in outputs:
-        if 0 in output.shape:
-            raise SourceError(
-                f"{source.spec} returns {output.name} of shape {output.shape}: it has no elements.",
-                hint="Return tensors that hold something.",
-            )
+    for output, tensor in zip(outputs, tensors, strict=True):
+        _check_output(source.spec, output, tensor)
     exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
+    _refuse_constant(exported, source.spec)
     return Program(
         exported=inline_contexts(exported, source.spec),
         spec=source.spec,
@@ -97,25 +121,80 @@ def trace(source: Source) -> Program:
     )
 
 
+def _check_output(spec: str, output: OutputSpec, tensor: torch.Tensor) -> None:
+    """Refuse outputs that no file can hold."""
+    wrong = {
+        "it has no elements": 0 in output.shape,
+        "it is on the meta device and has no values": tensor.is_meta,
+        "it is sparse": tensor.layout is not torch.strided,
+        "it is quantised": tensor.is_quantized,
+        "it is complex": tensor.is_complex(),
+    }
+    for reason, is_so in wrong.items():
+        if is_so:
+            raise SourceError(
+                f"{spec} returns {output.name} of shape {output.shape}: {reason}.",
+                hint="Return dense real tensors that hold something.",
+            )
+
+
+def _refuse_constant(exported: torch.export.ExportedProgram, spec: str) -> None:
+    """Refuse a model that computes nothing from its image."""
+    images = set(exported.graph_signature.user_inputs)
+    reached = {
+        node for node in exported.graph.nodes if node.op == "placeholder" and node.name in images
+    }
+    computed = set()
+    for node in exported.graph.nodes:
+        if node.op == "call_function" and not reached.isdisjoint(node.all_input_nodes):
+            found = [node, *(node.all_input_nodes if _writes(node) else ())]
+            reached.update(found)
+            computed.update(found)
+    if computed.isdisjoint(exported.graph.output_node().all_input_nodes):
+        raise SourceError(
+            f"{spec} computes nothing from its image: it returns the image or what it stores.",
+            hint="Return a tensor that the model computes from the image.",
+        )
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    """Whether a call changes one of its operands in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
 def _labels(source: Source, outputs: Sequence[OutputSpec]) -> tuple[str, ...] | None:
     """The source's labels, if there is one for each class of a single output of logits.
 
     Logits are (1, classes) or (1, classes, height, width); of other outputs nothing is known.
 
     Raises:
-        UsageError: the user's labels are too few or too many; ImageNet's, which stand for any 1000
-            classes, are left out then.
+        UsageError: the user's labels are too few or too many; ImageNet's, which sources give to any
+            1000 classes, are left out then.
     """
     shape = outputs[0].shape
     known = len(outputs) == 1 and len(shape) in (2, 4)
     if source.labels is None or not known or len(source.labels) == shape[1]:
         return source.labels
-    if source.labels == imagenet_labels():
+    if not source.labels_given:
         return None
     raise UsageError(
         f"{len(source.labels)} labels do not fit the {shape[1]} classes of {source.spec}.",
         hint="Give a text file with one label a line, in the order of the logits.",
     )
+
+
+def _distinct(names: Sequence[str], taken: str) -> tuple[str, ...]:
+    """``names`` with a number behind each that another one or ``taken`` has already."""
+    found: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while (
+            candidate == taken or candidate in found or (candidate != name and candidate in names)
+        ):
+            candidate, number = f"{name}_{number}", number + 1
+        found.append(candidate)
+    return tuple(found)
 
 
 def _identifier(name: str) -> str:
@@ -124,41 +203,49 @@ def _identifier(name: str) -> str:
     return clean if clean[:1].isalpha() else f"output_{clean}"
 
 
-def _call_once(source: Source, x: torch.Tensor) -> Any:
-    try:
-        with torch.no_grad():
-            return source.module(x.clone())  # which it may write to
-    except Exception as error:  # the user's own code may raise anything
-        height, width = x.shape[-2:]
-        raise SourceError(
+def _call_once(
+    source: Source, x: torch.Tensor
+) -> tuple[Any, tuple[str, ...], tuple[torch.Tensor, ...]]:
+    """What the model returns for an image, and the names and tensors in it."""
+    height, width = x.shape[-2:]
+
+    def refuse(error: BaseException) -> SourceError:
+        return SourceError(
             f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
-            f"{summary(error)}{_where(error)}",
+            f"{described(error)}{place_in_code(error)}",
             hint=f"Is {height}x{width} a size that it takes? Try another with --size HEIGHTxWIDTH, "
             "another number of input channels with --channels.",
-        ) from error
+        )
+
+    with guarded(refuse), torch.no_grad():
+        result = source.module(x.clone())  # which it may write to
+        names, tensors = flatten_outputs(result)
+    return result, names, tensors
 
 
 def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.ExportedProgram:
     target = source.module if flat else _TupleOutputs(source.module)
-    try:
-        with torch.no_grad():
-            return torch.export.export(target, (x,), strict=False)
-    except Exception as error:  # torch.export raises many types, some of them private
-        text = str(error)
-        if "data-dependent" in text or "DataDependent" in type(error).__name__:
+
+    def refuse(error: BaseException) -> TraceError:
+        reason = described(error)
+        hint = "Run torch.export.export(model, (example,)) by itself to see torch's full report."
+        if _depends_on_values(error):
             reason = "its control flow depends on the values of a tensor"
             hint = (
                 "A phone file is one static graph. Replace the `if` or loop on tensor values by "
                 "torch.where or arithmetic, then try again."
             )
-        else:
-            reason = summary(error)
-            hint = (
-                "Run torch.export.export(model, (example,)) by itself to see torch's full report."
-            )
-        raise TraceError(
-            f"torch.export cannot capture {source.spec}: {reason}{_where(error)}", hint=hint
-        ) from error
+        return TraceError(
+            f"torch.export cannot capture {source.spec}: {reason}{place_in_code(error)}", hint=hint
+        )
+
+    with guarded(refuse), torch.no_grad():
+        return torch.export.export(target, (x,), strict=False)
+
+
+def _depends_on_values(error: BaseException) -> bool:
+    text = "" if isinstance(error, SystemExit) else described(error)
+    return "data-dependent" in text or "DataDependent" in type(error).__name__
 
 
 def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
@@ -174,18 +261,3 @@ def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
                 hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
                 "torch.where or a product with the mask.",
             )
-
-
-def _where(error: BaseException) -> str:
-    """`` (file.py:12, in forward)`` for the innermost frame outside torch, or nothing."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in frame.filename.replace("\\", "/")
-        and "mobile_export" not in frame.filename
-        and not frame.filename.startswith("<")
-    ]
-    if not frames:
-        return ""
-    frame = frames[-1]
-    return f" ({frame.filename}:{frame.lineno}, in {frame.name})"

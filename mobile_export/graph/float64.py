@@ -18,10 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from ..errors import SourceError
+from .user_code import described, guarded
 
 __all__ = ["Float64Mode", "deep_copy", "double_copy", "run_float64"]
 
 _LOW = (torch.float16, torch.bfloat16, torch.float32)
+_DEEPEST = 8
+"""Containers inside each other in which results of earlier calls are looked for"""
+
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 
@@ -84,33 +88,36 @@ def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
     Raises:
         SourceError: the module holds something that cannot be copied.
     """
-    memo: dict[int, Any] = {}
-    for child in module.modules():
-        for value in vars(child).values():
-            _detach_into(memo, value)
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:  # whatever a user's attribute raises when it is copied
-        raise SourceError(
-            f"{type(module).__name__} cannot be copied: {type(error).__name__}: "
-            f"{(str(error).splitlines() or [''])[0]}",
+
+    def refuse(error: BaseException) -> SourceError:
+        return SourceError(
+            f"{type(module).__name__} cannot be copied: {described(error)}",
             hint="copy.deepcopy(model) must work: the reference is a float64 copy of the model. "
             "Remove the attribute that cannot be copied, or give its class a __deepcopy__.",
-        ) from error
+        )
+
+    memo: dict[int, Any] = {}
+    with guarded(refuse):
+        for child in module.modules():
+            for value in vars(child).values():
+                _detach_into(memo, value)
+        return copy.deepcopy(module, memo)
 
 
-def _detach_into(memo: dict[int, Any], value: Any) -> None:
+def _detach_into(memo: dict[int, Any], value: Any, depth: int = 0) -> None:
     """Let ``deepcopy`` take results of earlier calls (a kept attention map, the ``weight`` of
     ``torch.nn.utils.weight_norm``), which it refuses by itself, without their history."""
+    if depth > _DEEPEST:  # a container may hold itself
+        return
     if isinstance(value, torch.Tensor):
         if not value.is_leaf:
             memo[id(value)] = value.detach().clone()
     elif isinstance(value, list | tuple):
         for item in value:
-            _detach_into(memo, item)
+            _detach_into(memo, item, depth + 1)
     elif isinstance(value, dict):
         for item in value.values():
-            _detach_into(memo, item)
+            _detach_into(memo, item, depth + 1)
 
 
 def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:

@@ -22,7 +22,8 @@ class Source:
             ``mynet:build?width=2``, ``file.pt2``.
         module: eval mode, CPU, float32; takes one tensor of ``input.shape``.
         output_names: None when they follow from what the module returns.
-        labels: ImageNet's class names for a classifier of 1000 classes, else None.
+        labels: the user's class names, or ImageNet's for a classifier of 1000 classes, or None.
+        labels_given: the labels are the user's; a wrong number of them is an error.
         exported: the program of a ``.pt2`` file, of which ``module`` is a view.
     """
 
@@ -33,3 +34,4 @@ class Source:
     labels: tuple[str, ...] | None
     weights: WeightsInfo
     exported: torch.export.ExportedProgram | None = None
+    labels_given: bool = False

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..errors import SourceError, summary
+from ..errors import SourceError
 from ..graph.capture import flatten_outputs
 from ..graph.float64 import double_copy, run_float64
+from ..graph.user_code import described, guarded
 from .compare import compare
 from .samples import Sample
 
@@ -45,7 +47,7 @@ def make_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Refere
     float32_error = 0.0
     for sample in samples:
         exact = _arrays(_run_exactly(double, sample.image))
-        with torch.no_grad():
+        with guarded(partial(_failed_again, module)), torch.no_grad():
             single = _arrays(module(sample.image.float().clone()))  # it may write to it
         float32_error = max(
             float32_error, *(compare(b, a).max_rel for a, b in zip(exact, single, strict=True))
@@ -54,15 +56,23 @@ def make_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Refere
     return Reference(tuple(samples), tuple(outputs), float32_error, _sensitivity(outputs))
 
 
+def _failed_again(module: torch.nn.Module, error: BaseException) -> SourceError:
+    return SourceError(
+        f"{type(module).__name__} ran once, and fails when it is called again: {described(error)}",
+        hint="The model is called several times, with several images.",
+    )
+
+
 def _run_exactly(double: torch.nn.Module, image: torch.Tensor) -> Any:
-    try:
-        return run_float64(double, image)
-    except Exception as error:  # an operator of the user's own may not know float64
-        raise SourceError(
+    def refuse(error: BaseException) -> SourceError:  # an operator may not know float64
+        return SourceError(
             f"{type(double).__name__} runs in float32, but not in float64, which is the reference: "
-            f"{summary(error)}",
+            f"{described(error)}",
             hint="Every operator of the model must take float64 on the CPU.",
-        ) from error
+        )
+
+    with guarded(refuse):
+        return run_float64(double, image)
 
 
 def _arrays(result: Any) -> tuple[np.ndarray, ...]:

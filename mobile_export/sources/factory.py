@@ -11,9 +11,9 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +26,7 @@ from ..errors import SourceError, UsageError
 from ..graph.float64 import deep_copy
 from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
+from ..graph.user_code import described, guarded, place_in_code
 from .labels import labels_for
 from .request import Request, near_matches
 from .weights import load_weights
@@ -45,7 +46,9 @@ def load_factory(spec: str, request: Request) -> Source:
     folder = Path.cwd()
     with _first_on_path(folder), torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)  # importing may draw numbers,
-        target = _attribute(_import(module_name, folder), attribute, spec, folder)
+        imported = _import(module_name, folder)
+        with guarded(partial(_failed, f"Looking up {spec}", folder=folder)):
+            target = _attribute(imported, attribute, spec, folder)
         torch.manual_seed(request.seed)  # but only once in a process
         made = _make(target, spec, arguments, request, folder)
     return _source_of(made, spec, request)
@@ -60,8 +63,10 @@ def source_of_module(module: nn.Module, request: Request) -> Source:
 
 def _source_of(made: Any, spec: str, request: Request) -> Source:
     notes: list[str] = []
-    module = _normalise(made, spec, notes)
-    input_spec = _input(module, request, notes)
+    with guarded(partial(_failed, f"Looking at what {spec} made", folder=Path.cwd())):
+        module = _normalise(made, spec, notes)
+        input_spec = _input(module, request, notes)
+        classes = _classes(module)
     if request.weights is None:
         info = WeightsInfo("own", seed=request.seed)
     else:
@@ -69,7 +74,7 @@ def _source_of(made: Any, spec: str, request: Request) -> Source:
             module, request.weights, allow_missing=request.allow_missing, seed=request.seed
         )
     info = WeightsInfo(info.kind, info.seed, info.path, info.sha256, (*info.notes, *notes))
-    return Source(spec, module, input_spec, None, labels_for(_classes(module)), info)
+    return Source(spec, module, input_spec, None, labels_for(classes), info)
 
 
 def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
@@ -120,24 +125,26 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 def _import(name: str, folder: Path) -> ModuleType:
     top = name.partition(".")[0]
     _forget_namesake(top, folder)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+
+    def refuse(error: BaseException) -> SourceError:
+        if not isinstance(error, ModuleNotFoundError):
+            return _failed(f"Importing {name}", error, folder)
         missing = error.name or ""
         if name == missing or name.startswith(f"{missing}."):
             here = sorted(p.stem for p in folder.iterdir() if p.suffix == ".py" or p.is_dir())
             near = near_matches(name, [stem for stem in here if stem.isidentifier()])
-            raise SourceError(
+            return SourceError(
                 f"There is no Python module {name!r} in {folder}, and none is installed.",
                 hint=f"Did you mean {' or '.join(near)}?" if near else "Run this in its folder.",
-            ) from None
-        raise SourceError(
+            )
+        return SourceError(
             f"Importing {name} failed: it needs the module {missing!r}, which is not installed"
-            f"{_where(error, folder)}.",
+            f"{place_in_code(error, folder)}.",
             hint=f"Install it into this environment: {sys.executable}",
-        ) from error
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise _failed(f"Importing {name}", error, folder) from error
+        )
+
+    with guarded(refuse):
+        return importlib.import_module(name)
 
 
 def _forget_namesake(top: str, folder: Path) -> None:
@@ -204,10 +211,8 @@ def _make(target: Any, spec: str, arguments: dict[str, Any], request: Request, f
                 hint=f"Its signature is {_shown(spec, signature)}; "
                 "give arguments as ?key=value&key=value.",
             ) from None
-    try:
+    with guarded(partial(_failed, f"Calling {spec}", folder=folder)):
         return target(**arguments)
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise _failed(f"Calling {spec}", error, folder) from error
 
 
 def _accepts(signature: inspect.Signature, name: str) -> bool:
@@ -224,22 +229,10 @@ def _shown(spec: str, signature: inspect.Signature) -> str:
 
 
 def _failed(what: str, error: BaseException, folder: Path) -> SourceError:
+    said = described(error)
     if isinstance(error, SystemExit):
-        said = "it called sys.exit; put what a script does under `if __name__ == '__main__':`"
-    else:
-        text = str(error).strip().splitlines()
-        said = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-    return SourceError(f"{what} failed: {said}{_where(error, folder)}.")
-
-
-def _where(error: BaseException, folder: Path) -> str:
-    """`` (file:line)`` of the last of the user's own lines that took part."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({error.filename}:{error.lineno})"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    frames = [f for f in frames if Path(f.filename) != Path(__file__)]
-    own = [f for f in frames if f.filename.startswith(str(folder) + os.sep)] or frames
-    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+        said += "; put what a script does under `if __name__ == '__main__':`"
+    return SourceError(f"{what} failed: {said}{place_in_code(error, folder)}.")
 
 
 def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:

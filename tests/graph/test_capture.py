@@ -56,7 +56,8 @@ def test_labels_are_as_many_as_the_classes() -> None:
     assert trace(replace(source, labels=ten)).labels == ten
     assert trace(replace(source, labels=imagenet_labels())).labels is None, "features, not logits"
     with pytest.raises(UsageError, match="9 labels do not fit the 10 classes of TinyNet"):
-        trace(replace(source, labels=ten[1:]))
+        trace(replace(source, labels=ten[1:], labels_given=True))
+    assert trace(replace(source, labels=ten[1:])).labels is None, "a guess of ours"
     several = make_source(MultiOutput())
     assert trace(replace(several, labels=ten)).labels == ten, "nobody knows which output they are"
 
