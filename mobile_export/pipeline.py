@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .artifacts.content import size_of
 from .artifacts.manifest import PROGRAM_FORMAT, Nms, NmsOutput, artifact_manifest
-from .artifacts.names import artifact_stem, manifest_path
+from .artifacts.names import artifact_stem, manifest_path, require_file_name
 from .artifacts.workspace import Workspace
 from .detection import Detections, Suppression
 from .detection.contract import check_values, class_names, pick
@@ -430,7 +431,7 @@ def export_program(
         MobileExportError: nothing could be written. In a run with several formats, one that fails
             is a `Failure` of the report instead.
     """
-    stem = name or artifact_stem(spec)
+    stem = artifact_stem(spec) if name is None else require_file_name(name)
     for row in formats:
         select_passes((*config.no_passes, *row.passes.without), row.passes.add)
         config.job(row)
@@ -528,7 +529,15 @@ def save_program(
     sample = parity_samples(program.input)[:1]
     with Workspace(path.parent, [path.name], force=force) as work, one_thread():
         draft = work.path(path.name)
-        torch.export.save(program.exported, draft)
+        content = io.BytesIO()  # PyTorch's own writer ends the process when the disk is full
+        torch.export.save(program.exported, content)
+        try:
+            draft.write_bytes(content.getbuffer())
+        except OSError as error:
+            raise ArtifactError(
+                f"Cannot write {path}: {error.strerror or error}.",
+                hint="Free some space, or choose another folder.",
+            ) from error
         reference = make_reference(program.module(), sample)
         manifest = artifact_manifest(
             program,

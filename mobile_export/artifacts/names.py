@@ -5,15 +5,46 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["artifact_stem", "manifest_path"]
+from ..errors import UsageError
+
+__all__ = ["LONGEST_NAME", "artifact_stem", "manifest_path", "require_file_name"]
+
+LONGEST_NAME = 200
+"""Bytes of an artifact's name; file systems take 255, and the manifest's name is longer."""
+_LONGEST_STEM = 160
+_MANIFEST = ".manifest.json"
 
 
 def artifact_stem(spec: str) -> str:
     """File name, without suffix, for a source: ``timm/resnet18`` -> ``resnet18``."""
     name = Path(spec).stem if spec.endswith(".pt2") else spec.removeprefix("timm/")
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.") or "model"
+    short = name.encode(errors="replace")[:_LONGEST_STEM].decode(errors="ignore")
+    return re.sub(r"[^\w.-]+", "_", short).strip("_.") or "model"
 
 
 def manifest_path(artifact: Path) -> Path:
     """``emo_2m.onnx`` -> ``emo_2m.onnx.manifest.json``."""
-    return artifact.with_name(artifact.name + ".manifest.json")
+    return artifact.with_name(artifact.name + _MANIFEST)
+
+
+def require_file_name(name: str) -> str:
+    """``name`` itself, if it is the name of one file that lies in no other folder.
+
+    Raises:
+        UsageError: it has a separator or a control character, is too long, or begins with a dot.
+    """
+    problem = None
+    if not name:
+        problem = "is empty"
+    elif name.startswith("."):
+        problem = "begins with a dot"
+    elif any(c in name for c in "/\\:") or not name.isprintable():
+        problem = "has a separator or a control character"
+    elif len(name.encode(errors="replace")) > LONGEST_NAME:
+        problem = f"is longer than {LONGEST_NAME} bytes"
+    if problem is not None:
+        raise UsageError(
+            f"The name {name[:80]!r} {problem}.",
+            hint="Give the name of one file, without a folder; the folder is another option.",
+        )
+    return name

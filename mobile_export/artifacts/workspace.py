@@ -1,10 +1,11 @@
 """Artifacts on disk: written under a temporary name, checked there, then renamed into place.
 
 A run works in a hidden folder beside the destination, so a rename is atomic and a crash, Ctrl-C or
-``kill -9`` leaves no half-written artifact; the next run removes what a killed one left. Beside
-each artifact stands ``<artifact>.manifest.json``: where it came from, what was done, what was
-proven. A format of two files has a companion, which is moved first: whoever sees the new artifact
-finds its weights.
+``kill -9`` leaves no half-written artifact. Beside each artifact stands
+``<artifact>.manifest.json``: where it came from, what was done, what was proven. An artifact, its
+companions and its manifest are moved together (`artifacts.journal`): the next run in the folder
+finishes what a killed one began, and removes what it left. What may belong to another machine or
+container is left alone.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, MobileExportError
+from ..system.files import MIB, read_regular_file
 from .content import files_of
-from .names import manifest_path
+from .journal import NEW, finish_moves, has_journal, move_all, sync_folder
+from .names import manifest_path, require_file_name
+from .owner import PREFIX, owner_of, this_process
+from .replaceable import require_free
 
 __all__ = ["Workspace"]
 
-_PREFIX = ".mobile-export-"
-_STALE_AFTER_SECONDS = 24 * 3600.0
+_CLAIMS = "names.json"
 
 
 class Workspace:
@@ -35,39 +38,41 @@ class Workspace:
 
     Args:
         out_dir: destination; made when it does not exist, removed again when nothing came.
-        names: file names that the run means to write, companions included.
-        force: whether existing ones may be replaced.
+        names: file names that the run means to write, companions included. Their manifests are
+            taken care of too.
+        force: whether existing files of these names may be replaced.
 
     Raises:
-        ArtifactError: on entering, when an output exists or the folder cannot be written to.
+        UsageError: a name is not the name of one file.
+        ArtifactError: on entering, when an output exists, another run is writing it, or the folder
+            cannot be written to.
     """
 
     def __init__(self, out_dir: Path, names: Iterable[str], *, force: bool) -> None:
         self.out_dir = out_dir
-        self.names = tuple(names)
+        own = [require_file_name(name) for name in names]
+        self.names = (*own, *(manifest_path(Path(name)).name for name in own))
         self.force = force
         self._made: list[Path] = []
         self._folder: Path | None = None
 
     def __enter__(self) -> Workspace:
-        existing = [name for name in self.names if (self.out_dir / name).exists()]
-        if existing and not self.force:
-            raise ArtifactError(
-                f"{self.out_dir / existing[0]} exists already.",
-                hint="Overwrite it with --force, or write elsewhere with -o DIR.",
-            )
         try:
             self._make_out_dir()
-            self._remove_stale()
-            self._folder = Path(
-                tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.out_dir)
-            )
+            with _locked(self.out_dir):
+                self._remove_stale()
+                for name in self.names:
+                    require_free(self.out_dir / name, force=self.force)
+                self._claim()
         except OSError as error:
-            self._remove_made()
+            self._close()
             raise ArtifactError(
                 f"Cannot write to the folder {self.out_dir}: {error.strerror or error}.",
                 hint="Choose another folder with -o DIR.",
             ) from error
+        except BaseException:  # re-raised
+            self._close()
+            raise
         return self
 
     def __exit__(
@@ -76,14 +81,17 @@ class Workspace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._folder is not None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._folder is not None and not has_journal(self._folder):
             shutil.rmtree(self._folder, ignore_errors=True)
         self._remove_made()
 
     def path(self, name: str) -> Path:
         """Where to write the artifact ``name`` before it is checked."""
         assert self._folder is not None, "use the workspace in a with statement"
-        return self._folder / name
+        return self._folder / NEW / name
 
     def clear(self, names: Iterable[str]) -> None:
         """Remove drafts of these names."""
@@ -98,30 +106,45 @@ class Workspace:
         """Move a checked artifact, its companions and its manifest into place; returns its path.
 
         Raises:
-            ArtifactError: the disk is full, or the destination cannot be replaced.
+            ArtifactError: the disk is full, the destination cannot be replaced, or it came into
+                being since the run began. All is then as it was.
         """
         target = self.out_dir / name
         facts = manifest_path(target).name
+        names = (*companions, name, facts)
+        assert self._folder is not None and set(names) <= set(self.names), names  # noqa: PT018
         try:
             self.path(facts).write_text(json.dumps(manifest, indent=2) + "\n")
-            for draft in (*companions, name):
+            for draft in names:
                 for file in files_of(self.path(draft)):
                     with file.open("r+b") as stream:  # Windows flushes writable files only
                         os.fsync(stream.fileno())
-            for draft in (*companions, name, facts):
-                self._replace(self.path(draft), self.out_dir / draft)
+            for draft in names:
+                require_free(self.out_dir / draft, force=self.force)
+            move_all(self._folder, self.out_dir, names)
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",
                 hint="Free some space, or choose another folder with -o DIR.",
             ) from error
+        sync_folder(self.out_dir)
         return target
 
-    def _replace(self, source: Path, target: Path) -> None:
-        """``Path.replace`` that also replaces a folder."""
-        if target.is_dir() and not target.is_symlink():
-            target.rename(self.path(f"{target.name}.old"))
-        source.replace(target)
+    def _claim(self) -> None:
+        """Make the hidden folder, and say in it which names this run writes."""
+        prefix = this_process().prefix
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.out_dir))
+        (self._folder / NEW).mkdir()
+        (self._folder / _CLAIMS).write_text(json.dumps(self.names))
+        mine = {name.casefold() for name in self.names}
+        for folder in self._others():
+            shared = [name for name in _claims(folder) if name.casefold() in mine]
+            if shared:
+                raise ArtifactError(
+                    f"Another run is writing {self.out_dir / shared[0]}.",
+                    hint=f"Wait for it, or write elsewhere with -o DIR. If no run is at work on "
+                    f"any machine, delete {folder}.",
+                )
 
     def _make_out_dir(self) -> None:
         missing = self.out_dir
@@ -135,22 +158,43 @@ class Workspace:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # fails, rightly, when something was written
 
+    def _others(self) -> Iterator[Path]:
+        """The hidden folders of other runs."""
+        for folder in sorted(self.out_dir.glob(f"{PREFIX}*")):
+            if folder != self._folder and folder.is_dir() and not folder.is_symlink():
+                yield folder
+
     def _remove_stale(self) -> None:
-        """Remove the folders of runs that were killed."""
-        for folder in self.out_dir.glob(f"{_PREFIX}*"):
-            pid = folder.name.removeprefix(_PREFIX).split("-")[0]
-            old = time.time() - folder.stat().st_mtime > _STALE_AFTER_SECONDS
-            if old or (pid.isdigit() and not _is_running(int(pid))):
+        """Finish and remove what runs on this machine left that were killed."""
+        for folder in self._others():
+            owner = owner_of(folder)
+            if owner is not None and owner.is_gone:
+                finish_moves(folder, self.out_dir)
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":  # os.kill would end the process
-        return True
+def _claims(folder: Path) -> list[str]:
+    """The names that the run of a hidden folder writes."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        names = json.loads(read_regular_file(folder / _CLAIMS, limit=MIB))
+    except (MobileExportError, OSError, RecursionError, ValueError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against other runs that begin, where the system has such locks."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # some network file systems
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,7 @@
-"""Files appear whole or not at all, whatever happens meanwhile."""
+"""Files appear whole or not at all, whatever happens meanwhile.
+
+Tests `mobile_export/artifacts/`: workspace.py, journal.py, owner.py, replaceable.py, names.py.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mobile_export.artifacts.content import sha256_of, size_of
-from mobile_export.artifacts.names import artifact_stem, manifest_path
+from mobile_export.artifacts.names import artifact_stem, manifest_path, require_file_name
+from mobile_export.artifacts.owner import this_process
 from mobile_export.artifacts.workspace import Workspace
-from mobile_export.errors import ArtifactError
+from mobile_export.errors import ArtifactError, MobileExportError
 
 
 def write(work: Workspace, name: str, text: str = "new") -> Path:
@@ -66,10 +70,19 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     assert (tmp_path / "x.onnx").read_text() == "new"
 
 
+def make_package(folder: Path) -> Path:
+    """A folder as Core ML's packages are."""
+    (folder / "Data" / "weights").mkdir(parents=True)
+    (folder / "Data" / "weights" / "w.bin").write_text("old")
+    (folder / "Data" / "model").write_text("old")
+    items = {"1": {"path": "model"}, "2": {"path": "weights"}}
+    manifest = {"rootModelIdentifier": "1", "itemInfoEntries": items}
+    (folder / "Manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
 def test_force_replaces_a_folder_whole(tmp_path: Path) -> None:
-    old = tmp_path / "x.mlpackage"
-    (old / "Data").mkdir(parents=True)
-    (old / "Data" / "stale").write_text("old")
+    old = make_package(tmp_path / "x.mlpackage")
     with Workspace(tmp_path, [old.name], force=True) as work:
         work.path(old.name).mkdir()
         (work.path(old.name) / "fresh").write_text("new")
@@ -191,12 +204,229 @@ def test_a_run_in_progress_is_not_cleaned_up(tmp_path: Path) -> None:
         assert first.path("x.onnx").read_text() == "first"
 
 
-def test_an_old_folder_is_removed_even_if_its_number_is_in_use(tmp_path: Path) -> None:
-    stale = tmp_path / f".mobile-export-{os.getpid()}-abc"
-    stale.mkdir()
-    os.utime(stale, (time.time() - 2 * 86400,) * 2)
+def fails(folder: Path, names: tuple[str, ...], match: str, *, force: bool = False) -> None:
+    before = {p: p.lstat() for p in folder.rglob("*")}
+    with (
+        pytest.raises(MobileExportError, match=match),
+        Workspace(folder, names, force=force) as work,
+    ):
+        write(work, names[0])
+    after = {p: p.lstat() for p in folder.rglob("*")}
+    assert list(after) == list(before)
+    assert [s.st_ino for s in after.values()] == [s.st_ino for s in before.values()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../victim", "a/b", "a\\b", "..", ".", "", ".hidden", "a\x1b[2J", "a\nb", "x" * 201, "c:x",
+     "/etc/x"],
+)  # fmt: skip
+@pytest.mark.parametrize("force", [False, True])
+def test_names_that_are_not_of_one_file(tmp_path: Path, name: str, force: bool) -> None:
+    fails(tmp_path, (name,), "The name", force=force)
+
+
+def test_a_long_source_has_a_name_that_fits() -> None:
+    assert require_file_name(artifact_stem("m:f?" + "é" * 5000) + ".ncnn.param")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("target", ["nowhere", "real"])
+def test_a_link_is_never_replaced(tmp_path: Path, target: str, force: bool) -> None:
+    (tmp_path / "real").write_text("precious")
+    for name in ("x.onnx", "x.onnx.manifest.json"):
+        (tmp_path / name).symlink_to(target)
+        fails(tmp_path, ("x.onnx",), "is a link" if force else "exists already", force=force)
+        (tmp_path / name).unlink()
+
+
+def test_a_manifest_needs_force(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx.manifest.json").write_text("precious")
+    fails(tmp_path, ("x.onnx",), r"manifest\.json exists already")
+
+
+@pytest.mark.parametrize("name", ["x.pt2", "x.pt2.manifest.json"])
+def test_a_folder_of_the_users_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name / "photos").mkdir(parents=True)
+    (tmp_path / name / "photos" / "one").write_text("precious")
+    fails(tmp_path, ("x.pt2",), "exists already")
+    fails(tmp_path, ("x.pt2",), "did not write", force=True)
+
+
+def test_a_package_with_something_else_in_it_is_not_replaced(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "x.mlpackage")
+    (package / "notes.txt").write_text("precious")
+    fails(tmp_path, (package.name,), "did not write", force=True)
+    (package / "notes.txt").unlink()
+    (package / "Data" / "away").symlink_to("/")
+    fails(tmp_path, (package.name,), "did not write", force=True)
+
+
+def test_a_folder_that_its_manifest_vouches_for_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "x.bundle"
+    folder.mkdir()
+    (folder / "a").write_text("old")
+    facts = {"file": folder.name, "sha256": sha256_of(folder)}
+    manifest_path(folder).write_text(json.dumps(facts))
+    with Workspace(tmp_path, [folder.name], force=True) as work:
+        write(work, folder.name)
+    assert folder.read_text() == "new"
+    fails_again = tmp_path / "y.bundle"
+    fails_again.mkdir()
+    (fails_again / "a").write_text("changed since")
+    manifest_path(fails_again).write_text(json.dumps({**facts, "file": fails_again.name}))
+    fails(tmp_path, (fails_again.name,), "did not write", force=True)
+
+
+def test_a_file_that_came_during_the_run_is_kept(tmp_path: Path) -> None:
+    with Workspace(tmp_path, ["x.onnx"], force=False) as work:
+        (tmp_path / "x.onnx").write_text("precious")
+        with pytest.raises(ArtifactError, match="exists already"):
+            write(work, "x.onnx")
+    assert (tmp_path / "x.onnx").read_text() == "precious"
+
+
+def test_the_second_of_two_runs_is_told(tmp_path: Path) -> None:
+    with Workspace(tmp_path, ["x.onnx"], force=True) as first:
+        with (
+            pytest.raises(ArtifactError, match="Another run is writing"),
+            Workspace(tmp_path, ["y.onnx", "X.onnx"], force=True),
+        ):
+            pass
+        write(first, "x.onnx")
+    with Workspace(tmp_path, ["x.onnx"], force=True) as second:
+        write(second, "x.onnx", "newer")
+    assert (tmp_path / "x.onnx").read_text() == "newer"
+
+
+def test_what_may_be_another_machines_is_left_alone(tmp_path: Path) -> None:
+    me = this_process()
+    gone = 2**22 + 1  # above the largest number of a process on Linux
+    kept = [
+        replace(me, machine="0" * 16, pid=gone).prefix + "abc",  # another machine or container
+        f".mobile-export-{gone}-abc",  # what older versions made
+        replace(me).prefix + "abc",
+    ]
+    removed = [
+        replace(me, pid=gone).prefix + "abc",
+        replace(me, started=me.started + 1).prefix + "abc",  # its number is in use again
+    ]
+    for name in (*kept, *removed):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, 0))
+    if not me.started:
+        removed.pop()
     with Workspace(tmp_path, ["y.onnx"], force=False):
-        assert not stale.exists()
+        assert all((tmp_path / name).exists() for name in kept)
+        assert not any((tmp_path / name).exists() for name in removed)
+
+
+NAMES = ("x.bin", "x.param", "x.param.manifest.json")
+
+KILLED_BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from mobile_export.artifacts.workspace import Workspace
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+calls, real = 0, os.replace
+
+def replace(source, target):
+    global calls
+    calls += 1
+    if calls == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target)
+
+with Workspace(folder, ["x.param", "x.bin"], force=True) as work:
+    for name in ("x.param", "x.bin"):
+        if sys.argv[3] == "folder" and name == "x.param":
+            work.path(name).mkdir()
+            (work.path(name) / "Manifest.json").write_text("new")
+        else:
+            work.path(name).write_text("new")
+    os.replace = replace
+    work.commit("x.param", {"is": "new"}, ["x.bin"])
+"""
+
+
+def state(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_text()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("before", ["nothing", "files", "folder"])
+def test_kill_9_in_every_gap_of_a_commit(tmp_path: Path, before: str) -> None:
+    """One rename makes the journal; then every file that is replaced takes two, a new one one."""
+    renames = 1 + (3 if before == "nothing" else 6)
+    seen = set()
+    for count in range(1, renames + 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        if before != "nothing":
+            (folder / "x.bin").write_text("old")
+            (folder / "x.param.manifest.json").write_text("{}")
+            if before == "folder":
+                make_package(folder / "x.param")
+            else:
+                (folder / "x.param").write_text("old")
+        old = state(folder)
+        code = [sys.executable, "-c", KILLED_BETWEEN, str(folder), str(count), before]
+        killed = subprocess.run(code, capture_output=True, timeout=60)
+        assert killed.returncode == (-signal.SIGKILL if count <= renames else 0), killed.stderr
+        with Workspace(folder, ["y.onnx"], force=False):
+            pass
+        found = state(folder)
+        if found != old:
+            assert found.pop("x.bin") == "new"
+            assert json.loads(found.pop("x.param.manifest.json")) == {"is": "new"}
+            assert found == {f"x.param{'/Manifest.json' if before == 'folder' else ''}": "new"}
+        seen.add(found == old)
+        assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+    assert seen == {True, False}
+
+
+def test_a_rename_that_fails_undoes_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NAMES:
+        (tmp_path / name).write_text("old")
+    real = os.replace
+    for count in range(1, 8):
+        calls = iter(range(1, 100))
+
+        def replace_(source: Path, target: Path, wrong: int = count, n: object = calls) -> None:
+            if next(n) == wrong:  # type: ignore[call-overload]
+                raise OSError(28, "No space left on device")
+            real(source, target)
+
+        with Workspace(tmp_path, ["x.param", "x.bin"], force=True) as work:
+            for name in NAMES[:2]:
+                work.path(name).write_text("new")
+            monkeypatch.setattr(os, "replace", replace_)
+            with pytest.raises(ArtifactError, match="No space left"):
+                work.commit("x.param", {}, ["x.bin"])
+            monkeypatch.setattr(os, "replace", real)
+        assert state(tmp_path) == dict.fromkeys(sorted(NAMES), "old")
+
+
+def test_what_was_changed_after_a_kill_is_not_replaced(tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / name).write_text("old")
+    code = [sys.executable, "-c", KILLED_BETWEEN, str(tmp_path), "3", "files"]
+    subprocess.run(code, capture_output=True, timeout=60)
+    (tmp_path / "x.param").write_text("precious, and longer")
+    with (
+        pytest.raises(ArtifactError, match="changed since"),
+        Workspace(tmp_path, ["y.onnx"], force=True),
+    ):
+        pass
+    assert (tmp_path / "x.param").read_text() == "precious, and longer"
+    assert [p.read_text() for p in tmp_path.rglob("old/x.bin")] == ["old"]
 
 
 def test_sha256_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:

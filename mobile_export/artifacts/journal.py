@@ -1,0 +1,127 @@
+"""Moves of several files that happen all or not at all, even when the process is killed.
+
+A run keeps drafts in ``new/`` of its hidden folder. Before the first file is moved, a journal is
+written there: which files will be moved, and what stood in their places. What stood there goes to
+``old/``. A move that fails is undone; a run that was killed in between is finished by the next one
+in the same folder, which finds the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArtifactError, MobileExportError
+from ..system.files import MIB, read_regular_file
+from .names import require_file_name
+
+__all__ = ["NEW", "OLD", "finish_moves", "has_journal", "move_all"]
+
+NEW, OLD = "new", "old"
+_JOURNAL = "journal.json"
+_LIMIT = MIB
+
+
+def move_all(folder: Path, out_dir: Path, names: Sequence[str]) -> None:
+    """Move the drafts ``names`` of the hidden ``folder`` to ``out_dir``, replacing what is there.
+
+    Raises:
+        OSError: one could not be moved; all is as it was.
+    """
+    missing = [name for name in names if not os.path.lexists(folder / NEW / name)]
+    if missing:
+        raise FileNotFoundError(2, f"{missing[0]} was not written")
+    (folder / OLD).mkdir(exist_ok=True)
+    before = {name: _identity(out_dir / name) for name in names}
+    _write_durably(folder / _JOURNAL, json.dumps(before))
+    try:
+        for name in names:
+            _move(folder, out_dir, name)
+    except BaseException:  # Ctrl-C too; re-raised
+        _undo(folder, out_dir, names)
+        raise
+    (folder / _JOURNAL).unlink()
+
+
+def has_journal(folder: Path) -> bool:
+    """Whether moves were begun in a hidden folder and neither finished nor undone."""
+    return os.path.lexists(folder / _JOURNAL)
+
+
+def finish_moves(folder: Path, out_dir: Path) -> None:
+    """Finish what a killed run began.
+
+    Raises:
+        ArtifactError: a file that it would replace was changed since, or cannot be moved.
+    """
+    if not has_journal(folder):
+        return
+    try:
+        before = json.loads(read_regular_file(folder / _JOURNAL, limit=_LIMIT))
+        names = [require_file_name(name) for name in before]
+        waiting = [name for name in names if os.path.lexists(folder / NEW / name)]
+        for name in waiting:
+            found = _identity(out_dir / name)
+            if found is not None and found != before[name]:
+                raise ArtifactError(f"{out_dir / name} was changed since")
+        for name in waiting:
+            _move(folder, out_dir, name)
+        (folder / _JOURNAL).unlink()
+    except (AttributeError, MobileExportError, OSError, RecursionError, TypeError,
+            ValueError) as error:  # fmt: skip
+        raise ArtifactError(
+            f"A run that was killed left {folder}, which cannot be finished: {error}.",
+            hint="Its files are in new/, what they replaced in old/. Delete the folder when you "
+            "have what you need.",
+        ) from error
+
+
+def _move(folder: Path, out_dir: Path, name: str) -> None:
+    target = out_dir / name
+    if os.path.lexists(target):
+        target.replace(folder / OLD / name)
+    (folder / NEW / name).replace(target)
+
+
+def _undo(folder: Path, out_dir: Path, names: Sequence[str]) -> None:
+    """Move everything back; where that fails, the journal stays for the next run."""
+    with contextlib.suppress(OSError):
+        for name in reversed(names):
+            if not os.path.lexists(folder / NEW / name):
+                (out_dir / name).replace(folder / NEW / name)
+            if os.path.lexists(folder / OLD / name):
+                (folder / OLD / name).replace(out_dir / name)
+        (folder / _JOURNAL).unlink()
+
+
+def _identity(path: Path) -> list[int] | None:
+    """What tells a file or folder from another one of its name; None where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_mtime_ns, found.st_size]
+
+
+def _write_durably(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> Any:
+    """Make the names in a folder durable, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
