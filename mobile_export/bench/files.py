@@ -18,6 +18,7 @@ from ..errors import ArtifactError
 from ..exporters.table import FORMATS
 
 if TYPE_CHECKING:
+    from .devices.device import Device
     from .record import ArtifactFacts
 
 __all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
@@ -69,6 +70,16 @@ class BenchArtifact:
     def suppresses(self) -> bool:
         """The file ends with non-maximum suppression: it returns detections."""
         return self.manifest.nms is not None
+
+    @property
+    def hashes(self) -> tuple[str, ...]:
+        """SHA-256 of every one of `files`, verified when the artifact was read."""
+        return (self.manifest.sha256, *(c.sha256 for c in self.manifest.companions))
+
+    def push_to(self, device: Device) -> list[str]:
+        """Bring all files to a device; their paths there, in order."""
+        pairs = zip(self.files, self.hashes, strict=True)
+        return [device.push(file, sha256=sha256) for file, sha256 in pairs]
 
     def facts(self) -> ArtifactFacts:
         """What a measurement keeps of it, JSON-ready."""

@@ -22,7 +22,7 @@ from .conditions import contention, crowding, heat, throttling
 from .devices.device import Device, DeviceInfo, State
 from .record import Check, Measurement, make_measurement
 from .runners import RunnerRow
-from .runners.runner import Job, RawResult, RunnerSession
+from .runners.runner import Job, RawResult, Runner, RunnerSession
 
 __all__ = ["Limits", "Plan", "measure"]
 
@@ -57,10 +57,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """One artifact under one runner."""
+    """One artifact under one runner.
+
+    Attributes:
+        runner: that of ``row``; all plans of a run with the same row share it.
+    """
 
     row: RunnerRow
     job: Job
+    runner: Runner
 
     @property
     def title(self) -> str:
@@ -145,7 +150,7 @@ def measure(
         for plan in plans:
             try:
                 progress(f"loading {plan.title}")
-                session = stack.enter_context(plan.row.runner().open(device, plan.job))
+                session = stack.enter_context(plan.runner.open(device, plan.job))
                 entries.append(_Entry(plan, session))
             except RunnerError as error:
                 if len(plans) == 1:

@@ -65,14 +65,15 @@ def make_plans(
             hint=f"Valid there: {', '.join(sorted(known))}.",
         )
     cores = parse_cores(options.cores, device.describe())
+    runners = {row.name: row.runner() for row in rows}
     plans: list[Plan] = []
     notes: list[str] = []
     for artifact in find_artifacts(names, sorted(formats)):
         for row in _rows_for(artifact, rows, device, options):
             job = _job(artifact, row, cores, options)
-            problem = row.runner().missing(device, job)
+            problem = runners[row.name].missing(device, job)
             if problem is None:
-                plans.append(Plan(row, job))
+                plans.append(Plan(row, job, runners[row.name]))
             else:
                 notes.append(f"{artifact.path.name} is not measured: {problem}")
     if not plans:

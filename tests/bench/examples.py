@@ -117,7 +117,7 @@ class FakeDevice:
     def state(self) -> State:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def push(self, local: Path, name: str | None = None) -> str:
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         return str(local)
 
     def pull(self, remote: str, local: Path) -> None: ...
@@ -188,4 +188,5 @@ class FakeRow(RunnerRow):
 
 
 def plan(session: FakeSession | Exception, made: BenchArtifact) -> Plan:
-    return Plan(FakeRow(session), Job(made))
+    row = FakeRow(session)
+    return Plan(row, Job(made), row)

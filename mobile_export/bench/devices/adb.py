@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...artifacts.content import sha256_of
+from ...artifacts.content import files_of, sha256_of
 from ...errors import DeviceError, MobileExportError
 from ..lines import LineReader, Tail
 from . import Found
 from .adb_client import AdbClient, Listed, failure
 from .android_facts import DESCRIBE, STATE, parse_description, parse_state
-from .device import Completed, DeviceInfo, State
+from .device import Completed, DeviceInfo, State, asked_once
 
 __all__ = ["AdbConversation", "AdbDevice", "connect", "find"]
 
@@ -105,6 +105,7 @@ class AdbDevice:
 
     # ---- facts --------------------------------------------------------------------------------
 
+    @asked_once
     def describe(self) -> DeviceInfo:
         """Properties, cores and memory, in one round trip."""
         return parse_description(self.spec, self._facts(DESCRIBE))
@@ -119,26 +120,27 @@ class AdbDevice:
 
     # ---- files --------------------------------------------------------------------------------
 
-    def push(self, local: Path, name: str | None = None) -> str:
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         """Bring a file or folder there, verified; see `bench.device.Device.push`.
 
         Raises:
             DeviceError: no space left, or the device went away; nothing half-written is left under
                 the final name.
         """
-        digest = sha256_of(local)
+        digest = sha256 or sha256_of(local)
         remote = f"{self.folder}/{name or f'{digest[:12]}-{local.name}'}"
         if self._pushed.get(remote) == digest:
             return remote
         if local.is_dir():
-            for file in sorted(path for path in local.rglob("*") if path.is_file()):
-                self._push_file(file, f"{remote}/{file.relative_to(local).as_posix()}")
+            for file in files_of(local):
+                inside = file.relative_to(local).as_posix()
+                self._push_file(file, f"{remote}/{inside}", sha256_of(file))
         else:
-            self._push_file(local, remote)
+            self._push_file(local, remote, digest)
         self._pushed[remote] = digest
         return remote
 
-    def _push_file(self, local: Path, remote: str) -> None:
+    def _push_file(self, local: Path, remote: str, digest: str) -> None:
         partial = f"{remote}.part"
         doing = f"Copying {local.name}"
         folder = shlex.quote(remote.rpartition("/")[0])
@@ -148,7 +150,7 @@ class AdbDevice:
             with contextlib.suppress(DeviceError):
                 self._shell(f"rm -f {shlex.quote(partial)}", timeout=_FACTS_SECONDS)
             raise self._failure(done, doing)
-        self._verify(partial, local, doing)
+        self._verify(partial, local, digest, doing)
         move = (
             f"chmod 755 {shlex.quote(partial)} && mv {shlex.quote(partial)} {shlex.quote(remote)}"
         )
@@ -162,18 +164,18 @@ class AdbDevice:
             done = self._call(["pull", remote, str(partial)], timeout=10 * _TRANSFER_SECONDS)
             if done.returncode:
                 raise self._failure(done, doing)
-            self._verify(remote, partial, doing)
+            self._verify(remote, partial, sha256_of(partial), doing)
             partial.replace(local)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _verify(self, remote: str, local: Path, doing: str) -> None:
-        """Compare both copies by SHA-256, or by size where the device has no sha256sum."""
+    def _verify(self, remote: str, local: Path, digest: str, doing: str) -> None:
+        """Compare both copies by SHA-256 (``digest``), or by size where it has no sha256sum."""
         path = shlex.quote(remote)
         script = f"sha256sum {path} 2>/dev/null || wc -c < {path}"
         done = self._shell(script, timeout=_transfer_seconds(local))
         words = done.stdout.split()
-        if not words or words[0] not in (sha256_of(local), str(local.stat().st_size)):
+        if not words or words[0] not in (digest, str(local.stat().st_size)):
             got = words[0] if words else done.stderr.strip() or "nothing"
             raise DeviceError(
                 f"{doing}: the copy differs from the original (the device says {got!r}).",

@@ -6,11 +6,12 @@ executed there is the business of a runner (`bench.runner`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any, Protocol, runtime_checkable
+from typing import IO, Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta
 
@@ -25,6 +26,7 @@ __all__ = [
     "Interactive",
     "Starter",
     "State",
+    "asked_once",
 ]
 
 
@@ -131,6 +133,22 @@ class Completed:
     stderr: str
 
 
+_D = TypeVar("_D")
+
+
+def asked_once(describe: Callable[[_D], DeviceInfo]) -> Callable[[_D], DeviceInfo]:
+    """A ``describe`` that asks the device the first time only: what it tells does not change."""
+
+    @functools.wraps(describe)
+    def remembered(device: _D) -> DeviceInfo:
+        known: DeviceInfo | None = vars(device).get("_description")
+        if known is None:
+            known = vars(device)["_description"] = describe(device)
+        return known
+
+    return remembered
+
+
 class Device(Protocol):
     """One device, connected. All methods raise DeviceError when it is gone or refuses.
 
@@ -143,16 +161,17 @@ class Device(Protocol):
     kind: str
 
     def describe(self) -> DeviceInfo:
-        """What it is."""
+        """What it is; the device is asked the first time only (`asked_once`)."""
 
     def state(self) -> State:
         """How it feels now: cheap enough to be asked before and after every block of runs."""
 
-    def push(self, local: Path, name: str | None = None) -> str:
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         """Bring a file or folder there unless it is there already (by hash); returns its path.
 
         Args:
             name: file name there; None makes one from the hash and the name of ``local``.
+            sha256: of ``local``, where it is known; None lets it be hashed.
         """
 
     def pull(self, remote: str, local: Path) -> None:

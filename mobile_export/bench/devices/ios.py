@@ -21,7 +21,7 @@ from typing import Any
 
 from ...errors import DeviceError, summary
 from . import Found
-from .device import Completed, DeviceInfo, State
+from .device import Completed, DeviceInfo, State, asked_once
 
 __all__ = ["IosDevice", "connect", "find"]
 
@@ -43,6 +43,7 @@ class IosDevice:
         self.handle = handle
         self._facts = facts
 
+    @asked_once
     def describe(self) -> DeviceInfo:
         return DeviceInfo(
             spec=self.spec,
@@ -69,7 +70,7 @@ class IosDevice:
             extra={} if celsius is None else {"battery_temperature_c": celsius / 100},
         )
 
-    def push(self, local: Path, name: str | None = None) -> str:
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         """Files go to the device with the model, by coremltools; nothing to do before."""
         return str(local.resolve())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import DeviceError
 from . import Found
-from .device import Completed, DeviceInfo, State
+from .device import Completed, DeviceInfo, State, asked_once
 from .linux import (
     INFO_FILES,
     STATE_FILES,
@@ -34,6 +34,7 @@ class LocalDevice:
     kind = "local"
     python = sys.executable
 
+    @asked_once
     def describe(self) -> DeviceInfo:
         files = _read(INFO_FILES)
         return DeviceInfo(
@@ -51,7 +52,7 @@ class LocalDevice:
     def state(self) -> State:
         return state_of(_read(STATE_FILES))
 
-    def push(self, local: Path, name: str | None = None) -> str:
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         return str(local.resolve())
 
     def pull(self, remote: str, local: Path) -> None:

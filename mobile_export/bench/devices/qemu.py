@@ -17,7 +17,7 @@ from ..arm import marking
 from ..arm.prepare import Prepared, default_folder
 from ..arm.prepare import find as find_prepared
 from . import Found
-from .device import Cluster, Completed, DeviceInfo, State
+from .device import Cluster, Completed, DeviceInfo, State, asked_once
 from .local import LocalDevice
 
 __all__ = ["CPU", "QemuDevice", "connect", "find"]
@@ -61,6 +61,7 @@ class QemuDevice(LocalDevice):
     def counts(self) -> Path:
         return Path(self._scratch.name) / f"counts-{self._started}"
 
+    @asked_once
     def describe(self) -> DeviceInfo:
         """The emulated core and what emulates it."""
         versions = self.prepared.versions

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from ...artifacts.content import sha256_of
 from ...errors import DeviceError
 from . import Found
-from .device import Completed, DeviceInfo, State
+from .device import Completed, DeviceInfo, State, asked_once
 from .linux import (
     INFO_FILES,
     STATE_FILES,
@@ -84,6 +84,7 @@ class SshDevice:
             self.close()
             raise
 
+    @asked_once
     def describe(self) -> DeviceInfo:
         files = split_files(self._checked(["sh", "-c", print_files(INFO_FILES)]))
         name, arch, kernel, release = self._checked(
@@ -104,8 +105,8 @@ class SshDevice:
     def state(self) -> State:
         return state_of(split_files(self._checked(["sh", "-c", print_files(STATE_FILES)])))
 
-    def push(self, local: Path, name: str | None = None) -> str:
-        key = sha256_of(local)
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
+        key = sha256 or sha256_of(local)
         remote = f"{self._folder}/{name or f'{key[:16]}-{_plain(local.name)}'}"
         if self._pushed.get(remote) == key:
             return remote

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..devices.device import Conversation, Device
+    from ..files import BenchArtifact
 
 __all__ = ["NativeRunner", "NativeSession", "create"]
 
@@ -65,7 +66,7 @@ class NativeRunner:
         if not isinstance(device, Starter):
             raise RunnerError(f"{device.spec} cannot keep a program running.")
         program = device.push(_program(device, job))
-        param, weights = (device.push(file) for file in _model_files(job))
+        param, weights = _push_model(device, job.artifact)
         name = job.artifact.manifest.input.name
         shape = ",".join(map(str, job.artifact.input_shape[1:]))
         argv = [program, "--param", param, "--bin", weights, "--input", f"{name}={shape}"]
@@ -82,13 +83,13 @@ def _program(device: Device, job: Job) -> Path:
     return find_runner(_ARCHITECTURES.get(arch, arch)).path
 
 
-def _model_files(job: Job) -> tuple[Path, Path]:
-    """The network and the weights of the artifact."""
-    found = {file.suffix: file for file in job.artifact.files}
-    if set(found) < {".param", ".bin"}:
-        names = ", ".join(file.name for file in job.artifact.files)
-        raise RunnerError(f"An ncnn model is a .param and a .bin file; this one has {names}.")
-    return found[".param"], found[".bin"]
+def _push_model(device: Device, artifact: BenchArtifact) -> tuple[str, str]:
+    """Bring the network and its weights there: the artifact and its one companion."""
+    if len(artifact.files) != 2:
+        names = ", ".join(file.name for file in artifact.files)
+        raise RunnerError(f"An ncnn model is two files, network and weights; this one has {names}.")
+    param, weights = artifact.push_to(device)
+    return param, weights
 
 
 def _options(job: Job) -> list[str]:

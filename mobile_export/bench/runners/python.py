@@ -131,7 +131,7 @@ class _Session:
                 {
                     "do": "load",
                     "runner": name,
-                    "files": [device.push(file) for file in job.artifact.files],
+                    "files": job.artifact.push_to(device),
                     "threads": job.threads,
                     "cores": job.cores,
                     "backend": job.backend,

@@ -152,7 +152,7 @@ class _Session:
         if job.binary.exists():
             self._binary = device.push(job.binary)
             device.run(["chmod", "755", self._binary], timeout=job.timeout)
-        self._files = [device.push(file) for file in job.artifact.files]
+        self._files = job.artifact.push_to(device)
         self.loaded = Loaded(tool.title, resident=False)
 
     def outputs(self, image: np.ndarray) -> None:

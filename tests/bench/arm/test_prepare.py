@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobile_export.artifacts.content import sha256_of
 from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.arm import prepare as preparing
 from mobile_export.bench.devices import connect
@@ -62,7 +63,10 @@ def expected(image: np.ndarray, layer: tuple[np.ndarray, np.ndarray]) -> np.ndar
 
 def artifact(kind: str, *files: Path) -> BenchArtifact:
     image = seeded_input(SHAPE, 0)
-    manifest = make_manifest(files[0], image, {"y": image}, source="conv", format=kind)
+    companions = [{"file": file.name, "sha256": sha256_of(file)} for file in files[1:]]
+    manifest = make_manifest(
+        files[0], image, {"y": image}, source="conv", format=kind, companions=companions
+    )
     return BenchArtifact(files[0], files, manifest)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mobile_export.artifacts.content import sha256_of
 from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.files import BenchArtifact
 from tests.bench.examples import make_manifest
@@ -47,7 +48,10 @@ def make_artifact(folder: Path, module: nn.Module) -> BenchArtifact:
     image = seeded_input(SHAPE, 0)
     with torch.no_grad():
         logits = copy.deepcopy(module).double()(torch.from_numpy(image).double()).numpy()
-    manifest = make_manifest(param, image, {"logits": logits}, format="ncnn")
+    companion = {"file": binary.name, "sha256": sha256_of(binary)}
+    manifest = make_manifest(
+        param, image, {"logits": logits}, format="ncnn", companions=[companion]
+    )
     return BenchArtifact(param, (param, binary), manifest)
 
 

@@ -137,7 +137,7 @@ LIMITS = Limits(seconds=0.5, warmup_seconds=0.2, rounds=2, samples=(4, 2000))
 def test_measured_checked_and_stored(
     arm_device: AdbDevice, artifact: BenchArtifact, runner: Path, tmp_path: Path
 ) -> None:
-    plan = Plan(get_runner("ncnn-native"), Job(artifact))
+    plan = native_plan(Job(artifact))
     store = tmp_path / "store.jsonl"
     measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
     (kept,) = store_read(store).measurements
@@ -157,7 +157,7 @@ def test_a_wrong_result_is_not_timed(
     weights = bytearray(artifact.files[1].read_bytes())
     weights[-4:] = struct.pack("<f", 3.0)  # the bias of the last class
     artifact.files[1].write_bytes(weights)
-    (made,) = measure(arm_device, [Plan(get_runner("ncnn-native"), Job(artifact))], LIMITS)
+    (made,) = measure(arm_device, [native_plan(Job(artifact))], LIMITS)
     assert "wrong_output" in made.marks
     assert made.samples == ()
 
@@ -170,7 +170,7 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store.jsonl"
-    plan = Plan(get_runner("ncnn-native"), Job(artifact))
+    plan = native_plan(Job(artifact))
     measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
     stages: list[str] = []
 
@@ -316,3 +316,8 @@ class TestRunnerProgram:
         got, answer = call(*words)
         assert got == code
         assert message in answer["error"]["message"]
+
+
+def native_plan(job: Job) -> Plan:
+    row = get_runner("ncnn-native")
+    return Plan(row, job, row.runner())

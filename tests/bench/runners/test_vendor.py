@@ -117,7 +117,8 @@ def script(folder: Path, text: str) -> Path:
 def tool_plan(folder: Path, name: str, file: str, text: str) -> Plan:
     made = artifact(folder, name=file)
     job = Job(made, threads=2, cores=(0,), binary=script(folder, text), timeout=20)
-    return Plan(get_runner(name), job)
+    row = get_runner(name)
+    return Plan(row, job, row.runner())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""A run asks, starts and hashes no more than it must."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from mobile_export.artifacts.content import sha256_of
+from mobile_export.bench import files as bench_files
+from mobile_export.bench.devices import DEVICES, adb, local
+from mobile_export.bench.devices.device import Completed
+from mobile_export.bench.devices.linux import INFO_FILES
+from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.measure import Limits, measure
+from mobile_export.bench.plan import RunOptions, make_plans
+from mobile_export.pipeline import ExportReport
+from tests.bench.examples import artifact
+
+QUICK = Limits(seconds=0.1, warmup_seconds=0.1, block_seconds=0.02, rounds=1, samples=(6, 10))
+
+
+class Counting(LocalDevice):
+    """This machine; counts the workers that are started on it."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        self.started += 1
+        return super().start(argv)
+
+
+def test_one_worker_a_file_and_one_question(
+    in_tmp: Path, exported: Callable[..., ExportReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files in one runtime: one worker says what is installed, two hold a model each."""
+    for file in exported("onnx").artifacts[0].files:
+        Path(file.name).write_bytes(file.read_bytes())
+        Path(file.name.replace("tiny", "twin")).write_bytes(file.read_bytes())
+    asked: list[object] = []
+    hashed: list[str] = []
+    read = local._read
+
+    def count_questions(patterns: Sequence[str]) -> dict[str, str]:
+        asked.extend([1] if patterns is INFO_FILES else [])
+        return read(patterns)
+
+    def count_hashes(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(local, "_read", count_questions)
+    monkeypatch.setattr(bench_files, "sha256_of", count_hashes)
+    device = Counting()
+    plans, _ = make_plans(device, ["tiny.onnx", "twin.onnx"], RunOptions(cores="0"))
+    assert plans[0].runner is plans[1].runner
+    assert len(measure(device, plans, QUICK)) == 2
+    assert device.started == 1 + 2
+    assert len(asked) == 1
+    assert hashed == ["tiny.onnx", "twin.onnx"]
+
+
+@pytest.mark.parametrize("row", DEVICES, ids=lambda row: row.kind)
+def test_every_device_is_asked_for_its_description_once(row: object) -> None:
+    module = row.module()  # type: ignore[attr-defined]
+    (kind,) = (
+        value
+        for name, value in vars(module).items()
+        if name.endswith("Device") and getattr(value, "kind", None) == row.kind  # type: ignore[attr-defined]
+    )
+    assert hasattr(kind.describe, "__wrapped__")
+
+
+def test_a_file_whose_hash_is_known_is_not_hashed_again_for_a_phone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = artifact(tmp_path)
+
+    class Phone(adb.AdbDevice):
+        def __init__(self) -> None:
+            self.serial, self.folder, self._pushed = "1", "/data/local/tmp/x", {}
+
+        def _shell(self, script: str, *, timeout: float | None) -> Completed:
+            said = made.hashes[0] if script.startswith("sha256sum") else ""
+            return Completed(0, f"{said}\n", "")
+
+        def _call(self, words: Sequence[str], *, timeout: float | None) -> Completed:
+            return Completed(0, "", "")
+
+    def refuse(path: Path) -> str:
+        raise AssertionError(f"{path} was hashed again")
+
+    monkeypatch.setattr(adb, "sha256_of", refuse)
+    (remote,) = made.push_to(Phone())
+    assert remote == f"/data/local/tmp/x/{made.hashes[0][:12]}-tiny.onnx"
