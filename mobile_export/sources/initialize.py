@@ -24,7 +24,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["calibrate_batch_norms", "initialize_randomly", "natural_images", "perturb_constants"]
+from ..errors import SourceError
+from ..graph.capture import flatten_outputs
+from ..graph.user_code import described, guarded, place_in_code
+
+__all__ = [
+    "collect_norm_statistics",
+    "initialize_randomly",
+    "natural_images",
+    "perturb_constants",
+]
 
 TINY = 1e-3
 BRANCH_SCALE = 0.2
@@ -50,7 +59,7 @@ def initialize_randomly(
         module = factory()
         generator = torch.Generator().manual_seed(seed + 1)
         perturb_constants(module, generator)
-        calibrate_batch_norms(module, input_shape, generator)
+        collect_norm_statistics(module, input_shape, generator)
     # Some modules keep tables computed from their parameters between eval calls (timm's LeViT),
     # and drop them when they enter training mode.
     return module.train().eval()
@@ -89,14 +98,14 @@ def perturb_constants(module: nn.Module, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def calibrate_batch_norms(
+def collect_norm_statistics(
     module: nn.Module, input_shape: tuple[int, ...], generator: torch.Generator
 ) -> None:
     """Set running means and variances from one forward pass on four images, in place.
 
     Only batch norms are in training mode during the pass. A model that takes no batch of four is
-    given single images; one that refuses those as well keeps its statistics, and whoever calls it
-    next will see why.
+    given single images. One that refuses those as well, and in eval mode too, keeps its statistics:
+    it takes no images of this size, and whoever calls it next says so.
 
     Four images say little about a channel that is nearly always off, and dividing by the little
     variance that it showed makes other images chaotic. So a channel's variance is at least
@@ -104,6 +113,9 @@ def calibrate_batch_norms(
     output more than `AMPLIFICATION` times as much, the next floor is taken. (Rounding grows
     likewise: timm models at 20 to 40 are 1 to 2 % of their largest output off in float16, whoever
     computes it, and at 1000 about 5e-4 in float32.)
+
+    Raises:
+        SourceError: the model runs in eval mode, but not with its norms in training mode.
     """
     norms = [
         m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None
@@ -111,18 +123,8 @@ def calibrate_batch_norms(
     if not norms:
         return
     module.eval()
-    for plan in PLANS:
-        images = torch.split(_mixed_images((sum(plan), *input_shape[1:]), generator), list(plan))
-        try:
-            with _collecting(norms):
-                for image in images:
-                    module(image)
-        except Exception:  # noqa: BLE001 - the model's own refusal, of any type; see the docstring
-            for norm in norms:
-                norm.reset_running_stats()
-            continue
-        break
-    else:
+    plan = _first_plan(module, norms, input_shape, generator)
+    if plan is None:
         return
     probe = _mixed_images((2, *input_shape[1:]), generator)
     nudge = 1e-4 * torch.empty(probe.shape).normal_(generator=generator)
@@ -136,14 +138,53 @@ def calibrate_batch_norms(
             break
 
 
+def _first_plan(
+    module: nn.Module,
+    norms: list[_BatchNorm],
+    input_shape: tuple[int, ...],
+    generator: torch.Generator,
+) -> tuple[int, ...] | None:
+    """The first of `PLANS` (sizes of batches) that the model takes; the norms have seen it then.
+
+    Returns:
+        None, the statistics reset, if the model takes no images of this shape in eval mode either.
+    """
+
+    def refuse(error: BaseException) -> SourceError:
+        return SourceError(
+            "The statistics of the model's norms cannot be collected: with its batch norms in "
+            f"training mode it fails: {described(error)}{place_in_code(error)}",
+            hint="Give a checkpoint with --weights FILE; then none are collected.",
+        )
+
+    refusal: SourceError | None = None
+    for plan in PLANS:
+        images = torch.split(_mixed_images((sum(plan), *input_shape[1:]), generator), list(plan))
+        try:
+            with guarded(refuse), _collecting(norms):
+                for image in images:
+                    module(image)
+        except SourceError as error:  # of any type; the next plan may do
+            refusal = error
+            for norm in norms:
+                norm.reset_running_stats()
+        else:
+            return plan
+    try:
+        with guarded(refuse):
+            module(torch.zeros(1, *input_shape[1:]))
+    except SourceError:
+        return None
+    assert refusal is not None  # there are plans
+    raise refusal
+
+
 def _amplification(module: nn.Module, probe: Tensor, nudge: Tensor, singly: bool) -> float:
     """Largest |Δoutput| / |output| over |Δinput| / |input| of the probe images, all norms L2.
 
     Of several outputs it is the worst element that counts, `WORST_ELEMENT` times: a few of a
     detector's thousands of boxes can be chaotic while the rest are calm.
     """
-    from ..graph.capture import flatten_outputs
-
     images = torch.cat([probe, probe + nudge])
     parts = torch.split(images, 1) if singly else [images]
     outputs = zip(*(flatten_outputs(module(part))[1] for part in parts), strict=True)

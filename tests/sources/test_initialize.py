@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.errors import SourceError
 from mobile_export.models import table as registry
 from mobile_export.parity.samples import parity_samples
 from mobile_export.sources import initialize
 from mobile_export.sources.initialize import (
-    calibrate_batch_norms,
+    collect_norm_statistics,
     initialize_randomly,
     natural_images,
     perturb_constants,
@@ -104,7 +105,7 @@ def test_statistics_are_those_of_the_activations() -> None:
     with torch.no_grad():
         module[0].weight.mul_(50.0)
         module[0].bias.add_(7.0)
-    calibrate_batch_norms(module, (1, 3, 64, 64), generator())
+    collect_norm_statistics(module, (1, 3, 64, 64), generator())
     fresh = torch.cat([natural_images((8, 3, 64, 64), generator()), torch.randn(8, 3, 64, 64)])
     with torch.no_grad():
         output = module(fresh)
@@ -120,7 +121,7 @@ def test_a_channel_that_is_always_off_does_not_explode() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
     with torch.no_grad():
         module[0].bias[0] = -1e4
-    calibrate_batch_norms(module, SHAPE, generator())
+    collect_norm_statistics(module, SHAPE, generator())
     variance = module[2].running_var
     assert float(variance.min()) >= 0.1 * float(variance.mean()) * 0.9
 
@@ -133,7 +134,7 @@ def test_the_floor_rises_while_the_network_amplifies(
     module = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4))
     with torch.no_grad():
         module[0].weight[:2] *= 1e-3
-    calibrate_batch_norms(module, SHAPE, generator())
+    collect_norm_statistics(module, SHAPE, generator())
     quiet, loud = module[1].running_var[:2], module[1].running_var[2:]
     mean = float(loud.sum() / 4)
     assert float(quiet.min()) == pytest.approx(floor * mean, rel=0.5)
@@ -164,15 +165,35 @@ class OneImage(nn.Module):
         return y
 
 
-def test_a_model_for_single_images_is_calibrated_all_the_same() -> None:
+def test_a_model_for_single_images_has_its_statistics_all_the_same() -> None:
     module = OneImage()
-    calibrate_batch_norms(module, SHAPE, generator())
+    collect_norm_statistics(module, SHAPE, generator())
     assert float(module.norm.running_var.mean()) > 1.5
+
+
+class OnlyInEval(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.norm.training:
+            raise SystemExit(0)
+        y: torch.Tensor = self.norm(x)
+        return y
+
+
+def test_a_model_that_fails_only_while_statistics_are_collected_says_so() -> None:
+    module = OnlyInEval()
+    with pytest.raises(SourceError, match=r"cannot be collected.*sys\.exit\(0\).*test_initialize"):
+        collect_norm_statistics(module, SHAPE, generator())
+    assert not module.norm.training
+    assert torch.equal(module.norm.running_mean, torch.zeros(3))
 
 
 def test_a_model_that_refuses_the_size_keeps_its_statistics() -> None:
     module = OneImage()
-    calibrate_batch_norms(module, (1, 5, 32, 32), generator())
+    collect_norm_statistics(module, (1, 5, 32, 32), generator())
     torch.testing.assert_close(module.norm.running_var, torch.ones(4))
     assert not module.training
 
