@@ -275,7 +275,7 @@ def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[],
         if row.made_from == "layers":
             prepared = Prepared(program, lower(program))
         else:
-            prepared = Prepared(writer_of(row).adapt(program, job))
+            prepared = Prepared(writer_of(row).adapt(program, job).program)
         writer_of(row).write(prepared, mine, job)
         our_seconds = time.perf_counter() - start
         ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())

@@ -44,6 +44,7 @@ from .system.versions import installed_versions
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from .parity.localise import LayerReport
 
@@ -198,9 +199,9 @@ class _Preparation:
     What several formats share is done once.
     """
 
-    def __init__(self, program: Program, reference: Reference) -> None:
-        self._runner = PassRunner(program, reference)
-        self._sample = reference.samples[-1]
+    def __init__(self, program: Program, references: _References) -> None:
+        self._runner = PassRunner(program, references.get())
+        self._references = references
         self._passed: dict[tuple[Any, ...], tuple[Program, tuple[PassReport, ...]]] = {}
         self._exact: dict[int, tuple[Program, tuple[np.ndarray, ...]]] = {}
         self._layers: dict[int, Prepared] = {}
@@ -221,20 +222,31 @@ class _Preparation:
         if row.made_from == "layers":
             if id(program) not in self._layers:
                 graph = lower(program)
-                got = run_graph(graph, self._sample.image.double().numpy())
+                got = run_graph(graph, self._image.double().numpy())
                 require_same("The layer graph", program.spec, got, self._exactly(program))
                 self._layers[id(program)] = Prepared(program, graph)
             return self._layers[id(program)]
         adapted = writer_of(row).adapt(program, job)
-        if adapted is not program:
-            got = float64_outputs(adapted, self._sample)
-            what = f"What {row.title}'s converter is given"
-            require_same(what, program.spec, got, self._exactly(program))
-        return Prepared(adapted)
+        if adapted.program is not program:
+            if adapted.normalise is None:
+                exact = self._exactly(program)
+                got = float64_outputs(adapted.program, self._image)
+            else:
+                pixels = self._references.get(pixels=True).samples[-1].pixels
+                assert pixels is not None
+                exact = float64_outputs(program, adapted.normalise(pixels))
+                got = float64_outputs(adapted.program, pixels)
+            exact = tuple(adapted.expected(exact))
+            require_same(f"What {row.title}'s converter is given", program.spec, got, exact)
+        return Prepared(adapted.program)
+
+    @property
+    def _image(self) -> torch.Tensor:
+        return self._references.get().samples[-1].image
 
     def _exactly(self, program: Program) -> tuple[np.ndarray, ...]:
         if id(program) not in self._exact:
-            self._exact[id(program)] = (program, float64_outputs(program, self._sample))
+            self._exact[id(program)] = (program, float64_outputs(program, self._image))
         return self._exact[id(program)][1]
 
 
@@ -292,15 +304,12 @@ class _Run:
         """With all passes or, where that fails, without those to blame; and their names."""
         problem: MobileExportError | None = None
         first: _Attempt | None = None
-        names: tuple[str, ...]
         try:
             first = self._attempt(row, path)
             if first.parity.status != "failed":
                 return first, ()
-            names = _rewriting(first.passes)
         except (ExportError, ExecutionError, PassError) as error:
             problem = error
-            names = tuple(f.__name__ for f in select_passes(row.passes.without, row.passes.add))
         kept: list[_Attempt] = []
 
         def works(without: frozenset[str]) -> bool:
@@ -313,17 +322,25 @@ class _Run:
                 kept[:] = [attempt]
             return attempt.parity.passed
 
-        guilty = guilty_passes([n for n in names if n not in self._left_out], works)
+        guilty = guilty_passes(self._suspects(row), works)
         if guilty:
             return kept[0], guilty
         if problem is not None:
             raise problem
         return self._attempt(row, path), ()
 
-    @property
-    def _left_out(self) -> tuple[str, ...]:
-        """Never tried without: what is left out anyway, and what every other pass relies on."""
-        return (*self.config.no_passes, "normalize_ops")
+    def _suspects(self, row: Format) -> list[str]:
+        """The passes that rewrote something; all where one of them failed.
+
+        Without `normalize_ops`, on which every other pass relies.
+        """
+        try:
+            _, passes = self.preparation.passed(row, self.config.no_passes)
+            names = [report.name for report in passes if report.changes]
+        except PassError:
+            without = (*self.config.no_passes, *row.passes.without)
+            names = [function.__name__ for function in select_passes(without, row.passes.add)]
+        return [name for name in names if name != "normalize_ops"]
 
     def _attempt(self, row: Format, path: Path, without: Sequence[str] = ()) -> _Attempt:
         """Write the file and execute it; what an earlier attempt left there is replaced."""
@@ -374,11 +391,6 @@ def _nms_record(program: Program, suppression: Suppression) -> Nms:
         outputs=tuple(NmsOutput(o.name, o.shape, o.layout) for o in suppression.outputs),
         labels=class_names(program),
     )
-
-
-def _rewriting(passes: Sequence[PassReport]) -> tuple[str, ...]:
-    """Names of the passes that rewrote something."""
-    return tuple(report.name for report in passes if report.changes)
 
 
 def _write(row: Format, prepared: Prepared, path: Path, job: WriteJob, out_dir: Path) -> None:
@@ -451,7 +463,7 @@ def export_program(
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                preparation = _Preparation(program, reference)
+                preparation = _Preparation(program, references)
                 for row in formats:
                     with suppress(PassError):  # raised again when the format is written
                         preparation.passed(row, config.no_passes)

@@ -127,7 +127,7 @@ def write_file(
     if row.made_from == "layers":
         prepared = Prepared(program, lower(program))
     else:
-        prepared = Prepared(writer.adapt(program, job))
+        prepared = Prepared(writer.adapt(program, job).program)
     writer.write(prepared, path, job)
 
 

@@ -10,20 +10,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from mobile_export import pipeline
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.cli.console import print_export
-from mobile_export.errors import ExportError, MissingExtraError
+from mobile_export.errors import ExportError, MissingExtraError, PassError
 from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.interface import Adapted, Prepared
 from mobile_export.exporters.onnx import session as onnx_runtime
 from mobile_export.exporters.onnx import writer as onnx_exporter
 from mobile_export.exporters.row import Format
 from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.graph.editor import Graph
+from mobile_export.graph.program import Program
+from mobile_export.lowering import ir
 from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.sources.table import Source
 from mobile_export.system.versions import Library
 from tests.conftest import need
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
@@ -192,3 +199,102 @@ def test_a_small_error_in_float16_names_the_other_precision(
     text = capsys.readouterr().err
     assert "parity failed" in text
     assert ("--precision fp32" in text) == said
+
+
+def test_what_is_adapted_is_proven(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A format that hands its converter something else is stopped before anything is written."""
+
+    def adapt(program: Program, job: object) -> Adapted:
+        graph = Graph(program)
+        for node in graph.find(torch.ops.aten.add.Tensor):
+            a, b = node.args
+            graph.replace(node, graph.call(torch.ops.aten.sub.Tensor, a, b, like=node), "wrong")
+        return Adapted(graph.result().program)
+
+    monkeypatch.setattr(onnx_exporter, "adapt", adapt)
+    with pytest.raises(PassError, match=r"ONNX's converter is given of TinyNet computes something"):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_layer_graph_is_proven(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower = pipeline.lower
+
+    def wrong(program: Program) -> ir.LayerGraph:
+        graph = lower(program)
+        layers = [
+            replace(layer, weight=layer.weight * 1.001) if hasattr(layer, "weight") else layer
+            for layer in graph.layers
+        ]
+        return replace(graph, layers=tuple(layers))
+
+    monkeypatch.setattr(pipeline, "lower", wrong)
+    with pytest.raises(PassError, match=r"The layer graph of TinyNet computes something else"):
+        run(source, tmp_path / "out", get_format("tnn"))
+
+
+def test_a_writer_that_edits_what_was_proven(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = onnx_exporter.write
+
+    def meddling(prepared: Prepared, path: Path, job: Any) -> None:
+        next(iter(prepared.program.exported.state_dict.values())).mul_(1.5)
+        write(prepared, path, job)
+
+    monkeypatch.setattr(onnx_exporter, "write", meddling)
+    with pytest.raises(ExportError, match=r"the writer of ONNX files changed the proven graph"):
+        run(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("how", ["refuses", "crashes", "computes something else"])
+def test_a_pass_that_a_converter_cannot_take_is_left_out(
+    how: str, tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault stands and falls with fold_norms: with it, no batch norm is left."""
+    write = onnx_exporter.write
+
+    def touchy(prepared: Prepared, path: Path, job: Any) -> None:
+        calls = {node.target for node in prepared.program.exported.graph.nodes}
+        folded = torch.ops.aten.batch_norm.default not in calls
+        if folded and how == "refuses":
+            raise ExportError("the converter refuses it")
+        write(prepared, path, job)
+        if folded and how == "crashes":
+            path.write_bytes(b"nothing that loads")
+        if folded and how == "computes something else":
+            model = onnx.load(str(path))
+            weights = model.graph.initializer[0]
+            array = onnx.numpy_helper.to_array(weights)
+            weights.CopyFrom(onnx.numpy_helper.from_array(array * 1.5, weights.name))
+            onnx.save(model, str(path))
+
+    monkeypatch.setattr(onnx_exporter, "write", touchy)
+    report = run(source, tmp_path / "out")
+    (artifact,) = report.artifacts
+    assert artifact.parity.passed
+    assert artifact.left_out == ("fold_norms",)
+    assert report.exit_code == 0
+    assert "onnx: pass fold_norms left out: please report the model" in report.notes
+    assert artifact.path is not None
+    kept = json.loads(artifact.path.with_name("tiny.onnx.manifest.json").read_text())
+    assert "fold_norms" not in [each["name"] for each in kept["passes"]]
+
+
+def test_where_no_pass_is_to_blame_the_first_error_stands(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def refuse(*words: object) -> None:
+        calls.append(words)
+        raise ExportError(f"refused, try {len(calls)}")
+
+    monkeypatch.setattr(onnx_exporter, "write", refuse)
+    with pytest.raises(ExportError, match="refused, try 1"):
+        run(source, tmp_path / "out")
+    assert len(calls) == 2, "once with the passes, once without"

@@ -7,11 +7,15 @@ exporters/NAME/session.py   load, describe
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
     from ..detection.options import NmsOptions
     from ..graph.program import Program
     from ..graph.specs import OutputSpec
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from ..parity.session import Session
     from .row import Format, Precision
 
-__all__ = ["Prepared", "Runtime", "WriteJob", "Writer", "runtime_of", "writer_of"]
+__all__ = ["Adapted", "Prepared", "Runtime", "WriteJob", "Writer", "runtime_of", "writer_of"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,26 @@ class WriteJob:
     options: Any
     nms: NmsOptions | None = None
     verbose: bool = False
+
+
+def _unchanged(outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return outputs
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A program as a converter takes it.
+
+    Attributes:
+        program: whose graph has the inputs and outputs that the converter is to give the file.
+        normalise: of a program that takes pixels from 0 to 255, how it normalises them: pixels to
+            image, in float64 but for its constants, which are float32.
+        expected: what it must return, from the float64 outputs of the program it was made from.
+    """
+
+    program: Program
+    normalise: Callable[[torch.Tensor], torch.Tensor] | None = None
+    expected: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] = _unchanged
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,7 @@ class Writer(Protocol):
     def check(self, program: Program, job: WriteJob) -> None:
         """Raise UsageError when the job does not fit the program; called before any work."""
 
-    def adapt(self, program: Program, job: WriteJob) -> Program:
+    def adapt(self, program: Program, job: WriteJob) -> Adapted:
         """The program with what the converter lacks in other operations; mostly as it is.
 
         Not called where a format is made from layers.

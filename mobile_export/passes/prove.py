@@ -16,10 +16,10 @@ from ..errors import PassError, SourceError
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from ..graph.program import Program
     from ..parity.reference import Reference
-    from ..parity.samples import Sample
 
 __all__ = ["EXACT", "distance", "fingerprint", "float64_outputs", "refuse_nan", "require_same"]
 
@@ -59,11 +59,11 @@ def refuse_nan(program: Program, reference: Reference) -> None:
     )
 
 
-def float64_outputs(program: Program, sample: Sample) -> tuple[np.ndarray, ...]:
-    """What ``program`` computes for ``sample`` in float64, one array per output."""
+def float64_outputs(program: Program, image: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """What ``program`` computes for ``image`` in float64, one array per output."""
     from ..graph.float64 import run_float64
 
-    results = run_float64(program.float64(), sample.image)
+    results = run_float64(program.float64(), image)
     return tuple(result.detach().numpy() for result in results)
 
 
@@ -72,7 +72,7 @@ def distance(program: Program, reference: Reference) -> float:
 
     The last, so that a model that changes its own state between calls is caught.
     """
-    got = float64_outputs(program, reference.samples[-1])
+    got = float64_outputs(program, reference.samples[-1].image)
     return _largest_error(got, reference.outputs[-1])
 
 

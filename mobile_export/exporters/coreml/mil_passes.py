@@ -12,33 +12,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...system.coreml_private import add_graph_pass, builder
+
 __all__ = ["add_our_passes"]
 
-_NAME = "mobile_export::norm_over_channels"
-_AFTER = "common::expand_high_rank_reshape_and_transpose"
+_BEHIND = "common::expand_high_rank_reshape_and_transpose"
 
 
 def add_our_passes(pipeline: Any) -> None:
     """Put the rewrite behind the pass that looks for windows, in front of one that cancels."""
-    from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
-    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
-
-    if _NAME not in PASS_REGISTRY:
-
-        class norm_over_channels(AbstractGraphPass):  # type: ignore[misc]
-            """Norms take the axis that the transpose before them brings to the end."""
-
-            def apply(self, prog: Any) -> None:
-                for function in prog.functions.values():
-                    _norms_over_channels(function)
-
-        register_pass(namespace="mobile_export")(norm_over_channels)
-    pipeline.insert_pass(pipeline.passes.index(_AFTER) + 1, _NAME)
+    add_graph_pass(pipeline, "norm_over_channels", _norms_over_channels, behind=_BEHIND)
 
 
 def _norms_over_channels(block: Any) -> None:
-    from coremltools.converters.mil import Builder as mb
-
+    """Norms take the axis that the transpose before them brings to the end."""
+    mb = builder()
     for op in list(block.operations):
         if op.op_type != "layer_norm" or op.x.op is None or op.x.op.op_type != "transpose":
             continue

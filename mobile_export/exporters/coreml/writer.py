@@ -10,15 +10,21 @@ suppression the package is a pipeline (`nms`).
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
+from ...system.torch_private import decompositions
+from ..interface import Adapted, Prepared, WriteJob
 from .mil_passes import add_our_passes
 from .nms import CONFIDENCE, COORDINATES, with_suppression
 from .session import ACTIVATION_KEY
@@ -26,7 +32,6 @@ from .session import ACTIVATION_KEY
 if TYPE_CHECKING:
     from ...graph.program import Program
     from ...graph.specs import InputSpec
-    from ..interface import Prepared, WriteJob
     from ..row import Precision
     from .options import CoreMLOptions
 
@@ -69,11 +74,6 @@ def check(program: Program, job: WriteJob) -> None:
         )
 
 
-def adapt(program: Program, job: WriteJob) -> Program:
-    """``program`` as it is: the converter takes all of it."""
-    return program
-
-
 class _PixelIO(torch.nn.Module):
     """Normalises pixels in front of a program and arranges its outputs behind it.
 
@@ -109,30 +109,55 @@ class _PixelIO(torch.nn.Module):
         return torch.softmax(result, dim=-1) if self.probabilities else result
 
 
-def _exported(program: Program, job: WriteJob) -> torch.export.ExportedProgram:
-    exported = program.exported
-    if job.options.image_input or job.options.classifier or job.nms is not None:
+def adapt(program: Program, job: WriteJob) -> Adapted:
+    """``program`` behind what normalises pixels, in front of a softmax or of a suppression.
+
+    Operations that coremltools lacks are decomposed by torch.
+    """
+    exported, options = program.exported, job.options
+    normalise = None
+    if options.image_input or options.classifier or job.nms is not None:
         wrapped = _PixelIO(program, job)
         wrapped.training = False
+        if options.image_input:
+            shift, scale = wrapped.shift.double(), wrapped.scale.double()
+
+            def normalise(pixels: torch.Tensor) -> torch.Tensor:
+                return (pixels.double() - shift) * scale
+
         with torch.no_grad():
             exported = torch.export.export(wrapped, (program.example,), strict=False)
-    decomposed: torch.export.ExportedProgram = exported.run_decompositions(_table(exported))
-    _drop_aliases(decomposed.graph_module)
-    return decomposed
-
-
-def _table(exported: torch.export.ExportedProgram) -> dict[Any, Any]:
-    """torch's own decompositions of the operations in the graph that coremltools does not know."""
-    from torch._decomp import get_decompositions
-
-    aten = torch.ops.aten
-    unknown = (
-        aten.addcmul.default,
-        aten.upsample_bicubic2d.default,
-        aten.upsample_bicubic2d.vec,
+    decomposed: torch.export.ExportedProgram = exported.run_decompositions(
+        decompositions(exported, _UNKNOWN)
     )
-    present = {node.target for node in exported.graph.nodes}
-    return dict(get_decompositions([op for op in unknown if op in present]))
+    _drop_aliases(decomposed.graph_module)
+    expected = functools.partial(_expected, program=program, job=job)
+    return Adapted(replace(program, exported=decomposed), normalise, expected)
+
+
+def _expected(
+    outputs: Sequence[np.ndarray], program: Program, job: WriteJob
+) -> Sequence[np.ndarray]:
+    """What the outputs of a program become behind it."""
+    if job.nms is not None:
+        named = {o.name: array for o, array in zip(program.outputs, outputs, strict=True)}
+        left, top, right, bottom = np.moveaxis(named[BOXES][0], -1, 0)
+        height, width = program.input.size
+        centre = ((left + right) / 2 / width, (top + bottom) / 2 / height)
+        size = ((right - left) / width, (bottom - top) / height)
+        return named[SCORES][0], np.stack((*centre, *size), -1)
+    if job.options.classifier:
+        powers = np.exp(outputs[0] - outputs[0].max(-1, keepdims=True))
+        return (powers / powers.sum(-1, keepdims=True),)
+    return outputs
+
+
+_UNKNOWN = (
+    torch.ops.aten.addcmul.default,
+    torch.ops.aten.upsample_bicubic2d.default,
+    torch.ops.aten.upsample_bicubic2d.vec,
+)
+"""Operations that coremltools 9.0 does not know and torch decomposes exactly."""
 
 
 def _drop_aliases(module: torch.fx.GraphModule) -> None:
@@ -181,7 +206,6 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
 
 def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
     import coremltools as ct
-    import numpy as np
 
     if options.image_input:
         layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR}
@@ -203,7 +227,6 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         ExportError: coremltools refused the program.
     """
     import coremltools as ct
-    import numpy as np
 
     program, options = prepared.program, job.options
     extra: dict[str, Any] = {}
@@ -216,7 +239,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         ]
     try:
         model = ct.convert(
-            _exported(program, job),
+            program.exported,
             inputs=[_input_type(program.input, options)],
             minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
             compute_precision=_compute_precision(job.precision, options),

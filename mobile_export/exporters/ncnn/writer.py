@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...lowering import ir
+from ..interface import Adapted, Prepared, WriteJob
 from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
 from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
 from .fp16 import float32_masks, with_conversions
@@ -19,7 +20,6 @@ from .rules import emit, reshape_to
 
 if TYPE_CHECKING:
     from ...graph.program import Program
-    from ..interface import Prepared, WriteJob
 
 __all__ = ["build", "adapt", "check", "write"]
 
@@ -28,9 +28,9 @@ def check(program: Program, job: WriteJob) -> None:
     """Every program is fine; `write` refuses what the layers lack before it writes."""
 
 
-def adapt(program: Program, job: WriteJob) -> Program:
+def adapt(program: Program, job: WriteJob) -> Adapted:
     """``program`` as it is: the converter takes all of it."""
-    return program
+    return Adapted(program)
 
 
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:

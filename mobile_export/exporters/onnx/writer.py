@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...detection.contract import check_detector
 from ...errors import ExportError, summary
+from ..interface import Adapted, Prepared, WriteJob
 from .nms import append_suppression
 
 if TYPE_CHECKING:
     import onnx
 
     from ...graph.program import Program
-    from ..interface import Prepared, WriteJob
 
 __all__ = ["adapt", "check", "write"]
 
@@ -33,9 +33,9 @@ def check(program: Program, job: WriteJob) -> None:
         check_detector(program, job.nms)
 
 
-def adapt(program: Program, job: WriteJob) -> Program:
+def adapt(program: Program, job: WriteJob) -> Adapted:
     """``program`` as it is: the converter takes all of it."""
-    return program
+    return Adapted(program)
 
 
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
 from ...parity.session import Session, Tensor
+from ...system.litert_private import operations_of
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class _LiteRTSession(Session):
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], feed)
         interpreter.invoke()
         names = {d["index"]: f"{d['name']}#{d['index']}" for d in interpreter.get_tensor_details()}
-        for op in interpreter._get_ops_details():
+        for op in operations_of(interpreter):
             if op["op_name"] == POST_PROCESSING:
                 continue  # no tensor of the model's
             inputs = tuple(names[i] for i in map(int, op["inputs"]) if i in names)

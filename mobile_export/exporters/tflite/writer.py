@@ -17,12 +17,12 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
+from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .nms import append_suppression
 
 if TYPE_CHECKING:
     from ...graph.program import Program
-    from ..interface import Prepared, WriteJob
 
 __all__ = ["adapt", "check", "write"]
 
@@ -35,9 +35,9 @@ def check(program: Program, job: WriteJob) -> None:
         check_detector(program, job.nms)
 
 
-def adapt(program: Program, job: WriteJob) -> Program:
-    """``program`` as it is: the converter takes all of it."""
-    return program
+def adapt(program: Program, job: WriteJob) -> Adapted:
+    """``program`` without what litert-torch lacks or writes slowly (`adapt`)."""
+    return Adapted(avoid_gaps(program))
 
 
 class _NamedIO(torch.nn.Module):
@@ -45,7 +45,7 @@ class _NamedIO(torch.nn.Module):
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__()
-        self.program = avoid_gaps(program.module())
+        self.program = program.module()
         self.names = tuple(output.name for output in program.outputs)
         self.nhwc = nhwc
         self.training = False

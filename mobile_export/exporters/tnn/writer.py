@@ -12,12 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..interface import Adapted, Prepared, WriteJob
 from . import convolution, elementwise, linear, movement, statistics  # noqa: F401  (fill RULES)
 from .emit import emit_model
 
 if TYPE_CHECKING:
     from ...graph.program import Program
-    from ..interface import Prepared, WriteJob
 
 __all__ = ["adapt", "check", "emit_model", "write"]
 
@@ -26,9 +26,9 @@ def check(program: Program, job: WriteJob) -> None:
     """Every program is fine."""
 
 
-def adapt(program: Program, job: WriteJob) -> Program:
+def adapt(program: Program, job: WriteJob) -> Adapted:
     """``program`` as it is: the converter takes all of it."""
-    return program
+    return Adapted(program)
 
 
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
