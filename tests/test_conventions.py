@@ -148,7 +148,7 @@ def test_every_public_name_exists(file: Path) -> None:
             if isinstance(node, ast.FunctionDef | ast.ClassDef)
             else [alias.asname or alias.name for alias in node.names]
             if isinstance(node, ast.ImportFrom)
-            else [ast.unparse(t) for t in node.targets]
+            else [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
             if isinstance(node, ast.Assign)
             else [ast.unparse(node.target)]
             if isinstance(node, ast.AnnAssign)
