@@ -13,13 +13,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import ArtifactError, MobileExportError
 from ..system.files import MIB, read_regular_file
 from .names import require_file_name
 
-__all__ = ["NEW", "OLD", "finish_moves", "has_journal", "move_all"]
+__all__ = ["NEW", "OLD", "finish_moves", "has_journal", "move_all", "sync_folder"]
 
 NEW, OLD = "new", "old"
 _JOURNAL = "journal.json"
@@ -117,7 +116,7 @@ def _write_durably(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> Any:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable, where the system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
