@@ -20,7 +20,8 @@ from .names import require_file_name
 
 __all__ = ["NEW", "OLD", "finish_moves", "has_journal", "move_all", "sync_folder"]
 
-NEW, OLD = "new", "old"
+NEW = "new"
+OLD = "old"
 _JOURNAL = "journal.json"
 _LIMIT = MIB
 
