@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts.content import size_of
-from .artifacts.manifest import PROGRAM_FORMAT, Nms, NmsOutput, artifact_manifest
-from .artifacts.names import artifact_stem, manifest_path, require_file_name
+from .artifacts.manifest import Nms, NmsOutput, artifact_manifest
+from .artifacts.names import PROGRAM_FORMAT, artifact_stem, manifest_path, require_file_name
 from .artifacts.workspace import Workspace
 from .detection import Detections, Suppression
 from .detection.contract import check_values, class_names, pick

@@ -19,11 +19,7 @@ PACKAGE = Path(mobile_export.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 ROOT = "mobile_export"
 
-BREACHES = frozenset(
-    {
-        ("bench", "cli"),
-    }
-)
+BREACHES = frozenset({})
 """Room to room, what does not hold yet. This list may only shrink."""
 
 

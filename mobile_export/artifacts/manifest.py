@@ -23,7 +23,6 @@ from .fields import Count, FileName, Name, Number, Sha256, Shape, Text, decode, 
 from .names import manifest_path
 
 __all__ = [
-    "PROGRAM_FORMAT",
     "SCHEMA",
     "FileFacts",
     "Input",
@@ -41,9 +40,6 @@ __all__ = [
 
 SCHEMA = 1
 """Of the manifests that this version writes; it reads all up to it."""
-
-PROGRAM_FORMAT = "pt2"
-"""Format of a saved program, which is no row of the table of formats."""
 
 _MOST_BYTES = 64 * MIB
 _MOST_INPUT_ELEMENTS = 2**28

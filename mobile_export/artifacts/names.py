@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..errors import UsageError
 
-__all__ = ["LONGEST_NAME", "artifact_stem", "manifest_path", "require_file_name"]
+__all__ = ["LONGEST_NAME", "PROGRAM_FORMAT", "artifact_stem", "manifest_path", "require_file_name"]
 
+PROGRAM_FORMAT = "pt2"
+"""Format of a saved program, which is no row of the table of formats."""
 LONGEST_NAME = 200
 """Bytes of an artifact's name; file systems take 255, and the manifest's name is longer."""
 _LONGEST_STEM = 160

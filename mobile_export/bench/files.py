@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..artifacts.content import sha256_of, size_of
 from ..artifacts.manifest import Manifest, read_manifest, refuse_link_out
-from ..artifacts.names import artifact_stem, manifest_path
+from ..artifacts.names import PROGRAM_FORMAT, artifact_stem, manifest_path
 from ..errors import ArtifactError
 from ..exporters.table import FORMATS
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from .record import ArtifactFacts
 
 __all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
-
-PROGRAM_SUFFIX = ".pt2"
-"""Of what ``mobile-export prepare`` writes."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,7 @@ def _files_of(name: str, formats: Sequence[str] | None, folder: Path) -> list[Pa
 
 def _suffixes() -> dict[str, str]:
     """Suffix of every format that can be measured."""
-    return {row.name: row.suffix for row in FORMATS} | {"pt2": PROGRAM_SUFFIX}
+    return {row.name: row.suffix for row in FORMATS} | {PROGRAM_FORMAT: f".{PROGRAM_FORMAT}"}
 
 
 def read_artifact(path: Path) -> BenchArtifact:

@@ -17,6 +17,10 @@ from .runners.runner import Job
 __all__ = ["RunOptions", "make_plans", "parse_cores"]
 
 
+_CORE_DIGITS = 5
+"""Of the number of a core; no machine has a hundred thousand."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How files are executed.
@@ -177,6 +181,8 @@ def parse_cores(text: str | None, info: DeviceInfo) -> tuple[int, ...] | None:
             raise UsageError(
                 f"--cores {text!r} is not valid.", hint="Valid: 0-3,6 or big or little."
             )
+        if len(first) > _CORE_DIGITS or len(last) > _CORE_DIGITS:
+            raise UsageError(f"{info.spec} has no such cores: {text[:80]}.", hint="Valid: 0-3,6.")
         cores |= set(range(int(first), int(last or first) + 1))
     known = {core for cluster in clusters for core in cluster.cores}
     if not cores or (known and not cores <= known):

@@ -6,12 +6,13 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rich.markup import escape
 from rich.table import Table
 
+from ..system.terminal import escape, printable
 from .tables import Row
 
 __all__ = ["FORMATS", "as_csv", "as_html", "as_latex", "as_markdown", "cells", "terminal_table"]
@@ -92,9 +93,10 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Titles, then one list of texts per row."""
+    """Titles, then one list of texts per row; control characters are spelled out."""
     columns = _columns(rows)
-    return [[c.title for c in columns], *([c.text(row) for c in columns] for row in rows)]
+    body = ([printable(c.text(row)) for c in columns] for row in rows)
+    return [[c.title for c in columns], *body]
 
 
 def terminal_table(rows: Sequence[Row]) -> Table:
@@ -114,9 +116,12 @@ def as_markdown(rows: Sequence[Row]) -> str:
     columns = _columns(rows)
     titles, *body = cells(rows)
     lines = [titles, ["---:" if column.number else "---" for column in columns], *body]
-    return "".join(
-        "| " + " | ".join(text.replace("|", "\\|") for text in line) + " |\n" for line in lines
-    )
+    return "".join("| " + " | ".join(map(_markdown, line)) + " |\n" for line in lines)
+
+
+def _markdown(text: str) -> str:
+    """One cell: nothing in it ends the cell, begins a tag or is a link or emphasis."""
+    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", text)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -128,8 +133,15 @@ def as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         facts = row.to_dict()
         values = (facts[name] for name in names)
-        writer.writerow([" ".join(map(str, v)) if isinstance(v, list) else v for v in values])
+        texts = (" ".join(map(str, v)) if isinstance(v, list) else v for v in values)
+        writer.writerow([_no_formula(v) if isinstance(v, str) else v for v in texts])
     return stream.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A cell of text that no spreadsheet takes for a formula."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 _LATEX = {

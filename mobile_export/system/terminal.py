@@ -5,21 +5,55 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _without_markup
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ..errors import MobileExportError
 
-__all__ = ["plain_table", "print_error", "progress_line", "stderr_console", "stdout_console"]
+__all__ = [
+    "escape",
+    "plain_table",
+    "print_error",
+    "printable",
+    "progress_line",
+    "stderr_console",
+    "stdout_console",
+]
 
 
+_BREAK = "\n"
 TABLE_WIDTH = 120
 """Columns of a terminal that every table fits into"""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` with everything that a terminal could obey spelled out (``\\x1b``).
+
+    Names in files, and what devices answer, may hold control sequences, line breaks, marks that
+    turn the direction of writing, and halves of characters that cannot be printed.
+
+    Args:
+        keep: characters that are left as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep or unicodedata.category(character) == "Zs"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def escape(text: str, keep: str = "") -> str:
+    """`printable`, and without meaning for rich's markup."""
+    return _without_markup(printable(text, keep))
 
 
 def stdout_console() -> Console:
@@ -41,9 +75,9 @@ def stderr_console() -> Console:
 def print_error(error: MobileExportError) -> None:
     """One message, one hint, no traceback."""
     console = stderr_console()
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console.print(f"[bold red]error:[/] {escape(error.message, keep=_BREAK)}")
     if error.hint:
-        console.print(escape(error.hint))
+        console.print(escape(error.hint, keep=_BREAK))
 
 
 @contextlib.contextmanager

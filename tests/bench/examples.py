@@ -171,7 +171,7 @@ class FakeRow(RunnerRow):
     """A row of the table of runners whose sessions are given."""
 
     def __init__(self, session: FakeSession | Exception) -> None:
-        super().__init__("fake", "fake", "python", ("onnx",), ("local",))
+        super().__init__("fake", "fake", "python", ("local",))
         object.__setattr__(self, "session", session)
 
     def runner(self) -> Any:

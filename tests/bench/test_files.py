@@ -73,7 +73,9 @@ def test_cores() -> None:
     assert parse_cores("little", INFO) == (0, 1)
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "4", "3-1"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1-", "-1", "4", "3-1", "0-3000000000", "0-" + "9" * 5000]
+)
 def test_cores_that_are_none(text: str) -> None:
     with pytest.raises(UsageError):
         parse_cores(text, INFO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -145,3 +146,32 @@ def test_plots(tmp_path: Path) -> None:
         save_plot(series, tmp_path / "p.pdf")
     with pytest.raises(UsageError, match="nothing to draw"):
         save_plot([], tmp_path / "q.png")
+
+
+HOSTILE = "=cmd|'/C calc'!A1\n| x | <b> \\ & % \x1b[31m\u202e"
+"""A formula, a new row, markup, and what a terminal obeys."""
+
+
+def test_a_cell_of_text_is_no_formula() -> None:
+    names = ("=1+1", "+1", "-1", "@x", "plain")
+    made = [measurement(model=name, label=HOSTILE) for name in names]
+    rows = list(csv.DictReader(io.StringIO(as_csv(make_rows(made)[0]))))
+    assert sorted(row["model"] for row in rows) == sorted(["'=1+1", "'+1", "'-1", "'@x", "plain"])
+    for row in rows:
+        assert row["label"].startswith("'=cmd")
+        assert row["label"].isprintable()
+        assert float(row["median_ms"]) > 0
+
+
+def test_a_name_cannot_add_rows_or_cells() -> None:
+    artifact = measurement().artifact | {"file": HOSTILE}
+    rows, _ = make_rows([measurement(artifact=artifact)])
+    titles, rule, line = as_markdown(rows).splitlines()
+    cells_of = [len(re.findall(r"(?<!\\)\|", text)) for text in (titles, rule)]
+    ends = re.sub(r"\\.", "", line).count("|")
+    assert cells_of == [ends, ends]
+    assert "<" not in re.sub(r"\\.", "", line)
+    table = as_latex(rows).splitlines()
+    (body,) = (text for text in table if "cmd" in text)
+    assert body.endswith(r" \\")
+    assert "\x1b" not in as_html(rows, title="t") + as_latex(rows) + as_markdown(rows)

@@ -9,13 +9,14 @@ from typing import Any
 
 from ..devices.qemu import QemuDevice, connect
 from ..files import find_artifacts
+from ..runners import get_runner
 from .prices import Calibration, calibrate, get_soc
 from .stored import StoredCount, count_artifact
 
 __all__ = ["Estimate", "estimate"]
 
-_FORMATS = ("onnx",)
-"""Of the files whose runtime, onnxruntime, has prices."""
+_RUNNER = "arm-onnxruntime"
+"""Whose instructions have prices."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def estimate(
         RunnerError: the file does not run.
     """
     calibration = calibrate(get_soc(soc))
-    artifacts = find_artifacts(names, _FORMATS, folder)
+    artifacts = find_artifacts(names, get_runner(_RUNNER).formats, folder)
     machine = connect(device)
     try:
         found = []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
-from ...system.terminal import stderr_console, stdout_console
+from ...system.terminal import escape, stderr_console, stdout_console
 from ..compare import Pair
 from ..devices import Found
 from ..devices.device import DeviceInfo, State
@@ -106,7 +105,7 @@ def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
             escape(pair.baseline.artifact["file"]),
             escape(pair.candidate.artifact["file"]),
             escape(pair.candidate.device.spec),
-            pair.candidate.runner["name"],
+            escape(pair.candidate.runner["name"]),
             f"{r.ratio:.3f}",
             interval,
             "" if r.p_value is None else f"{r.p_value:.3f}",

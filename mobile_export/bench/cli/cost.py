@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...cli.options import Force
-from .options import AsJson
+from .options import AsJson, Force
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,7 +100,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimate milliseconds of exported files on one core of a phone, from counts under qemu."""
-    from ...system.terminal import progress_line, stdout_console
+    from ...system.terminal import escape, progress_line, stdout_console
     from ..arm.estimate import estimate as estimate_files
     from ..devices.qemu import QemuDevice
 
@@ -115,7 +114,7 @@ def estimate(
     console.print(_estimate_table(found))
     for one in found:
         for note in one.notes:
-            console.print(f"note: {one.counted.model}: {note}")
+            console.print(escape(f"note: {one.counted.model}: {note}"))
     for line in _summary(found[0].calibration):
         console.print(line)
 
@@ -159,13 +158,15 @@ def _rank_table(calibration: Calibration) -> Table:
 def _estimate_table(found: list[Estimate]) -> Table:
     from rich.table import Table
 
+    from ...system.terminal import escape
+
     table = Table(title=f"ESTIMATES for one core of a {found[0].calibration.soc.title}")
     table.add_column("model")
     for name in ("size", "M instructions", "estimate, ms", "4 of 5 models lie within, ms"):
         table.add_column(name, justify="right")
     for one in found:
         table.add_row(
-            one.counted.model,
+            escape(one.counted.model),
             f"{one.counted.height}x{one.counted.width}",
             f"{one.counted.count.instructions / 1e6:.0f}",
             f"{one.milliseconds:.1f}",

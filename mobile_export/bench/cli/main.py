@@ -107,7 +107,7 @@ def runners(as_json: AsJson = False) -> None:
     if as_json:
         from ..runners import RUNNERS
 
-        typer.echo(json.dumps([dict(vars(row)) for row in RUNNERS], indent=2))
+        typer.echo(json.dumps([row.to_dict() for row in RUNNERS], indent=2))
         return
     from .console import print_runners
 

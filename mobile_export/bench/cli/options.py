@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Device", "Doubtful", "Label", "Models", "Store", "Verbose"]
+__all__ = ["AsJson", "Device", "Doubtful", "Force", "Label", "Models", "Store", "Verbose"]
 
 Models = Annotated[
     list[str],
@@ -33,5 +33,6 @@ Doubtful = Annotated[
     bool,
     typer.Option("--all", help="Also measurements marked as contended, throttled, failed, …"),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let a bug show its traceback.")]

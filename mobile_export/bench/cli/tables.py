@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import AsJson, Doubtful, Label, Store, Verbose
+from .options import AsJson, Doubtful, Force, Label, Store, Verbose
 
 __all__ = ["compare", "table"]
 
@@ -46,7 +46,7 @@ def table(
         bool, typer.Option("--history", help="Every measurement, not the latest of each kind.")
     ] = False,
     doubtful: Doubtful = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

@@ -203,7 +203,7 @@ def _present(text: str) -> set[int]:
     cores: set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
-        if first.isdigit():
+        if re.fullmatch(r"[0-9]{1,5}", first) and re.fullmatch(r"[0-9]{0,5}", last):
             cores |= set(range(int(first), int(last or first) + 1))
     return cores
 

@@ -32,7 +32,6 @@ from ...errors import RunnerError, UsageError
 
 __all__ = [
     "ARCHITECTURES",
-    "COMPILERS",
     "NCNN_VERSION",
     "Build",
     "build_runner",
@@ -50,7 +49,6 @@ _NCNN_URL = (
 version is asked for."""
 
 ARCHITECTURES = ("aarch64", "x86_64")
-COMPILERS = ("debian", "zig")
 SOURCE = Path(__file__).with_name("ncnn_runner.cpp")
 
 _NCNN_FLAGS = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from ...artifacts.names import PROGRAM_FORMAT
 from ...errors import UsageError
+from ...exporters.table import FORMATS
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -22,7 +24,7 @@ class RunnerRow:
         name: on the command line and in the store.
         title: for people.
         module: of ``bench.runners``; its ``create(name)`` gives the `Runner`.
-        formats: that it executes, names of `targets.FORMATS` or ``pt2``.
+        programs: it executes saved programs instead of files of a format.
         devices: kinds that it runs on, rows of `bench.devices.DEVICES`.
         backends: the default first.
         binary: name of the tool that the user must point at with ``--binary``; None needs none.
@@ -33,12 +35,24 @@ class RunnerRow:
     name: str
     title: str
     module: str
-    formats: tuple[str, ...]
     devices: tuple[str, ...]
     backends: tuple[str, ...] = ("cpu",)
     binary: str | None = None
     precisions: tuple[str, ...] = ()
     samples: bool = True
+    programs: bool = False
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """That it executes: those whose row in the table of formats names it."""
+        if self.programs:
+            return (PROGRAM_FORMAT,)
+        return tuple(row.name for row in FORMATS if self.name in row.runners)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        facts = {name: value for name, value in vars(self).items() if name != "programs"}
+        return facts | {"formats": self.formats}
 
     def runner(self) -> Runner:
         """The runner; importing its module imports no vendor library."""
@@ -55,27 +69,25 @@ _BOTH = ("fp32", "fp16")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
 
-def _vendor(name: str, title: str, form: str, backends: tuple[str, ...], binary: str) -> RunnerRow:
-    return RunnerRow(name, title, "vendor", (form,), _SHELLS, backends, binary, samples=False)
+def _vendor(name: str, title: str, backends: tuple[str, ...], binary: str) -> RunnerRow:
+    return RunnerRow(name, title, "vendor", _SHELLS, backends, binary, samples=False)
 
 
 RUNNERS: tuple[RunnerRow, ...] = (
-    RunnerRow("onnxruntime", "onnxruntime", "python", ("onnx",), _PYTHON_HOSTS),
-    RunnerRow("litert", "LiteRT", "python", ("tflite",), _PYTHON_HOSTS),
-    RunnerRow("ncnn", "ncnn", "python", ("ncnn",), _PYTHON_HOSTS, _NCNN, None, _BOTH),
-    RunnerRow(
-        "ncnn-native", "ncnn, our C++ loop", "ncnn_native", ("ncnn",), _SHELLS, _NCNN, None, _BOTH
-    ),
-    RunnerRow("torch", "PyTorch, the prepared module", "python", ("pt2",), _PYTHON_HOSTS),
-    RunnerRow("torch-eager", "PyTorch, the original module", "python", ("pt2",), ("local",)),
-    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("coreml",), ("ios", "local"), _UNITS),
-    _vendor("benchmark-model", "LiteRT's own tool", "tflite", ("cpu", "gpu"), "benchmark_model"),
-    _vendor("perf-test", "onnxruntime's own tool", "onnx", _ORT, "onnxruntime_perf_test"),
-    _vendor("benchncnn", "ncnn's own tool, zero weights", "ncnn", ("cpu", "vulkan"), "benchncnn"),
-    _vendor("tnn-test", "TNN's own tool", "tnn", ("cpu", "gpu"), "TNNTest"),
-    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("onnx",), ("qemu",)),
-    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("tflite",), ("qemu",)),
-    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("ncnn",), ("qemu",)),
+    RunnerRow("onnxruntime", "onnxruntime", "python", _PYTHON_HOSTS),
+    RunnerRow("litert", "LiteRT", "python", _PYTHON_HOSTS),
+    RunnerRow("ncnn", "ncnn", "python", _PYTHON_HOSTS, _NCNN, None, _BOTH),
+    RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", _SHELLS, _NCNN, None, _BOTH),
+    RunnerRow("torch", "PyTorch, the prepared module", "python", _PYTHON_HOSTS, programs=True),
+    RunnerRow("torch-eager", "PyTorch, the original module", "python", ("local",), programs=True),
+    RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("ios", "local"), _UNITS),
+    _vendor("benchmark-model", "LiteRT's own tool", ("cpu", "gpu"), "benchmark_model"),
+    _vendor("perf-test", "onnxruntime's own tool", _ORT, "onnxruntime_perf_test"),
+    _vendor("benchncnn", "ncnn's own tool, zero weights", ("cpu", "vulkan"), "benchncnn"),
+    _vendor("tnn-test", "TNN's own tool", ("cpu", "gpu"), "TNNTest"),
+    RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("qemu",)),
+    RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("qemu",)),
+    RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("qemu",)),
 )
 
 

@@ -94,3 +94,8 @@ def test_a_shell_prints_what_we_read(tmp_path: Path) -> None:
         f"{tmp_path}/a1": "first\nline",
         f"{tmp_path}/a2": "no line break",
     }
+
+
+def test_what_a_device_says_of_its_cores_is_bounded() -> None:
+    files = {"/sys/devices/system/cpu/present": "0-1,0-3000000000," + "9" * 5000}
+    assert [cluster.cores for cluster in _linux.clusters_of(files)] == [(0, 1)]

@@ -1,0 +1,40 @@
+"""What files and devices say is shown, never obeyed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from mobile_export.errors import ArtifactError
+from mobile_export.system.terminal import escape, print_error, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 漢 \u00a0", "plain é 漢 \u00a0"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x9b2J\x7f", r"\x9b2J\x7f"),
+        ("\u202ecod\u2028", r"\u202ecod\u2028"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_markup_in_a_name_is_text() -> None:
+    stream = io.StringIO()
+    Console(file=stream, force_terminal=True, color_system="truecolor", highlight=False).print(
+        escape("[red]x[/red]\x1b[31m")
+    )
+    assert stream.getvalue() == "[red]x[/red]\\x1b[31m\n"
+
+
+def test_a_message_keeps_its_lines_only(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(ArtifactError("\x1b[2Jone\ntwo", hint="a\nb\x07"))
+    assert capsys.readouterr().err == "error: \\x1b[2Jone\ntwo\na\nb\\x07\n"
