@@ -35,7 +35,7 @@ from .parity.reference import Reference, make_reference, with_activation
 from .parity.report import ParityReport
 from .parity.samples import parity_samples, pixel_samples
 from .parity.session import Session
-from .passes import PassReport, PassRunner, run_passes, select_passes
+from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
 from .system.quiet import quiet
@@ -454,6 +454,7 @@ def export_program(
         with quiet(not config.verbose), one_thread():
             with shared("load"):
                 program, references = _capture(load, progress, f"loading {spec}")
+                program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
             for row in formats:
                 writer_of(row).check(program, config.job(row))
             with shared("parity"):
@@ -522,6 +523,7 @@ def prepare_program(
     chosen = select_passes(config.no_passes)
     with quiet(not config.verbose), one_thread():
         program, references = _capture(load, progress)
+        program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
         progress("running the reference in float64")
         reference = references.get()
         progress("passes")

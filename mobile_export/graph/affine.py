@@ -29,6 +29,12 @@ _RESIZES = (
     aten.upsample_nearest2d.default,
     aten.upsample_bilinear2d.default,
 )
+_KINDS: dict[Any, str] = {
+    aten.mul.Tensor: "mul",
+    aten.div.Tensor: "div",
+    aten.add.Tensor: "add",
+    aten.sub.Tensor: "sub",
+}
 _SPLITS = (aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.unbind.int)
 
 
@@ -118,8 +124,8 @@ def scale_of(graph: Graph, node: Node) -> tuple[Node, Affine] | str | None:
     if is_call(node, aten.neg.default):
         x, kind, other = source_of(node), "mul", -1.0
         swapped = False
-    elif is_call(node, aten.mul.Tensor, aten.div.Tensor, aten.add.Tensor, aten.sub.Tensor):
-        kind = str(node.target).split(".")[1]
+    elif is_call(node, *_KINDS):
+        kind = _KINDS[node.target]
         first, second = node.args[:2]
         swapped = not isinstance(first, Node) or graph.is_constant(first)
         x, other = (second, first) if swapped else (first, second)  # type: ignore[assignment]

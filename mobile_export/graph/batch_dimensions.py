@@ -13,7 +13,7 @@ import torch
 from torch.fx import Node
 
 from .editor import Graph, shape_of
-from .ops import ELEMENTWISE, argument, is_call, source_of
+from .ops import argument, is_call, is_elementwise, source_of
 from .rearrange import MAX_RANK
 
 __all__ = ["keep_stack"]
@@ -72,7 +72,7 @@ def _is_by_rows(node: Node) -> bool:
     last = len(shape_of(node)) - 1
     if is_call(node, aten.softmax.int):
         return argument(node, "dtype") is None and argument(node, "dim") in (-1, last)
-    return is_call(node, *ELEMENTWISE)
+    return is_elementwise(node)
 
 
 def _comes_as(operand: Node) -> Shape | None:

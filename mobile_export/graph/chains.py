@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from .editor import Graph, shape_of
-from .ops import ELEMENTWISE, is_call, source_of
+from .ops import is_call, is_elementwise, source_of
 from .rearrange import Rearrangement, compose
 
 __all__ = ["MOVES", "Tail", "step_of", "tail_of", "trace_back", "write"]
@@ -61,7 +61,7 @@ class Tail:
 def tail_of(graph: Graph, node: Node) -> Tail:
     """Elementwise calls, then reshapes and permutes, after ``node``."""
     elementwise: list[Node] = []
-    while (user := graph.only_user(node)) is not None and is_call(user, *ELEMENTWISE):
+    while (user := graph.only_user(node)) is not None and is_elementwise(user):
         node = user
         elementwise.append(node)
     end = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from .editor import Graph
 
 __all__ = [
     "CONVS",
-    "ELEMENTWISE",
     "FOLDABLE",
     "TRANSPOSED",
     "argument",
     "as_list",
     "is_call",
+    "is_elementwise",
     "is_private",
     "source_of",
 ]
@@ -33,23 +34,39 @@ TRANSPOSED = {
     aten.conv_transpose2d.input: 2,
     aten.conv_transpose3d.input: 3,
 }
-ELEMENTWISE = (
-    aten.gelu.default,
-    aten.silu.default,
-    aten.relu.default,
-    aten.relu6.default,
-    aten.hardtanh.default,
-    aten.hardswish.default,
-    aten.hardsigmoid.default,
-    aten.sigmoid.default,
-    aten.tanh.default,
-)
+UNTAGGED = (aten.hardswish.default,)
+"""Elementwise ops of one tensor that torch 2.14 does not tag ``pointwise``."""
+
+DO_MORE = (aten.clone.default,)
+"""Ops of one tensor that are tagged ``pointwise`` but do not only compute."""
+
 FOLDABLE = (torch.float32, torch.float64)
 
 
 def is_call(node: Any, *targets: Any) -> bool:
     """Whether ``node`` is a call of one of ``targets``."""
     return isinstance(node, Node) and node.op == "call_function" and node.target in targets
+
+
+def is_elementwise(node: Any) -> bool:
+    """Whether ``node`` computes each element of its first argument, its one tensor, by itself.
+
+    So f(P(x)) = P(f(x)) for a permute or reshape P. Tagged ``pointwise`` by PyTorch and of one
+    tensor; `UNTAGGED` and `DO_MORE` are the exceptions.
+    """
+    return isinstance(node, Node) and node.op == "call_function" and _is_of_elements(node.target)
+
+
+@functools.cache
+def _is_of_elements(target: Any) -> bool:
+    if target in UNTAGGED:
+        return True
+    if not isinstance(target, torch._ops.OpOverload) or target in DO_MORE:
+        return False
+    schema = target._schema
+    tensors = [i for i, a in enumerate(schema.arguments) if "Tensor" in str(a.type)]
+    one = tensors == [0] and len(schema.returns) == 1 and not schema.is_mutable
+    return one and torch.Tag.pointwise in target.tags
 
 
 def source_of(node: Node) -> Node:

@@ -22,6 +22,7 @@ from torch.fx import Node
 
 from ..errors import LoweringError, MobileExportError, summary
 from ..graph.float64 import Float64Mode
+from ..passes.normalize_ops import REPLACED
 from . import ir
 from .builder import Builder
 from .rules import elementwise as _elementwise
@@ -57,8 +58,10 @@ def lower(program: Program) -> ir.LayerGraph:
     """The layer graph of ``program``, whose passes have run.
 
     Raises:
-        LoweringError: an op, with its module, that has no layers of rank 4 or less.
+        LoweringError: an op, with its module, that has no layers of rank 4 or less; or the program
+            holds ops that `normalize_ops` replaces, so its passes have not run.
     """
+    _refuse_other_spellings(program)
     builder = Builder()
     exported = program.exported
     signature = exported.graph_signature
@@ -87,6 +90,15 @@ def lower(program: Program) -> ir.LayerGraph:
     names = tuple(output.name for output in program.outputs)
     shapes = tuple(tuple(result.meta["val"].shape) for result in results)
     return simplify(ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes))
+
+
+def _refuse_other_spellings(program: Program) -> None:
+    for node in program.exported.graph.nodes:
+        if node.op == "call_function" and node.target in REPLACED:
+            raise LoweringError(
+                f"{program.spec} holds {node.target} ({node.name}), which normalize_ops replaces.",
+                hint="lower takes programs that mobile_export.passes.run_passes has returned.",
+            )
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

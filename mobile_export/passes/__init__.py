@@ -8,20 +8,19 @@ algebra on the ATen graph, never class names, and a second run reports no change
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
 from .prove import EXACT
 from .run import PassRunner, run_passes
-from .table import EXTRA_PASSES, LAST_PASSES, PASSES, SHARED_PASSES, select_passes
+from .table import PASSES, ROWS, notes_on, select_passes
 
 __all__ = [
     "EXACT",
-    "EXTRA_PASSES",
-    "LAST_PASSES",
     "PASSES",
-    "SHARED_PASSES",
+    "ROWS",
     "Change",
     "Pass",
     "PassReport",
     "PassResult",
     "PassRunner",
     "Refusal",
+    "notes_on",
     "run_passes",
     "select_passes",
 ]

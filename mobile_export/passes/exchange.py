@@ -24,7 +24,7 @@ from ..graph.affine_folding import sums_to_one
 from ..graph.chains import trace_back, write
 from ..graph.editor import Graph, shape_of, where
 from ..graph.layers import Layer, layer_of
-from ..graph.ops import ELEMENTWISE, argument, is_call, is_private, source_of
+from ..graph.ops import argument, is_call, is_elementwise, is_private, source_of
 from ..graph.rearrange import Rearrangement
 
 __all__ = ["PRODUCTS", "layer_after_product", "layer_before_product", "multiplications"]
@@ -108,7 +108,7 @@ def layer_before_product(graph: Graph, node: Node) -> None:
     """A (x Wᵀ) as (A x) Wᵀ for an operand of the product ``node`` that a layer computes."""
     for mixing in _mixings(graph, node):
         root, forward = trace_back(mixing.operand)
-        between = root if is_call(root, *ELEMENTWISE) else None
+        between = root if is_elementwise(root) else None
         layer = layer_of(graph, root if between is None else source_of(between))
         if not isinstance(layer, Layer) or not layer.is_pointwise:
             continue

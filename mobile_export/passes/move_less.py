@@ -33,7 +33,7 @@ from torch.fx import Node
 from ..graph.batch_dimensions import keep_stack
 from ..graph.chains import MOVES, tail_of, trace_back, write
 from ..graph.editor import Graph, shape_of
-from ..graph.ops import ELEMENTWISE, is_call, source_of
+from ..graph.ops import is_call, is_elementwise, source_of
 from ..graph.pointwise import move_before, point_to_linear
 from ..graph.rearrange import GRAPH_PRICES, MAX_RANK, Rearrangement, compose
 from ..graph.rounds import in_turn, settle
@@ -59,7 +59,7 @@ def move_less(program: Program) -> PassResult:
         "transposed products": lambda: _each(graph, _PRODUCTS, _transpose_product),
         "narrow sides of layers": lambda: _each(graph, _LAYERS, move_before),
         "1x1 convolutions": lambda: _point_to_linear(graph),
-        "elementwise before permutes": lambda: _each(graph, ELEMENTWISE, _move_later),
+        "elementwise before permutes": lambda: _elementwise_first(graph),
     }
     settle("move_less", _and_simplify(graph, in_turn(graph, rules)))
     rules = {
@@ -73,6 +73,12 @@ def move_less(program: Program) -> PassResult:
 def _each(graph: Graph, targets: Sequence[Any], rule: Callable[[Graph, Node], None]) -> None:
     for node in graph.find(*targets):
         rule(graph, node)
+
+
+def _elementwise_first(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node in graph and is_elementwise(node):
+            _move_later(graph, node)
 
 
 def _point_to_linear(graph: Graph) -> None:

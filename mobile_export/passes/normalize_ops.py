@@ -38,17 +38,62 @@ from . import spellings
 if TYPE_CHECKING:
     from ..graph.program import Program
 
-__all__ = ["normalize_ops"]
+__all__ = ["REPLACED", "normalize_ops"]
 
 aten = torch.ops.aten
 
 Rule = Callable[[Graph, Node], "Node | None"]
+REPLACED = frozenset(
+    {
+        aten.alias.default,
+        aten.detach.default,
+        aten.contiguous.default,
+        aten.view.default,
+        aten._unsafe_view.default,
+        aten.flatten.using_ints,
+        aten.unflatten.int,
+        aten.squeeze.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.unsqueeze.default,
+        aten.reshape_as.default,
+        aten.view_as.default,
+        aten.transpose.int,
+        aten.t.default,
+        aten.movedim.int,
+        aten.movedim.intlist,
+        aten.swapaxes.default,
+        aten.swapdims.default,
+        aten.numpy_T.default,
+        aten.mT.default,
+        aten.adjoint.default,
+        aten.expand_as.default,
+        aten.broadcast_to.default,
+        aten._adaptive_avg_pool2d.default,
+        aten.channel_shuffle.default,
+        aten.mm.default,
+        aten.bmm.default,
+    }
+)
+"""Ops that no program holds after this pass; `lowering` has no rules for them."""
+
 _RULES: dict[Any, Rule] = {
     aten.einsum.default: spellings.einsum_as_product,
     aten.matmul.default: spellings.product_as_linear,
     aten.select.int: spellings.selections_as_split,
     aten.channel_shuffle.default: spellings.shuffle_as_permute,
 }
+_ASSERTIONS = tuple(
+    getattr(getattr(aten, name), overload)
+    for name in (
+        "_assert_async",
+        "_assert_scalar",
+        "_assert_tensor_metadata",
+        "_functional_assert_async",
+        "_functional_assert_scalar",
+    )
+    for overload in getattr(aten, name).overloads()
+)
 _PASS_THROUGH = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 
@@ -64,7 +109,7 @@ def normalize_ops(program: Program) -> PassResult:
     for node in graph.nodes:
         if node.op != "call_function" or node not in graph:
             continue
-        if "_assert" in str(node.target) and not node.users:
+        if node.target in _ASSERTIONS and not node.users:
             graph.changed(node, "assertion removed")
             graph.erase(node)
             continue

@@ -25,7 +25,7 @@ from torch.fx import Node
 from ..graph.affine import Affine, pull, scale_of
 from ..graph.chains import MOVES, step_of, write
 from ..graph.editor import Graph, shape_of, where
-from ..graph.ops import CONVS, ELEMENTWISE, is_call, source_of
+from ..graph.ops import CONVS, is_call, is_elementwise, source_of
 from ..graph.rearrange import Rearrangement, compose
 from ..graph.rounds import in_turn, settle
 from .exchange import PRODUCTS, layer_after_product, layer_before_product, multiplications
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["order_products"]
 
 aten = torch.ops.aten
-_BETWEEN = (*ELEMENTWISE, aten.softmax.int, aten.mul.Tensor, aten.div.Tensor, aten.exp.default)
-"""What people put between two products, and what is not linear."""
+_BETWEEN = (aten.softmax.int, aten.mul.Tensor, aten.div.Tensor)
+"""What people put between two products beside elementwise functions, and what is not linear."""
 
 
 def order_products(program: Program) -> PassResult:
@@ -336,7 +336,7 @@ def _product_before(graph: Graph, node: Node) -> tuple[Node, str] | None:
                 reason = reason or f"{where(node)} is no factor of rows or columns"
             node = found[0]
             continue
-        if is_call(node, *_BETWEEN):
+        if is_elementwise(node) or is_call(node, *_BETWEEN):
             reason = reason or f"{where(node)} stands between two products"
         elif not is_call(node, *MOVES):
             return None

@@ -20,7 +20,7 @@ from torch.fx import Node
 
 from ..graph.editor import Graph, where
 from ..graph.layers import Layer, layer_of
-from ..graph.ops import ELEMENTWISE, argument, is_call
+from ..graph.ops import argument, is_call, is_elementwise
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -54,7 +54,7 @@ def repeat_channels(program: Program) -> PassResult:
 def _next_layer(graph: Graph, node: Node) -> Layer | str:
     """The one layer that takes ``node``, elementwise calls between, or why there is none."""
     user = graph.only_user(node)
-    while user is not None and is_call(user, *ELEMENTWISE):
+    while user is not None and is_elementwise(user):
         user = graph.only_user(user)
     if user is None:
         return "it has several users"

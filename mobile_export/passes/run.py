@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import MobileExportError, PassError, TraceError
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
 from .prove import EXACT, distance, refuse_nan
-from .table import LAST_PASSES, PASSES, SHARED_PASSES
+from .table import PASSES, stage_of
 
 if TYPE_CHECKING:
     from ..graph.program import Program
@@ -67,8 +67,9 @@ class PassRunner:
     def run(self, passes: Sequence[Pass]) -> tuple[Program, tuple[PassReport, ...]]:
         """Apply ``passes`` until none finds anything, prove the result, round it to float32.
 
-        First those of `SHARED_PASSES`, then all but `LAST_PASSES`, each until none finds
-        anything; then those, once. The proof is a run in float64 on the reference's last sample.
+        First those that formats share, then these with the others, each until none finds
+        anything; then the last ones, once (`table.Stage`). The proof is a run in
+        float64 on the reference's last sample.
 
         Returns:
             The program, and one report per pass: all its changes, and its last refusals.
@@ -77,14 +78,14 @@ class PassRunner:
             TraceError: the captured program, before any pass, is not what the model computes.
             PassError: the program after the passes is not what the eager model computes.
         """
-        first = tuple(function for function in passes if function in SHARED_PASSES)
+        first = tuple(function for function in passes if stage_of(function) == "shared")
         if first not in self._shared:
             start = _Rewritten(self._program, {}, {}, {})
             self._shared[first] = _settled(start, first)
-        rounds = [function for function in passes if function not in LAST_PASSES]
+        rounds = [function for function in passes if stage_of(function) != "last"]
         state = _settled(self._shared[first], rounds)
         for function in passes:
-            if function in LAST_PASSES:
+            if stage_of(function) == "last":
                 state = state.after(function)
         reports = tuple(
             PassReport(f.__name__, state.changes.get(f, ()), state.refusals.get(f, ()))

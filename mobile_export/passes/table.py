@@ -1,8 +1,10 @@
-"""Which passes there are, and in which order they run."""
+"""Which passes there are, and in which order they run: one row each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import UsageError
 from ..graph.changes import Pass
@@ -24,51 +26,119 @@ from .settle_layouts import settle_layouts
 from .slice_windows import slice_windows
 from .split_depthwise import split_depthwise
 
-__all__ = ["EXTRA_PASSES", "LAST_PASSES", "PASSES", "SHARED_PASSES", "select_passes"]
+__all__ = ["PASSES", "ROWS", "PassRow", "Stage", "notes_on", "select_passes", "stage_of"]
 
-SHARED_PASSES: tuple[Pass, ...] = (
-    normalize_ops,
-    fold_constants,
-    remove_noops,
-    merge_branches,
-    fold_norms,
-    fold_scales,
-    order_products,
-    compose_layers,
-)
-"""What every format runs first, until none of them finds anything: done once for all formats.
-
-Sums of branches are merged before norms are folded: a norm behind a sum has nowhere to go until the
-sum is one convolution. What a fold uncovers is merged in the next round.
+Stage = Literal["shared", "rounds", "last"]
+"""``shared``: what formats have in common, run first, in rounds, once for all that begin with the
+same; ``rounds``: with these again in rounds, for one format; ``last``: once, after the rounds.
 """
 
-PASSES: tuple[Pass, ...] = (*SHARED_PASSES, move_less)
-"""Every pass that a format has unless its row in `targets.FORMATS` says otherwise, in order."""
 
-LAST_PASSES: tuple[Pass, ...] = (repeat_channels, split_depthwise, guard_padding, settle_layouts)
-"""Passes that run once, after the rounds of the others, which would undo what they do."""
+@dataclass(frozen=True)
+class PassRow:
+    """A pass and its place.
 
-EXTRA_PASSES: tuple[Pass, ...] = (
-    index_nearest,
-    slice_windows,
-    move_narrow,
-    limit_rank,
-    *LAST_PASSES,
+    Attributes:
+        default: every format has it, unless its row leaves it out; others ask for it.
+        why: why it stands where it stands.
+        always: it cannot be left out.
+    """
+
+    function: Pass
+    stage: Stage
+    default: bool
+    why: str
+    always: bool = False
+
+    @property
+    def name(self) -> str:
+        """That of the function, which ``--no-pass`` takes."""
+        return self.function.__name__
+
+
+ROWS: tuple[PassRow, ...] = (
+    PassRow(
+        normalize_ops, "shared", True, "all others know the ops in its spelling only", always=True
+    ),
+    PassRow(fold_constants, "shared", True, "others look for stored tensors, not for their sums"),
+    PassRow(remove_noops, "shared", True, "what changes nothing would hide neighbours from others"),
+    PassRow(
+        merge_branches,
+        "shared",
+        True,
+        "before norms are folded: one behind a sum has nowhere to go until that is one convolution",
+    ),
+    PassRow(
+        fold_norms, "shared", True, "a norm that is left is a factor less to fold than a scale"
+    ),
+    PassRow(
+        fold_scales, "shared", True, "takes what is left of norms and of the model's own scales"
+    ),
+    PassRow(
+        order_products, "shared", True, "counts multiplications of layers with their final sizes"
+    ),
+    PassRow(
+        compose_layers, "shared", True, "layers that products stood between are neighbours now"
+    ),
+    PassRow(
+        move_less, "rounds", True, "the other computations are settled, so it knows what moves"
+    ),
+    PassRow(index_nearest, "rounds", False, "its selections may be folded or moved by the others"),
+    PassRow(slice_windows, "rounds", False, "its slices may be moved by the others"),
+    PassRow(move_narrow, "rounds", False, "for formats without move_less, in its place"),
+    PassRow(
+        limit_rank, "rounds", False, "joins what the passes before it have left above rank five"
+    ),
+    PassRow(
+        repeat_channels, "last", False, "merge_branches would take the repeated channels for one"
+    ),
+    PassRow(split_depthwise, "last", False, "merge_branches would join its parts again"),
+    PassRow(
+        guard_padding, "last", False, "its concatenations say what a pad says better to others"
+    ),
+    PassRow(
+        settle_layouts, "last", False, "to the others its copies are nothing, and they remove them"
+    ),
 )
-"""Passes that only those formats run whose row in `targets.FORMATS` asks for them."""
+
+
+PASSES: tuple[Pass, ...] = tuple(row.function for row in ROWS if row.default)
+"""The passes that a format has unless its row says otherwise, in order."""
+
+_BY_NAME = {row.name: row for row in ROWS}
+_STAGES = {row.function: row.stage for row in ROWS}
+
+
+def stage_of(function: Pass) -> Stage:
+    """The stage of a pass; ``rounds`` for one that is not in the table."""
+    return _STAGES.get(function, "rounds")
 
 
 def select_passes(without: Sequence[str] = (), extra: Sequence[str] = ()) -> tuple[Pass, ...]:
-    """`PASSES` and those of `EXTRA_PASSES` that are named, without those named.
+    """The default passes and those named in ``extra``, without those named in ``without``.
+
+    A pass that always runs stays; `notes_on` says so.
 
     Raises:
         UsageError: there is no pass of that name.
     """
-    names = {function.__name__ for function in (*PASSES, *EXTRA_PASSES)}
-    unknown = [name for name in without if name not in names]
+    unknown = [name for name in (*without, *extra) if name not in _BY_NAME]
     if unknown:
         raise UsageError(
-            f"There is no pass {unknown[0]!r}.", hint=f"The passes are: {', '.join(sorted(names))}."
+            f"There is no pass {unknown[0]!r}.",
+            hint=f"The passes are: {', '.join(sorted(_BY_NAME))}.",
         )
-    added = [function for function in EXTRA_PASSES if function.__name__ in extra]
-    return tuple(f for f in (*PASSES, *added) if f.__name__ not in without)
+    return tuple(
+        row.function
+        for row in ROWS
+        if row.always or ((row.default or row.name in extra) and row.name not in without)
+    )
+
+
+def notes_on(without: Sequence[str]) -> tuple[str, ...]:
+    """What to say of passes that were to be left out but always run, one sentence each."""
+    return tuple(
+        f"{name} always runs ({_BY_NAME[name].why}): leaving it out does nothing."
+        for name in dict.fromkeys(without)
+        if name in _BY_NAME and _BY_NAME[name].always
+    )

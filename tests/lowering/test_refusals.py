@@ -11,6 +11,7 @@ from torch import nn
 from mobile_export.errors import ExportError, LoweringError
 from mobile_export.lowering.lower import lower
 from tests.lowering.graphs import Calls, check, prepared
+from tests.passes.graphs import program_of
 
 
 class Nested(nn.Module):
@@ -63,3 +64,19 @@ def test_batch_is_refused() -> None:
 
 def test_what_nobody_uses_is_not_refused() -> None:
     check(Calls(lambda x: (x.sort(1), x.relu())[1]), (1, 6, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("function", "op"),
+    [
+        (lambda x: x.transpose(1, 2), "aten.transpose.int"),
+        (lambda x: x.flatten(2), "aten."),
+        (lambda x: torch.channel_shuffle(x, 2), "aten.channel_shuffle.default"),
+    ],
+)
+def test_programs_whose_passes_have_not_run(function: Callable[..., object], op: str) -> None:
+    program = program_of(Calls(function).eval(), (1, 6, 8, 8))
+    with pytest.raises(LoweringError, match="which normalize_ops replaces") as caught:
+        lower(program)
+    assert op in str(caught.value)
+    assert "run_passes" in (caught.value.hint or "")

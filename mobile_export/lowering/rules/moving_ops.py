@@ -19,16 +19,7 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 
-@lowers(
-    aten.reshape.default,
-    aten.view.default,
-    aten._unsafe_view.default,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.squeeze.default,
-    aten.unsqueeze.default,
-    aten.flatten.using_ints,
-)
+@lowers(aten.reshape.default)
 def _reshape(call: Call) -> View:
     return reshape(call.builder, call.x, call.shape)
 
@@ -39,24 +30,7 @@ def _permute(call: Call) -> View:
     return x.permute([axis % len(x.shape) for axis in call.get("dims")])
 
 
-@lowers(aten.transpose.int)
-def _transpose(call: Call) -> View:
-    x = call.x
-    order = list(range(len(x.shape)))
-    a, b = (call.get(name) for name in ("dim0", "dim1"))
-    order[a], order[b] = order[b], order[a]
-    return x.permute(order)
-
-
-@lowers(
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.alias.default,
-    aten.detach.default,
-    aten.dropout.default,
-    aten._to_copy.default,
-    aten.to.dtype,
-)
+@lowers(aten.clone.default, aten._to_copy.default, aten.to.dtype)
 def _same(call: Call) -> View:
     source, result = (node.meta["val"].dtype for node in (call.node.args[0], call.node))  # type: ignore[union-attr]
     if source != result and not (source.is_floating_point and result.is_floating_point):
@@ -265,13 +239,4 @@ def _pixel_shuffle(call: Call) -> View:
         apart = reshape(call.builder, x, (*lead, channels, height // f, f, width // f, f))
         turn = (0, 2, 4, 1, 3)
     turned = apart.permute([*axes, *[first + axis for axis in turn]])
-    return reshape(call.builder, turned, call.shape)
-
-
-@lowers(aten.channel_shuffle.default)
-def _channel_shuffle(call: Call) -> View:
-    x, groups = call.x, call.get("groups")
-    batch, channels, *rest = x.shape
-    apart = reshape(call.builder, x, (batch, groups, channels // groups, *rest))
-    turned = apart.permute([0, 2, 1, *range(3, 3 + len(rest))])
     return reshape(call.builder, turned, call.shape)

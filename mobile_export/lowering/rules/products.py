@@ -115,10 +115,9 @@ def _batched_product(builder: Builder, a: View, b: View, shape: ir.Shape) -> Vie
     return View.of_factors(value, shape, [*lead, *tail]).joined()
 
 
-@lowers(aten.matmul.default, aten.bmm.default, aten.mm.default)
+@lowers(aten.matmul.default)
 def _matmul(call: Call) -> View:
-    first, second = call.first(), call.get("other" if "other" in call.names else "mat2")
-    return _product(call, first, second)
+    return _product(call, call.first(), call.get("other"))
 
 
 def _product(call: Call, first: Operand, second: Operand) -> View:

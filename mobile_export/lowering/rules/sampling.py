@@ -42,6 +42,9 @@ _POOLS: dict[Any, int] = {
 }
 
 
+_AVERAGES = (aten.avg_pool1d.default, aten.avg_pool2d.default)
+
+
 @lowers(*_POOLS)
 def _pool(call: Call) -> View | tuple[View, ...]:
     """Ceil mode becomes more padding behind, which a maximum does not see."""
@@ -49,7 +52,7 @@ def _pool(call: Call) -> View | tuple[View, ...]:
     several = call.target is aten.max_pool2d_with_indices.default
     if several and call.items - {0}:
         raise call.refuse("the positions of the maxima are used")
-    average = "avg" in str(call.target)
+    average = call.target in _AVERAGES
     x, shape = call.x, call.shape
     kernel, padding = (tuple(as_list(call.get(n), rank)) for n in ("kernel_size", "padding"))
     stride = tuple(as_list(call.get("stride") or kernel, rank))
@@ -92,7 +95,7 @@ def _with_divisor(
 
     With ``count``, the padding counts in the divisor but what ceil mode adds to it does not.
     """
-    override = call.get("divisor_override") if "2d" in str(call.target) else None
+    override = call.get("divisor_override") if call.target is aten.avg_pool2d.default else None
     if override is not None:
         if any(padding) or count:
             raise call.refuse("it has a divisor and padding", "Pad with torch.nn.functional.pad.")
@@ -115,14 +118,13 @@ def _with_divisor(
 @lowers(
     aten.adaptive_avg_pool1d.default,
     aten.adaptive_avg_pool2d.default,
-    aten._adaptive_avg_pool2d.default,
     aten.adaptive_max_pool2d.default,
 )
 def _adaptive_pool(call: Call) -> View | tuple[View, ...]:
     """An average along each axis is a product with a matrix, a maximum one of slices."""
     x, shape, builder = call.x, call.shape, call.builder
     maximum = call.target is aten.adaptive_max_pool2d.default
-    rank = 1 if "1d" in str(call.target) else 2
+    rank = 1 if call.target is aten.adaptive_avg_pool1d.default else 2
     for axis in range(len(shape) - rank, len(shape)):
         size, out = x.shape[axis], shape[axis]
         bounds = [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
@@ -192,7 +194,7 @@ def _resize(call: Call) -> View:
 
 
 def _scales(call: Call) -> tuple[float | None, float | None]:
-    if str(call.target).endswith("vec"):
+    if "scale_factors" in call.names:
         given = call.get("scale_factors")
         return (None, None) if given is None else (float(given[0]), float(given[1]))
     return call.get("scales_h"), call.get("scales_w")

@@ -94,8 +94,7 @@ def _variance(call: Call) -> View:
     """Sum of squares around the mean / (n - correction)."""
     builder, x, axes = call.builder, call.x, _axes(call)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
-    overload = str(call.target)
-    if overload.endswith("correction"):
+    if "correction" in call.names:
         given = call.get("correction")
         correction = 1 if given is None else given
     else:
@@ -105,7 +104,8 @@ def _variance(call: Call) -> View:
     total = reduce(builder, "sum_square", centred, axes, call.shape)
     count = math.prod(x.shape[axis] for axis in axes) - correction
     variance = binary(builder, "div", total, float(count), call.shape)
-    return unary(builder, "sqrt", variance) if ".std" in overload else variance
+    roots = (aten.std.correction, aten.std.dim)
+    return unary(builder, "sqrt", variance) if call.target in roots else variance
 
 
 @lowers(aten.argmax.default)
