@@ -12,6 +12,7 @@ anything is written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,11 @@ def _output(builder: Builder, result: Any, node: Node) -> ir.Value:
     """In the shape of the program's output without its batch, in rank 1 to 4."""
     builder.node = node
     if isinstance(result, np.ndarray):
-        return builder.constant(result.reshape(result.shape[1:] or (1,)))
+        shape = result.shape[1:] if result.shape[:1] == (1,) else result.shape
+        first = len(shape) - ir.LayerGraph.MAX_RANK + 1
+        if first > 1:
+            shape = (math.prod(shape[:first]), *shape[first:])
+        return builder.constant(result.reshape(shape or (1,)))
     axes = list(range(len(result.shape)))
     if axes and result.shape[0] == 1:
         axes = axes[1:]

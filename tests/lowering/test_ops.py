@@ -419,6 +419,8 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "scalar": (lambda x: x.mean(), IMAGE, ()),
     "input itself": (lambda x: (x, x.transpose(1, 2)), TOKENS, ()),
     "constant output": (lambda x, a: (x.relu(), a * 2), TOKENS, (noise(1, 3),)),
+    "constant output without batch": (lambda x, a: (x.relu(), a), TOKENS, (noise(4, 3, 2, 2),)),
+    "constant output of rank 5": (lambda x, a: (x.relu(), a), TOKENS, (noise(2, 3, 2, 2, 2),)),
     "computed of stored tensors": (  # too large for `fold_constants`
         lambda x, f, a: x * f(a.expand(-1, -1, 512, -1) * 2).mean(),
         IMAGE,

@@ -11,7 +11,9 @@ import json
 import os
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -472,6 +474,54 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
         load_source(str(path))
     with pytest.raises(SourceError, match=r"cannot be read: it is a"):
         read_program(path)
+
+
+# ---------------------------------------------------------------- random edits
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        if isinstance(item, (dict, list)):
+            yield from places(item, (*path, key))
+
+
+def test_random_edits_are_refused_or_run(
+    good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names, operators and numbers of the graph exchanged: an error of ours, or a program."""
+    proof = tmp_path / "pwned"
+    random = Random(0)
+    with zipfile.ZipFile(good) as archive:
+        original = archive.read(f"good/{MODEL}")
+    graph = json.loads(original)["graph_module"]["graph"]
+    names = [*graph["tensor_values"], "none"]
+    targets = [f"torch.ops.aten.{name}" for name in ("split.Tensor", "as_strided.default")]
+    targets += [node["target"] for node in graph["nodes"]]
+    odd = [0, 1, -1, 3, 2**31, 2**62, -(2**63), 10**30, 1.5, "x", None, True, [], {}]
+    odd += [expression(proof), "Infinity"]
+    refused = loaded = 0
+    for _ in range(120):
+        program = json.loads(original)
+        path = random.choice([p for p in places(program) if "metadata" not in p])
+        holder: Any = program
+        for key in path[:-1]:
+            holder = holder[key]
+        old = holder[path[-1]]
+        pool = names if isinstance(old, str) and old in names else odd
+        pool = targets if isinstance(old, str) and old.startswith("torch.") else pool
+        holder[path[-1]] = random.choice(pool)
+        changed = edited(good, {MODEL: json.dumps(program).encode()}, "random.pt2")
+        try:
+            read_program(changed).module(check_guards=False)(torch.zeros(1, 3, 8, 12))
+            loaded += 1
+        except SourceError:
+            refused += 1
+        assert not proof.exists(), path
+    assert refused > 60
+    assert loaded > 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # ---------------------------------------------------------------- good programs

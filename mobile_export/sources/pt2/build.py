@@ -8,9 +8,11 @@ gives and not what the file says; the two are compared.
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -77,7 +79,7 @@ class _Builder:
 
     def program(self) -> torch.export.ExportedProgram:
         self._check_kind()
-        with self.fake, torch.no_grad():
+        with _quiet(), self.fake, torch.no_grad():
             inputs = self._inputs()
             for node in self.source.graph.nodes:
                 try:
@@ -369,6 +371,18 @@ class _Builder:
         if named in ([], [""], ["ATEN"]):
             return Verifier
         raise ValueError(f"it is of the dialect {named[0][:40]!r}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracebacks that PyTorch logs when an operator refuses fake tensors."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _same(one: Any, other: Any) -> bool:
