@@ -237,12 +237,12 @@ class Model:
 
 def load(name: str) -> Model:
     """The model in training form, traced."""
-    from mobile_export.api import _request, _source
     from mobile_export.graph.capture import trace
     from mobile_export.parity.reference import make_reference
     from mobile_export.parity.samples import parity_samples
+    from mobile_export.sources.table import ModelRequest, load_source
 
-    source = _source(name, _request({}))
+    source = load_source(ModelRequest(name))
     reference = make_reference(source.module, parity_samples(source.input)[:1])
     x = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(0))
     return Model(name, source, trace(source), reference, x)

@@ -1,4 +1,4 @@
-"""The Python interface; every command of ``mobile-export`` is one of these calls.
+"""The Python interface: export, prepare, verify, inspect, create_model.
 
 import mobile_export
 
@@ -14,12 +14,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
 from .detection.options import NmsOptions
 from .errors import MissingExtraError, UsageError
 from .exporters.config import ExportConfig
-from .exporters.coreml.options import CoreMLOptions
 from .exporters.interface import runtime_of
 from .exporters.table import (
     FORMATS,
@@ -28,7 +27,7 @@ from .exporters.table import (
     get_format,
     require_suppression,
 )
-from .exporters.tflite.options import TFLiteOptions
+from .sources.request import ModelRequest
 
 if TYPE_CHECKING:
     import torch
@@ -38,45 +37,19 @@ if TYPE_CHECKING:
     from .parity.report import ParityReport
     from .passes import PassReport
     from .pipeline import ExportReport
-    from .sources.table import Request, Source
 
 __all__ = [
-    "SourceOptions",
     "VerifyReport",
     "create_model",
+    "diagnose",
     "export",
+    "export_request",
     "inspect",
     "prepare",
+    "prepare_request",
     "verify",
+    "verify_request",
 ]
-
-Size = int | tuple[int, int]
-
-
-class SourceOptions(TypedDict, total=False):
-    """How a model is built; keyword arguments of `export` and `verify`.
-
-    Keys:
-        weights: checkpoint (.pth, .pt, .safetensors); without it, and without ``pretrained``, a zoo
-            or timm model gets seeded random weights.
-        num_classes: size of the classifier; the model's own by default.
-        pretrained: download the weights (``timm/NAME`` only).
-        allow_missing: let a changed classifier keep its random weights.
-        seed: of the random weights, 0 by default.
-        size: input size in pixels, one number or (height, width); the model's own by default.
-        channels: input channels of a user's own model; the model's own by default, else 3.
-        mean, std: normalisation per channel of pixels scaled to [0, 1].
-    """
-
-    weights: str | Path | None
-    num_classes: int | None
-    pretrained: bool
-    allow_missing: bool
-    seed: int
-    size: Size | None
-    channels: int | None
-    mean: Sequence[float] | None
-    std: Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -102,36 +75,23 @@ def create_model(
     name: str,
     weights: str | Path | None = None,
     num_classes: int | None = None,
-    *,
-    pretrained: bool = False,
-    seed: int = 0,
-    allow_missing: bool = False,
-    size: Size | None = None,
+    **options: Any,
 ) -> torch.nn.Module:
     """Build a model from any source, in eval mode, float32, on the CPU.
 
     Args:
-        name: a zoo name (``emo_2m``), ``timm/NAME``, ``package.module:factory[?key=value]`` from
-            the current folder, or ``file.pt2``.
-
-    The other arguments are those of `SourceOptions`.
+        name: a built-in model (``emo_2m``), ``timm/NAME``, ``package.module:factory[?key=value]``
+            from the current folder, or ``file.pt2``.
+        options: the other attributes of `ModelRequest`: ``pretrained``, ``seed``, ``size``, ….
 
     Raises:
+        UsageError: an option that is not valid, or that this kind of source does not take.
         SourceError: the model cannot be found or built, or the checkpoint does not fit.
     """
-    return _source(
-        name,
-        _request(
-            {
-                "weights": weights,
-                "num_classes": num_classes,
-                "pretrained": pretrained,
-                "seed": seed,
-                "allow_missing": allow_missing,
-                "size": size,
-            }
-        ),
-    ).module
+    from .sources.table import load_source
+
+    request = ModelRequest.of(name, weights=weights, num_classes=num_classes, **options)
+    return load_source(request).module
 
 
 def export(
@@ -140,27 +100,23 @@ def export(
     out_dir: str | Path = ".",
     *,
     name: str | None = None,
-    labels: Sequence[str] | None = None,
     precision: str | None = None,
     force: bool = False,
     keep_failed: bool = False,
     verbose: bool = False,
     no_passes: Sequence[str] = (),
-    coreml: CoreMLOptions | None = None,
-    tflite: TFLiteOptions | None = None,
     nms: NmsOptions | None = None,
     progress: Callable[[str], None] | None = None,
-    **source: Unpack[SourceOptions],
+    **options: Any,
 ) -> ExportReport:
     """Export a model and prove every file equal to it on this machine.
 
     Args:
         model: a source as for `create_model`, or a module: (1, C, H, W) -> tensor(s).
-        formats: target names; None takes every target whose libraries are installed.
+        formats: their names; None takes every format whose libraries are installed.
         out_dir: folder of the artifacts; made when it does not exist.
         name: file name without suffix; None derives it from the source.
-        labels: class names in the order of the logits.
-        precision: "fp16" or "fp32"; None takes each target's default.
+        precision: "fp16" or "fp32"; None takes each format's default.
         force: overwrite existing files.
         keep_failed: keep files whose parity failed.
         verbose: let the vendors' own output through.
@@ -168,6 +124,8 @@ def export(
         nms: end the files of a detector with non-maximum suppression; with ``formats`` None, those
             of formats that have none keep boxes and scores.
         progress: told the current stage.
+        options: attributes of `ModelRequest` (``weights``, ``size``, ``labels``, …), and the
+            options of a format under its name: ``coreml=CoreMLOptions(classifier=True)``.
 
     Returns:
         The report; an artifact that did not pass is in it, but its file is gone (``path`` is None)
@@ -176,17 +134,7 @@ def export(
     Raises:
         MobileExportError: nothing could be written.
     """
-    from .pipeline import export_program
-
-    chosen = _formats(formats)
-    if nms is not None and formats is not None:
-        for row in chosen:
-            require_suppression(row)
-    skipped = {
-        row.name: str(MissingExtraError(row.title, row.missing()[0], row.extra))
-        for row in FORMATS
-        if formats is None and row not in chosen
-    }
+    own = {row.name: options.pop(row.name, None) for row in FORMATS}
     config = ExportConfig(
         out_dir=Path(out_dir),
         force=force,
@@ -194,19 +142,43 @@ def export(
         precision=precision,
         verbose=verbose,
         no_passes=tuple(no_passes),
-        options={"coreml": coreml, "tflite": tflite},
         nms=nms,
+        options={key: value for key, value in own.items() if value is not None},
     )
-    request = _request(source)
+    request = ModelRequest.of(model, **options)
+    return export_request(request, formats, config, name=name, progress=progress)
+
+
+def export_request(
+    request: ModelRequest,
+    formats: Sequence[str] | str | None,
+    config: ExportConfig,
+    *,
+    name: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ExportReport:
+    """`export`, its arguments already in the two objects that are passed on."""
+    from .pipeline import export_program
+    from .sources.table import load_source
+
+    chosen = _formats(formats)
+    if config.nms is not None and formats is not None:
+        for row in chosen:
+            require_suppression(row)
+    skipped = {
+        row.name: str(MissingExtraError(row.title, row.missing()[0], row.extra))
+        for row in FORMATS
+        if formats is None and row not in chosen
+    }
     report = export_program(
-        lambda: _source(model, request, labels),
-        model if isinstance(model, str) else type(model).__name__,
+        lambda: load_source(request),
+        request.spec,
         chosen,
         config,
         name=name,
         progress=progress or (lambda stage: None),
     )
-    hosted = [row.title for row in chosen if nms is not None and not row.suppresses]
+    hosted = [row.title for row in chosen if config.nms is not None and not row.suppresses]
     if hosted:
         note = (
             f"{' and '.join(hosted)} cannot hold the suppression: these files end with boxes and "
@@ -223,7 +195,7 @@ def prepare(
     no_passes: Sequence[str] = (),
     explain: Callable[[PassReport], None] | None = None,
     progress: Callable[[str], None] | None = None,
-    **source: Unpack[SourceOptions],
+    **options: Any,
 ) -> Program:
     """Fold and merge what can be, exactly, and stop there: for people who want the model only.
 
@@ -236,6 +208,7 @@ def prepare(
         no_passes: names of graph passes to leave out.
         explain: told what each pass rewrote and refused.
         progress: told the current stage.
+        options: attributes of `ModelRequest`.
 
     Returns:
         The program, proven equal to the model in float64 to 1e-9 of the output range.
@@ -243,9 +216,6 @@ def prepare(
     Raises:
         MobileExportError: the model cannot be loaded or traced.
     """
-    from .pipeline import prepare_program
-
-    request = _request(source)
     if example is not None:
         if example.ndim != 4 or example.shape[0] != 1:
             raise UsageError(
@@ -253,11 +223,25 @@ def prepare(
                 hint="Give one image: (1, channels, height, width).",
             )
         channels, height, width = example.shape[1:]
-        request = replace(request, size=(height, width), channels=channels)
+        options = {**options, "size": (height, width), "channels": channels}
+    request = ModelRequest.of(model, **options)
+    config = ExportConfig(no_passes=tuple(no_passes))
+    return prepare_request(request, config, explain=explain, progress=progress)
+
+
+def prepare_request(
+    request: ModelRequest,
+    config: ExportConfig,
+    *,
+    explain: Callable[[PassReport], None] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Program:
+    """`prepare`, its arguments already in the two objects that are passed on."""
+    from .pipeline import prepare_program
+    from .sources.table import load_source
+
     program, reports = prepare_program(
-        lambda: _source(model, request),
-        ExportConfig(no_passes=tuple(no_passes)),
-        progress or (lambda stage: None),
+        lambda: load_source(request), config, progress or (lambda stage: None)
     )
     if explain is not None:
         for report in reports:
@@ -273,7 +257,7 @@ def verify(
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
-    **source: Unpack[SourceOptions],
+    **options: Any,
 ) -> VerifyReport:
     """Repeat parity on an existing artifact.
 
@@ -285,24 +269,41 @@ def verify(
         layers: also find the first tensors whose error passes the tolerance.
         verbose: let the vendors' own output through.
         progress: told the current stage.
+        options: attributes of `ModelRequest`.
 
     Raises:
         MobileExportError: the file or the model cannot be loaded.
     """
+    request = ModelRequest.of(model, **options)
+    return verify_request(
+        file, request, precision=precision, layers=layers, verbose=verbose, progress=progress
+    )
+
+
+def verify_request(
+    file: str | Path,
+    request: ModelRequest,
+    *,
+    precision: str | None = None,
+    layers: bool = False,
+    verbose: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> VerifyReport:
+    """`verify`, the model already in the object that is passed on."""
     from .pipeline import verify_artifact
+    from .sources.table import load_source
     from .system.quiet import quiet
 
     path = Path(file)
     row = format_of_file(path)
     row.require()
-    request = _request(source)
     if request.size is None:
         with quiet(not verbose):
             request = replace(request, size=_size_in_file(runtime_of(row).describe(path)))
     parity, found = verify_artifact(
         row,
         path,
-        lambda: _source(model, request),
+        lambda: load_source(request),
         row.precision(precision or _stored_precision(path)),
         layers=layers,
         verbose=verbose,
@@ -340,40 +341,6 @@ def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
     if not names:
         raise UsageError("No format was asked for.", hint="Name at least one, e.g. formats='onnx'.")
     return tuple(get_format(name) for name in names)
-
-
-def _request(options: SourceOptions) -> Request:
-    from .sources.table import Request
-
-    size, weights = options.get("size"), options.get("weights")
-    mean, std = options.get("mean"), options.get("std")
-    return Request(
-        size=(size, size) if isinstance(size, int) else size,
-        num_classes=options.get("num_classes"),
-        weights=None if weights is None else Path(weights),
-        allow_missing=options.get("allow_missing", False),
-        pretrained=options.get("pretrained", False),
-        seed=options.get("seed", 0),
-        channels=options.get("channels"),
-        mean=None if mean is None else tuple(mean),
-        std=None if std is None else tuple(std),
-    )
-
-
-def _source(
-    model: str | torch.nn.Module, request: Request, labels: Sequence[str] | None = None
-) -> Source:
-    from .sources.table import load_source
-
-    if isinstance(model, str):
-        source = load_source(model, **vars(request))
-    else:
-        from .sources.factory import source_of_module
-
-        source = source_of_module(model, request)
-    if labels is None:
-        return source
-    return replace(source, labels=tuple(labels), labels_given=True)
 
 
 def _stored_precision(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ from mobile_export.graph.specs import OutputSpec
 from mobile_export.lowering.lower import lower
 from mobile_export.parity.session import Session
 from mobile_export.pipeline import ExportReport, export_program
-from mobile_export.sources.factory import source_of_module
-from mobile_export.sources.table import Request, Source
+from mobile_export.sources import table
+from mobile_export.sources.table import ModelRequest, Source
 
 # A shell that starts tests in the background makes them, and all that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -90,6 +91,11 @@ class TinyDetector(nn.Module):
         return {"boxes": boxes, "scores": (logits * 4).softmax(-1)[..., :-1]}
 
 
+def load_source(model: Any, **options: Any) -> Source:
+    """The source of a model, from the keywords of `ModelRequest.of`."""
+    return table.load_source(ModelRequest.of(model, **options))
+
+
 def make_source(
     module: nn.Module | None = None, size: tuple[int, int] = (32, 32), seed: int = 0
 ) -> Source:
@@ -102,7 +108,7 @@ def make_source(
             child.running_var.uniform_(0.5, 1.5)
             nn.init.uniform_(child.weight, 0.5, 1.5)
             nn.init.normal_(child.bias, std=0.3)
-    return source_of_module(module.eval(), Request(size=size))
+    return load_source(module.eval(), size=size)
 
 
 def need(name: str) -> None:

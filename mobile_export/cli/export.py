@@ -1,86 +1,180 @@
-"""What the commands ``onnx``, ``coreml``, ``tflite``, ``ncnn``, ``tnn`` and ``all`` share."""
+"""The commands that write: one for each format, ``all``, and ``prepare``."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import source_options
+from ..detection.options import NmsOptions
+from ..exporters.config import ExportConfig
+from ..exporters.row import Format
+from ..sources.request import ModelRequest
+from ..system.options import options_of
+from .messages import said_of_options
+from .options import (
+    EXPLAIN,
+    FORCE,
+    JSON,
+    NAME,
+    OUT_DIR,
+    VERBOSE,
+    parameter,
+    parameters_of,
+    read_options,
+    refused,
+    with_parameters,
+)
 
 if TYPE_CHECKING:
-    from ..detection.options import NmsOptions
+    from ..pipeline import ExportReport
 
-__all__ = ["export_formats"]
+__all__ = ["export_command", "prepare"]
+
+_NMS = parameter(
+    "nms",
+    Annotated[bool, typer.Option("--nms", help="End a detector with non-maximum suppression.")],
+    False,
+)
+_NO_NMS = refused("--nms", "Refused: this format has no suppression.")
 
 
-def export_formats(formats: tuple[str, ...] | None, **values: Any) -> None:
-    """Export to ``formats`` (None: all that can be) and print the report.
+def export_command(
+    rows: Sequence[Format], formats: tuple[str, ...] | None, summary: str
+) -> Callable[..., None]:
+    """A command that exports to ``formats`` (None: all whose libraries are installed).
 
     Args:
-        values: the options of the command, read (`cli_options.read_options`).
+        rows: whose options it has.
+        summary: its help.
+    """
+
+    @with_parameters(_parameters(rows))
+    def command(**values: Any) -> None:
+        _export(formats, values)
+
+    command.__doc__ = summary
+    return command
+
+
+def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
+    model, *source = parameters_of(ModelRequest)
+    chosen = len(rows) == 1 and len(rows[0].precisions) > 1
+    suppression = [_NMS, *parameters_of(NmsOptions, optional=True)]
+    return [
+        model,
+        OUT_DIR,
+        NAME,
+        *source,
+        *(parameters_of(ExportConfig, "precision") if chosen else ()),
+        *(each for row in rows for each in parameters_of(row.options)),
+        *(suppression if any(row.suppresses for row in rows) else [_NO_NMS]),
+        *parameters_of(ExportConfig, "force", "keep_failed"),
+        EXPLAIN,
+        *parameters_of(ExportConfig, "no_passes"),
+        JSON,
+        VERBOSE,
+    ]
+
+
+def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
+    """Export and print the report.
 
     Raises:
         typer.Exit: with the report's exit code, unless that is 0.
     """
     from .. import api
-    from ..exporters.coreml.options import CoreMLOptions
-    from ..exporters.tflite.options import TFLiteOptions
+    from ..exporters.table import FORMATS
     from ..system.terminal import progress_line
 
-    as_json, verbose = values["as_json"], values["verbose"]
-    with progress_line(enabled=not as_json and not verbose) as progress:
-        report = api.export(
-            formats=formats,
-            out_dir=values["out"],
-            name=values["name"],
-            labels=values["labels"],
-            precision=values.get("precision"),
-            force=values["force"],
-            keep_failed=values["keep_failed"],
-            verbose=verbose,
-            no_passes=values["no_pass"] or (),
-            coreml=CoreMLOptions(
-                target=values.get("target", CoreMLOptions.target),
-                image_input=values.get("image_input", False),
-                classifier=values.get("classifier", False),
-            ),
-            tflite=TFLiteOptions(layout=values.get("layout", TFLiteOptions.layout)),
-            nms=_nms(values),
-            progress=progress,
-            **source_options(values),
+    request = ModelRequest(**read_options(ModelRequest, values))
+    config = ExportConfig(
+        out_dir=values["out_dir"],
+        nms=_nms(values),
+        options={row.name: row.options(**read_options(row.options, values)) for row in FORMATS},
+        **read_options(ExportConfig, values),
+    )
+    as_json = values["as_json"]
+    with progress_line(enabled=not as_json and not config.verbose) as progress:
+        report = api.export_request(
+            request, formats, config, name=values["name"], progress=progress
         )
-    if as_json:
-        facts = report.to_dict()
-        if values["explain"]:
-            facts["passes"] = [done.to_dict() for done in report.passes]
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        from .console import print_export, print_passes
-
-        if values["explain"]:
-            print_passes(report.passes)
-        print_export(report)
+    _print(report, as_json, values["explain"])
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 
 
-def _nms(values: dict[str, Any]) -> NmsOptions | None:
-    """The suppression that was asked for; the option's defaults are those of `NmsOptions`."""
-    from ..detection.options import NmsOptions
+def _print(report: ExportReport, as_json: bool, explain: bool) -> None:
+    from .console import print_export, print_passes
+
+    if not as_json:
+        if explain:
+            print_passes(report.passes)
+        print_export(report)
+        return
+    facts = report.to_dict()
+    for key in ("failures", "notes"):
+        facts[key] = said_of_options(facts[key])
+    if explain:
+        facts["passes"] = [done.to_dict() for done in report.passes]
+    typer.echo(json.dumps(facts, indent=2))
+
+
+def _nms(values: Mapping[str, Any]) -> NmsOptions | None:
+    """The suppression that was asked for; its options without it are refused."""
     from ..errors import UsageError
 
-    fields: dict[str, tuple[str, Any]] = {
-        "--nms-iou": ("iou_threshold", values.get("nms_iou")),
-        "--nms-score": ("score_threshold", values.get("nms_score")),
-        "--nms-max": ("max_detections", values.get("nms_max")),
-    }
-    given = {option: field for option, field in fields.items() if field[1] is not None}
-    if values.get("nms"):
-        return NmsOptions(**dict(given.values()))
+    given = read_options(NmsOptions, values)
+    if values["nms"]:
+        return NmsOptions(**given)
     if given:
-        raise UsageError(
-            f"{next(iter(given))} was given without --nms.", hint="Add --nms, or leave it out."
-        )
+        flag = options_of(NmsOptions)[next(iter(given))].flag
+        raise UsageError(f"{flag} was given without --nms.", hint="Add --nms, or leave it out.")
     return None
+
+
+_PROGRAM = parameter(
+    "file",
+    Annotated[Path, typer.Option("-o", "--out", help="The .pt2 file.", show_default=False)],
+)
+_MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
+
+
+@with_parameters(
+    [
+        _MODEL,
+        _PROGRAM,
+        *_SOURCE,
+        FORCE,
+        EXPLAIN,
+        *parameters_of(ExportConfig, "no_passes"),
+        JSON,
+        VERBOSE,
+    ]
+)
+def prepare(**values: Any) -> None:
+    """Fold and merge what can be, exactly, and save the program for torch.export.load."""
+    from .. import api
+    from ..pipeline import save_program
+    from ..system.terminal import progress_line, stdout_console
+    from .console import print_passes
+
+    request = ModelRequest(**read_options(ModelRequest, values))
+    config = ExportConfig(**read_options(ExportConfig, values))
+    as_json = values["as_json"]
+    reports: list[Any] = []
+    with progress_line(enabled=not as_json and not config.verbose) as progress:
+        program = api.prepare_request(request, config, explain=reports.append, progress=progress)
+    written = save_program(program, values["file"], reports, force=config.force)
+    if as_json:
+        passes = [report.to_dict() for report in reports]
+        typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))
+        return
+    if values["explain"]:
+        print_passes(reports)
+    changes = sum(len(report.changes) for report in reports)
+    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")

@@ -4,56 +4,64 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..sources.request import ModelRequest
 from .options import (
-    AllowMissing,
+    JSON,
+    VERBOSE,
     AsJson,
-    Channels,
-    Mean,
-    Model,
-    NumClasses,
-    Pretrained,
-    Seed,
-    Size,
-    Std,
     Verbose,
-    Weights,
+    parameter,
+    parameters_of,
     read_options,
-    source_options,
+    with_parameters,
 )
 
 __all__ = ["doctor", "inspect", "list_models", "verify"]
 
 
-def verify(
-    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
-    model: Model,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Find the first tensors that differ.")
-    ] = False,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
+_FILE = parameter(
+    "file", Annotated[Path, typer.Argument(help="An exported file.", show_default=False)]
+)
+_LAYERS = parameter(
+    "layers",
+    Annotated[bool, typer.Option("--layers", help="Find the first tensors that differ.")],
+    False,
+)
+_PRECISION = parameter(
+    "precision",
+    Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            help="That the file was asked to have; its manifest's by default.",
+            show_default=False,
+        ),
+    ],
+    None,
+)
+_MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
+
+
+@with_parameters([_FILE, _MODEL, _LAYERS, *_SOURCE, _PRECISION, JSON, VERBOSE])
+def verify(**values: Any) -> None:
     """Compare an existing file with the model it was exported from."""
     from .. import api
     from ..system.terminal import progress_line
 
-    values = read_options(locals())
+    as_json, verbose = values["as_json"], values["verbose"]
+    request = ModelRequest(**read_options(ModelRequest, values))
     with progress_line(enabled=not as_json and not verbose) as progress:
-        report = api.verify(
-            file, layers=layers, verbose=verbose, progress=progress, **source_options(values)
+        report = api.verify_request(
+            values["file"],
+            request,
+            precision=values["precision"],
+            layers=values["layers"],
+            verbose=verbose,
+            progress=progress,
         )
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))

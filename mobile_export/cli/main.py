@@ -1,53 +1,19 @@
-"""The command line ``mobile-export``: thin; every command is one call of the Python interface.
+"""The command line ``mobile-export``: its commands, one for each format of the table among them.
 
 Exit codes: 0 done and proven, 1 parity failed or inconclusive, 2 an error, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..exporters.table import FORMATS
 from . import look as cli_look
 from . import matrix as cli_matrix
-from .export import export_formats
-from .options import (
-    AllowMissing,
-    AsJson,
-    Channels,
-    Classifier,
-    Explain,
-    Force,
-    ImageInput,
-    KeepFailed,
-    Labels,
-    Layout,
-    Mean,
-    Model,
-    Name,
-    Nms,
-    NmsIou,
-    NmsMax,
-    NmsOnHost,
-    NmsScore,
-    NoPass,
-    NumClasses,
-    OutDir,
-    Precision,
-    Pretrained,
-    Seed,
-    Size,
-    Std,
-    Target,
-    Verbose,
-    Weights,
-    read_options,
-    source_options,
-)
+from .export import export_command, prepare
 
 if TYPE_CHECKING:
     from ..errors import MobileExportError
@@ -84,237 +50,14 @@ def options(
     original model."""
 
 
-@app.command()
-def onnx(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    nms: Nms = False,
-    nms_iou: NmsIou = None,
-    nms_score: NmsScore = None,
-    nms_max: NmsMax = None,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write an ONNX file; onnxruntime executes it here."""
-    export_formats(("onnx",), **read_options(locals()))
-
-
-@app.command()
-def coreml(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    precision: Precision = None,
-    target: Target = "ios16",
-    image_input: ImageInput = False,
-    classifier: Classifier = False,
-    nms: Nms = False,
-    nms_iou: NmsIou = None,
-    nms_score: NmsScore = None,
-    nms_max: NmsMax = None,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write a Core ML package; Core ML (macOS) or our evaluator of ML Programs executes it here."""
-    export_formats(("coreml",), **read_options(locals()))
-
-
-@app.command()
-def tflite(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    precision: Precision = None,
-    layout: Layout = "nhwc",
-    nms: Nms = False,
-    nms_iou: NmsIou = None,
-    nms_score: NmsScore = None,
-    nms_max: NmsMax = None,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write a TFLite file; LiteRT executes it here."""
-    export_formats(("tflite",), **read_options(locals()))
-
-
-@app.command()
-def ncnn(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    precision: Precision = None,
-    nms: NmsOnHost = False,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write an ncnn model (two files); ncnn executes it here."""
-    export_formats(("ncnn",), **read_options(locals()))
-
-
-@app.command()
-def tnn(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    precision: Precision = None,
-    nms: NmsOnHost = False,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write a TNN model (two files); our evaluator of TNN models executes it here."""
-    export_formats(("tnn",), **read_options(locals()))
-
-
-@app.command("all")
-def all_formats(
-    model: Model,
-    out: OutDir = Path(),
-    name: Name = None,
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    labels: Labels = None,
-    seed: Seed = 0,
-    target: Target = "ios16",
-    image_input: ImageInput = False,
-    classifier: Classifier = False,
-    layout: Layout = "nhwc",
-    nms: Nms = False,
-    nms_iou: NmsIou = None,
-    nms_score: NmsScore = None,
-    nms_max: NmsMax = None,
-    force: Force = False,
-    keep_failed: KeepFailed = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write every format whose libraries are installed, tracing the model once."""
-    export_formats(None, **read_options(locals()))
-
-
-@app.command()
-def prepare(
-    model: Model,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .pt2 file.", show_default=False)],
-    weights: Weights = None,
-    allow_missing: AllowMissing = False,
-    pretrained: Pretrained = False,
-    num_classes: NumClasses = None,
-    size: Size = None,
-    channels: Channels = None,
-    mean: Mean = None,
-    std: Std = None,
-    seed: Seed = 0,
-    force: Force = False,
-    explain: Explain = False,
-    no_pass: NoPass = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Fold and merge what can be, exactly, and save the program for torch.export.load."""
-    from .. import api
-    from ..pipeline import save_program
-    from ..system.terminal import progress_line, stdout_console
-    from .console import print_passes
-
-    values = read_options(locals())
-    reports: list[Any] = []
-    with progress_line(enabled=not as_json and not verbose) as progress:
-        program = api.prepare(
-            no_passes=no_pass or (),
-            explain=reports.append,
-            progress=progress,
-            **source_options(values),
-        )
-    written = save_program(program, out, reports, force=force)
-    if as_json:
-        passes = [report.to_dict() for report in reports]
-        typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))
-        return
-    if explain:
-        print_passes(reports)
-    changes = sum(len(report.changes) for report in reports)
-    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")
-
-
+for _row in FORMATS:
+    app.command(_row.name)(export_command((_row,), (_row.name,), _row.summary))
+app.command("all")(
+    export_command(
+        FORMATS, None, "Write every format whose libraries are installed, tracing the model once."
+    )
+)
+app.command()(prepare)
 app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command("list")(cli_look.list_models)
@@ -330,8 +73,9 @@ def main() -> None:
         app()
     except MobileExportError as error:
         from ..system.terminal import print_error
+        from .messages import typed_error
 
-        print_error(error)
+        print_error(typed_error(error))
         sys.exit(error.exit_code)
     except Exception as error:  # a bug of ours; a person gets one message, not a traceback
         if "--verbose" in sys.argv:

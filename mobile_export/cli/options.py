@@ -1,157 +1,175 @@
-"""The options of ``mobile-export``: each is declared once and used by every command that has it."""
+"""The options of ``mobile-export``, made from the metadata of the fields that they fill.
+
+`ModelRequest`, `ExportConfig`, `NmsOptions` and the options of each format say of their fields how
+they are typed (`system.options`); `parameters_of` makes the parameters of a command from that, and
+`read_options` the object from what was typed. What belongs to no such object stands here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
+from ..system.options import Option, options_of
+
 __all__ = [
-    "AllowMissing",
+    "EXPLAIN",
+    "FORCE",
+    "JSON",
+    "NAME",
+    "OUT_DIR",
+    "VERBOSE",
     "AsJson",
-    "Channels",
-    "Classifier",
-    "Explain",
     "Force",
-    "ImageInput",
-    "KeepFailed",
-    "Labels",
-    "Layout",
-    "Mean",
-    "Model",
-    "Name",
-    "Nms",
-    "NmsIou",
-    "NmsMax",
-    "NmsOnHost",
-    "NmsScore",
-    "NoPass",
-    "NumClasses",
-    "OutDir",
-    "Precision",
-    "Pretrained",
-    "Seed",
-    "Size",
-    "Std",
-    "Target",
     "Verbose",
-    "Weights",
+    "parameter",
+    "parameters_of",
     "read_options",
-    "source_options",
+    "refused",
+    "with_parameters",
 ]
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="A zoo name (emo_2m), timm/NAME, package.module:factory[?key=value], or file.pt2.",
-        show_default=False,
-    ),
-]
-OutDir = Annotated[Path, typer.Option("-o", "--out", help="Folder of the files.")]
-Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default=False)]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        help="Checkpoint: .pth, .pt or .safetensors; or a folder with a file for each part.",
-        show_default=False,
-    ),
-]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="A changed classifier keeps its random weights.")
-]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Download the weights (timm/NAME only).")
-]
-NumClasses = Annotated[int | None, typer.Option(help="Size of the classifier.", show_default=False)]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        help="Input size in pixels: 224 or 512x1024 (height x width).", show_default=False
-    ),
-]
-Channels = Annotated[
-    int | None, typer.Option(help="Input channels of your own model.", show_default=False)
-]
-Mean = Annotated[
-    str | None,
-    typer.Option(help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.", show_default=False),
-]
-Std = Annotated[str | None, typer.Option(help="As --mean.", show_default=False)]
-Labels = Annotated[
-    Path | None, typer.Option(help="Text file with one class label a line.", show_default=False)
-]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
-Precision = Annotated[
-    str | None,
-    typer.Option(help="fp16 or fp32; each format has its default.", show_default=False),
-]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-KeepFailed = Annotated[bool, typer.Option("--keep-failed", help="Keep a file whose parity failed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
-Explain = Annotated[
-    bool, typer.Option("--explain", help="Show what every graph pass rewrote and refused, and why.")
-]
-NoPass = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--no-pass", help="Leave a graph pass out; may be given again.", show_default=False
-    ),
-]
-Target = Annotated[str, typer.Option(help="Minimum deployment target: ios15, ios16, ios17, ios18.")]
-ImageInput = Annotated[
-    bool, typer.Option("--image-input", help="Take an 8-bit image, normalised inside the program.")
-]
-Classifier = Annotated[
-    bool, typer.Option("--classifier", help="Add the class labels; the output is probabilities.")
-]
-Layout = Annotated[str, typer.Option(help="Layout of the image input: nhwc or nchw.")]
-Nms = Annotated[bool, typer.Option("--nms", help="End a detector with non-maximum suppression.")]
-NmsIou = Annotated[
-    float | None,
-    typer.Option(help="Overlap above which boxes suppress each other: 0.45.", show_default=False),
-]
-NmsScore = Annotated[
-    float | None, typer.Option(help="Least score of a detection: 0.02.", show_default=False)
-]
-NmsMax = Annotated[int | None, typer.Option(help="Detections at most: 200.", show_default=False)]
-NmsOnHost = Annotated[
-    bool, typer.Option("--nms", help="Refused: this format has no suppression.", hidden=True)
-]
 
 
-def read_options(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of a command, with the texts of --size, --mean, --std and --labels read."""
-    from .texts import parse_numbers, parse_size, read_labels
-
-    readers: dict[str, Callable[[Any], Any]] = {
-        "size": parse_size,
-        "mean": parse_numbers,
-        "std": parse_numbers,
-        "labels": read_labels,
-    }
-    return {
-        key: readers[key](value) if key in readers and value is not None else value
-        for key, value in values.items()
-    }
+def parameter(
+    name: str, annotation: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """One parameter of a command: its annotation is what typer reads."""
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
-_SOURCE_OPTIONS = (
-    "model",
-    "weights",
-    "allow_missing",
-    "pretrained",
-    "num_classes",
-    "size",
-    "channels",
-    "mean",
-    "std",
-    "seed",
+OUT_DIR = parameter(
+    "out_dir", Annotated[Path, typer.Option("-o", "--out", help="Folder of the files.")], Path()
 )
+NAME = parameter(
+    "name",
+    Annotated[
+        str | None,
+        typer.Option("--name", help="File name without suffix.", show_default=False),
+    ],
+    None,
+)
+EXPLAIN = parameter(
+    "explain",
+    Annotated[
+        bool,
+        typer.Option("--explain", help="Show what every graph pass rewrote and refused, and why."),
+    ],
+    False,
+)
+JSON = parameter("as_json", AsJson, False)
+FORCE = parameter("force", Force, False)
+VERBOSE = parameter("verbose", Verbose, False)
 
 
-def source_options(values: dict[str, Any]) -> dict[str, Any]:
-    """Those of a command's options that say how the model is built."""
-    return {key: values[key] for key in _SOURCE_OPTIONS}
+def refused(flag: str, help: str) -> inspect.Parameter:
+    """A flag that help does not list: the command refuses it with a reason of its own."""
+    name = flag.lstrip("-").replace("-", "_")
+    return parameter(name, Annotated[bool, typer.Option(flag, help=help, hidden=True)], False)
+
+
+def parameters_of(
+    owner: type[Any],
+    *names: str,
+    without: Iterable[str] = (),
+    optional: bool = False,
+) -> list[inspect.Parameter]:
+    """The parameters of a command for the options of a dataclass, in the order of its fields.
+
+    Args:
+        names: of the fields; all that are options by default.
+        without: fields that are left out.
+        optional: None stands for what was not typed, instead of the field's default.
+    """
+    said = options_of(owner)
+    defaults = {each.name: each.default for each in fields(owner)}
+    return [
+        _parameter(said[name], _typed_as(owner, name), defaults[name], optional)
+        for name in names or said
+        if name not in without
+    ]
+
+
+def _parameter(said: Option, kind: Any, default: Any, optional: bool) -> inspect.Parameter:
+    if not said.flag:
+        plain = typer.Argument(help=said.help, show_default=False)
+        return parameter("model", Annotated[kind, plain])
+    if optional or default is None or default == ():
+        default, kind = None, kind | None
+    info = typer.Option(said.flag, help=said.help, show_default=default is not None)
+    return parameter(_key(said), Annotated[kind, info], default)
+
+
+def _key(said: Option) -> str:
+    """The name of an option among the values of a command: two formats may share an option."""
+    return said.flag.lstrip("-").replace("-", "_")
+
+
+def _typed_as(owner: type[Any], name: str) -> Any:
+    """The type of what is typed for a field: its own without None, a list for a tuple."""
+    said = options_of(owner)[name]
+    kind = said.typed or (get_type_hints(owner)[name] if said.flag else str)
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not types.NoneType)
+    if get_origin(kind) is tuple:
+        return list[get_args(kind)[0]]  # type: ignore[misc]
+    return kind
+
+
+def read_options(owner: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass that were typed, as it takes them.
+
+    Args:
+        values: of the whole command, as typed.
+
+    Raises:
+        UsageError: a text cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, said in options_of(owner).items():
+        value = values.get(_key(said) if said.flag else name)
+        if value is None:
+            continue
+        if said.read is not None:
+            value = said.read(value)
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def with_parameters(
+    parameters: Iterable[inspect.Parameter],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: the function, which takes any keywords, becomes a command with these.
+
+    Raises:
+        ValueError: two options are typed alike and differ.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for each in parameters:
+        before = found.setdefault(each.name, each)
+        if before.default != each.default or _kind(before) != _kind(each):
+            raise ValueError(f"two options called {each.name} differ")
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            list(found.values()), return_annotation=None
+        )
+        command.__annotations__ = {each.name: each.annotation for each in found.values()}
+        return command
+
+    return decorate
+
+
+def _kind(each: inspect.Parameter) -> Any:
+    return get_args(each.annotation)[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-
-if TYPE_CHECKING:
-    pass
+from ..system.options import option
 
 __all__ = ["NmsOptions"]
+
+_IOU, _SCORE, _MOST = 0.45, 0.02, 200
 
 
 @dataclass(frozen=True)
@@ -26,22 +25,27 @@ class NmsOptions:
         max_detections: that the file returns at most.
     """
 
-    iou_threshold: float = 0.45
-    score_threshold: float = 0.02
-    max_detections: int = 200
+    iou_threshold: float = option(
+        _IOU, help=f"Overlap above which boxes suppress each other: {_IOU}.", flag="--nms-iou"
+    )
+    score_threshold: float = option(
+        _SCORE, help=f"Least score of a detection: {_SCORE}.", flag="--nms-score"
+    )
+    max_detections: int = option(_MOST, help=f"Detections at most: {_MOST}.", flag="--nms-max")
 
     def __post_init__(self) -> None:
         if not 0 < self.iou_threshold <= 1:
             raise UsageError(
-                f"--nms-iou {self.iou_threshold:g} is out of range.",
+                f"`iou_threshold` {self.iou_threshold:g} is out of range.",
                 hint="Valid is a number above 0 and up to 1; 1 suppresses nothing.",
             )
         if not 0 <= self.score_threshold < 1:
             raise UsageError(
-                f"--nms-score {self.score_threshold:g} is out of range.",
+                f"`score_threshold` {self.score_threshold:g} is out of range.",
                 hint="Valid is a number from 0 and below 1.",
             )
         if self.max_detections < 1:
             raise UsageError(
-                f"--nms-max {self.max_detections} is out of range.", hint="Valid is 1 or more."
+                f"`max_detections` {self.max_detections} is out of range.",
+                hint="Valid is 1 or more.",
             )

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..detection.options import NmsOptions
+from ..errors import UsageError
 from ..system.options import option
 from .interface import WriteJob
 from .row import Format
-from .table import precision_named, precision_names
+from .table import get_format, precision_named, precision_names
 
 __all__ = ["ExportConfig"]
 
@@ -51,6 +52,12 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.precision is not None:
             precision_named(self.precision)
+        for name, own in self.options.items():
+            kind = get_format(name).options
+            if not isinstance(own, kind):
+                raise UsageError(
+                    f"`{name}` is a {type(own).__name__}.", hint=f"Give a {kind.__name__}."
+                )
 
     def job(self, row: Format) -> WriteJob:
         """How a file of one format is written, without what the format lacks.

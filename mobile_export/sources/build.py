@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..graph.specs import InputSpec, WeightsInfo
-from .request import Request
+from .request import ModelRequest
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ __all__ = ["build_with_weights"]
 
 
 def build_with_weights(
-    factory: Callable[[], torch.nn.Module], spec: InputSpec, request: Request
+    factory: Callable[[], torch.nn.Module], spec: InputSpec, request: ModelRequest
 ) -> tuple[torch.nn.Module, WeightsInfo]:
     """The module of ``factory`` in eval mode, with the weights asked for."""
     import torch

@@ -28,14 +28,15 @@ from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
 from ..graph.user_code import described, guarded, place_in_code
 from .labels import labels_for
-from .request import Request, near_matches
+from .request import ModelRequest, near_matches
 from .weights import load_weights
 
 __all__ = ["load_factory", "source_of_module"]
 
 
-def load_factory(spec: str, request: Request) -> Source:
+def load_factory(request: ModelRequest) -> Source:
     """Import and call the user's factory; see `mobile_export.sources.table.load_source`."""
+    spec = request.spec
     module_name, attribute, arguments = _parse(spec)
     if request.pretrained:
         raise UsageError(
@@ -54,14 +55,13 @@ def load_factory(spec: str, request: Request) -> Source:
     return _source_of(made, spec, request)
 
 
-def source_of_module(module: nn.Module, request: Request) -> Source:
+def source_of_module(request: ModelRequest) -> Source:
     """A module that the caller of the Python interface has made; it is copied, never changed."""
-    return _source_of(
-        deep_copy(getattr(module, "_orig_mod", module)), type(module).__name__, request
-    )
+    module = request.model
+    return _source_of(deep_copy(getattr(module, "_orig_mod", module)), request.spec, request)
 
 
-def _source_of(made: Any, spec: str, request: Request) -> Source:
+def _source_of(made: Any, spec: str, request: ModelRequest) -> Source:
     notes: list[str] = []
     with guarded(partial(_failed, f"Looking at what {spec} made", folder=Path.cwd())):
         module = _normalise(made, spec, notes)
@@ -177,7 +177,9 @@ def _attribute(module: ModuleType, dotted: str, spec: str, folder: Path) -> Any:
     return target
 
 
-def _make(target: Any, spec: str, arguments: dict[str, Any], request: Request, folder: Path) -> Any:
+def _make(
+    target: Any, spec: str, arguments: dict[str, Any], request: ModelRequest, folder: Path
+) -> Any:
     if isinstance(target, nn.Module):
         if arguments or request.num_classes is not None:
             raise UsageError(
@@ -307,7 +309,7 @@ def _check_signature(module: nn.Module, spec: str) -> None:
         )
 
 
-def _input(module: nn.Module, request: Request, notes: list[str]) -> InputSpec:
+def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputSpec:
     config = next(
         (
             dict(value)

@@ -1,20 +1,20 @@
-"""What a source is asked for and what it gives; importable without torch."""
+"""ModelRequest: which model is wanted, with which weights and input; importable without torch."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..errors import UsageError
 from ..graph.specs import InputSpec
+from ..system.options import argument, option
+from .labels import check_labels, read_labels
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Request", "near_matches", "parse_size"]
+__all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size"]
 
 MAX_PIXELS = 8192 * 8192
 """Of an input; float64 activations of anything larger fit into no machine's memory"""
@@ -22,39 +22,144 @@ MAX_PIXELS = 8192 * 8192
 _SIZE_HINT = "Give pixels: one number for a square (224), or HEIGHTxWIDTH (512x1024)."
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked of a source beside its name; the arguments of `load_source`."""
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from ``224`` or ``512x1024``.
 
-    size: tuple[int, int] | None = None
-    num_classes: int | None = None
-    weights: Path | None = None
-    allow_missing: bool = False
-    pretrained: bool = False
-    seed: int = 0
-    channels: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", text.strip(), re.ASCII)
+    height = int(match[1]) if match else 0
+    width = int(match[2] or height) if match else 0
+    if height < 1 or width < 1:
+        raise UsageError(f"`size` {text!r} is not a size.", hint=_SIZE_HINT)
+    return height, width
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """``0.5,0.5,0.5`` -> (0.5, 0.5, 0.5).
+
+    Raises:
+        UsageError: an item is no number.
+    """
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a list of numbers.",
+            hint="Valid is one number per channel, separated by commas: 0.485,0.456,0.406.",
+        ) from None
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the user asked for; every source is given this one object.
+
+    Attributes:
+        model: a name of the built-in models (``emo_2m``), ``timm/NAME``,
+            ``package.module:factory[?key=value]``, ``file.pt2``; or, in Python, a module.
+        weights: checkpoint (.pth, .pt, .safetensors); without it, and without ``pretrained``, a
+            built-in or timm model gets seeded random weights.
+        allow_missing: let a changed classifier keep its random weights.
+        pretrained: download the weights (``timm/NAME`` only).
+        num_classes: size of the classifier; the model's own by default.
+        size: (height, width) of the input in pixels; the model's own by default.
+        channels: input channels of a user's own model; the model's own by default, else 3.
+        mean, std: normalisation of pixels scaled to [0, 1]; one value, or one per channel.
+        labels: class names, all different, in the order of the logits.
+        seed: of random weights.
+    """
+
+    model: Any = argument(  # noqa: RUF009 (a field)
+        help="A zoo name (emo_2m), timm/NAME, package.module:factory[?key=value], or file.pt2."
+    )
+    weights: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        help="Checkpoint: .pth, .pt or .safetensors; or a folder with a file for each part.",
+    )
+    allow_missing: bool = option(False, help="A changed classifier keeps its random weights.")
+    pretrained: bool = option(False, help="Download the weights (timm/NAME only).")
+    num_classes: int | None = option(None, help="Size of the classifier.")
+    size: tuple[int, int] | None = option(
+        None,
+        help="Input size in pixels: 224 or 512x1024 (height x width).",
+        typed=str,
+        read=parse_size,
+    )
+    channels: int | None = option(None, help="Input channels of your own model.")
+    mean: tuple[float, ...] | None = option(
+        None,
+        help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.",
+        typed=str,
+        read=parse_numbers,
+    )
+    std: tuple[float, ...] | None = option(None, help="As --mean.", typed=str, read=parse_numbers)
+    labels: tuple[str, ...] | None = option(
+        None, help="Text file with one class label a line.", typed=Path, read=read_labels
+    )
+    seed: int = option(0, help="Seed of random weights.")
 
     def __post_init__(self) -> None:
-        for option, value in (("--num-classes", self.num_classes), ("--channels", self.channels)):
-            if value is not None and value < 1:
-                raise UsageError(f"{option} is {value}.", hint="It must be 1 or more.")
+        for name, count in (("num_classes", self.num_classes), ("channels", self.channels)):
+            if count is not None and count < 1:
+                raise UsageError(f"`{name}` is {count}.", hint="It must be 1 or more.")
         if self.size is not None and min(self.size) < 1:
-            raise UsageError(f"--size is {self.size[0]}x{self.size[1]}.", hint=_SIZE_HINT)
+            raise UsageError(f"`size` is {self.size[0]}x{self.size[1]}.", hint=_SIZE_HINT)
         if self.size is not None and self.size[0] * self.size[1] > MAX_PIXELS:
             raise UsageError(
-                f"--size {self.size[0]}x{self.size[1]} is {self.size[0] * self.size[1]:,} pixels.",
+                f"`size` {self.size[0]}x{self.size[1]} is {self.size[0] * self.size[1]:,} pixels.",
                 hint=f"At most {MAX_PIXELS:,} are taken, such as 8192x8192.",
             )
         if not 0 <= self.seed < 2**63:
-            raise UsageError(f"--seed is {self.seed}.", hint="It must be from 0 to 2^63 - 1.")
+            raise UsageError(f"`seed` is {self.seed}.", hint="It must be from 0 to 2^63 - 1.")
         if self.std is not None and not all(value > 0 for value in self.std):
-            raise UsageError(f"--std is {self.std}.", hint="Standard deviations are above 0.")
+            raise UsageError(f"`std` is {self.std}.", hint="Standard deviations are above 0.")
         if self.pretrained and self.weights is not None:
-            raise UsageError("--pretrained and --weights exclude each other.", hint="Give one.")
+            raise UsageError("`pretrained` and `weights` exclude each other.", hint="Give one.")
         if self.allow_missing and self.weights is None:
-            raise UsageError("--allow-missing needs --weights FILE.")
+            raise UsageError('`allow_missing` needs `weights="FILE"`.')
+        if self.labels is not None:
+            check_labels(self.labels, "`labels`")
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        *,
+        size: int | Sequence[int] | None = None,
+        weights: str | Path | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        labels: Sequence[str] | None = None,
+        **others: Any,
+    ) -> ModelRequest:
+        """The request from what Python's callers give: also one number as ``size``, a string as
+        ``weights``, and any sequences.
+
+        Args:
+            others: the attributes that are not named here, as they are.
+
+        Raises:
+            UsageError: a value is not valid, or two exclude each other.
+            TypeError: there is no such attribute.
+        """
+        if size is not None and not isinstance(size, int):
+            height, width = size
+            size = (height, width)
+        return cls(
+            model,
+            size=(size, size) if isinstance(size, int) else size,
+            weights=None if weights is None else Path(weights),
+            mean=None if mean is None else tuple(mean),
+            std=None if std is None else tuple(std),
+            labels=None if labels is None else tuple(labels),
+            **others,
+        )
+
+    @property
+    def spec(self) -> str:
+        """The model as it is named in reports: as typed, or the name of the module's class."""
+        return self.model if isinstance(self.model, str) else type(self.model).__name__
 
     def input_spec(
         self,
@@ -71,24 +176,10 @@ class Request:
         clip = () if frames is None else (frames,)
         return InputSpec(
             shape=(1, planes, *clip, *(self.size or size)),
-            mean=_per_channel("--mean", self.mean, mean, planes),
-            std=_per_channel("--std", self.std, std, planes),
+            mean=_per_channel("mean", self.mean, mean, planes),
+            std=_per_channel("std", self.std, std, planes),
             channel_order="L" if planes == 1 else channel_order,
         )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) from ``224`` or ``512x1024``.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"([0-9]{1,6})(?:[xX]([0-9]{1,6}))?", text.strip(), re.ASCII)
-    height = int(match[1]) if match else 0
-    width = int(match[2] or height) if match else 0
-    if height < 1 or width < 1:
-        raise UsageError(f"--size {text!r} is not a size.", hint=_SIZE_HINT)
-    return height, width
 
 
 def near_matches(name: str, known: list[str]) -> list[str]:
@@ -106,7 +197,7 @@ def _fold(name: str) -> str:
 
 
 def _per_channel(
-    option: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int
+    name: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int
 ) -> tuple[float, ...]:
     values = default if given is None else given
     if len(values) == channels:
@@ -116,6 +207,6 @@ def _per_channel(
     if given is None:  # an RGB model that was built for another number of channels
         return (sum(values) / len(values),) * channels
     raise UsageError(
-        f"{option} has {len(values)} values, but the image has {channels} channels.",
+        f"`{name}` has {len(values)} values, but the image has {channels} channels.",
         hint=f"Give one value, or {channels}.",
     )

@@ -1,68 +1,67 @@
-"""Sources: from what the user types to an ``nn.Module`` in eval mode and the facts about its input.
+"""The one table of sources: from what the user names to an ``nn.Module`` in eval mode and the facts
+about its input.
 
-    NAME?output=labels            the built-in zoo; some models have options
+    NAME?output=labels            the built-in models; some have options
     timm/NAME                     PyTorch Image Models
     package.module:factory?k=v    the user's own code, imported from the current folder
     file.pt2                      a saved torch.export program
+    a torch.nn.Module             made by the caller of the Python interface
 
 Importable without torch; what each kind needs is imported when one is loaded.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from ..graph.source import Source
-from .request import Request, parse_size
+from .request import ModelRequest
 
-__all__ = ["Request", "Source", "load_source", "parse_size"]
+__all__ = ["SOURCES", "Kind", "ModelRequest", "Source", "load_source"]
 
 
-def load_source(
-    spec: str,
-    *,
-    size: tuple[int, int] | None = None,
-    num_classes: int | None = None,
-    weights: Path | None = None,
-    allow_missing: bool = False,
-    pretrained: bool = False,
-    seed: int = 0,
-    channels: int | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-) -> Source:
-    """Find, build and fill a model.
+@dataclass(frozen=True)
+class Kind:
+    """One kind of source.
 
-    Args:
-        spec: one of the four forms in the module's docstring.
-        size: (height, width) of the input in pixels; None takes the model's default.
-        num_classes: of the classifier; None takes the model's default.
-        weights: a checkpoint (`mobile_export.sources.weights`).
-        allow_missing: keep random values where the checkpoint has none (a changed classifier).
-        pretrained: download timm's weights.
-        seed: of random weights.
-        channels: of the input image; None takes the model's default.
-        mean, std: normalisation of pixels scaled to [0, 1]; one value, or one per channel.
+    Attributes:
+        name: for people.
+        matches: whether a model is named so; the first row whose test holds loads it.
+        module, function: of this folder: takes the request, gives the `Source`.
+    """
+
+    name: str
+    matches: Callable[[Any], bool]
+    module: str
+    function: str
+
+    def load(self, request: ModelRequest) -> Source:
+        """The source that is asked for; its module is imported now."""
+        module = importlib.import_module(f"{__package__}.{self.module}")
+        return cast(Source, getattr(module, self.function)(request))
+
+
+SOURCES: tuple[Kind, ...] = (
+    Kind("module", lambda model: not isinstance(model, str), "factory", "source_of_module"),
+    Kind("saved program", lambda model: model.endswith(".pt2"), "pt2.load", "load_program"),
+    Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm"),
+    Kind("factory", lambda model: ":" in model, "factory", "load_factory"),
+    Kind("built-in", lambda model: True, "zoo", "load_zoo"),
+)
+
+
+def load_source(request: ModelRequest) -> Source:
+    """Find, build and fill the model that is asked for; its labels are the user's if given.
 
     Raises:
-        UsageError: an argument that is not valid, or that this kind of source does not take.
+        UsageError: an option that this kind of source does not take.
         SourceError: the model cannot be found or built; `WeightsError` for its checkpoint.
     """
-    request = Request(
-        size, num_classes, weights, allow_missing, pretrained, seed, channels, mean, std
-    )
-    if spec.endswith(".pt2"):
-        from .pt2.load import load_program
-
-        return load_program(spec, request)
-    if spec.startswith("timm/"):
-        from .timm import load_timm
-
-        return load_timm(spec, request)
-    if ":" in spec:
-        from .factory import load_factory
-
-        return load_factory(spec, request)
-    from .zoo import load_zoo
-
-    return load_zoo(spec, request)
+    kind = next(row for row in SOURCES if row.matches(request.model))
+    source = kind.load(request)
+    if request.labels is None:
+        return source
+    return replace(source, labels=request.labels, labels_given=True)

@@ -14,15 +14,16 @@ from ..graph.source import Source
 from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, WeightsInfo
 from .build import build_with_weights
 from .labels import labels_for
-from .request import Request, near_matches
+from .request import ModelRequest, near_matches
 
 __all__ = ["load_timm"]
 
 HUB_TIMEOUT = 5.0
 
 
-def load_timm(spec: str, request: Request) -> Source:
+def load_timm(request: ModelRequest) -> Source:
     """Build ``timm/NAME``; see `mobile_export.sources.table.load_source`."""
+    spec = request.spec
     try:
         import timm
     except ImportError:
@@ -83,7 +84,7 @@ def _create(name: str, kwargs: dict[str, Any]) -> torch.nn.Module:
 
 
 def _weigh(
-    name: str, build: Any, spec: InputSpec, request: Request, facts: dict[str, Any]
+    name: str, build: Any, spec: InputSpec, request: ModelRequest, facts: dict[str, Any]
 ) -> tuple[torch.nn.Module, WeightsInfo]:
     if not request.pretrained:
         return build_with_weights(build, spec, request)

@@ -7,16 +7,17 @@ from pathlib import Path
 from ..errors import SourceError, UsageError
 from ..graph.source import Source
 from .build import build_with_weights
-from .request import Request, near_matches
+from .request import ModelRequest, near_matches
 
 __all__ = ["load_zoo"]
 
 
-def load_zoo(spec_text: str, request: Request) -> Source:
+def load_zoo(request: ModelRequest) -> Source:
+    """Build a model of `models/table.py`; its options stand behind its name."""
     from ..models import table as registry
     from .labels import labels_for
 
-    name, _, query = spec_text.partition("?")
+    name, _, query = request.spec.partition("?")
     if name not in registry.names():
         raise _unknown_name(name)
     entry = registry.get(name)
@@ -45,7 +46,7 @@ def load_zoo(spec_text: str, request: Request) -> Source:
     )
     classes = request.num_classes or entry.num_classes
     labels = labels_for(classes) if entry.task == "classification" else None
-    return Source(spec_text, module, spec, None, labels, info)
+    return Source(request.spec, module, spec, None, labels, info)
 
 
 def _unknown_name(name: str) -> SourceError:

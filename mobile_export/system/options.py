@@ -9,15 +9,16 @@ Each option is declared once. The command line, its help and its checks are made
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["Option", "check_options", "option", "option_of"]
+__all__ = ["Option", "argument", "check_options", "option", "options_of"]
 
 _KEY = "option"
+_FROM_NAME = "--"
 
 
 @dataclass(frozen=True)
@@ -26,27 +27,55 @@ class Option:
 
     Attributes:
         help: one sentence.
-        flag: how it is typed, ``--image-input``; empty takes the field's name.
+        flag: how it is typed, ``--image-input``; "" for an argument, which has no flag.
         valid: the valid values, where they can be listed.
+        typed: the type of what is typed; None takes the field's.
+        read: makes the field's value of what is typed; None takes it as it is.
     """
 
     help: str
     flag: str = ""
     valid: tuple[str, ...] = ()
+    typed: Any = None
+    read: Callable[[Any], Any] | None = None
 
 
-def option(default: Any, *, help: str, flag: str = "", valid: Sequence[str] = ()) -> Any:
-    """A dataclass field with ``default`` that is an option on the command line."""
-    return field(default=default, metadata={_KEY: Option(help, flag, tuple(valid))})
+def option(
+    default: Any,
+    *,
+    help: str,
+    flag: str = "",
+    valid: Sequence[str] = (),
+    typed: Any = None,
+    read: Callable[[Any], Any] | None = None,
+) -> Any:
+    """A dataclass field with ``default`` that is an option on the command line.
+
+    Args:
+        flag: "" takes the field's name with dashes.
+
+    The other arguments are the attributes of `Option`.
+    """
+    said = Option(help, flag or _FROM_NAME, tuple(valid), typed, read)
+    return field(default=default, metadata={_KEY: said})
 
 
-def option_of(owner: Any, name: str) -> Option | None:
-    """What the field ``name`` of a dataclass says of its option; None where it is none."""
+def argument(*, help: str) -> Any:
+    """A dataclass field without default that is an argument on the command line, without a flag."""
+    return field(metadata={_KEY: Option(help)})
+
+
+def options_of(owner: Any) -> dict[str, Option]:
+    """What the fields of a dataclass say of their options, by field; those that say nothing are not
+    there."""
+    found: dict[str, Option] = {}
     for each in fields(owner):
-        if each.name == name:
-            found: Option | None = each.metadata.get(_KEY)
-            return found
-    raise KeyError(name)
+        said: Option | None = each.metadata.get(_KEY)
+        if said is not None and said.flag == _FROM_NAME:
+            said = replace(said, flag="--" + each.name.replace("_", "-"))
+        if said is not None:
+            found[each.name] = said
+    return found
 
 
 def check_options(value: Any) -> None:
@@ -56,11 +85,9 @@ def check_options(value: Any) -> None:
         UsageError: it names the field in backticks, as every message about an argument does; the
             command line writes the option in its place.
     """
-    for each in fields(value):
-        found: Option | None = each.metadata.get(_KEY)
-        got = getattr(value, each.name)
-        if found is not None and found.valid and got is not None and got not in found.valid:
+    for name, said in options_of(value).items():
+        got = getattr(value, name)
+        if said.valid and got is not None and got not in said.valid:
             raise UsageError(
-                f"`{each.name}` {got!r} is not known.",
-                hint=f"Valid values: {', '.join(found.valid)}.",
+                f"`{name}` {got!r} is not known.", hint=f"Valid values: {', '.join(said.valid)}."
             )

@@ -16,8 +16,8 @@ from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.lowering.lower import lower
 from mobile_export.lowering.reference import run_graph
 from mobile_export.passes import PASSES
-from mobile_export.sources.table import load_source
 from mobile_export.system.threads import one_thread
+from tests.conftest import load_source
 from tests.lowering.graphs import EXACT, assert_well_formed, relative_error
 
 SAMPLE = ("emo_1m", "timm/levit_128s", "timm/mobilenetv3_small_050")

@@ -7,7 +7,7 @@ import torch
 
 from mobile_export.errors import UsageError
 from mobile_export.models import table
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 
 
 @pytest.mark.parametrize("name", table.names())

@@ -80,7 +80,7 @@ def test_all_passes_twice_change_nothing(source: Source, program: Program) -> No
 
 
 def test_the_command_saves_a_program_that_loads(tmp_path: Path) -> None:
-    from mobile_export.sources.table import load_source
+    from tests.conftest import load_source
 
     file = tmp_path / "model.pt2"
     given = ["prepare", "emo_1m", "--size", "64", "-o", str(file), "--json"]

@@ -20,8 +20,8 @@ from mobile_export.parity.compare import compare
 from mobile_export.parity.reference import make_reference
 from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import EXACT, PASSES, run_passes, select_passes
-from mobile_export.sources.table import load_source
 from mobile_export.system.threads import one_thread
+from tests.conftest import load_source
 from tests.passes.graphs import multiplications, ops
 
 TABLE = Path(__file__).parents[2] / "docs" / "reach.md"

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export.cli.texts import read_labels
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.sources.checkpoint import read_checkpoint
+from mobile_export.sources.labels import read_labels
 from mobile_export.sources.weights import load_weights
 
 

@@ -23,7 +23,7 @@ from mobile_export.sources.initialize import (
     natural_images,
     perturb_constants,
 )
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 
 SHAPE = (1, 3, 32, 32)
 FP16_SAFE = 6e4

@@ -18,7 +18,7 @@ from torch import nn
 
 from mobile_export.api import create_model
 from mobile_export.errors import SourceError, UsageError
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 from tests.pt2_files import (
     CONSTANTS,
     MODEL,

@@ -25,7 +25,7 @@ import mobile_export
 from mobile_export.errors import SourceError
 from mobile_export.sources.pt2.load import read_program
 from mobile_export.sources.pt2.operators import ALLOWED
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 from tests.pt2_files import (
     CONSTANTS,
     MODEL,

@@ -19,10 +19,9 @@ from torch import nn
 from mobile_export.api import create_model
 from mobile_export.errors import MissingExtraError, SourceError, UsageError, WeightsError
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
-from mobile_export.sources.factory import source_of_module
 from mobile_export.sources.labels import imagenet_labels, labels_for
-from mobile_export.sources.request import near_matches
-from mobile_export.sources.table import Request, load_source, parse_size
+from mobile_export.sources.request import near_matches, parse_size
+from tests.conftest import load_source
 
 # ---------------------------------------------------------------- sizes
 
@@ -177,16 +176,16 @@ def test_near_matches_ignore_case_and_dashes() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"num_classes": 0}, "--num-classes is 0"),
-        ({"channels": -1}, "--channels is -1"),
-        ({"size": (0, 3)}, "--size is 0x3"),
+        ({"num_classes": 0}, "`num_classes` is 0"),
+        ({"channels": -1}, "`channels` is -1"),
+        ({"size": (0, 3)}, "`size` is 0x3"),
         ({"size": (100_000, 100_000)}, "10,000,000,000 pixels"),
-        ({"seed": -1}, "--seed is -1"),
-        ({"std": (0.0,)}, "--std"),
-        ({"mean": (1.0, 2.0)}, "--mean has 2 values"),
+        ({"seed": -1}, "`seed` is -1"),
+        ({"std": (0.0,)}, "`std`"),
+        ({"mean": (1.0, 2.0)}, "`mean` has 2 values"),
         ({"pretrained": True}, "github.com/zhangzjn/EMO"),
         ({"pretrained": True, "weights": Path("w.pth")}, "exclude each other"),
-        ({"allow_missing": True}, "--allow-missing needs --weights"),
+        ({"allow_missing": True}, "`allow_missing` needs `weights="),
     ],
 )
 def test_bad_options(kwargs: dict[str, Any], said: str) -> None:
@@ -625,5 +624,5 @@ def test_installed_packages_work_too() -> None:
 
 def test_a_compiled_module_is_the_module_inside() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
-    source = source_of_module(torch.compile(module), Request(size=(8, 8)))  # type: ignore[arg-type]
+    source = load_source(torch.compile(module), size=(8, 8))
     assert type(source.module) is nn.Sequential

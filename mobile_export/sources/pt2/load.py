@@ -13,7 +13,7 @@ from ...graph.source import Source
 from ...graph.specs import WeightsInfo
 from ...system.files import GIB, read_regular_file
 from ..labels import labels_for
-from ..request import Request
+from ..request import ModelRequest
 from .archive import damaged, open_archive
 from .build import build_program
 
@@ -22,8 +22,9 @@ __all__ = ["load_program", "read_program"]
 MAX_BYTES = 16 * GIB
 
 
-def load_program(spec: str, request: Request) -> Source:
+def load_program(request: ModelRequest) -> Source:
     """Load ``file.pt2`` after checking it; see `mobile_export.sources.table.load_source`."""
+    spec = request.spec
     _check_request(spec, request)
     content = _read(Path(spec))
     exported = _program(content, spec)
@@ -53,7 +54,7 @@ def load_program(spec: str, request: Request) -> Source:
     )
 
 
-def _check_request(spec: str, request: Request) -> None:
+def _check_request(spec: str, request: ModelRequest) -> None:
     given = {
         "--weights": request.weights is not None,
         "--num-classes": request.num_classes is not None,

@@ -7,7 +7,7 @@ import pytest
 from mobile_export.errors import UsageError
 from mobile_export.models import table
 from mobile_export.models.cost import measure_entry
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 from tests.models.costs import cost_of
 from tests.models.official import Official
 

@@ -10,8 +10,8 @@ import torch
 
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.models import table
-from mobile_export.sources.table import load_source
 from mobile_export.sources.weights import load_weights
+from tests.conftest import load_source
 from tests.models.costs import cost_of
 from tests.models.official import Official, build, same_weights
 

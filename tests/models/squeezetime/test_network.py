@@ -16,7 +16,7 @@ from mobile_export.models import table
 from mobile_export.parity.samples import parity_samples
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.initialize import natural_images
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 from tests.models.costs import cost_of
 from tests.models.official import Official
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mobile_export.models import table
 from mobile_export.models.cost import measure
 from mobile_export.models.tvconv.network import TVConv
-from mobile_export.sources.table import load_source
+from tests.conftest import load_source
 from tests.models.costs import cost_of
 from tests.models.official import Official
 

@@ -1,0 +1,80 @@
+"""The calls of the Python interface: their keywords become one request and one configuration."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mobile_export
+from mobile_export import api
+from mobile_export.errors import UsageError
+from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.table import FORMATS
+from mobile_export.sources.request import ModelRequest
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `export` hands on."""
+    found: list[Any] = []
+
+    def record(request: Any, formats: Any, config: Any, **others: Any) -> None:
+        found[:] = [request, formats, config, others]
+
+    monkeypatch.setattr(api, "export_request", record)
+    return found
+
+
+def test_keywords_become_a_request_and_a_configuration(asked: list[Any], tmp_path: Path) -> None:
+    nms = mobile_export.NmsOptions(max_detections=5)
+    mobile_export.export(
+        "emo_1m", "onnx", tmp_path, name="net", precision="fp32", force=True, no_passes=["x"],
+        nms=nms, weights="w.pth", size=64, labels=["a", "b"], seed=3,
+    )  # fmt: skip
+    request, formats, config, others = asked
+    assert request == ModelRequest(
+        "emo_1m", weights=Path("w.pth"), size=(64, 64), labels=("a", "b"), seed=3
+    )
+    assert formats == "onnx"
+    assert config == ExportConfig(
+        out_dir=tmp_path, force=True, precision="fp32", no_passes=("x",), nms=nms
+    )
+    assert others["name"] == "net"
+
+
+def test_every_format_takes_its_options_under_its_name(asked: list[Any]) -> None:
+    for row in FORMATS:
+        mobile_export.export("emo_1m", **{row.name: row.options()})
+        assert asked[2].options == {row.name: row.options()}
+        mobile_export.export("emo_1m", **{row.name: None})
+        assert asked[2].options == {}
+
+
+def test_options_of_another_format_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"`tflite` is a CoreMLOptions\.\nGive a TFLiteOptions"):
+        mobile_export.export("emo_1m", tflite=mobile_export.CoreMLOptions())
+
+
+def test_a_misspelt_keyword_is_a_type_error() -> None:
+    for call in (mobile_export.export, mobile_export.create_model, mobile_export.prepare):
+        with pytest.raises(TypeError, match="wieghts"):
+            call("emo_1m", wieghts="w.pth")
+    with pytest.raises(TypeError, match="wieghts"):
+        mobile_export.verify("x.onnx", "emo_1m", wieghts="w.pth")
+
+
+def test_no_format_is_called_like_another_keyword() -> None:
+    taken = {field.name for field in fields(ModelRequest)}
+    taken |= set(inspect.signature(mobile_export.export).parameters)
+    assert not taken & {row.name for row in FORMATS}
+
+
+def test_the_example_must_be_one_image() -> None:
+    import torch
+
+    with pytest.raises(UsageError, match=r"\(2, 3, 8, 8\)"):
+        mobile_export.prepare("emo_1m", torch.zeros(2, 3, 8, 8))
