@@ -67,7 +67,7 @@ class Program:
     def in_float32(self) -> Program:
         """With every stored tensor rounded once to the dtype that the graph gives it.
 
-        Passes combine weights in float64 and leave them so (`passes._graph`). Each is contiguous:
+        Passes combine weights in float64 and leave them so (`graph.editor`). Each is contiguous:
         litert-torch 0.10 knows a constant by the address of its contiguous copy, which it frees,
         and so may write one weight of a channels-last model in the place of another.
         """

@@ -4,7 +4,7 @@
 
 PyTorch takes row floor(i · in / out). litert-torch 0.10 writes TFLite's half-pixel resizing, which
 is the same only when the size grows by a whole factor (3 -> 7 picks other rows, and the converter
-says nothing). Only formats that ask for it in `targets.py` get this pass; what grows by a
+says nothing). Only formats that ask for it in their row get this pass; what grows by a
 whole factor is left alone.
 """
 

@@ -1,7 +1,8 @@
 """Merge sums of parallel linear branches into one convolution (reparameterization).
 
 Σ_i ± branch_i(x) with every branch a convolution, linear layer, average pool, batch norm, stored
-factor or the identity, or a factor or norm of one of these, is one linear map of x: see `_forms`.
+factor or the identity, or a factor or norm of one of these, is a linear map of x
+(`linear_branches`).
 Nested blocks collapse from the inside out, since a merged branch is a convolution itself; an op
 that is not linear ends a region. Terms of a sum that are no such branch stay summands.
 

@@ -8,7 +8,7 @@ between are multiplied in the order that needs fewest multiplications: linear at
 product of two stored matrices costs nothing. What lies between may have no other user; a softmax,
 or anything else that is not linear, ends a chain.
 
-A product and a layer on its channels are exchanged in the same way (`_exchange`). Multiplications
+A product and a layer on its channels are exchanged in the same way (`exchange`). Multiplications
 are counted exactly, stored factors included, and nothing is rewritten for equal cost.
 """
 

@@ -8,7 +8,7 @@ Depthwise kernels are for m = 1 only: others run in XNNPACK (TFLite) as matrix p
 columns, in onnxruntime outside its blocked layout, in TNN and ncnn one group at a time. FastViT-T8
 as a whole takes 0.94 of the time in onnxruntime and 0.93 in ncnn (x86).
 
-Only formats that ask for it in `targets.py` get this pass, and it runs after all others.
+Only formats that ask for it in their row get this pass, and it runs after all others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the image is these, interleaved.
 
 coremltools 9 has no ``unfold`` and no ``fold`` of windows that overlap, litert-torch 0.10 writes a
 pad of six axes for the one and a scatter that LiteRT cannot run for the other. Only formats that
-ask for it in `targets.py` get this pass.
+ask for it in their row get this pass.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ channel, which is five times slower than four pieces (LiteRT 2.3, 48 channels of
 0.8 ms). A piece is a lattice: rows times columns, each equally spaced and symmetric about the
 middle of the kernel. It so is a dilated convolution that pads both sides alike.
 
-Only formats that ask for it in `targets.py` get this pass. It runs after all others, for which the
+Only formats that ask for it in their row get this pass. It runs after all others, for which the
 pieces would be branches to be merged.
 """
 
