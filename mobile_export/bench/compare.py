@@ -89,7 +89,7 @@ def select_side(
                 f"{name!r} is no store file, and no label or model in {store}.",
                 hint="See what is there: mobile-bench table --all",
             )
-    usable = [m for m in found if m.samples and (doubtful or m.believable)]
+    usable = [m for m in found if m.samples and (doubtful or m.trusted)]
     if not usable:
         raise UsageError(
             f"All {len(found)} measurements of {name!r} are marked as doubtful or have no samples.",

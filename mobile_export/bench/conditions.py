@@ -1,4 +1,4 @@
-"""Was the device itself while it was measured? What its states before, during and after say."""
+"""Reasons not to trust a measurement: heat, lowered clocks, and others on the same cores."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Measurement:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def believable(self) -> bool:
+    def trusted(self) -> bool:
         """False when a mark says that the figure is not the device's."""
         return not EXCLUDING_MARKS & set(self.marks)
 

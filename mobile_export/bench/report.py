@@ -106,7 +106,7 @@ def terminal_table(rows: Sequence[Row]) -> Table:
     for column in columns:
         table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
     for row in rows:
-        style = "" if row.measurement.believable else "yellow"
+        style = "" if row.measurement.trusted else "yellow"
         table.add_row(*(escape(column.text(row)) for column in columns), style=style)
     return table
 
@@ -201,7 +201,7 @@ def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
         return "".join(cell(tag, text, column) for text, column in pairs)
 
     lines = "\n".join(
-        f"<tr{'' if row.measurement.believable else ' class=doubtful'}>{line('td', texts)}</tr>"
+        f"<tr{'' if row.measurement.trusted else ' class=doubtful'}>{line('td', texts)}</tr>"
         for row, texts in zip(rows, body, strict=True)
     )
     figure = ""

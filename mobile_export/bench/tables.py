@@ -124,7 +124,7 @@ def make_rows(
             continue
         if label is not None and measurement.label != label:
             continue
-        if not doubtful and not measurement.believable:
+        if not doubtful and not measurement.trusted:
             for mark in EXCLUDING_MARKS & set(measurement.marks):
                 left_out[mark] = left_out.get(mark, 0) + 1
             continue

@@ -67,7 +67,7 @@ def test_a_wrong_output_is_seen_as_wrong_not_fast(tmp_path: Path) -> None:
     (made,) = measure(FakeDevice(), [plan(session, artifact(tmp_path, scale=1.1))], QUICK)
     assert made.marks == ("wrong_output",)
     assert made.samples == ()
-    assert not made.believable
+    assert not made.trusted
     assert made.check is not None
     assert made.check.max_rel == pytest.approx(0.1 / 1.1, rel=1e-3)
 
@@ -84,7 +84,7 @@ def test_a_tool_without_outputs_is_unchecked_and_said_to_be(tmp_path: Path) -> N
     session = FakeSession(steady(), silent=True)
     made = measure(FakeDevice(), [plan(session, artifact(tmp_path))], QUICK)[0]
     assert made.marks == ("unchecked",)
-    assert made.believable
+    assert made.trusted
 
 
 def test_what_waits_for_a_core_is_contended(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_noise_is_said_to_be_wide(tmp_path: Path) -> None:
     session = FakeSession(steady(2e7, spread=0.4))
     made = measure(FakeDevice(), [plan(session, artifact(tmp_path))], Limits(seconds=0.1))[0]
     assert "wide_interval" in made.marks
-    assert made.believable
+    assert made.trusted
 
 
 def failing_after(count: int, error: BaseException) -> Callable[[int], float]:

@@ -1,6 +1,6 @@
 """What a device is: the interface that every module of ``bench.devices`` implements.
 
-A device runs commands, takes and gives back files, and says what it is and how it feels. What is
+A device runs commands, takes and gives back files, and says what it is and in what state. What is
 executed there is the business of a runner (`bench.runner`).
 """
 
@@ -164,7 +164,7 @@ class Device(Protocol):
         """What it is; the device is asked the first time only (`asked_once`)."""
 
     def state(self) -> State:
-        """How it feels now: cheap enough to be asked before and after every block of runs."""
+        """Its state now: cheap enough to be asked before and after every block of runs."""
 
     def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         """Bring a file or folder there unless it is there already (by hash); returns its path.
