@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from .detection.options import NmsOptions
 from .errors import MissingExtraError, UsageError
 from .exporters.config import ExportConfig
-from .exporters.interface import runtime_of
 from .exporters.table import (
     FORMATS,
     available_formats,
@@ -290,16 +289,16 @@ def verify_request(
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """`verify`, the model already in the object that is passed on."""
+    from .exporters.apart import describe_apart
     from .pipeline import verify_artifact
     from .sources.table import load_source
-    from .system.quiet import quiet
 
     path = Path(file)
     row = format_of_file(path)
     row.require()
+    facts = describe_apart(row, path, run=True)
     if request.size is None:
-        with quiet(not verbose):
-            request = replace(request, size=_size_in_file(runtime_of(row).describe(path)))
+        request = replace(request, size=_size_in_file(facts))
     parity, found = verify_artifact(
         row,
         path,
@@ -319,6 +318,7 @@ def inspect(file: str | Path) -> dict[str, Any]:
         ArtifactError: the file does not exist, is damaged, or is of no known format.
     """
     from .artifacts.content import size_of
+    from .exporters.apart import describe_apart
 
     path = Path(file)
     row = format_of_file(path)
@@ -327,7 +327,7 @@ def inspect(file: str | Path) -> dict[str, Any]:
         "file": str(path),
         "format": row.name,
         "bytes": sum(size_of(part) for part in row.files(path)),
-        **runtime_of(row).describe(path),
+        **describe_apart(row, path),
     }
 
 

@@ -172,7 +172,9 @@ def exported(
             config = ExportConfig(
                 out_dir=tmp_path_factory.mktemp(format_name),
                 precision=precision,
-                options={"coreml": coreml, "tflite": tflite},
+                options={
+                    k: v for k, v in (("coreml", coreml), ("tflite", tflite)) if v is not None
+                },
             )
             loaded = source if labels is None else Source(**{**vars(source), "labels": labels})
             made[key] = export_program(lambda: loaded, "tiny", [get_format(format_name)], config)

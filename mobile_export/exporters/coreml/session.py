@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
 from ...parity.session import Session, Tensor
@@ -34,8 +35,9 @@ class _EvaluatorSession(Session):
     detector: PipelineDetector | None
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
-        self.program = load_program(path)
-        self.package = read_description(path)
+        with reading(path, "Core ML"):
+            self.program = load_program(path)
+            self.package = read_description(path)
         self.runtime = "ML Program evaluator"
         self.precision = self.program.precision
         self.takes_pixels = self.package.image_input
@@ -46,8 +48,9 @@ class _EvaluatorSession(Session):
         self.outputs = wanted if set(wanted) <= set(names) else names
         if self.program.classes is not None:
             self.outputs = tuple(name for name in names if name != self.package.label_name)
-        self.nms = read_nms(path)
-        self.detector = None if self.nms is None else self._detector(self.nms, wanted)
+        with reading(path, "Core ML"):
+            self.nms = read_nms(path)
+            self.detector = None if self.nms is None else self._detector(self.nms, wanted)
 
     def _detector(self, nms: NmsModel, names: tuple[str, ...]) -> PipelineDetector:
         height, width = self.program.inputs[0].shape[-2:]
@@ -174,12 +177,17 @@ def read_description(path: Path) -> _Description:
             label_name=description.text(11) if 11 in description else "",
             metadata={entry.text(1): entry.text(2) for entry in user},
         )
-    except (FormatError, WireError, IndexError) as error:
+    except (FormatError, WireError, IndexError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is not a Core ML package: {error}.") from error
 
 
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters and precision of a package."""
+    with reading(path, "Core ML"):
+        return _facts(path)
+
+
+def _facts(path: Path) -> dict[str, Any]:
     program: MilProgram = load_program(path)
     package = read_description(path)
     nms = read_nms(path)

@@ -1,6 +1,6 @@
 """Runs an ncnn model once, in a process of its own: ncnn may crash on a file that it does not like.
 
-    python _ncnn_probe.py PARAM BIN INPUT CxHxW OUTPUT...
+    python -m mobile_export.exporters.ncnn.probe PARAM BIN INPUT CxHxW OUTPUT...
 
 The options are those of the command line's JSON on stdin: a list of {"param": text, "options": {}}.
 Exit code 0 when every one of them loads and gives all outputs.

@@ -226,6 +226,11 @@ def read_weights(layers: Sequence[Layer], path: Path) -> WeightFacts:
                 flag = int.from_bytes(stream.read(4), "little") if flagged else 0
                 if flag not in _BYTES_BEHIND_FLAG:
                     return WeightFacts(None, None)
+                if not 0 <= count <= size:
+                    raise ArtifactError(
+                        f"{layer.name!r} in {path} has {count} weights; the file has {size} bytes.",
+                        hint=_HINT,
+                    )
                 stored = count * _BYTES_BEHIND_FLAG[flag]
                 stream.seek(stored + (-stored % 4 if flagged else 0), 1)
                 elements += count

@@ -10,8 +10,6 @@ inside a layer are then still float32; the report calls that run emulated.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...artifacts.damage import reading
 from ...errors import ArtifactError, ExecutionError
 from ...parity.session import Session, Tensor
+from ...system.children import Limits, run_module
 from .reader import Layer, param_text, read_param, read_weights
 
 if TYPE_CHECKING:
@@ -176,6 +176,11 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
 
 
 def _read(path: Path) -> tuple[tuple[Layer, ...], dict[str, int | None]]:
+    with reading(path, "ncnn"):
+        return _read_both(path)
+
+
+def _read_both(path: Path) -> tuple[tuple[Layer, ...], dict[str, int | None]]:
     layers = read_param(path)
     weights = path.with_suffix(_WEIGHTS_SUFFIX)
     if not weights.is_file():
@@ -195,29 +200,23 @@ def _probe(*sessions: _NcnnSession) -> None:
     first = sessions[0]
     shape = _shape(_input_layer(first.path, first.layers))
     if not shape:
-        return
+        raise ArtifactError(
+            f"The line of Input in {first.path} does not say the size of the image.",
+            hint="ncnn may crash on such a file. Write the size behind the name of the blob: "
+            "0=width 1=height 2=channels.",
+        )
     runs = [{"param": param_text(s.executed), "options": s.options} for s in sessions]
     words = [
-        sys.executable,
-        "-P",  # or ncnn.py beside the script would be imported as ncnn
-        str(Path(__file__).with_name("probe.py")),
         str(first.path.with_suffix(_WEIGHTS_SUFFIX)),
         first.input,
         "x".join(map(str, shape[1:])),
         *first.outputs,
     ]
-    try:
-        done = subprocess.run(
-            words, input=json.dumps(runs), capture_output=True, text=True, timeout=_PROBE_SECONDS
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ArtifactError(
-            f"ncnn did not finish {first.path} in {_PROBE_SECONDS:.0f} s.", hint="Export it again."
-        ) from error
-    if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        crashed = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else "it refused"
-        reason = f"{crashed}; last it said: {said[-1]}" if said else crashed
+    probe = f"{__package__}.probe"
+    ended = run_module(probe, words, limits=Limits(_PROBE_SECONDS), text=json.dumps(runs))
+    if ended.code != 0:
+        reason = ended.crash or "it refused"
+        reason += f"; last it said: {ended.last_line}" if ended.last_line else ""
         raise ArtifactError(f"ncnn cannot run {first.path}: {reason}.", hint="Export it again.")
 
 

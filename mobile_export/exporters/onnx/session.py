@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...artifacts.damage import reading
 from ...detection import Detections, FileOutput, Suppression
 from ...detection.contract import BOXES, SCORES
 from ...errors import ArtifactError, ExecutionError
@@ -38,7 +40,8 @@ class _OnnxSession(Session):
         self.outputs = wanted if set(wanted) <= set(names) else names
         self.precision = "fp32"
         suppressing = {BOXES, "classes", SCORES, "count"} == set(names)
-        self.detector = _OnnxDetector(self, path, tuple(wanted)) if suppressing else None
+        with reading(path, "ONNX"):
+            self.detector = _OnnxDetector(self, path, tuple(wanted)) if suppressing else None
 
     def feed(self, sample: Sample) -> dict[str, np.ndarray]:
         return {self.input: sample.image.float().numpy()}
@@ -185,9 +188,14 @@ def _value(info: onnx.ValueInfoProto) -> dict[str, Any]:
 
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters, precision and metadata of an ONNX file."""
+    model = _read(path)
+    with reading(path, "ONNX"):
+        return _facts(model)
+
+
+def _facts(model: onnx.ModelProto) -> dict[str, Any]:
     import onnx
 
-    model = _read(path)
     weights = [
         tensor
         for tensor in model.graph.initializer
@@ -199,7 +207,7 @@ def describe(path: Path) -> dict[str, Any]:
         "inputs": [_value(v) for v in model.graph.input if v.name not in initializers],
         "outputs": [_value(v) for v in model.graph.output],
         "ops": dict(Counter(node.op_type for node in model.graph.node).most_common()),
-        "parameters": sum(int(np.prod(tensor.dims)) for tensor in weights),
+        "parameters": sum(math.prod(tensor.dims) for tensor in weights),
         "precision": "fp16" if half else "fp32",
         "version": f"IR {model.ir_version}, opset {model.opset_import[0].version}",
         "metadata": {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...artifacts.damage import reading
 from ...detection import Detections, FileOutput, Suppression
 from ...detection.contract import BOXES, SCORES
 from ...errors import ArtifactError
@@ -44,6 +45,11 @@ def find_post_processing(path: Path) -> PostProcessing | None:
     Raises:
         ArtifactError: it is, but its options or inputs are not those that mobile-export writes.
     """
+    with reading(path, "TFLite"):
+        return _find_post_processing(path)
+
+
+def _find_post_processing(path: Path) -> PostProcessing | None:
     from ai_edge_litert import schema_py_generated as schema
     from flatbuffers import flexbuffers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
 from ...parity.session import Session, Tensor
+from ...system.files import GIB, read_regular_file
 from ...system.litert_private import operations_of
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "load"]
 
+_LARGEST = 2 * GIB  # of a flat buffer
 _TO_NCHW = (0, 3, 1, 2)
 
 
@@ -138,11 +142,23 @@ def _operator_name(code: Any, names: dict[int, str]) -> str:
 
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters, precision and highest rank of a TFLite file."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = path.read_bytes()
+    content = read_regular_file(path, limit=_LARGEST)
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ArtifactError(f"{path} is not a TFLite file.", hint="Export it again.")
+    with reading(path, "TFLite"):
+        facts = _facts(content)
+    return {**facts, "gpu_delegate": _gpu_compatibility(path)}
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    """Of the flat buffer ``content``; no list is longer than it can be."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def indices(count: int) -> range:
+        if count > len(content) // 4:
+            raise ValueError(f"a list of {count} elements in a file of {len(content)} bytes")
+        return range(count)
+
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     builtin = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -151,7 +167,7 @@ def describe(path: Path) -> dict[str, Any]:
     def value(index: int) -> dict[str, Any]:
         tensor = graph.Tensors(index)
         buffer = model.Buffers(tensor.Buffer())
-        shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+        shape = [tensor.Shape(i) for i in indices(tensor.ShapeLength())]
         return {
             "name": tensor.Name().decode(),
             "shape": shape,
@@ -159,9 +175,9 @@ def describe(path: Path) -> dict[str, Any]:
             "stored": buffer.DataLength() or buffer.Size(),  # large ones lie behind the table
         }
 
-    tensors = [value(i) for i in range(graph.TensorsLength())]
+    tensors = [value(i) for i in indices(graph.TensorsLength())]
     stored = [t for t in tensors if t["stored"] and t["dtype"] in ("float32", "float16")]
-    operators = (graph.Operators(i) for i in range(graph.OperatorsLength()))
+    operators = (graph.Operators(i) for i in indices(graph.OperatorsLength()))
     ops = Counter(
         _operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators
     )
@@ -170,14 +186,13 @@ def describe(path: Path) -> dict[str, Any]:
         return [{k: v for k, v in tensors[i].items() if k != "stored"} for i in indices]
 
     return {
-        "inputs": interface(graph.Inputs(i) for i in range(graph.InputsLength())),
-        "outputs": interface(graph.Outputs(i) for i in range(graph.OutputsLength())),
+        "inputs": interface(graph.Inputs(i) for i in indices(graph.InputsLength())),
+        "outputs": interface(graph.Outputs(i) for i in indices(graph.OutputsLength())),
         "ops": dict(ops.most_common()),
-        "parameters": sum(int(np.prod(t["shape"])) for t in stored),
+        "parameters": sum(math.prod(t["shape"]) for t in stored),
         "precision": "fp16" if any(t["dtype"] == "float16" for t in stored) else "fp32",
         "version": f"schema {model.Version()}",
         "highest_rank": max(len(t["shape"]) for t in tensors),
-        "gpu_delegate": _gpu_compatibility(path),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...artifacts.damage import reading
 from ...errors import ExecutionError
 from ...parity.session import Session, Tensor
 from .evaluator.network import TnnNetwork, load_network
@@ -29,7 +30,8 @@ class _Session(Session):
     emulated = True
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
-        self.network = load_network(path)
+        with reading(path, "TNN"):
+            self.network = load_network(path)
         self.precision = self.network.precision
         names = self.network.outputs
         wanted = tuple(output.name for output in outputs)
@@ -67,8 +69,9 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _Session:
 
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, layer counts, weights and precision of a model."""
-    network = load_network(path)
-    shapes = _output_shapes(network)
+    with reading(path, "TNN"):
+        network = load_network(path)
+        shapes = _output_shapes(network)
     return {
         "inputs": [
             {"name": spec.name, "shape": list(spec.dims), "dtype": spec.dtype}

@@ -8,6 +8,7 @@ that points to the data; sub-byte integers are packed from the least significant
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,7 +257,9 @@ def _from_bytes(data: bytes, declared: TensorType) -> Array:
     bits = _SUB_BYTE.get(declared.dtype)
     if bits is None:
         return _shaped(np.frombuffer(data, dtype=_numpy_dtype(declared)), declared)
-    count = int(np.prod(declared.shape, dtype=np.int64))
+    count = math.prod(declared.shape)
+    if not 0 <= count * bits <= len(data) * 8 or min(declared.shape, default=1) < 0:
+        raise FormatError(f"a constant of shape {declared.shape} has {len(data)} bytes")
     signed = not declared.dtype.startswith("u")
     return _shaped(unpack_bits(np.frombuffer(data, np.uint8), bits, count, signed=signed), declared)
 
@@ -279,7 +282,6 @@ def _numpy_dtype(declared: TensorType) -> np.dtype[np.generic]:
 
 
 def _shaped(array: Array, declared: TensorType) -> Array:
-    expected = int(np.prod(declared.shape, dtype=np.int64))
-    if array.size != expected:
+    if min(declared.shape, default=1) < 0 or array.size != math.prod(declared.shape):
         raise FormatError(f"a constant of shape {declared.shape} holds {array.size} values")
     return array.reshape(declared.shape)

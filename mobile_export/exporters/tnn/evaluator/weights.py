@@ -6,6 +6,7 @@ is not in `_FIELDS` ends the reading with an error.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ __all__ = ["Weights", "parse_model"]
 
 _DTYPES = {0: "<f4", 1: "<f2", 2: "i1", 3: "<i4", 5: "<i8", 6: "<u4"}
 _LAYER_LIMIT = 10000
+_MOST_AXES = 32
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,11 +77,13 @@ class _Reader:
         if size <= 0:
             return np.zeros(0, dtype=_DTYPES[kind])
         rank = self.integer("an array") if magic == MAGIC_V2 else 0
+        if rank > _MOST_AXES or size % np.dtype(_DTYPES[kind]).itemsize:
+            raise FormatError(f"an array in the .tnnmodel has {rank} axes and {size} bytes")
         dims = [self.integer("an array") for _ in range(rank)]
         values = np.frombuffer(self.take(size, "an array"), dtype=_DTYPES[kind])
         if not dims:
             return values
-        if int(np.prod(dims)) != values.size:
+        if min(dims) < 0 or math.prod(dims) != values.size:
             raise FormatError(f"an array of {values.size} numbers has the dimensions {dims}")
         return values.reshape(dims)
 

@@ -1,0 +1,123 @@
+"""Files of unknown origin are read and run once in a child process, before this one touches them.
+
+    python -m mobile_export.exporters.apart FORMAT PATH describe|run
+
+The vendors' readers are written in C++; on a damaged file they may crash, which cannot be caught.
+The child prints one JSON object: what `describe` of the format returns, or an error of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from .. import errors
+from ..errors import ArtifactError, MobileExportError, summary
+from ..system.children import Limits, run_module
+from ..system.files import regular_file
+from .interface import runtime_of
+from .row import Format
+from .table import get_format
+
+__all__ = ["describe_apart", "main"]
+
+_LARGEST_INPUT = 2**28
+"""Elements of an input that a file is run on."""
+
+
+def describe_apart(
+    row: Format, path: Path, *, run: bool = False, limits: Limits | None = None
+) -> dict[str, Any]:
+    """What is inside a file, JSON-ready, found out in a child process.
+
+    Args:
+        run: also load it with what executes its format, and run it once.
+
+    Raises:
+        MobileExportError: the file is damaged, or what reads it crashed, did not end, or needed
+            more memory than `limits` allow.
+    """
+    for file in row.files(path):
+        if not file.is_dir():
+            regular_file(file)
+    words = [row.name, str(path), "run" if run else "describe"]
+    ended = run_module(__name__, words, limits=limits)
+    if ended.crash is not None:
+        said = f"; last it said: {ended.last_line}" if ended.last_line else ""
+        raise ArtifactError(
+            f"{row.checked_by} cannot read {path}: {ended.crash}{said}.",
+            hint="Copy the file again from where it was made, or export it again.",
+        )
+    try:
+        found = json.loads(ended.output)
+        facts, error = found.get("facts"), found.get("error")
+    except (AttributeError, RecursionError, ValueError) as problem:
+        raise ArtifactError(
+            f"{path} cannot be read: the process that read it said {ended.last_line!r}.",
+            hint="Copy the file again from where it was made, or export it again.",
+        ) from problem
+    if error is not None:
+        raise _error(error)
+    return dict(facts)
+
+
+def _error(facts: dict[str, Any]) -> MobileExportError:
+    kind = getattr(errors, str(facts["kind"]), ArtifactError)
+    known = isinstance(kind, type) and issubclass(kind, MobileExportError)
+    made: MobileExportError = MobileExportError.__new__(kind if known else ArtifactError)
+    MobileExportError.__init__(made, facts["message"], hint=facts["hint"])
+    return made
+
+
+def main() -> None:
+    """Entry point of the child."""
+    name, path, what = sys.argv[1:]
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    try:
+        row = get_format(name)
+        facts = runtime_of(row).describe(Path(path))
+        if what == "run":
+            _run(row, Path(path), facts)
+        found: dict[str, Any] = {"facts": facts}
+    except MobileExportError as error:
+        kind = type(error).__name__
+        found = {"error": {"kind": kind, "message": error.message, "hint": error.hint}}
+    except Exception as error:  # noqa: BLE001 (a reader may raise anything; the file is the cause)
+        message = f"{path} cannot be read: {summary(error)}."
+        hint = "Copy the file again from where it was made, or export it again."
+        found = {"error": {"kind": "ArtifactError", "message": message, "hint": hint}}
+    with answer:
+        json.dump(found, answer)
+
+
+def _run(row: Format, path: Path, facts: dict[str, Any]) -> None:
+    """Load a file and run it once on noise."""
+    import torch
+
+    from ..artifacts.expected import seeded_input
+    from ..graph.specs import OutputSpec
+    from ..parity.samples import Sample
+
+    outputs = tuple(
+        OutputSpec(str(each["name"]), tuple(each.get("shape") or ())) for each in facts["outputs"]
+    )
+    session = runtime_of(row).load(path, outputs)
+    shape = facts["inputs"][0]["shape"] if len(facts["inputs"]) == 1 else []
+    if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+        return  # its size is free, or it has several inputs: verify says what it wants
+    if math.prod(shape) > _LARGEST_INPUT:
+        raise ArtifactError(
+            f"{path} takes an input of shape {shape}, which is too large to be run here.",
+            hint=f"At most {_LARGEST_INPUT:,} numbers are run.",
+        )
+    image = torch.from_numpy(seeded_input(shape, 0, pixels=session.takes_pixels))
+    session.run(Sample("noise-0", image, image))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Python in a child process, with limits of time, memory and output.
+
+Libraries written in C++ may crash on a damaged file, fill the memory, or never end; a child does
+that in their place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import IO
+
+from .files import GIB, MIB
+
+__all__ = ["Ended", "Limits", "run_module"]
+
+_BOOT = """
+import json, runpy, sys
+limits = json.loads(sys.argv[1])
+try:
+    import resource
+    for name, most in (("AS", limits["memory"]), ("FSIZE", limits["output"]), ("CORE", 0)):
+        try:
+            kind = getattr(resource, "RLIMIT_" + name)
+            hard = resource.getrlimit(kind)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (most, most))
+        except (AttributeError, OSError, ValueError):
+            pass  # this system has no such limit
+except ImportError:
+    pass
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes:
+        seconds: of wall time.
+        memory: bytes of address space (Linux), which counts libraries and reserved room too.
+        output: bytes of its standard output, and of any file that it writes.
+    """
+
+    seconds: float = 600.0
+    memory: int = 32 * GIB
+    output: int = 64 * MIB
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended.
+
+    Attributes:
+        code: its exit code, minus the signal that ended it, or None when its time was over.
+        output: what it wrote to standard output.
+        last_line: of what it wrote to standard error, or "".
+    """
+
+    code: int | None
+    output: bytes
+    last_line: str
+
+    @property
+    def crash(self) -> str | None:
+        """In words, why it did not end by itself; None when it did."""
+        if self.code is None:
+            return "it did not end in time"
+        if self.code >= 0:
+            return None
+        names = {s.value: s.name for s in signal.Signals}
+        return f"it crashed ({names.get(-self.code, f'signal {-self.code}')})"
+
+
+def run_module(
+    module: str, arguments: Sequence[str], *, limits: Limits | None = None, text: str = ""
+) -> Ended:
+    """Run ``python -m module arguments`` in a child and wait for it.
+
+    The current folder is not on the child's path. Ctrl-C ends the child too.
+
+    Args:
+        limits: None takes those of `Limits`.
+        text: its standard input.
+    """
+    limits = limits or Limits()
+    facts = json.dumps(asdict(limits))
+    words = [sys.executable, "-P", "-c", _BOOT, facts, module, *arguments]
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, \
+            tempfile.TemporaryFile() as err:  # fmt: skip
+        given.write(text.encode())
+        given.seek(0)
+        child = subprocess.Popen(
+            words, stdin=given, stdout=out, stderr=err, start_new_session=os.name == "posix"
+        )
+        try:
+            code: int | None = child.wait(limits.seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            if child.poll() is None:
+                _end(child)
+        lines = [line.strip() for line in _tail(err).splitlines() if line.strip()]
+        out.seek(0)
+        return Ended(code, out.read(limits.output), lines[-1][:300] if lines else "")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a child and what it started."""
+    with contextlib.suppress(OSError):
+        if os.name == "posix":
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    child.wait()
+
+
+def _tail(stream: IO[bytes]) -> str:
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - 4096))
+    return stream.read().decode(errors="replace")

@@ -1,0 +1,189 @@
+"""Damaged files: `describe` and `load` return, or raise one error of ours; nothing else.
+
+Tests `mobile_export/artifacts/damage.py`, `exporters/apart.py`, and every `exporters/*/session.py`.
+Readers written in C++ are not called in this process: what they do is tested through `inspect` and
+`verify`, which call them in a child.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mobile_export.api import inspect, verify
+from mobile_export.errors import ArtifactError, MobileExportError
+from mobile_export.exporters.apart import describe_apart
+from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.pipeline import ExportReport
+from mobile_export.sources.table import Source
+from mobile_export.system.children import Limits
+from tests.conftest import need
+from tests.hostile.damage import damaged
+
+NAMES = [row.name for row in FORMATS]
+FEW, MANY = 60, 2000
+
+
+def parts_of(artifact: Path) -> list[Path]:
+    """The files that one artifact is made of, relative to its folder."""
+    files = get_format_files(artifact)
+    return [f for each in files for f in (sorted(each.rglob("*")) if each.is_dir() else [each])]
+
+
+def get_format_files(artifact: Path) -> tuple[Path, ...]:
+    return next(row for row in FORMATS if artifact.name.endswith(row.suffix)).files(artifact)
+
+
+def copies(artifact: Path, folder: Path, count: int, first: int = 0) -> Iterator[tuple[int, Path]]:
+    """Copies of an artifact in ``folder``, one of whose files is damaged; with the seed."""
+    files = [part for part in parts_of(artifact) if part.is_file()]
+    for seed in range(first, first + count):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for each in get_format_files(artifact):
+            (shutil.copytree if each.is_dir() else shutil.copy)(each, folder / each.name)
+        victim = files[seed % len(files)]
+        place = folder / victim.relative_to(artifact.parent)
+        place.write_bytes(damaged(victim.read_bytes(), seed))
+        yield seed, folder / artifact.name
+
+
+def made(name: str, exported: Callable[..., ExportReport]) -> Path:
+    need(name)
+    path = exported(name).artifacts[0].path
+    assert path is not None
+    return path
+
+
+DRIVER = """
+import json, resource, sys, time, traceback
+from pathlib import Path
+from mobile_export.errors import MobileExportError
+from mobile_export.exporters.interface import runtime_of
+from mobile_export.exporters.table import get_format
+from tests.hostile.test_damage import copies
+
+name, artifact, folder, first, count = sys.argv[1:]
+runtime = runtime_of(get_format(name))
+runtime._gpu_compatibility = lambda path: ""  # TensorFlow's analyzer, which may crash
+refused, wrong, slowest = 0, [], 0.0
+for seed, file in copies(Path(artifact), Path(folder), int(count), int(first)):
+    print(seed, file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        runtime.describe(file)
+    except MobileExportError as error:
+        refused += 1
+        if "mobile-export itself failed" in str(error):
+            wrong.append([seed, str(error)])
+    except BaseException as error:
+        wrong.append([seed, traceback.format_exc()[-600:]])
+    slowest = max(slowest, time.perf_counter() - start)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"refused": refused, "wrong": wrong, "slowest": slowest, "peak": peak}))
+"""
+
+
+def describe_many(name: str, artifact: Path, folder: Path, count: int) -> None:
+    words = [sys.executable, "-c", DRIVER, name, str(artifact), str(folder / "copy"), "0"]
+    done = subprocess.run(
+        [*words, str(count)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == 0, done.stderr[-600:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["wrong"] == []
+    assert found["refused"] > count / 20
+    assert found["slowest"] < 20
+    assert found["peak"] < 2_000_000  # KiB
+    assert [path.name for path in folder.iterdir()] == ["copy"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="reads the use of memory")
+@pytest.mark.parametrize("name", NAMES)
+def test_inspecting_damaged_files(
+    name: str, exported: Callable[..., ExportReport], tmp_path: Path
+) -> None:
+    describe_many(name, made(name, exported), tmp_path, FEW)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", NAMES)
+def test_inspecting_many_damaged_files(
+    name: str, exported: Callable[..., ExportReport], tmp_path: Path
+) -> None:
+    describe_many(name, made(name, exported), tmp_path, MANY)
+
+
+def _verify_damaged(path: Path, source: Source, folder: Path, count: int) -> None:
+    for seed, file in copies(path, folder / "copy", count, first=1000):
+        try:
+            report = verify(file, source.module, size=32)
+        except MobileExportError as error:
+            problem = (error.exit_code, "itself failed" in str(error))
+            if problem != (2, False):
+                raise AssertionError(f"seed {seed}") from error
+        else:
+            assert report.parity.status in ("passed", "failed", "inconclusive")
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite", "ncnn"])
+def test_verifying_damaged_files(
+    name: str, exported: Callable[..., ExportReport], source: Source, tmp_path: Path
+) -> None:
+    _verify_damaged(made(name, exported), source, tmp_path, 2)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", NAMES)
+def test_verifying_many_damaged_files(
+    name: str, exported: Callable[..., ExportReport], source: Source, tmp_path: Path
+) -> None:
+    _verify_damaged(made(name, exported), source, tmp_path, 100)
+
+
+def test_the_damage_is_the_same_every_time() -> None:
+    content = bytes(range(256)) * 8
+    assert [damaged(content, seed) for seed in range(50)] == [
+        damaged(content, seed) for seed in range(50)
+    ]
+    assert sum(damaged(content, seed) != content for seed in range(50)) > 45
+
+
+def test_an_ncnn_input_without_a_size(
+    exported: Callable[..., ExportReport], source: Source, tmp_path: Path
+) -> None:
+    path = made("ncnn", exported)
+    shutil.copy(path.with_suffix(".bin"), tmp_path)
+    text = path.read_text()
+    line = next(line for line in text.splitlines() if line.startswith("Input"))
+    file = tmp_path / path.name
+    file.write_text(text.replace(line, " ".join(line.split()[:5])))
+    with pytest.raises(ArtifactError, match="does not say the size"):
+        verify(file, source.module, size=32)
+
+
+@pytest.mark.parametrize("row", FORMATS, ids=NAMES)
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_what_is_no_file(row: object, kind: str, tmp_path: Path) -> None:
+    name = getattr(row, "name")  # noqa: B009
+    need(name)
+    for file in get_format(name).files(tmp_path / f"x{get_format(name).suffix}"):
+        os.mkfifo(file) if kind == "pipe" else file.symlink_to("/dev/zero")
+    with pytest.raises(ArtifactError):
+        inspect(tmp_path / f"x{get_format(name).suffix}")
+
+
+def test_a_reader_that_needs_too_long_or_too_much(exported: Callable[..., ExportReport]) -> None:
+    path = made("tnn", exported)
+    row = get_format("tnn")
+    with pytest.raises(ArtifactError, match="did not end in time"):
+        describe_apart(row, path, limits=Limits(seconds=0.05))
+    with pytest.raises(ArtifactError, match=r"cannot read|cannot be read"):
+        describe_apart(row, path, limits=Limits(memory=200 * 2**20))

@@ -1,0 +1,79 @@
+"""A child that crashes, hangs, fills memory or talks too much is one record."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from mobile_export.system.children import Limits, run_module
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
+
+CHILD = """
+import os, signal, subprocess, sys
+what = sys.argv[1]
+if what == "echo":
+    print(sys.stdin.read() + "|" + "|".join(sys.argv[2:]))
+elif what == "crash":
+    print("last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+elif what == "hang":
+    subprocess.run(["sleep", "60"])
+elif what == "memory":
+    bytearray(2 << 30)
+elif what == "talk":
+    while True:
+        sys.stdout.write("x" * 65536)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "some_child.py").write_text(CHILD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    return "some_child"
+
+
+def test_a_child_that_ends(module: str) -> None:
+    ended = run_module(module, ["echo", "a b", ""], text="in")
+    assert (ended.code, ended.output, ended.crash) == (0, b"in|a b|\n", None)
+
+
+def test_a_crash(module: str) -> None:
+    ended = run_module(module, ["crash"])
+    assert ended.crash == "it crashed (SIGSEGV)"
+    assert ended.last_line == "last words"
+
+
+def test_a_child_that_hangs_is_ended_with_its_own(module: str) -> None:
+    start = time.monotonic()
+    ended = run_module(module, ["hang"], limits=Limits(seconds=1.0))
+    assert ended.code is None
+    assert ended.crash == "it did not end in time"
+    assert time.monotonic() - start < 30
+
+
+def test_too_much_memory(module: str) -> None:
+    ended = run_module(module, ["memory"], limits=Limits(memory=1 << 30))
+    assert ended.code == 1
+    assert ended.last_line == "MemoryError"
+
+
+def test_too_much_output(module: str) -> None:
+    ended = run_module(module, ["talk"], limits=Limits(output=1 << 20))
+    assert ended.code != 0
+    assert len(ended.output) <= 1 << 20
+
+
+def test_the_current_folder_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("print('executed')")
+    monkeypatch.chdir(tmp_path)
+    ended = run_module("only_here", [])
+    assert ended.code == 1
+    assert b"executed" not in ended.output
