@@ -142,8 +142,8 @@ class Workspace:
             if shared:
                 raise ArtifactError(
                     f"Another run is writing {self.out_dir / shared[0]}.",
-                    hint=f"Wait for it, or write elsewhere with -o DIR. If no run is at work on "
-                    f"any machine, delete {folder}.",
+                    hint="Wait for it, or write elsewhere with -o DIR. If no run is at work on any "
+                    f"machine, take what you need from new/ and old/ in {folder}, and delete it.",
                 )
 
     def _make_out_dir(self) -> None:

@@ -85,6 +85,8 @@ class Message:
         result: list[float] = []
         for value in self._fields.get(number, ()):
             view = _view_of(value)
+            if len(view) % size:
+                raise WireError(f"{len(view)} bytes hold no whole number of floats")
             result.extend(struct.unpack(f"<{len(view) // size}{code}", view))
         return result
 
