@@ -33,6 +33,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-docs", action="store_true", help="write the tables that tests measure into docs/"
+    )
+
+
 class TinyNet(nn.Module):
     """A little of everything: strided and depthwise convolution, norms, attention, a classifier."""
 
@@ -128,7 +134,9 @@ def write_file(
 ) -> None:
     """Write one file of a program as it is, without passes, proof or parity."""
     row = get_format(name)
-    job = ExportConfig(precision=precision, options={name: options}, nms=nms).job(row)
+    job = ExportConfig(
+        precision=precision, options={} if options is None else {name: options}, nms=nms
+    ).job(row)
     writer = writer_of(row)
     if row.made_from == "layers":
         prepared = Prepared(program, lower(program))

@@ -120,11 +120,44 @@ def test_nothing_branches_on_the_name_of_a_target(file: Path) -> None:
             assert ast.literal_eval(node.value) not in names
 
 
+ENVIRONMENT = {
+    "__init__.py": "ORT_DISABLE_TELEMETRY, set before anything imports onnxruntime",
+    "bench/native/build.py": "where caches and programs are, by the system's conventions",
+    "bench/worker.py": "ORT_DISABLE_TELEMETRY, in the worker",
+    "sweep/run.py": "handed on to the processes of the cells",
+}
+"""Modules that read or set variables of the environment, and why; none is an option of ours."""
+
+
 @each_file
 def test_no_environment_variables_as_options(file: Path) -> None:
-    text = file.read_text()
-    assert "os.environ[" not in text
-    assert "getenv" not in text
+    named = {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+    touched = bool(named & {"environ", "environb", "getenv", "putenv"})
+    assert touched == (file.relative_to(PACKAGE).as_posix() in ENVIRONMENT)
+
+
+PUBLIC = {"torch.__version__"}
+PRIVATE = ("torch._", "torch.utils._", "coremltools.converters.mil", "litert_torch.backend")
+
+
+@each_file
+def test_private_interfaces_stand_in_one_module_each(file: Path) -> None:
+    if file.name.endswith("_private.py"):
+        return
+    for node in ast.walk(tree_of(file)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        wrong = [n for n in names if n not in PUBLIC and f"{n}.".startswith(PRIVATE)]
+        assert not wrong, f"line {getattr(node, 'lineno', 0)}: {wrong[0]}"
 
 
 @each_file

@@ -37,6 +37,7 @@ from torch.export.graph_signature import (
 )
 from torch.fx import Node
 
+from ..system.torch_private import OpOverload
 from .changes import Change, PassResult, Refusal
 
 if TYPE_CHECKING:
@@ -234,9 +235,7 @@ class Graph:
         spec = self._specs.get(node)
         if spec is not None:
             return node in self._constants
-        return not (
-            isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-        )
+        return not (isinstance(node.target, OpOverload) and node.target._schema.is_mutable)
 
     # Reporting ----------------------------------------------------------------------------------
 

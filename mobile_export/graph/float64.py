@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from ..errors import SourceError
+from ..system.torch_private import TorchDispatchMode, tree_map
 from .user_code import described, guarded
 
 __all__ = ["Float64Mode", "deep_copy", "double_copy", "run_float64"]

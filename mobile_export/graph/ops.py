@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from ..system.torch_private import OpOverload
 from .editor import Graph
 
 __all__ = [
@@ -61,7 +62,7 @@ def is_elementwise(node: Any) -> bool:
 def _is_of_elements(target: Any) -> bool:
     if target in UNTAGGED:
         return True
-    if not isinstance(target, torch._ops.OpOverload) or target in DO_MORE:
+    if not isinstance(target, OpOverload) or target in DO_MORE:
         return False
     schema = target._schema
     tensors = [i for i, a in enumerate(schema.arguments) if "Tensor" in str(a.type)]
@@ -88,7 +89,7 @@ def is_private(graph: Graph, node: Node, root: Node) -> bool:
 def argument(node: Node, name: str) -> Any:
     """The value of an argument of an ATen call by name: given, or the schema's default."""
     target = node.target
-    assert isinstance(target, torch._ops.OpOverload)
+    assert isinstance(target, OpOverload)
     for position, parameter in enumerate(target._schema.arguments):
         if parameter.name == name:
             if position < len(node.args) and not parameter.kwarg_only:

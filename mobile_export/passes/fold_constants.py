@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from ..graph.editor import Graph
 from ..graph.float64 import Float64Mode
+from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -57,7 +58,7 @@ def _is_pure(node: Node) -> bool:
     if target is operator.getitem:
         return True
     return (
-        isinstance(target, torch._ops.OpOverload)
+        isinstance(target, OpOverload)
         and target.namespace == "aten"
         and not target._schema.is_mutable
         and torch.Tag.nondeterministic_seeded not in target.tags

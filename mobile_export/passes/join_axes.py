@@ -18,6 +18,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.editor import Graph, shape_of
+from ..system.torch_private import OpOverload
 
 __all__ = ["join_axes"]
 
@@ -46,7 +47,7 @@ def join_axes(graph: Graph, limit: int) -> None:
 def _is_pointwise(node: Node) -> bool:
     target = node.target
     return (
-        isinstance(target, torch._ops.OpOverload)
+        isinstance(target, OpOverload)
         and torch.Tag.pointwise in target.tags
         and isinstance(node.meta.get("val"), torch.Tensor)
     )

@@ -33,6 +33,7 @@ from torch.fx import Node
 from ..graph.changes import Change, PassResult
 from ..graph.editor import Graph, shape_of
 from ..graph.ops import argument, as_list, source_of
+from ..system.torch_private import OpOverload
 from . import spellings
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _write_nowhere(graph: Graph) -> bool:
 
 
 def _is_mutable(target: Any) -> bool:
-    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+    return isinstance(target, OpOverload) and target._schema.is_mutable
 
 
 def _functional(target: Any) -> Any:
@@ -192,7 +193,7 @@ def _memory_of(node: Node, root: dict[Node, Node]) -> Node:
     first = node.args[0]
     if not isinstance(first, Node):
         return node
-    if not isinstance(node.target, torch._ops.OpOverload):  # getitem
+    if not isinstance(node.target, OpOverload):  # getitem
         return root[first]
     schema = node.target._schema
     shares = any(value.alias_info is not None for value in schema.returns)

@@ -19,6 +19,7 @@ from torch.fx import Node
 from ..graph.editor import Graph, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
 from ..graph.rounds import settle
+from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -65,7 +66,7 @@ def _simplify_once(graph: Graph) -> set[str]:
 def _key(node: Node) -> Any:
     """Equal for calls that compute the same; None for what must not be shared."""
     target = node.target
-    if isinstance(target, torch._ops.OpOverload) and (
+    if isinstance(target, OpOverload) and (
         target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
     ):
         return None

@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from ..graph.editor import Graph
 from ..graph.ops import is_call
+from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
     from ..graph.changes import PassResult
@@ -59,7 +60,7 @@ def _depends_on_layout(node: Node, unsettled: set[Node]) -> bool:
     if node.op != "call_function" or unsettled.isdisjoint(node.all_input_nodes):
         return False
     target = node.target
-    pointwise = isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
+    pointwise = isinstance(target, OpOverload) and torch.Tag.pointwise in target.tags
     return pointwise or is_call(node, *_VIEWS)
 
 

@@ -58,9 +58,9 @@ class Row:
 
 HEAD = """# What the graph passes reach
 
-Written by `pytest -m "matrix or not matrix" tests/passes/test_reach.py`: counts of calls in the
-ATen graph, before → after. The convolutions are counted without `move_less`, which writes some of
-them as linear layers. "timm" is what timm's own `reparameterize_model` leaves of the same module;
+Written by `pytest -m "matrix or not matrix" --write-docs tests/passes/test_reach.py`: counts of
+calls in the ATen graph, before → after. The convolutions are counted without `move_less`, which
+writes some of them as linear layers. "timm" is what timm's own `reparameterize_model` leaves of the same module;
 the passes use no hook. Multiplications are millions, of products, convolutions and linear layers,
 by PyTorch's own counter. A refusal is a rewrite that would not be exact, such as products in a
 cheaper order with a softmax between.
@@ -71,11 +71,11 @@ cheaper order with a softmax between.
 
 
 @pytest.fixture(scope="module")
-def rows() -> Iterator[list[Row]]:
-    """The rows of this run; a complete run writes the table."""
+def rows(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
+    """The rows of this run; a complete run with ``--write-docs`` writes the table."""
     found: list[Row] = []
     yield found
-    if len(found) == len(SAMPLE) + len(REST):
+    if request.config.getoption("--write-docs") and len(found) == len(SAMPLE) + len(REST):
         TABLE.write_text(HEAD + "".join(f"{row}\n" for row in found))
 
 

@@ -43,6 +43,8 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
 class _NamedIO(torch.nn.Module):
     """Gives a program the input layout and the output names of the file."""
 
+    __module__ = "mobile_export.exporters.tflite"  # litert-torch writes it into every tensor's name
+
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__()
         self.program = program.module()
@@ -61,6 +63,8 @@ class _NamedIO(torch.nn.Module):
 
 class _AnchorIO(_NamedIO):
     """Gives a detector's boxes as anchors of the post-processing: centre y and x, height, width."""
+
+    __module__ = _NamedIO.__module__
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__(program, nhwc=nhwc)

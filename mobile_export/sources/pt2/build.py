@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._export.verifier import TrainingIRVerifier, Verifier
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export.graph_signature import (
     ConstantArgument,
     ExportGraphSignature,
@@ -31,6 +29,7 @@ from torch.export.graph_signature import TensorArgument as TorchTensorArgument
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from ...errors import SourceError
+from ...system.torch_private import FakeTensorMode, OpOverload, TrainingIRVerifier, Verifier
 from . import schema
 from .archive import Contents, damaged, dtype_of, extents_of, static, unsafe
 from .arguments import CONSTANTS, plain_value, refused, value_of
@@ -262,7 +261,7 @@ class _Builder:
         node: torch.fx.Node,
         outputs: list[tuple[str, Any]],
         result: Any,
-        op: torch._ops.OpOverload,
+        op: OpOverload,
         stack: dict[str, tuple[str, str]],
     ) -> None:
         """Name the results of a call, through ``getitem`` where there are several."""

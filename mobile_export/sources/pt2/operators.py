@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ...errors import SourceError
+from ...system.torch_private import OpOverload, OpOverloadPacket
 
 __all__ = ["ALLOWED", "MAX_ELEMENTS", "arguments_of", "check_values", "operator_of"]
 
@@ -130,7 +131,7 @@ _NATURAL = frozenset({"output_size", "size", "repeats", "normalized_shape", "spl
 """Of `_POSITIVE`, those that may be 0 (or -1, for an extent that follows from the others)"""
 
 
-def operator_of(target: str, file: str) -> torch._ops.OpOverload:
+def operator_of(target: str, file: str) -> OpOverload:
     """The operator that a file calls ``torch.ops.aten.NAME.OVERLOAD``.
 
     Raises:
@@ -154,20 +155,20 @@ def operator_of(target: str, file: str) -> torch._ops.OpOverload:
     return op
 
 
-def _overload(packet: str, overload: str) -> torch._ops.OpOverload | None:
+def _overload(packet: str, overload: str) -> OpOverload | None:
     found = getattr(torch.ops.aten, packet, None)
-    if not isinstance(found, torch._ops.OpOverloadPacket):
+    if not isinstance(found, OpOverloadPacket):
         return None
     op = getattr(found, overload, None)
-    return op if isinstance(op, torch._ops.OpOverload) else None
+    return op if isinstance(op, OpOverload) else None
 
 
-def _args(op: torch._ops.OpOverload) -> Sequence[Any]:
+def _args(op: OpOverload) -> Sequence[Any]:
     return op._schema.arguments
 
 
 def arguments_of(
-    op: torch._ops.OpOverload, given: Mapping[str, tuple[Any, int | None]]
+    op: OpOverload, given: Mapping[str, tuple[Any, int | None]]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of a call, each of the type that the operator declares.
 
@@ -243,7 +244,7 @@ def _fits(value: Any, declared: Any, width: int | None = None) -> bool:
     return isinstance(value, _PLAIN.get(kind, ()))
 
 
-def _check_number(op: torch._ops.OpOverload, name: str, value: Any) -> None:
+def _check_number(op: OpOverload, name: str, value: Any) -> None:
     """Refuse strings that are no plain words, and zeros where kernels divide."""
     if isinstance(value, str):
         pattern = _EQUATION if name == "equation" else _WORD
@@ -257,7 +258,7 @@ def _check_number(op: torch._ops.OpOverload, name: str, value: Any) -> None:
 
 
 def check_values(
-    op: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], parts: int
+    op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], parts: int
 ) -> None:
     """Refuse what an operator's kernel would do wrong or endlessly, before it is called.
 
@@ -332,9 +333,7 @@ def _first(value: Any) -> int:
     return int(value[0] if isinstance(value, (list, tuple)) and value else value or 1)
 
 
-def _check_parts(
-    op: torch._ops.OpOverload, name: str, values: Mapping[str, Any], parts: int
-) -> None:
+def _check_parts(op: OpOverload, name: str, values: Mapping[str, Any], parts: int) -> None:
     """Count the tensors that a call gives before it makes them."""
     numbers = [values[key] for key in ("chunks", "sections", "indices") if key in values]
     most = max([parts, *(n for n in numbers if isinstance(n, int))])
