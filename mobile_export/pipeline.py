@@ -597,7 +597,7 @@ def check_parity(
         check_parity(variant, program, references, precision_named(variant.precision))
         for variant in session.variants
     )
-    return replace(report, variants=variants)
+    return replace(report, notes=(*report.notes, *session.notes()), variants=variants)
 
 
 def _seen_by(session: Session, references: _References) -> Reference:

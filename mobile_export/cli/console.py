@@ -136,7 +136,7 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
         f"{parity.tolerance:.1e} (worst at {escape(parity.worst)}{list(parity.worst_index)}); the "
         f"file was {fate}. Keep it and run: mobile-export verify FILE MODEL --layers"
     )
-    if report.precision == "fp16" and parity.max_rel < 1:
+    if report.precision == "fp16":
         err.print(
             "Float16 may be too coarse for these weights, above all if they are random: "
             "--precision fp32 writes float32 (docs/parity.md)."

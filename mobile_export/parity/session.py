@@ -74,6 +74,10 @@ class Session:
         """
         raise NotImplementedError
 
+    def notes(self) -> tuple[str, ...]:
+        """What its runs so far showed that a reader of the report should know."""
+        return ()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         """Every intermediate tensor, in execution order."""
         raise NotImplementedError

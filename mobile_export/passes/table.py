@@ -23,6 +23,7 @@ from .order_products import order_products
 from .remove_noops import remove_noops
 from .repeat_channels import repeat_channels
 from .settle_layouts import settle_layouts
+from .settle_pools import settle_pools
 from .slice_windows import slice_windows
 from .split_depthwise import split_depthwise
 
@@ -93,6 +94,7 @@ ROWS: tuple[PassRow, ...] = (
         repeat_channels, "last", False, "merge_branches would take the repeated channels for one"
     ),
     PassRow(split_depthwise, "last", False, "merge_branches would join its parts again"),
+    PassRow(settle_pools, "last", False, "others know pools, not their pads and factors apart"),
     PassRow(
         guard_padding, "last", False, "its concatenations say what a pad says better to others"
     ),

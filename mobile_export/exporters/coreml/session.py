@@ -80,6 +80,9 @@ class _EvaluatorSession(Session):
         arrays = [results[name] for name in self.outputs]
         return [a[None] if self.program.classes is not None and a.ndim == 1 else a for a in arrays]
 
+    def notes(self) -> tuple[str, ...]:
+        return self.program.findings.notes()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         inputs = self.program.dependencies()
         found: list[Tensor] = []

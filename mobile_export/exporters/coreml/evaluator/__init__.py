@@ -16,6 +16,7 @@ Layout, in the order data passes through:
     registry.py   op type → function
     ops/          the functions, one file per section of the MIL op reference
     program.py    bind, run, round
+    findings.py   float16 that overflows, operations whose meaning is not settled
     nms.py        the suppression behind a detector's program, a model of its own
 """
 

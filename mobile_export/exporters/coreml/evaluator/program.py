@@ -20,6 +20,7 @@ import torch
 
 from ....errors import ArtifactError, ExecutionError, UnsupportedOpError
 from . import ops as _ops  # noqa: F401  (fills OPS)
+from .findings import Findings
 from .table import OPS, Op, Site, Value
 from .text import Call, Constant, FormatError, Function, Ref, TensorType, read_package
 
@@ -88,6 +89,7 @@ class MilProgram:
         opset: "CoreML5" (iOS 15) … "CoreML8" (iOS 18).
         precision: "fp16" when an operation other than a cast computes in float16.
         classes: the labels of a classifier in the order of its probabilities, else None.
+        findings: what the runs so far showed: float16 that overflowed, unsettled operations.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -117,6 +119,7 @@ class MilProgram:
         self._pending = self._decompress(function)
         self._steps = _plan(function, computing, self._constants)
         self.classes = _classes(computing)
+        self.findings = Findings()
 
     def op_counts(self) -> Counter[str]:
         """How often each operation is used; constants are not counted."""
@@ -174,7 +177,7 @@ class MilProgram:
         values: dict[str, Value] = dict(self._feed(inputs))
         with torch.inference_mode():
             for step in self._steps:
-                results = _execute(step, values, self._constants)
+                results = _execute(step, values, self._constants, self.findings)
                 for (name, _), result in zip(step.call.outputs, results, strict=True):
                     values[name] = result
                     if watch is not None and isinstance(result, torch.Tensor):
@@ -270,7 +273,10 @@ def _bind(call: Call, key: str, op: Op, values: list[Value]) -> Any:
 
 
 def _execute(
-    step: _Step, values: Mapping[str, Value], constants: Mapping[str, Value]
+    step: _Step,
+    values: Mapping[str, Value],
+    constants: Mapping[str, Value],
+    findings: Findings | None = None,
 ) -> list[Value]:
     assert step.op is not None
     try:
@@ -287,11 +293,26 @@ def _execute(
         results = list(result) if isinstance(result, tuple) else [result]
         if len(results) != len(step.site.outputs):
             raise ValueError(f"{len(results)} results for {len(step.site.outputs)} outputs")
+        if findings is not None:
+            _note(step, arguments, results, findings)
         return [_checked(r, type_) for r, type_ in zip(results, step.site.outputs, strict=True)]
     except (ArithmeticError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ExecutionError(
             f"Operation {step.call.name!r} ({step.call.type}, {step.site.opset}) failed: {error}"
         ) from error
+
+
+def _note(
+    step: _Step, arguments: Mapping[str, Any], results: list[Any], findings: Findings
+) -> None:
+    """Tell ``findings`` of an unsettled operation, and of float16 results before rounding."""
+    assert step.op is not None
+    reason = None if step.op.unsettled is None else step.op.unsettled(**arguments)
+    if reason is not None:
+        findings.see_unsettled(step.call.type, step.call.name, reason)
+    for result, (name, type_) in zip(results, step.call.outputs, strict=True):
+        if type_.dtype == "fp16":
+            findings.see_result(step.call.type, name, result, arguments.values())
 
 
 def _look_up(name: str, values: Mapping[str, Value], constants: Mapping[str, Value]) -> Value:

@@ -53,12 +53,17 @@ class Site:
 
 @dataclass(frozen=True)
 class Op:
-    """One implementation: the function and how to turn bound values into its arguments."""
+    """One implementation: the function and how to turn bound values into its arguments.
+
+    Attributes:
+        unsettled: given the function's arguments, what sources differ on in such a call, or None.
+    """
 
     type: str
     function: Callable[..., Any]
     converters: dict[str, Callable[[list[Value]], Any]]
     wants_site: bool
+    unsettled: Callable[..., str | None] | None = None
 
 
 OPS: dict[str, Op] = {}
@@ -66,8 +71,12 @@ OPS: dict[str, Op] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def op(*names: str) -> Callable[[_F], _F]:
-    """Register a function as the implementation of one or more MIL op types."""
+def op(*names: str, unsettled: Callable[..., str | None] | None = None) -> Callable[[_F], _F]:
+    """Register a function as the implementation of one or more MIL op types.
+
+    Args:
+        unsettled: see `Op`; it takes the same arguments as the function.
+    """
 
     def register(function: _F) -> _F:
         hints = typing.get_type_hints(function)
@@ -76,7 +85,7 @@ def op(*names: str) -> Callable[[_F], _F]:
         for name in names:
             if name in OPS:
                 raise ValueError(f"op {name!r} is registered twice")
-            OPS[name] = Op(name, function, converters, "site" in parameters)
+            OPS[name] = Op(name, function, converters, "site" in parameters, unsettled)
         return function
 
     return register

@@ -326,8 +326,16 @@ _POOLS = [
         "avg_pool",
         {"x": IMAGE},
         {**CEIL, "pad_type": "custom"},
-        lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True),
+        lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 2)), 3, 2),  # one row past the padding
         note="ceil",
+    ),
+    Case(
+        "avg_pool",
+        {"x": np.arange(49, dtype=np.float32).reshape(1, 1, 7, 7)},
+        {"kernel_sizes": [2, 2], "strides": [3, 3], "pad_type": "valid", "ceil_mode": True},
+        # What Core ML returned on a Mac: coremltools pull request 2844.
+        [[[[4.0, 7.0, 4.75], [25.0, 28.0, 15.25], [21.25, 22.75, 12.0]]]],
+        note="ceil divides by the whole kernel",
     ),
     Case(
         "avg_pool",

@@ -33,7 +33,29 @@ def max_pool(
     return result
 
 
-@op("avg_pool")
+def _divisor_is_open(
+    x: Tensor,
+    kernel_sizes: Ints,
+    pad_type: str,
+    strides: Ints | None = None,
+    pad: Ints | None = None,
+    exclude_padding_from_average: bool = False,
+    ceil_mode: bool = False,
+) -> str | None:
+    """Why an average pool's divisor is not settled: a counted window reaches past the padding."""
+    if not ceil_mode or exclude_padding_from_average:
+        return None
+    strides = strides or (1,) * len(kernel_sizes)
+    longer, plain = (_pads(x, kernel_sizes, strides, pad_type, pad, ceil) for ceil in (True, False))
+    if longer == plain:
+        return None
+    return (
+        "windows that ceil_mode adds are divided by the whole kernel, as Core ML is reported to do;"
+        " the model's framework divides by what lies inside"
+    )
+
+
+@op("avg_pool", unsettled=_divisor_is_open)
 def avg_pool(
     x: Tensor,
     kernel_sizes: Ints,
@@ -45,23 +67,18 @@ def avg_pool(
 ) -> Tensor:
     """The mean of each window.
 
-    The divisor counts the padding, unless ``exclude_padding_from_average``. What ``ceil_mode`` adds
-    beyond the padding is never counted, as in PyTorch.
+    The divisor is the whole kernel, or what lies in the input: ``exclude_padding_from_average``.
+    What ``ceil_mode`` adds beyond the padding counts as padding. That is what Core ML returned on a
+    Mac (coremltools pull request 2844), not PyTorch's rule, and it is not settled.
     """
     strides = strides or (1,) * len(kernel_sizes)
-    window = math.prod(kernel_sizes)
     pads = _pads(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
     pool = _AVG[x.dim() - 2]
     mean: Tensor = pool(F.pad(x, pads), kernel_sizes, strides)
-    if not any(pads) or not (exclude_padding_from_average or ceil_mode):
+    if not any(pads) or not exclude_padding_from_average:
         return mean
-    counted = torch.ones((1, 1, *x.shape[2:]))
-    if exclude_padding_from_average:
-        counted = F.pad(counted, pads)
-    else:
-        plain = _pads(x, kernel_sizes, strides, pad_type, pad, False)
-        beyond = [most - least for most, least in zip(pads, plain, strict=True)]
-        counted = F.pad(F.pad(counted, plain, value=1.0), beyond)
+    window = math.prod(kernel_sizes)
+    counted = F.pad(torch.ones((1, 1, *x.shape[2:])), pads)
     count: Tensor = pool(counted, kernel_sizes, strides) * window
     return mean * (window / torch.round(count))
 
