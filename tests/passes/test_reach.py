@@ -60,10 +60,10 @@ HEAD = """# What the graph passes reach
 
 Written by `pytest -m "matrix or not matrix" --write-docs tests/passes/test_reach.py`: counts of
 calls in the ATen graph, before → after. The convolutions are counted without `move_less`, which
-writes some of them as linear layers. "timm" is what timm's own `reparameterize_model` leaves of the same module;
-the passes use no hook. Multiplications are millions, of products, convolutions and linear layers,
-by PyTorch's own counter. A refusal is a rewrite that would not be exact, such as products in a
-cheaper order with a softmax between.
+writes some of them as linear layers. "timm" is what timm's own `reparameterize_model` leaves of the
+same module; the passes use no hook. Multiplications are millions, of products, convolutions and
+linear layers, by PyTorch's own counter. A refusal is a rewrite that would not be exact, such as
+products in a cheaper order with a softmax between.
 
 | model | batch norms | convolutions | timm | multiplications | nodes | refusals | float64 error |
 | --- | --- | --- | --- | --- | --- | --- | --- |
