@@ -38,7 +38,7 @@ from .parity.session import Session
 from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
-from .system.quiet import quiet
+from .system.quiet import unwarned
 from .system.threads import one_thread
 from .system.versions import installed_versions
 
@@ -279,7 +279,7 @@ class _Run:
         When it cannot be written or is wrong, the passes to blame are found and left out.
         """
         path = self.work.path(stem + row.suffix)
-        with quiet(not self.config.verbose), one_thread():
+        with unwarned(not self.config.verbose), one_thread():
             attempt, left_out = self._best(row, path)
         size = sum(size_of(file) for file in row.files(path))
         final = None
@@ -451,7 +451,7 @@ def export_program(
     names = [file.name for row in formats for file in row.files(Path(stem + row.suffix))]
     with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
-        with quiet(not config.verbose), one_thread():
+        with unwarned(not config.verbose), one_thread():
             with shared("load"):
                 program, references = _capture(load, progress, f"loading {spec}")
                 program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
@@ -521,7 +521,7 @@ def prepare_program(
         MobileExportError: the source cannot be loaded or traced, or a pass is not exact.
     """
     chosen = select_passes(config.no_passes)
-    with quiet(not config.verbose), one_thread():
+    with unwarned(not config.verbose), one_thread():
         program, references = _capture(load, progress)
         program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
         progress("running the reference in float64")
@@ -618,7 +618,7 @@ def verify_artifact(
     """Parity of an existing artifact and, with ``layers``, where it diverges from the model."""
     from .parity.localise import localise
 
-    with quiet(not verbose), one_thread():
+    with unwarned(not verbose), one_thread():
         program, references = _capture(load, progress)
         progress(f"{row.title}: checking")
         session = runtime_of(row).load(path, program.outputs)

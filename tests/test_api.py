@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -78,3 +81,33 @@ def test_the_example_must_be_one_image() -> None:
 
     with pytest.raises(UsageError, match=r"\(2, 3, 8, 8\)"):
         mobile_export.prepare("emo_1m", torch.zeros(2, 3, 8, 8))
+
+
+def test_an_export_leaves_the_streams_of_the_host_alone(tmp_path: Path) -> None:
+    """Descriptors, `sys.stdout` and `sys.stderr` are the host's while it is called."""
+    pytest.importorskip("onnxruntime")
+    import torch
+    from torch import nn
+
+    def state() -> tuple[Any, ...]:
+        places = tuple((stat.st_dev, stat.st_ino) for stat in (os.fstat(1), os.fstat(2)))
+        return (*places, id(sys.stdout), id(sys.stderr), logging.root.manager.disable)
+
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(state())
+            return x.mean((2, 3))
+
+    before = state()
+    stages: list[str] = []
+    mobile_export.export(
+        Watching(), "onnx", tmp_path, size=8,
+        progress=lambda stage: (stages.append(stage), seen.append(state()))[0],
+    )  # fmt: skip
+    mobile_export.verify(tmp_path / "Watching.onnx", Watching(), progress=lambda stage: None)
+    mobile_export.prepare(Watching(), torch.zeros(1, 3, 8, 8))
+    assert "ONNX: exporting" in stages
+    assert set(seen) == {before}
+    assert state() == before

@@ -95,6 +95,21 @@ def test_sys_exit_only_in_command_lines(file: Path) -> None:
 
 
 @each_file
+def test_descriptors_are_redirected_by_command_lines_only(file: Path) -> None:
+    parts = file.relative_to(PACKAGE).parts
+    if "cli" in parts or parts[0] == "bench" or parts == ("system", "quiet.py"):
+        return
+    names = {
+        alias.name
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert "quiet" not in names
+    assert "os.dup2" not in file.read_text()
+
+
+@each_file
 def test_broad_excepts_say_why(file: Path) -> None:
     lines = file.read_text().splitlines()
     for node in ast.walk(tree_of(file)):

@@ -68,7 +68,7 @@ class Workspace:
             self._close()
             raise ArtifactError(
                 f"Cannot write to the folder {self.out_dir}: {error.strerror or error}.",
-                hint="Choose another folder with -o DIR.",
+                hint="Choose another folder with `out_dir='DIR'`.",
             ) from error
         except BaseException:  # re-raised
             self._close()
@@ -125,7 +125,7 @@ class Workspace:
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",
-                hint="Free some space, or choose another folder with -o DIR.",
+                hint="Free some space, or choose another folder with `out_dir='DIR'`.",
             ) from error
         sync_folder(self.out_dir)
         return target
@@ -142,8 +142,9 @@ class Workspace:
             if shared:
                 raise ArtifactError(
                     f"Another run is writing {self.out_dir / shared[0]}.",
-                    hint="Wait for it, or write elsewhere with -o DIR. If no run is at work on any "
-                    f"machine, take what you need from new/ and old/ in {folder}, and delete it.",
+                    hint="Wait for it, or write elsewhere with `out_dir='DIR'`. If no run is at "
+                    "work on any machine, take what you need from new/ and old/ in "
+                    f"{folder}, and delete it.",
                 )
 
     def _make_out_dir(self) -> None:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from ..system.terminal import plain_table, print_error, stderr_console, stdout_console
+from ..system.terminal import escape, plain_table, print_error, stderr_console, stdout_console
+from .messages import said_of_options, typed_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,15 +95,15 @@ def print_export(report: ExportReport) -> None:
         out.print(export_table(report))
     for artifact in report.artifacts:
         for note in artifact.parity.notes:
-            err.print(f"[yellow]note:[/] {artifact.format}: {escape(note)}")
+            err.print(f"[yellow]note:[/] {artifact.format}: {escape(said_of_options(note))}")
         if not artifact.parity.passed:
             _print_verdict(artifact.parity, escape(str(artifact.path)) if artifact.path else None)
     for note in report.notes:
-        err.print(f"[yellow]note:[/] {escape(note)}")
+        err.print(f"[yellow]note:[/] {escape(said_of_options(note))}")
     for name, reason in report.skipped.items():
         err.print(f"[yellow]skipped:[/] {name}: {escape(reason)}")
     for failure in report.failures:
-        print_error(failure.error)
+        print_error(typed_error(failure.error))
 
 
 def print_passes(reports: Iterable[PassReport]) -> None:
@@ -152,7 +152,7 @@ def print_verification(report: VerifyReport) -> None:
         table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
     for note in report.parity.notes:
-        stderr_console().print(f"[yellow]note:[/] {escape(note)}")
+        stderr_console().print(f"[yellow]note:[/] {escape(said_of_options(note))}")
     if report.layers is None:
         return
     layers = report.layers

@@ -89,6 +89,7 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
     """
     from .. import api
     from ..exporters.table import FORMATS
+    from ..system.quiet import quiet
     from ..system.terminal import progress_line
 
     request = ModelRequest(**read_options(ModelRequest, values))
@@ -99,7 +100,8 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
         **read_options(ExportConfig, values),
     )
     as_json = values["as_json"]
-    with progress_line(enabled=not as_json and not config.verbose) as progress:
+    shown = not as_json and not config.verbose
+    with progress_line(enabled=shown) as progress, quiet(not config.verbose):
         report = api.export_request(
             request, formats, config, name=values["name"], progress=progress
         )
@@ -160,6 +162,7 @@ def prepare(**values: Any) -> None:
     """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from .. import api
     from ..pipeline import save_program
+    from ..system.quiet import quiet
     from ..system.terminal import progress_line, stdout_console
     from .console import print_passes
 
@@ -167,9 +170,10 @@ def prepare(**values: Any) -> None:
     config = ExportConfig(**read_options(ExportConfig, values))
     as_json = values["as_json"]
     reports: list[Any] = []
-    with progress_line(enabled=not as_json and not config.verbose) as progress:
+    shown = not as_json and not config.verbose
+    with progress_line(enabled=shown) as progress, quiet(not config.verbose):
         program = api.prepare_request(request, config, explain=reports.append, progress=progress)
-    written = save_program(program, values["file"], reports, force=config.force)
+        written = save_program(program, values["file"], reports, force=config.force)
     if as_json:
         passes = [report.to_dict() for report in reports]
         typer.echo(json.dumps({"file": str(written), "passes": passes}, indent=2))

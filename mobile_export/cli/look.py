@@ -50,11 +50,13 @@ _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
 def verify(**values: Any) -> None:
     """Compare an existing file with the model it was exported from."""
     from .. import api
+    from ..system.quiet import quiet
     from ..system.terminal import progress_line
 
     as_json, verbose = values["as_json"], values["verbose"]
     request = ModelRequest(**read_options(ModelRequest, values))
-    with progress_line(enabled=not as_json and not verbose) as progress:
+    shown = not as_json and not verbose
+    with progress_line(enabled=shown) as progress, quiet(not verbose):
         report = api.verify_request(
             values["file"],
             request,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from ..system.terminal import plain_table, stdout_console
+from ..system.terminal import escape, plain_table, stdout_console
 
 if TYPE_CHECKING:
     from ..models.listing import CountedPaperRow, ZooRow

@@ -23,7 +23,7 @@ __all__ = ["BOXES", "SCORES", "check_detector", "check_values", "class_names", "
 BOXES = "boxes"
 SCORES = "scores"
 _WANTED = (
-    "--nms needs a model that returns a dict of exactly boxes (1, N, 4), as left, top, right, "
+    "`nms` needs a model that returns a dict of exactly boxes (1, N, 4), as left, top, right, "
     "bottom in pixels of the input, and scores (1, N, classes), as probabilities without a "
     "background."
 )
@@ -42,14 +42,14 @@ def check_detector(program: Program, options: NmsOptions) -> None:
     if not fits or boxes[:2] != scores[:2] or boxes[0] != 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise UsageError(
-            f"--nms does not fit {program.spec}, which returns {found}.",
+            f"`nms` does not fit {program.spec}, which returns {found}.",
             hint=f"{_WANTED} The zoo's detectors are {', '.join(_zoo_detectors())}.",
         )
     pairs = scores[1] * scores[2]
     if options.max_detections > pairs:
         raise UsageError(
-            f"--nms-max {options.max_detections} is more than the {pairs} pairs of box and class "
-            f"of {program.spec}.",
+            f"`max_detections` {options.max_detections} is more than the {pairs} pairs of box and "
+            f"class of {program.spec}.",
             hint=f"Valid is 1 to {pairs}.",
         )
     if program.labels is not None and len(program.labels) != scores[2]:
@@ -81,7 +81,7 @@ def check_values(program: Program, samples: Sequence[Sequence[np.ndarray]]) -> N
         problem = f"boxes that end at {boxes.max():.3g}, so they are not in pixels"
     if problem is not None:
         raise UsageError(
-            f"--nms does not fit {program.spec}, which returns {problem}.", hint=_WANTED
+            f"`nms` does not fit {program.spec}, which returns {problem}.", hint=_WANTED
         )
 
 

@@ -213,8 +213,8 @@ def _call_once(
         return SourceError(
             f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
             f"{described(error)}{place_in_code(error)}",
-            hint=f"Is {height}x{width} a size that it takes? Try another with --size HEIGHTxWIDTH, "
-            "another number of input channels with --channels.",
+            hint=f"Is {height}x{width} a size that it takes? Try another with `size`, "
+            "another number of input channels with `channels`.",
         )
 
     with guarded(refuse), torch.no_grad():

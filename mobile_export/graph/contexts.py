@@ -56,7 +56,7 @@ def _inline(module: GraphModule, spec: str) -> bool:
         if kind == _AUTOCAST and leading[0] == "cpu" and leading[2]:
             raise TraceError(
                 f"{spec} computes under torch.autocast('cpu', dtype={leading[1]}).",
-                hint="Leave the autocast out; --precision fp16 chooses the precision of the file.",
+                hint="Leave the autocast out; `precision='fp16'` chooses that of the file.",
             )
         inner: Any = getattr(module, rest[0].target)
         _inline(inner, spec)

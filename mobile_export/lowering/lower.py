@@ -154,7 +154,7 @@ def _refuse_dynamic(builder: Builder, node: Node) -> None:
     for value in values if isinstance(values, list | tuple) else [values]:
         if isinstance(value, torch.Tensor) and not all(isinstance(n, int) for n in value.shape):
             raise builder.refuse(
-                f"its shape {tuple(value.shape)} is not static", "Export with a fixed --size."
+                f"its shape {tuple(value.shape)} is not static", "Export with a fixed `size`."
             )
 
 

@@ -120,7 +120,7 @@ class ModelEntry:
         raise UsageError(
             f"{self.name} cannot take images of {size[0]}x{size[1]}: height and width must be "
             f"{' and '.join(filter(None, (steps, floor)))}.",
-            hint=f"The nearest size is --size {height}x{width}.",
+            hint=f"The nearest `size` is {height}x{width}.",
         )
 
     def parse_options(self, query: str) -> dict[str, str]:
@@ -182,7 +182,7 @@ class ModelEntry:
         elif num_classes is not None:
             raise UsageError(
                 f"{self.name} tells no classes apart ({self.task}).",
-                hint="Leave --num-classes out.",
+                hint="Leave `num_classes` out.",
             )
         if self.sized:
             kwargs["size"] = size or self.size

@@ -119,7 +119,7 @@ class PassRunner:
         raise PassError(
             f"The passes changed what {program.spec} computes: {error:.1e} of the output range in "
             f"float64, allowed is {EXACT:.0e}. Passes that rewrote something: {names}.",
-            hint="No file was written; --no-pass NAME leaves a pass out. Please report the model.",
+            hint="No file was written; `no_passes` leaves passes out. Please report the model.",
         )
 
 
@@ -151,5 +151,5 @@ def _apply(function: Pass, program: Program) -> PassResult:
         raise PassError(
             f"The pass {function.__name__} failed on {program.spec}: "
             f"{type(error).__name__}: {error}",
-            hint=f"Leave it out with --no-pass {function.__name__}, and please report the model.",
+            hint=f"Leave {function.__name__} out with `no_passes`, and please report the model.",
         ) from error

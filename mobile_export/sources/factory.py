@@ -40,9 +40,9 @@ def load_factory(request: ModelRequest) -> Source:
     module_name, attribute, arguments = _parse(spec)
     if request.pretrained:
         raise UsageError(
-            "--pretrained is for timm/NAME.",
+            "`pretrained` is for timm/NAME.",
             hint=f"Pass the factory's own argument: {spec}{'&' if '?' in spec else '?'}"
-            "pretrained=True, or give a file with --weights FILE.",
+            "pretrained=True, or give a file with `weights='FILE'`.",
         )
     folder = Path.cwd()
     with _first_on_path(folder), torch.random.fork_rng(devices=[]):
@@ -183,7 +183,7 @@ def _make(
     if isinstance(target, nn.Module):
         if arguments or request.num_classes is not None:
             raise UsageError(
-                f"{spec!r} is a module already: it takes no arguments and no --num-classes.",
+                f"{spec!r} is a module already: it takes no arguments and no `num_classes`.",
                 hint="Name a function or class that makes it.",
             )
         return deep_copy(target)  # the user's object stays as it is
@@ -197,10 +197,10 @@ def _make(
         signature = None
     if request.num_classes is not None:
         if arguments.get("num_classes", request.num_classes) != request.num_classes:
-            raise UsageError(f"--num-classes {request.num_classes} contradicts {spec!r}.")
+            raise UsageError(f"`num_classes` {request.num_classes} contradicts {spec!r}.")
         if signature is not None and not _accepts(signature, "num_classes"):
             raise UsageError(
-                f"--num-classes: {spec!r} takes no argument num_classes.",
+                f"`num_classes`: {spec!r} takes no argument num_classes.",
                 hint=f"Its signature is {_shown(spec, signature)}.",
             )
         arguments = {**arguments, "num_classes": request.num_classes}
@@ -329,7 +329,7 @@ def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputS
     if mean is None and request.mean is None and std is None and request.std is None:
         notes.append(
             "The module does not say how its input is normalised; pixels are taken as scaled to "
-            "[0, 1] (--mean and --std say otherwise)."
+            "[0, 1] (`mean` and `std` say otherwise)."
         )
     return request.input_spec(
         size=(stated[-2], stated[-1]) if stated else (224, 224),

@@ -154,7 +154,7 @@ def _first_plan(
         return SourceError(
             "The statistics of the model's norms cannot be collected: with its batch norms in "
             f"training mode it fails: {described(error)}{place_in_code(error)}",
-            hint="Give a checkpoint with --weights FILE; then none are collected.",
+            hint="Give a checkpoint with `weights='FILE'`; then none are collected.",
         )
 
     refusal: SourceError | None = None

@@ -117,7 +117,7 @@ class ModelRequest:
         if self.pretrained and self.weights is not None:
             raise UsageError("`pretrained` and `weights` exclude each other.", hint="Give one.")
         if self.allow_missing and self.weights is None:
-            raise UsageError('`allow_missing` needs `weights="FILE"`.')
+            raise UsageError("`allow_missing` needs `weights='FILE'`.")
         if self.labels is not None:
             check_labels(self.labels, "`labels`")
 

@@ -70,7 +70,7 @@ def load_timm(request: ModelRequest) -> Source:
         wanted = ", ".join(f"{key}={value}" for key, value in kwargs.items()) or "its defaults"
         raise SourceError(
             f"timm could not build {name} with {wanted}: {type(error).__name__}: {error}",
-            hint=f"Its own input is {native[1]}x{native[2]}; try without --size and --num-classes.",
+            hint=f"Its own input is {native[1]}x{native[2]}; try without `size` and `num_classes`.",
         ) from error
     classes = getattr(module, "num_classes", None)
     return Source(spec, module.eval(), input_spec, None, labels_for(classes), weights)
@@ -92,7 +92,7 @@ def _weigh(
     if not place:
         raise SourceError(
             f"timm has no pretrained weights for {name}.",
-            hint="Leave --pretrained out for random weights, or give a file with --weights FILE.",
+            hint="Leave `pretrained` out for random weights, or give a file with `weights='FILE'`.",
         )
     extra: dict[str, Any] = {"pretrained": True}
     cached = _cached_file(facts)
@@ -114,7 +114,7 @@ def _weigh(
             raise SourceError(
                 f"The pretrained weights of {name} could not be had from {place}: {summary(error)}",
                 hint="No network? Download the file elsewhere "
-                f"({_address(facts)}) and give it with --weights FILE.",
+                f"({_address(facts)}) and give it with `weights='FILE'`.",
             ) from error
     return module, WeightsInfo("pretrained", seed=None, path=str(place), notes=notes)
 

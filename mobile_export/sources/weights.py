@@ -199,15 +199,15 @@ def _way_on(fit: _Fit, module: nn.Module, tensors: dict[str, Tensor], allow_miss
         classes = change[0]
     if classes is not None:
         return (
-            f"The checkpoint's classifier has {classes} classes: add --num-classes {classes}, "
-            "or --allow-missing to take everything but the classifier."
+            f"The checkpoint's classifier has {classes} classes: add `num_classes={classes}`, "
+            "or `allow_missing=True` to take everything but the classifier."
         )
     if allow_missing:
         return (
-            "--allow-missing is for a changed classifier: at least half of the model must be in "
+            "`allow_missing` is for a changed classifier: at least half of the model must be in "
             "the file, and what is in the file must be in the model."
         )
-    return "Is it another variant of the model? For a changed classifier, add --allow-missing."
+    return "Is it another variant of the model? For a changed classifier, add `allow_missing=True`."
 
 
 def _changed_classes(module: nn.Module, change: tuple[int, int], known: object) -> int | None:
@@ -256,7 +256,7 @@ def _zoo_fits(tensors: dict[str, Tensor]) -> list[str]:
         if fit.complete:
             found.append(spec)
         elif classes is not None:
-            found.append(f"{spec} --num-classes {classes}")
+            found.append(f"{spec} with `num_classes={classes}`")
     return found
 
 

@@ -24,11 +24,11 @@ def load_zoo(request: ModelRequest) -> Source:
     options = entry.parse_options(query)
     if request.pretrained:
         raise UsageError(
-            f"--pretrained is for timm/NAME; {name} has no weights on a hub.",
+            f"`pretrained` is for timm/NAME; {name} has no weights on a hub.",
             hint=f"Download the official file from {entry.published.code} and give it with "
-            "--weights FILE."
+            "`weights='FILE'`."
             if entry.published.code
-            else "No weights of it are public; your own go in with --weights FILE.",
+            else "No weights of it are public; your own go in with `weights='FILE'`.",
         )
     spec = request.input_spec(
         size=entry.size,
@@ -56,7 +56,7 @@ def _unknown_name(name: str) -> SourceError:
     if path.suffix in {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}:
         return SourceError(
             f"{name!r} is a checkpoint: it holds weights, not the model that they belong to.",
-            hint=f"Name the model too, for example: emo_2m --weights {name}",
+            hint=f"Name the model too, for example emo_2m, and give this with `weights={name!r}`.",
         )
     if path.suffix == ".py" or Path(f"{name.replace('.', '/')}.py").is_file():
         module = ".".join(path.with_suffix("").parts) if path.suffix == ".py" else name

@@ -8,6 +8,10 @@ coremltools, TensorFlow and their C++ cores greet the user with pages of warning
 about the user's model. ``quiet`` captures everything that is printed meanwhile, from Python and
 from C++ alike, and throws it away, unless an exception leaves the block: then the last lines are
 attached to the exception, which is otherwise unchanged, as a note (PEP 678).
+
+Only the command lines use ``quiet``: it redirects the file descriptors of the process, which belong
+to the host when this is a library. ``unwarned`` is what a library may do: it filters warnings and
+the vendors' loggers, and touches no stream.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["NOTE_LINES", "quiet"]
+__all__ = ["NOTE_LINES", "quiet", "unwarned"]
 
 NOTE_LINES = 20
 """How many of the captured lines an exception takes with it."""
@@ -87,7 +91,7 @@ def quiet(enabled: bool = True) -> Iterator[None]:
     """Silence warnings, logging, and everything written to stdout and stderr, C++ included.
 
     Args:
-        enabled: ``False`` makes the block an ordinary one (for ``--verbose``).
+        enabled: ``False`` makes the block an ordinary one.
     """
     if not enabled:
         yield
@@ -102,6 +106,36 @@ def quiet(enabled: bool = True) -> Iterator[None]:
         raise
     finally:
         _leave()
+
+
+VENDORS = (
+    "coremltools", "jax", "litert_torch", "onnx_ir", "onnxruntime", "onnxscript", "tensorflow",
+    "torch", "torch.export", "torch.onnx", "torchao",
+)  # fmt: skip
+"""Loggers that warn of what says nothing about the user's model"""
+
+
+@contextlib.contextmanager
+def unwarned(enabled: bool = True) -> Iterator[None]:
+    """Leave out warnings, and what the vendors log below an error; streams stay as they are.
+
+    Args:
+        enabled: ``False`` makes the block an ordinary one.
+    """
+    if not enabled:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in VENDORS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(max(logger.level, logging.ERROR))
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _enter() -> _Silence:

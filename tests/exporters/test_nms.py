@@ -17,6 +17,7 @@ import mobile_export
 from mobile_export import CoreMLOptions, MobileExportError, NmsOptions, TFLiteOptions
 from mobile_export.artifacts.expected import seeded_input
 from mobile_export.cli.main import app
+from mobile_export.cli.messages import typed_error
 from mobile_export.detection import Detections
 from mobile_export.detection.contract import class_names
 from mobile_export.errors import UsageError
@@ -353,7 +354,7 @@ def test_values_out_of_range(keyword: str, value: float) -> None:
 def test_the_command_line_refuses(words: list[str], problem: str) -> None:
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, MobileExportError)
-    assert problem in str(result.exception)
+    assert problem in str(typed_error(result.exception))
 
 
 def test_all_formats_keep_boxes_where_there_is_no_suppression(

@@ -91,7 +91,7 @@ def test_data_dependent_control_flow_is_named_with_its_line() -> None:
 def test_a_size_that_the_model_refuses() -> None:
     with pytest.raises(SourceError, match=r"I take 48, got 32.*test_capture.py:\d+") as e:
         trace(make_source(Refusing()))
-    assert "--size" in str(e.value)
+    assert "`size`" in str(e.value)
     assert trace(make_source(Refusing(), size=(48, 48))).outputs[0].shape == (1, 3)
 
 

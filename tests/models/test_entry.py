@@ -60,7 +60,7 @@ def test_shapes_of_inputs() -> None:
 def test_sizes_that_a_model_cannot_take(name: str, size: tuple[int, int], nearest: str) -> None:
     with pytest.raises(UsageError, match="must be multiples of") as caught:
         load_source(name, size=size)
-    assert f"--size {nearest}" in str(caught.value.hint)
+    assert f"`size` is {nearest}" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_sizes_that_are_too_small(
     entry = table.get(name)
     with pytest.raises(UsageError, match=said) as caught:
         entry.check_size(size)
-    assert f"--size {nearest}." in str(caught.value.hint)
+    assert f"`size` is {nearest}." in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

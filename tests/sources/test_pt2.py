@@ -86,10 +86,10 @@ def test_size_may_be_repeated_but_not_changed(good: Path) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "option"),
     [
-        ({"num_classes": 3}, "--num-classes"),
-        ({"weights": Path("w.pth")}, "--weights"),
-        ({"channels": 1}, "--channels"),
-        ({"pretrained": True}, "--pretrained"),
+        ({"num_classes": 3}, "`num_classes`"),
+        ({"weights": Path("w.pth")}, "`weights`"),
+        ({"channels": 1}, "`channels`"),
+        ({"pretrained": True}, "`pretrained`"),
     ],
 )
 def test_options_that_cannot_change_a_program(
@@ -268,7 +268,7 @@ def test_json_that_is_not_a_program(good: Path) -> None:
 def test_checkpoints_and_other_archives_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt2"
     torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(SourceError, match="--weights FILE"):
+    with pytest.raises(SourceError, match="`weights='FILE'`"):
         load_source(str(path))
     torch.jit.save(torch.jit.trace(nn.ReLU(), torch.zeros(1)), path)
     with pytest.raises(SourceError, match="TorchScript"):

@@ -133,7 +133,7 @@ def test_zoo_with_a_checkpoint(tmp_path: Path) -> None:
     assert all(torch.equal(v, state[k]) for k, v in weights.items() if v.is_floating_point())
     module = create_model("emo_1m", str(path), 12, allow_missing=True)
     assert torch.equal(module.state_dict()["norm.norm.weight"], state["norm.norm.weight"])
-    with pytest.raises(WeightsError, match="--num-classes 1000"):
+    with pytest.raises(WeightsError, match="`num_classes=1000`"):
         create_model("emo_1m", path, 12)
 
 
@@ -143,8 +143,8 @@ def test_zoo_with_a_checkpoint(tmp_path: Path) -> None:
         ("emo2m", "emo_2m"),
         ("EMO-5M", "emo_5m"),
         ("emo_3m", "emo_"),
-        ("weights.pth", "--weights weights.pth"),
-        ("./model.safetensors", "--weights"),
+        ("weights.pth", "`weights='weights.pth'`"),
+        ("./model.safetensors", "`weights="),
         ("mynet.py", "mynet:FUNCTION"),
         ("complete nonsense", "mobile-export list"),
         ("", "mobile-export list"),
@@ -267,7 +267,7 @@ def test_pretrained_offline_is_one_quick_error(
     text = str(caught.value)
     assert "timm/resnet18.a1_in1k" in text
     assert "No network?" in text
-    assert "--weights FILE" in text
+    assert "`weights='FILE'`" in text
     assert capfd.readouterr().err == ""
 
 

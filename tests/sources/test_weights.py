@@ -179,19 +179,19 @@ def test_another_variant_is_recognised(tmp_path: Path) -> None:
     path = saved(tmp_path, {"net": emo_1m().state_dict()})
     refused(emo_2m(), path, r"This checkpoint fits emo_1m\.")
     path = saved(tmp_path, emo_1m(num_classes=12).state_dict())
-    refused(emo_2m(), path, r"fits emo_1m --num-classes 12")
+    refused(emo_2m(), path, r"fits emo_1m with `num_classes=12`")
 
 
 def test_another_number_of_classes_says_so(tmp_path: Path) -> None:
     path = saved(tmp_path, state(classes=7))
-    refused(make(), path, r"--num-classes 7.*--allow-missing")
+    refused(make(), path, r"`num_classes=7`.*`allow_missing=True`")
 
 
 def test_classes_of_a_detector_are_not_its_channels(tmp_path: Path) -> None:
     """Six anchors with 20 classes and the background are 126 channels."""
     path = saved(tmp_path, emo_1m_ssdlite(num_classes=20).state_dict())
-    refused(emo_1m_ssdlite(), path, r"has 20 classes: add --num-classes 20,")
-    refused(emo_2m(), path, r"fits emo_1m_ssdlite --num-classes 20")
+    refused(emo_1m_ssdlite(), path, r"has 20 classes: add `num_classes=20`,")
+    refused(emo_2m(), path, r"fits emo_1m_ssdlite with `num_classes=20`")
     load_weights(emo_1m_ssdlite(num_classes=20), path)
 
 

@@ -52,25 +52,25 @@ def check(program: Program, job: WriteJob) -> None:
         shape = program.outputs[0].shape
         if len(program.outputs) != 1 or len(shape) != 2:
             raise UsageError(
-                f"--classifier needs one output of shape (1, classes); {program.spec} has "
+                f"`classifier` needs one output of shape (1, classes); {program.spec} has "
                 f"{', '.join(str(output.shape) for output in program.outputs)}.",
-                hint="Leave --classifier out.",
+                hint="Leave `classifier` out.",
             )
         if program.labels is None or len(program.labels) != shape[1]:
             raise UsageError(
-                f"--classifier needs the names of the {shape[1]} classes of {program.spec}.",
-                hint="Give a text file with one label a line: --labels FILE.",
+                f"`classifier` needs the names of the {shape[1]} classes of {program.spec}.",
+                hint="Name them, in the order of the logits, with `labels`.",
             )
     if options.image_input and len(program.input.shape) != 4:
         raise UsageError(
-            f"--image-input takes one image; {program.spec} takes a clip of shape "
+            f"`image_input` takes one image; {program.spec} takes a clip of shape "
             f"{program.input.shape}.",
-            hint="Leave --image-input out and pass a multi-array.",
+            hint="Leave `image_input` out and pass a multi-array.",
         )
     if options.image_input and program.input.shape[1] not in (1, 3):
         raise UsageError(
-            f"--image-input needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
-            hint="Leave --image-input out and pass a multi-array.",
+            f"`image_input` needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
+            hint="Leave `image_input` out and pass a multi-array.",
         )
 
 
@@ -251,7 +251,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     except Exception as error:  # coremltools raises whatever its op handlers raise
         raise ExportError(
             f"coremltools cannot convert {program.spec}: {summary(error)}",
-            hint="Run again with --verbose for the converter's own report.",
+            hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     if job.nms is not None:
         model = with_suppression(model, job.nms, class_names(program))

@@ -87,7 +87,7 @@ class _OnnxDetector:
         if len(nodes) != 1:
             raise ArtifactError(
                 f"{path} has {len(nodes)} NonMaxSuppression nodes; a detector has one.",
-                hint="Export it again with --nms.",
+                hint="Export it again with `nms`.",
             )
         boxes, scores, _, iou, least = nodes[0].input
         values = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -58,7 +58,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
             f"torch.onnx cannot convert {program.spec}: {_cause(error)}",
-            hint="Run again with --verbose for the converter's own report.",
+            hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     assert converted is not None
     modules = _module_paths(converted)

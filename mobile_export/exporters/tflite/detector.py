@@ -64,7 +64,7 @@ def _find_post_processing(path: Path) -> PostProcessing | None:
     if not options.get("use_regular_nms") or not isinstance(zeros, np.ndarray) or zeros.any():
         raise ArtifactError(
             f"The detection post-processing of {path} decodes boxes or suppresses across classes.",
-            hint="Only files that mobile-export wrote with --nms can be compared.",
+            hint="Only files that mobile-export wrote with `nms` can be compared.",
         )
     return PostProcessing(options, scores=op.Inputs(1), anchors=op.Inputs(2))
 

@@ -96,7 +96,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
             f"litert-torch cannot convert {program.spec}: {summary(error)}",
-            hint="Run again with --verbose for the converter's own report.",
+            hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()
     if job.precision.bits == 16:

@@ -79,7 +79,7 @@ class Weight:
         if size > LARGEST_ARRAY:
             raise ExportError(
                 f"TNN cannot hold an array of {size} bytes; lengths are 31-bit numbers.",
-                hint="Use a smaller layer, or --precision fp16.",
+                hint="Use a smaller layer, or `precision='fp16'`.",
             )
         if not size:
             return _ints(MAGIC, number, 0)

@@ -158,7 +158,7 @@ def _inside(found: Mapping[str, zipfile.ZipInfo], name: str) -> dict[str, zipfil
         kind = "a checkpoint" if "data.pkl" in inside else "some other zip archive"
         raise SourceError(
             f"{name} is {kind}, not a saved torch.export program.",
-            hint="A checkpoint is given with --weights FILE beside the model's name."
+            hint="A checkpoint is given with `weights='FILE'` beside the model's name."
             if "data.pkl" in inside
             else "Save one with torch.export.save(program, 'FILE.pt2').",
         )

@@ -31,15 +31,15 @@ def load_program(request: ModelRequest) -> Source:
     shape = _input_shape(exported, spec)
     if request.size is not None and request.size != shape[2:]:
         raise UsageError(
-            f"--size {request.size[0]}x{request.size[1]}: {spec} was exported for "
+            f"`size` {request.size[0]}x{request.size[1]}: {spec} was exported for "
             f"{shape[2]}x{shape[3]}, and its graph is static.",
-            hint="Leave --size out, or export the model again at that size.",
+            hint="Leave `size` out, or export the model again at that size.",
         )
     notes: tuple[str, ...] = ()
     if request.mean is None and request.std is None:
         notes = (
             "A saved program does not say how its input is normalised; pixels are taken as scaled "
-            "to [0, 1] (--mean and --std say otherwise).",
+            "to [0, 1] (`mean` and `std` say otherwise).",
         )
     return Source(
         spec=spec,
@@ -56,10 +56,10 @@ def load_program(request: ModelRequest) -> Source:
 
 def _check_request(spec: str, request: ModelRequest) -> None:
     given = {
-        "--weights": request.weights is not None,
-        "--num-classes": request.num_classes is not None,
-        "--channels": request.channels is not None,
-        "--pretrained": request.pretrained,
+        "`weights`": request.weights is not None,
+        "`num_classes`": request.num_classes is not None,
+        "`channels`": request.channels is not None,
+        "`pretrained`": request.pretrained,
     }
     wrong = [option for option, present in given.items() if present]
     if wrong:

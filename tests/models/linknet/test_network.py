@@ -50,5 +50,5 @@ def test_checkpoint_of_another_number_of_classes(tmp_path: Path) -> None:
     torch.save(state, path)
     with pytest.raises(WeightsError) as caught:
         load_weights(build("linknet"), path)
-    assert "add --num-classes 11" in str(caught.value.hint)
+    assert "add `num_classes=11`" in str(caught.value.hint)
     assert load_weights(table.get("linknet").build(num_classes=11), path).kind == "checkpoint"

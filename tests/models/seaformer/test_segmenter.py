@@ -130,7 +130,9 @@ def test_checkpoint_of_another_variant_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "cityscapes.pth")
     with pytest.raises(WeightsError) as caught:
         load_weights(seaformer_tiny_seg(), tmp_path / "cityscapes.pth")
-    assert "fits seaformer_small_seg --num-classes 19." in str(caught.value.hint or caught.value)
+    assert "fits seaformer_small_seg with `num_classes=19`." in str(
+        caught.value.hint or caught.value
+    )
 
 
 def test_captures_as_one_static_graph() -> None:
