@@ -259,5 +259,7 @@ def print_matrix(rows: Sequence[Row], file: Path) -> None:
     for name in dict.fromkeys(row.format for row in rows):
         of_format = [row for row in rows if row.format == name]
         passed = sum(row.status == "passed" for row in of_format)
-        out.print(f"{name}: {passed} of {len(of_format)} passed")
+        without = sum(bool(row.left_out) for row in of_format)
+        noted = f", {without} of them with a pass left out: please report" if without else ""
+        out.print(f"{name}: {passed} of {len(of_format)} passed{noted}")
     out.print(f"{escape(str(file))} and {escape(str(file.with_suffix('.md')))} hold every cell.")

@@ -51,13 +51,19 @@ def matrix(
     from ..errors import UsageError
     from ..exporters.table import available_formats
     from ..sweep.cell import cells_of
-    from ..sweep.report import markdown
+    from ..sweep.report import is_markdown_of_ours, markdown
     from ..sweep.run import full_name, read_models, run_matrix
     from ..sweep.store import Matrix
     from .console import matrix_progress, print_matrix
 
     if out.suffix != ".json":
         raise UsageError(f"{out} is not a .json file.", hint="Write -o FILE.json.")
+    document = out.with_suffix(".md")
+    if not is_markdown_of_ours(document):
+        raise UsageError(
+            f"{document} exists and is not the result of mobile-export matrix.",
+            hint="Choose another file with -o FILE.json.",
+        )
     wanted: list[tuple[str, str | None]] = [(full_name(name), None) for name in models or ()]
     wanted += read_models(list_file) if list_file else []
     if not wanted:
@@ -81,7 +87,7 @@ def matrix(
             )
     finally:
         if result.rows:
-            out.with_suffix(".md").write_text(markdown(result.rows), "utf-8")
+            document.write_text(markdown(result.rows), "utf-8")
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:

@@ -48,6 +48,7 @@ class Row:
         bytes: of the file.
         export_seconds: in the exporter and its vendor's converter.
         seconds: of the whole process.
+        left_out: passes that the file was written without, because with them it failed.
     """
 
     model: str
@@ -63,6 +64,10 @@ class Row:
     bytes: int | None = None
     export_seconds: float | None = None
     seconds: float = 0.0
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "left_out", tuple(self.left_out))  # a list in JSON
 
     @property
     def cell(self) -> Cell:
@@ -113,6 +118,7 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
         "emulated": parity["emulated"],
         "bytes": artifact["bytes"],
         "export_seconds": artifact["seconds"]["export"],
+        "left_out": tuple(artifact.get("left_out", ())),
     }
     if parity["verdict"] == "failed":
         error = "not a number" if parity["max_rel"] is None else f"{parity['max_rel']:.1e}"

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from .cell import STATUSES, Row
 
-__all__ = ["markdown"]
+__all__ = ["is_markdown_of_ours", "markdown"]
 
 _REASON_LENGTH = 200
+_SIGNATURE = "Written by `mobile-export matrix`."
+
+
+def is_markdown_of_ours(path: Path) -> bool:
+    """Whether a file may be replaced by `markdown`: there is none, or it is one."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return _SIGNATURE in stream.read(1000)
+    except FileNotFoundError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def markdown(rows: Sequence[Row], title: str = "Matrix") -> str:
@@ -17,12 +30,15 @@ def markdown(rows: Sequence[Row], title: str = "Matrix") -> str:
     formats = list(dict.fromkeys(_column(row) for row in rows))
     parts = [
         f"# {title}",
-        "Written by `mobile-export matrix`. A figure is the largest error of the executed file "
+        f"{_SIGNATURE} A figure is the largest error of the executed file "
         "over\nthe range of the float64 reference, of a cell that passed; a * says that one of our "
         "evaluators executed it.",
         _summary(rows, formats),
         _table(rows, formats),
     ]
+    left_out = _left_out(rows)
+    if left_out:
+        parts += ["## Cells with a pass left out", left_out]
     reasons = _reasons(rows)
     if reasons:
         parts += ["## Cells that did not pass", reasons]
@@ -40,10 +56,15 @@ def _line(cells: Sequence[str]) -> str:
 def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
     counts = {name: Counter(r.status for r in rows if _column(r) == name) for name in formats}
     shown = [status for status in STATUSES if any(counts[name][status] for name in formats)]
-    lines = [_line(["format", "cells", *shown]), _line(["---"] + ["---:"] * (1 + len(shown)))]
+    without = Counter(_column(row) for row in rows if row.left_out)
+    last = ["a pass left out"] if without else []
+    heads = ["format", "cells", *shown, *last]
+    lines = [_line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
     for name in formats:
         count = counts[name]
-        lines.append(_line([name, str(count.total()), *(str(count[status]) for status in shown)]))
+        figures = [count.total(), *(count[status] for status in shown)]
+        figures += [without[name]] if without else []
+        lines.append(_line([name, *map(str, figures)]))
     return "\n".join(lines)
 
 
@@ -62,6 +83,14 @@ def _cell(row: Row | None) -> str:
     if row.status != "passed" or row.error is None:
         return row.status
     return f"{row.error:.0e}" + ("*" if row.emulated else "")
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    return "\n".join(
+        f"- {row.model}, {_column(row)}: without {', '.join(row.left_out)}: please report"
+        for row in rows
+        if row.left_out
+    )
 
 
 def _reasons(rows: Sequence[Row]) -> str:

@@ -157,7 +157,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def _run_cell(cell: Cell, time_limit: float, processes: _Processes) -> Row:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mobile-export-matrix-") as folder:
-        words = [sys.executable, "-m", "mobile_export", cell.format, cell.model, "--json"]
+        words = [sys.executable, "-P", "-m", "mobile_export", cell.format, cell.model, "--json"]
         words += ["-o", folder]
         words += ["--size", cell.size] if cell.size else []
         words += ["--precision", cell.precision] if cell.precision else []

@@ -196,3 +196,35 @@ def test_a_file_passes_under_all_options_or_not(
     artifact = {"parity": {**main, "others": [default]}, "bytes": 1, "seconds": {"export": 1.0}}
     outcome = cell.outcome(int(status != "passed"), json.dumps({"artifacts": [artifact]}), "")
     assert (outcome["status"], outcome["error"]) == (status, error)
+
+
+def test_passes_left_out_are_counted_apart() -> None:
+    good = Row("emo_1m", None, "onnx", None, "passed", error=1e-6)
+    rows = [good, replace(good, model="emo_2m", left_out=("fold_norms",))]
+    lines = markdown(rows).splitlines()
+    assert "| format | cells | passed | a pass left out |" in lines
+    assert "| onnx | 2 | 2 | 1 |" in lines
+    assert "- emo_2m, onnx: without fold_norms: please report" in lines
+    assert "left out" not in markdown([good])
+
+
+def test_rows_with_passes_left_out_are_kept(tmp_path: Path) -> None:
+    row = Row("emo_1m", None, "onnx", None, "passed", left_out=("fold_norms",))
+    Matrix(tmp_path / "m.json").add(row)
+    assert Matrix(tmp_path / "m.json").rows == (row,)
+
+
+def test_somebody_elses_notes_are_left_alone(folder: Path) -> None:
+    (folder / "notes.md").write_text("# My notes")
+    done = run("nets:Mean", "--formats", "onnx", "-o", "notes.json")
+    assert done.returncode == 2
+    assert "notes.md" in done.stderr
+    assert (folder / "notes.md").read_text() == "# My notes"
+    assert not (folder / "notes.json").exists()
+
+
+def test_only_the_named_module_comes_from_the_current_folder(folder: Path) -> None:
+    (folder / "typer.py").write_text("open('ran', 'w')")
+    rows = run_matrix([Cell("nets:Mean", None, "onnx")], Matrix(folder / "m.json"))
+    assert [row.status for row in rows] == ["passed"]
+    assert not (folder / "ran").exists()
