@@ -85,7 +85,7 @@ class Findings:
             found = list(self.overflows.values())
             notes.append(
                 f"float16 overflows (its largest number is {LARGEST_FLOAT16:.0f}): "
-                f"{_listed(map(str, found), len(found))}; --precision fp32 writes float32"
+                f"{_listed(map(str, found), len(found))}; `precision='fp32'` writes float32"
             )
         by_reason: dict[str, list[str]] = {}
         for name, (op, reason) in self.unsettled.items():
