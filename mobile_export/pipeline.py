@@ -33,7 +33,7 @@ from .parity.detections import with_detections
 from .parity.judge import expected_outputs, judge
 from .parity.reference import Reference, make_reference, with_activation
 from .parity.report import ParityReport
-from .parity.samples import parity_samples, pixel_samples
+from .parity.samples import parity_samples, pixel_samples, stronger_samples
 from .parity.session import Session
 from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
@@ -178,8 +178,10 @@ class _References:
 
     def get(self, *, pixels: bool = False) -> Reference:
         if pixels not in self._made:
-            samples = (pixel_samples if pixels else parity_samples)(self._source.input)
-            self._made[pixels] = make_reference(self._source.module, samples)
+            spec = self._source.input
+            samples = (pixel_samples if pixels else parity_samples)(spec)
+            stronger = stronger_samples(spec, pixels=pixels)
+            self._made[pixels] = make_reference(self._source.module, samples, stronger)
         return self._made[pixels]
 
 

@@ -166,6 +166,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: ``passed``, ``failed`` or ``inconclusive``; called ``verdict`` in the file.
+        spread: how far an output moves between the samples, relative to its largest magnitude.
+        spread_error: largest error of what moves, relative to that; null where nothing moves.
         variants: the same file under other options of its runtime; called ``others`` in the file.
     """
 
@@ -184,6 +186,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     top1: Number | None = None
     top5: Number | None = None
     samples: Count = 0
+    spread: Number | None = None
+    spread_error: Number | None = None
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     detections: Detections | None = None
     variants: Annotated[tuple[Parity, ...], Meta(max_length=64)] = field(name="others", default=())

@@ -124,6 +124,9 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
     err = stderr_console()
     parity = report.deciding
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
+    if parity.status == "inconclusive" and not parity.tells_apart:
+        err.print(f"[yellow]inconclusive:[/] see the note above; the file was {fate}.")
+        return
     if parity.status == "inconclusive":
         err.print(
             f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "

@@ -5,16 +5,21 @@ largest magnitude of the reference output, so one number means the same for logi
 comparison is a report, never a bool.
 
 Statuses:
-    passed        the worst error over all samples and outputs is within the tolerance;
-    failed        it is not, or the artifact returned NaN, infinity or a wrong shape;
+    passed        the worst error over all samples and outputs is within the tolerance, and what
+                  changes with the sample is right to `SPREAD_LIMIT` in every output;
+    failed        the error is not within it, or the artifact returned NaN, infinity or a wrong
+                  shape;
     inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
-                  its float64 run: with these weights no file can be judged.
+                  its float64 run: with these weights no file can be judged. Or the error is within
+                  the tolerance and not within `SPREAD_LIMIT`: the output changes so little between
+                  the samples that a file which ignores the image would look like this one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,16 +27,15 @@ from ..artifacts.expected import Expected, expected_facts
 from ..exporters.row import Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
-from .reference import Reference
-from .report import ParityReport
+from .reference import ILL_CONDITIONED, Reference
+from .report import SPREAD_LIMIT, ParityReport
+from .spread import relative_spread, spread_error
 
 __all__ = [
     "ILL_CONDITIONED",
     "expected_outputs",
     "judge",
 ]
-
-ILL_CONDITIONED = 1e-4
 
 
 def expected_outputs(reference: Reference, names: Sequence[str]) -> Expected:
@@ -80,7 +84,8 @@ def judge(
     differences = [difference for _, difference in rows]
     top1 = [difference.top1 for difference in differences if difference.top1 is not None]
     top5 = [difference.top5 for difference in differences if difference.top5 is not None]
-    return ParityReport(
+    changes = _changes(reference, results, output_names)
+    report = ParityReport(
         runtime=runtime,
         emulated=emulated,
         precision=precision.name,
@@ -96,7 +101,66 @@ def judge(
         top1=sum(top1) / len(top1) if top1 else None,
         top5=sum(top5) / len(top5) if top5 else None,
         samples=len(reference.samples),
-        notes=tuple(dict.fromkeys(notes)),
+        spread=changes.spread,
+        spread_error=changes.error,
+        notes=tuple(dict.fromkeys((*notes, *changes.notes))),
+    )
+    if report.status != "passed" or report.tells_apart:
+        return report
+    return replace(report, status="inconclusive", notes=(*report.notes, _why_inconclusive(changes)))
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What changes with the sample: of the output with the worst `spread_error`.
+
+    Attributes:
+        spread, error: as `ParityReport.spread` and `ParityReport.spread_error`.
+    """
+
+    output: str = ""
+    spread: float | None = None
+    error: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _changes(
+    reference: Reference, results: Sequence[Sequence[np.ndarray]], names: Sequence[str]
+) -> _Changes:
+    if len(reference.samples) < 2:
+        return _Changes()
+    exact = list(zip(*reference.outputs, strict=True))
+    if any(len(got) != len(exact) for got in results):
+        return _Changes(error=math.inf)
+    worst, constant = _Changes(), []
+    for name, outputs, got in zip(names, exact, zip(*results, strict=True), strict=True):
+        error = spread_error(got, outputs)
+        if error is None:
+            constant.append(name)
+        elif worst.error is None or error > worst.error:
+            worst = _Changes(name, relative_spread(outputs), error)
+    if not constant:
+        return worst
+    note = f"{', '.join(constant)}: the same for all {len(reference.samples)} inputs of the check"
+    return replace(worst, notes=(note,))
+
+
+def _why_inconclusive(changes: _Changes) -> str:
+    advice = (
+        "If the model takes other values than the stated normalisation gives it, say so (`mean` 0 "
+        "and `std` 0.0039 for one that takes 0 to 255); else give trained `weights`, or write "
+        "`precision` fp32."
+    )
+    if changes.error is None:
+        return (
+            "inconclusive: no output changes with the input, so a file that ignores the image "
+            f"would look right. {advice}"
+        )
+    return (
+        f"inconclusive: between the inputs of the check, {changes.output} changes by "
+        f"{changes.spread:.1e} of its size only, and the file is {changes.error:.0%} of that "
+        f"change off (allowed is {SPREAD_LIMIT:.0%}), so it may be one that ignores the image. "
+        f"{advice}"
     )
 
 

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .detections import DetectionCheck
 
-__all__ = ["STATUSES", "ParityReport"]
+__all__ = ["SPREAD_LIMIT", "STATUSES", "ParityReport"]
+
+SPREAD_LIMIT = 0.1
+"""Largest `ParityReport.spread_error` of a file that passes. Ignoring the image is 1; measured with
+random weights: exchanged colour channels 0.8 and more, float16 0.08 at most (docs/parity.md)."""
 
 STATUSES = ("failed", "inconclusive", "passed")
 """Of parity (`mobile_export.parity.judge`), the worst first."""
@@ -20,6 +24,10 @@ class ParityReport:
     """The status of one artifact, with the numbers behind it (worst over samples and outputs).
 
     Attributes:
+        spread: how far the output of `spread_error` moves between the samples
+            (`parity.spread.spread`), relative to its largest magnitude.
+        spread_error: largest error of what changes with the sample, relative to that spread; of the
+            worst output. None when there is one sample, or when no output changes with it.
         detections: of a file that ends with non-maximum suppression; the errors are then those of
             the boxes and scores in front of it.
         variants: reports on the same file under other options that a device may run it with.
@@ -40,6 +48,8 @@ class ParityReport:
     top1: float | None
     top5: float | None
     samples: int
+    spread: float | None = None
+    spread_error: float | None = None
     notes: tuple[str, ...] = ()
     detections: DetectionCheck | None = None
     variants: tuple[ParityReport, ...] = ()
@@ -48,6 +58,13 @@ class ParityReport:
     def passed(self) -> bool:
         """True only when the status is "passed", and that of every variant, too."""
         return self.deciding.status == "passed"
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether the file answers the samples differently, as the model does."""
+        if self.samples < 2:
+            return True
+        return self.spread_error is not None and self.spread_error <= SPREAD_LIMIT
 
     @property
     def deciding(self) -> ParityReport:

@@ -1,5 +1,8 @@
 """The inputs that parity is measured on: seeded noise and images with natural statistics.
 
+A model that averages its image hardly tells two noises apart, and the channels of photographs are
+nearly alike; `stronger_samples` are for models whose output hardly changes with the usual four.
+
 All are made as 8-bit pixels or as standard-normal tensors from a fixed seed, so a report can be
 repeated to the last bit on another machine.
 """
@@ -14,7 +17,7 @@ import torch
 from ..artifacts.expected import seeded_input
 from ..graph.specs import InputSpec
 
-__all__ = ["Sample", "normalise", "parity_samples", "pixel_samples"]
+__all__ = ["Sample", "normalise", "parity_samples", "pixel_samples", "stronger_samples"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,57 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
     return noise + natural
 
 
+def stronger_samples(spec: InputSpec, *, pixels: bool = False) -> tuple[tuple[Sample, ...], ...]:
+    """Inputs that differ more, in sets to be tried one after the other.
+
+    The first set is a flat image of a strong colour, and a bright spot of the opposite colour far
+    from the middle. The second, where no normalisation is known (mean 0, standard deviation 1), is
+    a natural image and the flat one with values from 0 to 255, for a model that normalises inside:
+    only its outputs can show that it does.
+
+    Args:
+        pixels: for image inputs, which have no second set.
+    """
+    images = {"colour-0": _coloured(spec), "corner-0": _corner(spec)}
+    made = tuple(_pixel_sample(name, image, spec) for name, image in images.items())
+    if pixels:
+        return (made,)
+    first = tuple(Sample(sample.name, sample.image.float()) for sample in made)
+    if any(spec.mean) or any(value != 1 for value in spec.std):
+        return (first,)
+    wide = (
+        Sample("wide-natural-0", _natural(spec, 0)),
+        Sample("wide-colour-0", images["colour-0"]),
+    )
+    return first, wide
+
+
 def _pixel_sample(name: str, pixels: torch.Tensor, spec: InputSpec) -> Sample:
     return Sample(name, normalise(pixels, spec), pixels)
+
+
+def _coloured(spec: InputSpec) -> torch.Tensor:
+    """A natural image of 15 % of the contrast; level 10 in the first channel, 210 in the last.
+
+    Of shape (1, C, H, W) or (1, C, T, H, W), whole numbers from 0 to 255.
+    """
+    natural = _natural(spec, 2)
+    level = torch.linspace(10.0, 210.0, spec.shape[1]).view(1, -1, *[1] * (natural.ndim - 2))
+    return (0.15 * natural + level).clamp(0.0, 255.0).round()
+
+
+def _corner(spec: InputSpec) -> torch.Tensor:
+    """A natural image seen through a round window around 30 % of the height, 25 % of the width.
+
+    The window has a radius of 20 % of each side; it passes all of the first channel and none of the
+    last. Shape and range as of `_coloured`.
+    """
+    natural = _natural(spec, 2)
+    height, width = spec.size
+    y = (torch.linspace(0.0, 1.0, height).view(-1, 1) - 0.30) / 0.20
+    x = (torch.linspace(0.0, 1.0, width) - 0.25) / 0.20
+    passed = torch.linspace(1.0, 0.0, spec.shape[1]).view(1, -1, *[1] * (natural.ndim - 2))
+    return (passed * torch.exp(-(y**2) - x**2) * (natural + 90.0)).clamp(0.0, 255.0).round()
 
 
 def _natural(spec: InputSpec, seed: int) -> torch.Tensor:

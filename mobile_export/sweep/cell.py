@@ -124,7 +124,10 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
         error = "not a number" if parity["max_rel"] is None else f"{parity['max_rel']:.1e}"
         facts["reason"] = f"error {error} of the output range in {parity['worst']}"
     if parity["verdict"] == "inconclusive":
-        facts["reason"] = f"PyTorch's own float32 error is {parity['float32_error']:.1e}"
+        facts["reason"] = next(
+            (note for note in parity["notes"] if note.startswith("inconclusive: ")),
+            f"PyTorch's own float32 error is {parity['float32_error']:.1e}",
+        )
     return facts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from mobile_export.exporters.table import precision_named
 from mobile_export.parity.compare import compare
 from mobile_export.parity.judge import judge
 from mobile_export.parity.reference import Reference, make_reference, with_activation
+from mobile_export.parity.report import ParityReport
 from mobile_export.parity.samples import Sample
 
 
@@ -167,13 +169,59 @@ def test_float32_error_of_a_known_cancellation() -> None:
     assert lost > 1e-6
 
 
-def test_an_output_that_ignores_its_input_is_noted() -> None:
-    class Constant(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.mean().view(1, 1) * 1e-9 + torch.tensor([[1.0, 2.0]])
+class Constant(nn.Module):
+    """Hardly changes with its input, or not at all."""
 
+    def __init__(self, change: float) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean().view(1, 1) * self.change + torch.tensor([[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(("change", "said"), [(1e-9, "changes by"), (0.0, "no output changes")])
+def test_an_output_that_ignores_its_input_is_inconclusive(change: float, said: str) -> None:
     samples = [Sample("a", torch.zeros(1, 3, 2, 2)), Sample("b", torch.ones(1, 3, 2, 2))]
-    assert "hardly changes" in make_reference(Constant(), samples).notes[0]
+    reference = make_reference(Constant(change), samples)
+    report = judge_two(reference, [[np.array([[1.0, 2.0]])]] * 2, ["logits"])
+    assert report.max_rel <= report.tolerance
+    assert report.status == "inconclusive"
+    assert said in report.notes[-1]
+
+
+def judge_two(
+    reference: Reference, results: Sequence[Sequence[np.ndarray]], names: list[str]
+) -> ParityReport:
+    return judge(
+        reference, results, precision=precision_named("fp32"), runtime="t", emulated=False,
+        output_names=names,
+    )  # fmt: skip
+
+
+def test_a_constant_output_beside_another_is_named_and_does_not_decide() -> None:
+    samples = tuple(Sample(name, torch.zeros(1, 3, 2, 2)) for name in "ab")
+    anchors = np.array([[8.0, 16.0]])
+    outputs = ((np.array([[1.0]]), anchors), (np.array([[2.0]]), anchors))
+    report = judge_two(Reference(samples, outputs, 0.0), outputs, ["scores", "anchors"])
+    assert report.passed
+    assert (report.spread, report.spread_error) == (0.25, 0.0)
+    assert report.notes == ("anchors: the same for all 2 inputs of the check",)
+
+
+def test_the_output_that_is_told_apart_worst_decides() -> None:
+    samples = tuple(Sample(name, torch.zeros(1, 3, 2, 2)) for name in "ab")
+    moves, hardly = (
+        [np.array([[1.0]]), np.array([[2.0]])],
+        [np.array([[1.0]]), np.array([[1 + 2e-6]])],
+    )
+    reference = Reference(samples, tuple(zip(moves, hardly, strict=True)), 0.0)
+    report = judge_two(reference, [(moves[0], hardly[0]), (moves[1], hardly[0])], ["a", "b"])
+    assert report.max_rel <= report.tolerance
+    assert report.status == "inconclusive"
+    assert report.spread_error == pytest.approx(1.0)
+    assert report.to_dict()["spread_error"] == report.spread_error
+    assert report.spread == pytest.approx(1e-6, rel=1e-5)
 
 
 def test_softmax_behind_the_logits() -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import torch
 
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from mobile_export.parity.samples import normalise, parity_samples, pixel_samples
+from mobile_export.parity.samples import (
+    normalise,
+    parity_samples,
+    pixel_samples,
+    stronger_samples,
+)
 
 SPEC = InputSpec((1, 3, 128, 96), IMAGENET_MEAN, IMAGENET_STD)
 
@@ -49,3 +54,35 @@ def test_natural_images_have_a_falling_spectrum_and_correlated_channels() -> Non
     slope = np.polyfit(np.log([4, 8, 16, 32]), np.log(bins), 1)[0]
     assert -2.5 < slope < -1.5  # photographs: about -2 (Field 1987)
     assert np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] > 0.8
+
+
+def test_stronger_samples_have_colour_and_place() -> None:
+    ((colour, corner),) = stronger_samples(SPEC, pixels=True)
+    assert colour.pixels is not None
+    assert corner.pixels is not None
+    means = colour.pixels.mean((0, 2, 3))
+    assert means[2] - means[0] > 150  # of 255
+    assert colour.pixels.std((2, 3)).max() < 15
+    lit = corner.pixels[0, 0]
+    assert lit[38, 24] > 50  # 30 % and 25 % of 128 x 96
+    assert lit[-24:].max() <= 1
+    assert lit[:, -24:].max() <= 1  # exp(-2.5**2) of at most 345
+    assert corner.pixels[0, 2].max() == 0
+    for sample in (colour, corner):
+        assert torch.equal(sample.pixels, sample.pixels.round())  # type: ignore[union-attr]
+        assert torch.equal(sample.image, normalise(sample.pixels, SPEC))  # type: ignore[arg-type]
+
+
+def test_the_wide_range_is_for_inputs_without_normalisation() -> None:
+    assert len(stronger_samples(SPEC)) == 1
+    _, wide = stronger_samples(InputSpec((1, 3, 32, 32), (0.0,) * 3, (1.0,) * 3))
+    assert all(200 < sample.image.max() <= 255 for sample in wide)
+
+
+def test_stronger_samples_of_clips_and_single_channels() -> None:
+    for shape in ((1, 1, 32, 32), (1, 3, 4, 32, 32), (1, 5, 32, 32)):
+        spec = InputSpec(shape, (0.0,) * shape[1], (1.0,) * shape[1])
+        for pixels in (False, True):
+            for sample in sum(stronger_samples(spec, pixels=pixels), ()):
+                assert tuple(sample.image.shape) == shape
+                assert sample.image.std() > 0
