@@ -147,9 +147,9 @@ def _changes(
 
 def _why_inconclusive(changes: _Changes) -> str:
     advice = (
-        "If the model takes other values than the stated normalisation gives it, say so (`mean` 0 "
-        "and `std` 0.0039 for one that takes 0 to 255); else give trained `weights`, or write "
-        "`precision` fp32."
+        "If the model takes other values than the stated normalisation gives it, say so (`mean=0` "
+        "and `std=0.0039` for one that takes 0 to 255); else give trained `weights`, or write "
+        '`precision="fp32"`.'
     )
     if changes.error is None:
         return (

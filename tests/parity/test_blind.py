@@ -119,7 +119,7 @@ def test_the_message_says_what_to_give() -> None:
     found = report(reference, damaged(module, reference)["ignored"])
     (note,) = found.notes
     assert note.startswith("inconclusive: between the inputs of the check, logits changes by")
-    for argument in ("`mean` 0", "`std` 0.0039", "`weights`", "`precision` fp32"):
+    for argument in ("`mean=0`", "`std=0.0039`", "`weights`", '`precision="fp32"`'):
         assert argument in note
 
 
