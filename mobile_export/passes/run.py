@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import MobileExportError, PassError, TraceError
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
+from ..operators import decompose, needs_decomposing
+from .normalize_ops import normalize_ops
 from .prove import EXACT, distance, refuse_nan
 from .table import PASSES, stage_of
 
@@ -61,6 +63,9 @@ class PassRunner:
         refuse_nan(program, reference)
         self._program = program
         self._reference = reference
+        self._start = _Rewritten(program, {}, {}, {})
+        if needs_decomposing(program):
+            self._start = self._start.after(normalize_ops).after(decompose)
         self._shared: dict[tuple[Pass, ...], _Rewritten] = {}
         self._proven: list[tuple[Program, Program]] = []  # before and after rounding to float32
 
@@ -80,8 +85,7 @@ class PassRunner:
         """
         first = tuple(function for function in passes if stage_of(function) == "shared")
         if first not in self._shared:
-            start = _Rewritten(self._program, {}, {}, {})
-            self._shared[first] = _settled(start, first)
+            self._shared[first] = _settled(self._start, first)
         rounds = [function for function in passes if stage_of(function) != "last"]
         state = _settled(self._shared[first], rounds)
         for function in passes:
@@ -91,6 +95,8 @@ class PassRunner:
             PassReport(f.__name__, state.changes.get(f, ()), state.refusals.get(f, ()))
             for f in passes
         )
+        if self._start.changes.get(decompose):
+            reports = (PassReport("operators", self._start.changes[decompose], ()), *reports)
         return self._prove(state.program, reports), reports
 
     def _prove(self, rewritten: Program, reports: tuple[PassReport, ...]) -> Program:
@@ -151,5 +157,7 @@ def _apply(function: Pass, program: Program) -> PassResult:
         raise PassError(
             f"The pass {function.__name__} failed on {program.spec}: "
             f"{type(error).__name__}: {error}",
-            hint=f"Leave {function.__name__} out with `no_passes`, and please report the model.",
+            hint="Please report the model."
+            if function is decompose
+            else f"Leave {function.__name__} out with `no_passes`, and please report the model.",
         ) from error

@@ -1,0 +1,129 @@
+"""Sums of products and of distances."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from ..graph.editor import Graph, shape_of
+from ..graph.ops import argument
+
+__all__ = ["distances", "einsum"]
+
+aten = torch.ops.aten
+_DIRECT = 25  # rows that PyTorch takes without a product of matrices
+_LARGEST = 1 << 22  # elements of all differences at once
+
+
+# aten::cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None) -> Tensor
+def distances(graph: Graph, node: Node) -> Node | None:
+    """The root of the sum of squared differences, or the sum of their sizes: for p of 2 and 1.
+
+    None for other p, where all differences at once would be more than 4 million, and for p of 2
+    where PyTorch multiplies matrices (more than 25 rows): that is itself 1e-8 off near zero.
+    """
+    first, second = node.args[:2]
+    assert isinstance(first, Node)
+    assert isinstance(second, Node)
+    p = argument(node, "p")
+    if p not in (1, 2) or math.prod(shape_of(node)) * shape_of(first)[-1] > _LARGEST:
+        return None
+    rows = max(shape_of(first)[-2], shape_of(second)[-2])
+    mode = argument(node, "compute_mode") or 0
+    if p == 2 and (mode == 1 or (mode == 0 and rows > _DIRECT)):
+        return None
+    a = graph.call(aten.unsqueeze.default, first, -2, like=node)
+    b = graph.call(aten.unsqueeze.default, second, -3, like=node)
+    apart = graph.call(aten.sub.Tensor, a, b, like=node)
+    if p == 1:
+        sizes = graph.call(aten.abs.default, apart, like=node)
+        return graph.call(aten.sum.dim_IntList, sizes, [-1], like=node)
+    squares = graph.call(aten.mul.Tensor, apart, apart, like=node)
+    total = graph.call(aten.sum.dim_IntList, squares, [-1], like=node)
+    return graph.call(aten.sqrt.default, total, like=node)
+
+
+# aten::einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor
+def einsum(graph: Graph, node: Node) -> Node | None:
+    """Letters for an ellipsis, and for three operands or more two at a time, smallest result first.
+
+    None where that changes nothing, and for a diagonal, a result that is not named, or an axis of
+    size 1 that is repeated.
+    """
+    equation, given = node.args[:2]
+    assert isinstance(equation, str)
+    assert isinstance(given, list | tuple)
+    operands: list[Any] = list(given)
+    terms = _named(equation, [len(shape_of(x)) for x in operands])
+    if terms is None or any(len(set(term)) != len(term) for term in terms):
+        return None
+    *names, result = terms
+    if len(operands) <= 2 and "." not in equation:
+        return None
+    sizes: dict[str, int] = {}
+    for term, operand in zip(names, operands, strict=True):
+        for axis, size in zip(term, shape_of(operand), strict=True):
+            if sizes.setdefault(axis, size) != size:
+                return None
+    while len(operands) > 2:
+        i, j, kept = min(_pairs(names, result), key=lambda pair: _elements(pair[2], sizes))
+        product = _product(graph, (operands[i], operands[j]), (names[i], names[j]), kept, node)
+        names = [n for k, n in enumerate(names) if k not in (i, j)] + [kept]
+        operands = [x for k, x in enumerate(operands) if k not in (i, j)] + [product]
+    return graph.call(aten.einsum.default, f"{','.join(names)}->{result}", operands, like=node)
+
+
+def _named(equation: str, ranks: Sequence[int]) -> list[str] | None:
+    """The terms of ``equation``, result last, with letters of their own for an ellipsis."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow or len(terms) != len(ranks):
+        return None
+    free = [letter for letter in string.ascii_letters if letter not in equation]
+    lengths = [rank - len(t) + 3 for t, rank in zip(terms, ranks, strict=True) if "..." in t]
+    most = max(lengths, default=0)
+    if most > len(free):
+        return None
+    wide = "".join(free[:most])
+    named = [
+        term.replace("...", wide[most - (rank - len(term) + 3) :]) if "..." in term else term
+        for term, rank in zip(terms, ranks, strict=True)
+    ]
+    return [*named, result.replace("...", wide)]
+
+
+def _pairs(names: Sequence[str], result: str) -> list[tuple[int, int, str]]:
+    """Two operands, and the axes of their product that somebody still asks for."""
+    found = []
+    for i, j in itertools.combinations(range(len(names)), 2):
+        later = set(result).union(*(names[k] for k in range(len(names)) if k not in (i, j)))
+        both = dict.fromkeys(names[i] + names[j])
+        found.append((i, j, "".join(axis for axis in both if axis in later)))
+    return found
+
+
+def _elements(term: str, sizes: dict[str, int]) -> int:
+    return math.prod(sizes[axis] for axis in term)
+
+
+def _product(
+    graph: Graph, pair: Sequence[Node], names: Sequence[str], kept: str, like: Node
+) -> Node:
+    """Two operands multiplied: element by element where no axis is summed, else an einsum."""
+    if set(names[0] + names[1]) != set(kept):
+        equation = f"{names[0]},{names[1]}->{kept}"
+        return graph.call(aten.einsum.default, equation, list(pair), like=like)
+    aligned = []
+    for operand, name in zip(pair, names, strict=True):
+        order = [name.index(axis) for axis in kept if axis in name]
+        moved = graph.call(aten.permute.default, operand, order, like=like)
+        sizes = dict(zip(name, shape_of(operand), strict=True))
+        shape = [sizes.get(axis, 1) for axis in kept]
+        aligned.append(graph.call(aten.reshape.default, moved, shape, like=like))
+    return graph.call(aten.mul.Tensor, *aligned, like=like)

@@ -1,0 +1,213 @@
+"""Every decomposition against float64 eager PyTorch, over shapes and options.
+
+Tests mobile_export/operators/*.py: each call is captured, written in core operators, and executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mobile_export.graph.capture import trace
+from mobile_export.operators import decompose
+from mobile_export.parity.reference import make_reference
+from mobile_export.parity.samples import parity_samples
+from mobile_export.passes import PassResult, run_passes
+from tests.conftest import make_source
+from tests.passes.graphs import apply, ops
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Calls(nn.Module):
+    """The image, and a function of it."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def written(net: Function | nn.Module, shape: tuple[int, ...], *gone: str) -> PassResult:
+    """The result of one run, held to the eager module; none of ``gone`` is called any more."""
+    module = net if isinstance(net, nn.Module) else Calls(net)
+    result = apply(decompose, module.eval(), shape, normalize=False)
+    assert result.changes
+    assert not set(gone) & set(ops(result.program))
+    return result
+
+
+def stays(net: Function | nn.Module, shape: tuple[int, ...]) -> None:
+    module = net if isinstance(net, nn.Module) else Calls(net)
+    assert apply(decompose, module.eval(), shape, normalize=False).changes == ()
+
+
+@pytest.mark.parametrize("pad", [(1, 2, 3, 0), (0, 0, 2, 2), (4, 0)])
+def test_circular_pad(pad: tuple[int, ...]) -> None:
+    shape = (2, 3, 5, 7) if len(pad) == 4 else (2, 3, 6)
+    written(lambda x: F.pad(x, pad, mode="circular"), shape, "pad")
+
+
+def test_other_pads_stay() -> None:
+    stays(lambda x: F.pad(x, (1, 2, 1, 0), mode="reflect"), (1, 2, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "groups", "bias"),
+    [(2, 1, 1, True), ((4, 3), (3, 1), 4, False), ((1, 6), 1, 2, True)],
+)
+def test_same_convolution(kernel: Any, dilation: Any, groups: int, bias: bool) -> None:
+    conv = nn.Conv2d(4, 8, kernel, padding="same", dilation=dilation, groups=groups, bias=bias)
+    result = written(conv, (1, 4, 12, 11))
+    assert ops(result.program)["constant_pad_nd"] == 1
+
+
+def test_same_convolution_of_one_axis() -> None:
+    written(nn.Conv1d(4, 5, 4, padding="same"), (1, 4, 9))
+
+
+def test_same_convolution_with_a_symmetric_padding_stays() -> None:
+    stays(nn.Conv2d(4, 5, 3, padding="same", dilation=2), (1, 4, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "extra", "dilation", "groups"),
+    [
+        (2, 1, 3, 1, 2, 1),  # microsoft/onnxruntime#14208
+        (3, 2, 0, 2, 3, 2),
+        ((3, 2), (1, 2), (1, 0), (1, 1), (2, 3), 1),
+        (1, 1, 0, 2, 3, 1),  # beyond everything: the bias alone
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_transposed_convolution(
+    kernel: Any, stride: Any, padding: Any, extra: Any, dilation: Any, groups: int, bias: bool
+) -> None:
+    layer = nn.ConvTranspose2d(
+        4, 6, kernel, stride, padding, extra, groups=groups, bias=bias, dilation=dilation
+    )
+    written(layer, (1, 4, 6, 7))
+
+
+def test_usual_transposed_convolutions_stay() -> None:
+    stays(nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1), (1, 4, 6, 7))
+
+
+@pytest.mark.parametrize("size", [(3, 3), (4, 2), (5, 7), (1, 6), (1, 1), (8, 8), (None, 3)])
+@pytest.mark.parametrize("image", [(8, 8), (16, 10), (11, 9)])
+def test_adaptive_max_pool(size: Any, image: tuple[int, int]) -> None:
+    written(lambda x: F.adaptive_max_pool2d(x, size), (1, 3, *image), "adaptive_max_pool2d")
+
+
+def test_adaptive_max_pool_of_one_axis() -> None:
+    written(lambda x: F.adaptive_max_pool1d(x, 4), (1, 3, 10), "adaptive_max_pool1d")
+
+
+def test_adaptive_max_pool_with_its_indices_stays() -> None:
+    stays(lambda x: F.adaptive_max_pool2d(x, 3, return_indices=True)[1].float(), (1, 2, 8, 8))
+
+
+@pytest.mark.parametrize("ceil", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("divisor", [None, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 0), (3, 2, 1), ((2, 4), (3, 3), (1, 2)), (2, 2, 0)]
+)
+@pytest.mark.parametrize("image", [(9, 11), (10, 8)])
+def test_average_pool(
+    kernel: Any, stride: Any, padding: Any, image: tuple[int, int], ceil: bool, inside: bool,
+    divisor: int | None,
+) -> None:  # fmt: skip
+    module = nn.AvgPool2d(kernel, stride, padding, ceil, inside, divisor)
+    result = apply(decompose, module, (1, 3, *image), normalize=False)
+    assert bool(result.changes) == (divisor is not None)
+    if result.changes:
+        nodes = result.program.exported.graph.nodes
+        [pool] = [n for n in nodes if n.target is torch.ops.aten.avg_pool2d.default]
+        assert len(pool.args) == 4, "no ceil_mode and no divisor"
+
+
+@pytest.mark.parametrize("axes", [(1,), (2, 3), (-1,)])
+@pytest.mark.parametrize("keep", [True, False])
+def test_logsumexp(axes: tuple[int, ...], keep: bool) -> None:
+    written(lambda x: (x * 400).logsumexp(axes, keep), (1, 3, 4, 5), "logsumexp")
+
+
+@pytest.mark.parametrize("exponent", [2, 3, 2.5])
+def test_power_of_five_axes(exponent: float) -> None:
+    written(lambda x: (x.abs() + 0.1).reshape(1, 2, 3, 4, 4).pow(exponent), (1, 6, 4, 4))
+    stays(lambda x: (x.abs() + 0.1).pow(exponent), (1, 6, 4, 4))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+@pytest.mark.parametrize("shape", [(1, 9, 4), (7, 3), (2, 2, 8, 3)])
+def test_distances(p: float, shape: tuple[int, ...]) -> None:
+    written(lambda x: torch.cdist(x, x[..., :5, :] * 0.5 + 1, p), shape, "cdist")
+
+
+def test_other_distances_stay() -> None:
+    stays(lambda x: torch.cdist(x, x[:, :5] + 1, 3.0), (1, 9, 4))
+    stays(lambda x: torch.cdist(x, x[:, :5] + 1), (1, 26, 4))  # 1e-8 off in PyTorch itself
+
+
+@pytest.mark.parametrize(
+    ("equation", "picks"),
+    [
+        ("bchw,bdhw,bhw->bcd", (0, 0, 1)),
+        ("bchw,bhw,bhw->bchw", (0, 1, 1)),
+        ("...hw,...hw->...h", (0, 0)),
+        ("b...w,vw->b...v", (0, 2)),
+        ("...hw,vw,vw->...hv", (0, 2, 2)),
+    ],
+)
+def test_einsum(equation: str, picks: tuple[int, ...]) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        operands = (x, x[:, 0] * 2, x[0, 0].cos())
+        return torch.einsum(equation, *(operands[pick].sin() for pick in picks))
+
+    result = written(function, (1, 3, 4, 5))
+    for node in result.program.exported.graph.nodes:
+        if "einsum" in str(node.target):
+            assert "." not in node.args[0]
+            assert len(node.args[1]) == 2
+
+
+def test_einsum_of_two_stays() -> None:
+    stays(lambda x: torch.einsum("bchw,bdhw->bcd", x, x.sin()), (1, 3, 4, 5))
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize(
+    "size", [{"size": (5, 7)}, {"size": (20, 9)}, {"scale_factor": (0.4, 1.3)}]
+)
+def test_antialiased_resize(mode: str, corners: bool, size: dict[str, Any]) -> None:
+    written(
+        lambda x: F.interpolate(x, mode=mode, antialias=True, align_corners=corners, **size),
+        (1, 3, 12, 10),
+        "_upsample_bicubic2d_aa",
+        "_upsample_bilinear2d_aa",
+    )
+
+
+def test_passes_run_it_behind_what_removes_writes_in_place() -> None:
+    """A captured graph may write in place, which nothing but `normalize_ops` takes."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = F.adaptive_max_pool2d(x, x.shape[-2:])  # the operand itself
+        y.add_(1)
+        return y * x + F.silu(x.logsumexp(1, keepdim=True), inplace=True)
+
+    net = Calls(function).eval()
+    source = make_source(net, (4, 4))
+    reference = make_reference(source.module, parity_samples(source.input))
+    program, reports = run_passes(trace(source), reference)  # proves it, too
+    assert reports[0].name == "operators"
+    assert not {"logsumexp", "adaptive_max_pool2d"} & set(ops(program))
