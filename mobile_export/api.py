@@ -10,7 +10,7 @@ for artifact in report.artifacts:
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -345,14 +345,10 @@ def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
 
 def _stored_precision(path: Path) -> str | None:
     """The precision that the manifest beside a file says it was written in; None without one."""
+    from .artifacts.manifest import read_manifest
     from .artifacts.names import manifest_path
 
-    try:
-        facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = facts.get("precision") if isinstance(facts, dict) else None
-    return found if isinstance(found, str) else None
+    return read_manifest(path).precision if os.path.lexists(manifest_path(path)) else None
 
 
 def diagnose() -> dict[str, Any]:
