@@ -22,7 +22,7 @@ from mobile_export.exporters.onnx import session as onnx_runtime
 from mobile_export.exporters.onnx import writer as onnx_exporter
 from mobile_export.exporters.row import Format
 from mobile_export.exporters.table import FORMATS, get_format
-from mobile_export.graph.editor import Graph
+from mobile_export.graph.editor import GraphEditor
 from mobile_export.graph.program import Program
 from mobile_export.lowering import ir
 from mobile_export.pipeline import ExportReport, export_program
@@ -207,7 +207,7 @@ def test_what_is_adapted_is_proven(
     """A format that hands its converter something else is stopped before anything is written."""
 
     def adapt(program: Program, job: object) -> Adapted:
-        graph = Graph(program)
+        graph = GraphEditor(program)
         for node in graph.find(torch.ops.aten.add.Tensor):
             a, b = node.args
             graph.replace(node, graph.call(torch.ops.aten.sub.Tensor, a, b, like=node), "wrong")

@@ -84,7 +84,7 @@ PLACES = {
     "system/threads.py": "graph/test_float64.py",
     "system/versions.py": "test_package.py",
     "errors.py": "test_package.py",
-    "operators/*": "operators/test_table.py",
+    "operators/*": "operators/test_decompose.py",
 }
 """Pattern of modules below mobile_export -> the file below tests; the first that fits."""
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from .editor import Graph, shape_of
+from .editor import GraphEditor, shape_of
 from .ops import FOLDABLE, argument, as_list, is_call, source_of
 
 __all__ = ["Affine", "along", "batch_norm_of", "pull", "push", "scale_of", "vector"]
@@ -79,7 +79,7 @@ def along(axis: int, rank: int, values: Tensor) -> Tensor:
 # Recognition ------------------------------------------------------------------------------------
 
 
-def batch_norm_of(graph: Graph, node: Node) -> Affine | str | None:
+def batch_norm_of(graph: GraphEditor, node: Node) -> Affine | str | None:
     """An eval-mode batch norm as an affine map; why it is none; None when it is something else."""
     if not is_call(node, aten.batch_norm.default):
         return None
@@ -115,7 +115,7 @@ def batch_norm_of(graph: Graph, node: Node) -> Affine | str | None:
     return Affine(along(1, rank, scale), along(1, rank, shift))
 
 
-def scale_of(graph: Graph, node: Node) -> tuple[Node, Affine] | str | None:
+def scale_of(graph: GraphEditor, node: Node) -> tuple[Node, Affine] | str | None:
     """Multiplication, division, addition or subtraction of something stored, as an affine map.
 
     Returns:
@@ -153,7 +153,7 @@ def scale_of(graph: Graph, node: Node) -> tuple[Node, Affine] | str | None:
     return x, Affine(-one * alpha, value) if swapped else Affine(one, -alpha * value)
 
 
-def _stored_number(graph: Graph, other: Any, rank: int) -> Tensor | None:
+def _stored_number(graph: GraphEditor, other: Any, rank: int) -> Tensor | None:
     if isinstance(other, bool):
         return None
     if isinstance(other, int | float):

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from .affine import Affine, pull, push, vector
-from .editor import Graph, shape_of, where
-from .layers import Layer, call_layer, layer_of
+from .editor import GraphEditor, shape_of, where
+from .layers import WeightedLayer, call_layer, layer_of
 from .ops import argument, is_call, source_of
 
 __all__ = ["Plan", "plan_after", "plan_before", "sums_to_one"]
@@ -58,7 +58,7 @@ class Plan:
 # Into what comes before -------------------------------------------------------------------------
 
 
-def plan_before(graph: Graph, node: Node, user: Node, affine: Affine) -> Plan | str:
+def plan_before(graph: GraphEditor, node: Node, user: Node, affine: Affine) -> Plan | str:
     """Fold ``affine``, which ``user`` applies to ``node``, into what computes ``node``."""
     if not _is_private(graph, node, user):
         return f"{where(node)} before it has other users"
@@ -82,7 +82,7 @@ def plan_before(graph: Graph, node: Node, user: Node, affine: Affine) -> Plan | 
     return plan_before(graph, source_of(inner), inner, before)
 
 
-def _is_private(graph: Graph, node: Node, user: Node) -> bool:
+def _is_private(graph: GraphEditor, node: Node, user: Node) -> bool:
     """Whether nothing but ``user`` sees ``node``. (Pieces of a split are apart: see `pull`.)"""
     return graph.only_user(node) is user
 
@@ -91,7 +91,7 @@ def _op(node: Node) -> str:
     return str(node.target).removeprefix("aten.") if node.op == "call_function" else node.op
 
 
-def _scale_layer(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:
+def _scale_layer(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
     scale = vector(affine.scale, layer.axis, layer.channels)
     shift = vector(affine.shift, layer.axis, layer.channels)
     if scale is None or shift is None:
@@ -99,7 +99,7 @@ def _scale_layer(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:
 
     def edit() -> None:
         now = layer_of(graph, layer.node)
-        assert isinstance(now, Layer)
+        assert isinstance(now, WeightedLayer)
         weight = _times_outputs(now, scale)
         bias = shift if now.bias is None else now.bias * scale + shift
         keep = now.bias is not None or bool(shift.any())
@@ -108,7 +108,7 @@ def _scale_layer(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:
     return Plan((layer.node,), (edit,))
 
 
-def _times_outputs(layer: Layer, scale: Tensor) -> Tensor:
+def _times_outputs(layer: WeightedLayer, scale: Tensor) -> Tensor:
     weight = layer.weight
     if not layer.transposed:
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
@@ -118,7 +118,7 @@ def _times_outputs(layer: Layer, scale: Tensor) -> Tensor:
     return (grouped * factors).reshape(weight.shape)
 
 
-def _scale_norm(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+def _scale_norm(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     """(n · w + b) · s + t = n · (w s) + (b s + t) for a norm n with weight w and bias b."""
     rank = len(shape_of(node))
     if is_call(node, aten.batch_norm.default):
@@ -153,7 +153,7 @@ def _scale_norm(graph: Graph, node: Node, affine: Affine) -> Plan | str:
     return Plan((node,), (edit,))
 
 
-def _scale_sum(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+def _scale_sum(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     first, second = node.args[:2]
     if not isinstance(first, Node) or not isinstance(second, Node) or first is second:
         return f"{where(node)} adds a number"
@@ -168,7 +168,7 @@ def _scale_sum(graph: Graph, node: Node, affine: Affine) -> Plan | str:
     return two if isinstance(two, str) else one + two
 
 
-def _scale_pieces(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+def _scale_pieces(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     """Each concatenated tensor takes its part of the map."""
     pieces: list[Node] = node.args[0]  # type: ignore[assignment]
     if len(set(pieces)) < len(pieces):
@@ -188,7 +188,7 @@ def _scale_pieces(graph: Graph, node: Node, affine: Affine) -> Plan | str:
     return plan
 
 
-def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+def _scale_product(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     reason = ""
     for operand in reversed(node.args):
         assert isinstance(operand, Node)
@@ -208,7 +208,7 @@ def _scale_product(graph: Graph, node: Node, affine: Affine) -> Plan | str:
 # Into what comes after --------------------------------------------------------------------------
 
 
-def plan_after(graph: Graph, node: Node, affine: Affine) -> Plan | str:
+def plan_after(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     """Fold ``affine``, which ``node`` applies, into everything that uses ``node``."""
     if graph.is_output(node):
         return "the program returns it"
@@ -223,7 +223,7 @@ def plan_after(graph: Graph, node: Node, affine: Affine) -> Plan | str:
     return plan
 
 
-def _plan_user(graph: Graph, user: Node, node: Node, affine: Affine) -> Plan | str:
+def _plan_user(graph: GraphEditor, user: Node, node: Node, affine: Affine) -> Plan | str:
     layer = layer_of(graph, user)
     if isinstance(layer, str):
         return f"{where(user)}: {layer}"
@@ -276,7 +276,7 @@ def sums_to_one(node: Node, axis: int) -> bool:
     return is_call(node, aten.softmax.int) and argument(node, "dim") % rank == axis
 
 
-def _scale_inputs(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:
+def _scale_inputs(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
     name = where(layer.node)
     if layer.transposed:
         return f"{name} is transposed: its border sums fewer terms"
@@ -294,7 +294,7 @@ def _scale_inputs(graph: Graph, layer: Layer, affine: Affine) -> Plan | str:
 
     def edit() -> None:
         now = layer_of(graph, layer.node)
-        assert isinstance(now, Layer)
+        assert isinstance(now, WeightedLayer)
         per_output = now.weight.shape[1]
         group = torch.arange(now.channels) // (now.channels // now.groups)
         index = group[:, None] * per_output + torch.arange(per_output)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node
 
-from .editor import Graph, shape_of
+from .editor import GraphEditor, shape_of
 from .ops import argument, is_call, is_elementwise, source_of
 from .rearrange import MAX_RANK
 
@@ -37,7 +37,7 @@ class _Attention:
     operands: tuple[Node, Node, Node]
 
 
-def keep_stack(graph: Graph, node: Node) -> None:
+def keep_stack(graph: GraphEditor, node: Node) -> None:
     """Let the attention that begins with the product ``node`` take its stack as it comes."""
     attention = _attention(graph, node)
     if attention is None or not is_call(graph.only_user(attention.second), aten.reshape.default):
@@ -53,7 +53,7 @@ def keep_stack(graph: Graph, node: Node) -> None:
         return
 
 
-def _attention(graph: Graph, node: Node) -> _Attention | None:
+def _attention(graph: GraphEditor, node: Node) -> _Attention | None:
     rows: list[Node] = []
     end = node
     while (user := graph.only_user(end)) is not None and _is_by_rows(user):
@@ -91,7 +91,7 @@ def _reshapes(operand: Node, stack: Shape) -> int:
     return -1 if _comes_as(operand) == stack else 0
 
 
-def _written(graph: Graph, attention: _Attention, stack: Shape) -> Node:
+def _written(graph: GraphEditor, attention: _Attention, stack: Shape) -> Node:
     left, right, values = (
         graph.call(aten.reshape.default, o, [*stack, *shape_of(o)[-2:]], like=attention.first)
         for o in attention.operands

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node
 
-from .editor import Graph, shape_of
+from .editor import GraphEditor, shape_of
 from .ops import is_call, is_elementwise, source_of
 from .rearrange import Rearrangement, compose
 
@@ -58,7 +58,7 @@ class Tail:
     rearrangement: Rearrangement
 
 
-def tail_of(graph: Graph, node: Node) -> Tail:
+def tail_of(graph: GraphEditor, node: Node) -> Tail:
     """Elementwise calls, then reshapes and permutes, after ``node``."""
     elementwise: list[Node] = []
     while (user := graph.only_user(node)) is not None and is_elementwise(user):
@@ -75,7 +75,7 @@ def tail_of(graph: Graph, node: Node) -> Tail:
     return Tail(tuple(elementwise), node, Rearrangement.identity(shape_of(node)).simplified())
 
 
-def write(graph: Graph, source: Node, rearrangement: Rearrangement, like: Node) -> Node:
+def write(graph: GraphEditor, source: Node, rearrangement: Rearrangement, like: Node) -> Node:
     """``source`` rearranged, by new calls before ``like`` that take its metadata."""
     node = source
     for kind, value in rearrangement.steps():

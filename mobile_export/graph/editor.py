@@ -1,6 +1,6 @@
-"""Graph: an editing session on a copy of a program's ATen graph.
+"""GraphEditor: an editing session on a copy of a program's ATen graph.
 
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.batch_norm.default):
         ...
         graph.replace(node, new, "folded into the convolution before it")
@@ -43,7 +43,7 @@ from .changes import Change, PassResult, Refusal
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["Graph", "shape_of", "where"]
+__all__ = ["GraphEditor", "shape_of", "where"]
 
 _STORED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 _KEPT_META = ("nn_module_stack", "stack_trace", "torch_fn", "source_fn_stack")
@@ -61,7 +61,7 @@ def where(node: Node) -> str:
     return f"{path} ({node.name})" if path else node.name
 
 
-class Graph:
+class GraphEditor:
     """An editing session; see the module's docstring.
 
     Attributes:

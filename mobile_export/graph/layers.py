@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from .editor import Graph, shape_of
+from .editor import GraphEditor, shape_of
 from .ops import CONVS, FOLDABLE, TRANSPOSED, argument, as_list, source_of
 
 aten: Any = torch.ops.aten
 
-__all__ = ["Layer", "call_layer", "layer_of", "regrouped"]
+__all__ = ["WeightedLayer", "call_layer", "layer_of", "regrouped"]
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A convolution, transposed convolution (``rank`` spatial axes) or linear layer (``rank`` 0).
 
     ``weight`` and ``bias`` are float64; ``weight`` has the layout of the op. ``axis`` is the one of
@@ -53,8 +53,8 @@ class Layer:
         return not self.transposed and still and math.prod(self.weight.shape[2:]) == 1
 
 
-def layer_of(graph: Graph, node: Any) -> Layer | str | None:
-    """``node`` as a `Layer`; why its weights cannot be changed; None when it is no layer."""
+def layer_of(graph: GraphEditor, node: Any) -> WeightedLayer | str | None:
+    """``node`` as a layer; why its weights cannot be changed; None when it is no layer."""
     if not isinstance(node, Node) or node.op != "call_function":
         return None
     target: Any = node.target
@@ -77,8 +77,8 @@ def layer_of(graph: Graph, node: Any) -> Layer | str | None:
     if rank is not None and len(shape_of(source_of(node))) != rank + 2:
         return "its input has no batch axis"
     if rank is None:
-        return Layer(node, source_of(node), weight, bias, 0)
-    return Layer(
+        return WeightedLayer(node, source_of(node), weight, bias, 0)
+    return WeightedLayer(
         node,
         source_of(node),
         weight,
@@ -108,7 +108,9 @@ def regrouped(weight: torch.Tensor, old: int, new: int) -> torch.Tensor:
     return wide.reshape(out, blocks * per, *kernel)
 
 
-def call_layer(graph: Graph, layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+def call_layer(
+    graph: GraphEditor, layer: WeightedLayer, weight: torch.Tensor, bias: torch.Tensor | None
+) -> None:
     """Give the node of ``layer`` other weights of the same shapes, in place in the graph."""
     node = layer.node
     args, kwargs = list(node.args), dict(node.kwargs)

@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from ..system.torch_private import OpOverload
-from .editor import Graph
+from .editor import GraphEditor
 
 __all__ = [
     "CONVS",
@@ -77,7 +77,7 @@ def source_of(node: Node) -> Node:
     return source
 
 
-def is_private(graph: Graph, node: Node, root: Node) -> bool:
+def is_private(graph: GraphEditor, node: Node, root: Node) -> bool:
     """Whether each node from ``node`` back to its source ``root`` has one user."""
     while node is not root:
         if graph.only_user(node) is None:

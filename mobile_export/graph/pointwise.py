@@ -14,8 +14,8 @@ import torch
 from torch.fx import Node
 
 from .chains import tail_of, trace_back, write
-from .editor import Graph
-from .layers import Layer, layer_of
+from .editor import GraphEditor
+from .layers import WeightedLayer, layer_of
 from .ops import argument
 from .rearrange import GRAPH_PRICES, Rearrangement, compose, first_steps
 
@@ -24,18 +24,18 @@ __all__ = ["move_before", "point_to_linear"]
 aten = torch.ops.aten
 
 
-def _point_of(graph: Graph, node: Node) -> Layer | None:
+def _point_of(graph: GraphEditor, node: Node) -> WeightedLayer | None:
     """``node`` as a linear layer or a 1x1 convolution of stride 1, or None."""
     layer = layer_of(graph, node)
-    if not isinstance(layer, Layer) or layer.groups != 1 or layer.rank not in (0, 2):
+    if not isinstance(layer, WeightedLayer) or layer.groups != 1 or layer.rank not in (0, 2):
         return None
     return layer if layer.is_pointwise else None
 
 
-Writer = Callable[[Graph, Node, Rearrangement, Node], Node]
+Writer = Callable[[GraphEditor, Node, Rearrangement, Node], Node]
 
 
-def move_before(graph: Graph, node: Node, write: Writer = write) -> None:
+def move_before(graph: GraphEditor, node: Node, write: Writer = write) -> None:
     """Move the narrow input of a layer instead of its wide output."""
     layer = _point_of(graph, node)
     if layer is None:
@@ -107,7 +107,7 @@ def _to_last(shape: tuple[int, ...], axis: int) -> Rearrangement:
     return Rearrangement.permute(shape, [*(i for i in range(len(shape)) if i != axis), axis])
 
 
-def point_to_linear(graph: Graph, node: Node, done: dict[Node, list[Rearrangement]]) -> None:
+def point_to_linear(graph: GraphEditor, node: Node, done: dict[Node, list[Rearrangement]]) -> None:
     """Write a 1x1 convolution of moved tokens as a linear layer, where that moves less.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from ..errors import PassError
-from .editor import Graph
+from .editor import GraphEditor
 
 __all__ = ["MOST_ROUNDS", "in_turn", "settle"]
 
@@ -35,7 +35,7 @@ def settle(name: str, one_round: Callable[[], Collection[str]], most: int = MOST
     )
 
 
-def in_turn(graph: Graph, rules: Mapping[str, Callable[[], None]]) -> Callable[[], list[str]]:
+def in_turn(graph: GraphEditor, rules: Mapping[str, Callable[[], None]]) -> Callable[[], list[str]]:
     """One round of ``rules`` on ``graph``, by name: those that report a change have fired."""
 
     def one_round() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 
 __all__ = ["padded_transposed_convolution", "same_convolution"]
@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 # aten::conv2d.padding(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=[1, 1],
 #     str padding="valid", SymInt[2] dilation=[1, 1], SymInt groups=1) -> Tensor
-def same_convolution(graph: Graph, node: Node) -> Node | None:
+def same_convolution(graph: GraphEditor, node: Node) -> Node | None:
     """ "same" with an odd number of zeros: the odd one is behind, where PyTorch has it."""
     if argument(node, "padding") != "same":
         return None
@@ -47,7 +47,7 @@ def same_convolution(graph: Graph, node: Node) -> Node | None:
 # aten::conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None,
 #     SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] output_padding=[0, 0],
 #     SymInt groups=1, SymInt[2] dilation=[1, 1]) -> Tensor
-def padded_transposed_convolution(graph: Graph, node: Node) -> Node | None:
+def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None:
     """``output_padding >= stride``, which onnxruntime refuses: all of the result, then a part.
 
     ``padding`` crops the whole result on both sides and ``output_padding`` crops less behind; what

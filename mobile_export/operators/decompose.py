@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.changes import PassResult
-from ..graph.editor import Graph
+from ..graph.editor import GraphEditor
 from . import convolution, padding, pointwise, pooling, products, resizing
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["OPERATORS", "decompose", "needs_decomposing"]
 
 aten = torch.ops.aten
 
-OPERATORS: dict[Any, Callable[[Graph, Node], Node | None]] = {
+OPERATORS: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
     aten.adaptive_max_pool1d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool2d.default: pooling.adaptive_max_pool,
     aten.avg_pool2d.default: pooling.avg_pool,
@@ -50,7 +50,7 @@ def decompose(program: Program) -> PassResult:
     Nothing may be written in place (`normalize_ops` sees to that): a function may return its
     operand, where PyTorch makes a copy.
     """
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(*OPERATORS):
         new = OPERATORS[node.target](graph, node)
         if new is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, source_of
 
 __all__ = ["circular_pad"]
@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 # aten::pad(Tensor self, SymInt[] pad, str mode="constant", float? value=None) -> Tensor
-def circular_pad(graph: Graph, node: Node) -> Node | None:
+def circular_pad(graph: GraphEditor, node: Node) -> Node | None:
     """The end in front of the tensor and its beginning behind it, axis by axis."""
     amounts = list(argument(node, "pad"))
     if argument(node, "mode") != "circular" or min(amounts) < 0:

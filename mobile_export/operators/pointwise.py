@@ -7,7 +7,7 @@ import math
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, source_of
 
 __all__ = ["logsumexp", "power"]
@@ -17,7 +17,7 @@ _RANK = 4  # litert-torch 0.10: "failed to legalize" of a power of five axes
 
 
 # aten::logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor
-def logsumexp(graph: Graph, node: Node) -> Node | None:
+def logsumexp(graph: GraphEditor, node: Node) -> Node | None:
     """log(sum(exp(x - m))) + m with m the largest, which keeps the exponentials at most 1."""
     x = source_of(node)
     axes = [axis % len(shape_of(x)) for axis in argument(node, "dim")]
@@ -35,7 +35,7 @@ def logsumexp(graph: Graph, node: Node) -> Node | None:
 
 
 # aten::pow.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor
-def power(graph: Graph, node: Node) -> Node | None:
+def power(graph: GraphEditor, node: Node) -> Node | None:
     """Of five axes or more: a product for a square, else the power of a matrix."""
     x, shape = source_of(node), shape_of(node)
     if len(shape) <= _RANK:

@@ -8,7 +8,7 @@ import operator
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
 
 __all__ = ["adaptive_max_pool", "avg_pool"]
@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 # aten::adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)
-def adaptive_max_pool(graph: Graph, node: Node) -> None:
+def adaptive_max_pool(graph: GraphEditor, node: Node) -> None:
     """One max pool where all windows are alike, else the largest of each window, axis by axis.
 
     Replaces the first item of the call; a call whose indices are used is left.
@@ -34,7 +34,7 @@ def adaptive_max_pool(graph: Graph, node: Node) -> None:
         graph.replace(item, y, f"{node.target} in core operators")
 
 
-def _largest(graph: Graph, x: Node, axis: int, count: int, like: Node) -> Node:
+def _largest(graph: GraphEditor, x: Node, axis: int, count: int, like: Node) -> Node:
     """The largest of each of ``count`` windows along ``axis``."""
     size = shape_of(x)[axis]
     if count == size:
@@ -59,7 +59,7 @@ def _largest(graph: Graph, x: Node, axis: int, count: int, like: Node) -> Node:
 
 # aten::avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0,
 #     bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor
-def avg_pool(graph: Graph, node: Node) -> Node | None:
+def avg_pool(graph: GraphEditor, node: Node) -> Node | None:
     """``divisor_override``, which torch.onnx ignores: the mean of whole windows, times a factor.
 
     With ``ceil_mode`` the last window may hang over the padding: what it lacks is padded first.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument
 
 __all__ = ["distances", "einsum"]
@@ -22,7 +22,7 @@ _LARGEST = 1 << 22  # elements of all differences at once
 
 
 # aten::cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None) -> Tensor
-def distances(graph: Graph, node: Node) -> Node | None:
+def distances(graph: GraphEditor, node: Node) -> Node | None:
     """The root of the sum of squared differences, or the sum of their sizes: for p of 2 and 1.
 
     None for other p, where all differences at once would be more than 4 million, and for p of 2
@@ -50,7 +50,7 @@ def distances(graph: Graph, node: Node) -> Node | None:
 
 
 # aten::einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor
-def einsum(graph: Graph, node: Node) -> Node | None:
+def einsum(graph: GraphEditor, node: Node) -> Node | None:
     """Letters for an ellipsis, and for three operands or more two at a time, smallest result first.
 
     None where that changes nothing, and for a diagonal, a result that is not named, or an axis of
@@ -113,7 +113,7 @@ def _elements(term: str, sizes: dict[str, int]) -> int:
 
 
 def _product(
-    graph: Graph, pair: Sequence[Node], names: Sequence[str], kept: str, like: Node
+    graph: GraphEditor, pair: Sequence[Node], names: Sequence[str], kept: str, like: Node
 ) -> Node:
     """Two operands multiplied: element by element where no axis is summed, else an einsum."""
     if set(names[0] + names[1]) != set(kept):

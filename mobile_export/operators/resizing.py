@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, source_of
 
 __all__ = ["antialiased"]
@@ -19,7 +19,7 @@ aten = torch.ops.aten
 #     float? scales_h=None, float? scales_w=None) -> Tensor
 # aten::_upsample_bicubic2d_aa.vec(Tensor input, SymInt[]? output_size, bool align_corners,
 #     float[]? scale_factors) -> Tensor
-def antialiased(graph: Graph, node: Node) -> Node | None:
+def antialiased(graph: GraphEditor, node: Node) -> Node | None:
     """Each row is a stored matrix times the row, and so is each column then.
 
     The matrices are what PyTorch itself makes of unit vectors, in float64.

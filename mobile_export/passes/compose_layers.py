@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of, where
-from ..graph.layers import Layer, layer_of, regrouped
+from ..graph.editor import GraphEditor, shape_of, where
+from ..graph.layers import WeightedLayer, layer_of, regrouped
 from ..graph.ops import CONVS, argument
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ aten = torch.ops.aten
 
 def compose_layers(program: Program) -> PassResult:
     """One layer where two follow each other with nothing between."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.linear.default, *CONVS):
         second = layer_of(graph, node)
-        first = layer_of(graph, second.source) if isinstance(second, Layer) else None
-        if not isinstance(second, Layer) or not isinstance(first, Layer):
+        first = layer_of(graph, second.source) if isinstance(second, WeightedLayer) else None
+        if not isinstance(second, WeightedLayer) or not isinstance(first, WeightedLayer):
             continue
         if first.transposed or graph.only_user(first.node) is not node:
             continue
@@ -59,7 +59,7 @@ def compose_layers(program: Program) -> PassResult:
     return graph.result()
 
 
-def _composed(first: Layer, second: Layer) -> Layer | str:
+def _composed(first: WeightedLayer, second: WeightedLayer) -> WeightedLayer | str:
     """``second`` after ``first``, or why the two are not one layer."""
     if first.rank != second.rank:
         return f"{where(first.node)} and {where(second.node)} are not layers of one kind"
@@ -88,7 +88,7 @@ def _composed(first: Layer, second: Layer) -> Layer | str:
     )
 
 
-def _is_point(layer: Layer) -> bool:
+def _is_point(layer: WeightedLayer) -> bool:
     """Whether every output sees one pixel."""
     return math.prod(layer.weight.shape[2:]) == 1 and not any(layer.padding)
 
@@ -114,13 +114,13 @@ def _bias(two: Tensor, groups: int, first: Tensor | None, second: Tensor | None)
     return passed if second is None else passed + second
 
 
-def _macs(layer: Layer) -> int:
+def _macs(layer: WeightedLayer) -> int:
     """Multiplications of one run."""
     shape = shape_of(layer.node)
     return layer.weight.numel() * (math.prod(shape) // shape[layer.axis])
 
 
-def _call(graph: Graph, layer: Layer, like: Node) -> Node:
+def _call(graph: GraphEditor, layer: WeightedLayer, like: Node) -> Node:
     origin = argument(like, "weight")
     weight = graph.derived(origin, layer.weight, f"{like.name}.weight")
     bias = None

@@ -22,8 +22,8 @@ from torch.fx import Node
 from ..graph.affine import along
 from ..graph.affine_folding import sums_to_one
 from ..graph.chains import trace_back, write
-from ..graph.editor import Graph, shape_of, where
-from ..graph.layers import Layer, layer_of
+from ..graph.editor import GraphEditor, shape_of, where
+from ..graph.layers import WeightedLayer, layer_of
 from ..graph.ops import argument, is_call, is_elementwise, is_private, source_of
 from ..graph.rearrange import Rearrangement
 
@@ -57,7 +57,7 @@ class _Mixing:
         assert isinstance(operand, Node)
         return operand
 
-    def of(self, graph: Graph, operand: Node, before: Node) -> Node:
+    def of(self, graph: GraphEditor, operand: Node, before: Node) -> Node:
         """The same product of another operand, put before ``before``."""
         args = list(self.node.args)
         args[self.position] = operand
@@ -104,13 +104,13 @@ class _ChannelLayout:
         return Rearrangement(tuple(before), tuple(sizes), order, tuple(after)).simplified()
 
 
-def layer_before_product(graph: Graph, node: Node) -> None:
+def layer_before_product(graph: GraphEditor, node: Node) -> None:
     """A (x Wᵀ) as (A x) Wᵀ for an operand of the product ``node`` that a layer computes."""
     for mixing in _mixings(graph, node):
         root, forward = trace_back(mixing.operand)
         between = root if is_elementwise(root) else None
         layer = layer_of(graph, root if between is None else source_of(between))
-        if not isinstance(layer, Layer) or not layer.is_pointwise:
+        if not isinstance(layer, WeightedLayer) or not layer.is_pointwise:
             continue
         inputs = shape_of(layer.source)[layer.axis]
         layout = _layout_of(forward, layer, layer.channels, mixing)
@@ -133,7 +133,9 @@ def layer_before_product(graph: Graph, node: Node) -> None:
         return
 
 
-def _written_after(graph: Graph, mixing: _Mixing, layer: Layer, layout: _ChannelLayout) -> Node:
+def _written_after(
+    graph: GraphEditor, mixing: _Mixing, layer: WeightedLayer, layout: _ChannelLayout
+) -> Node:
     node = mixing.node
     inputs = shape_of(layer.source)[layer.axis] // layer.groups
     moved = write(graph, layer.source, layout.resized(inputs, mixing.inputs), node)
@@ -143,10 +145,10 @@ def _written_after(graph: Graph, mixing: _Mixing, layer: Layer, layout: _Channel
     return write(graph, new, layout.resized(layer.channels // layer.groups, mixing.outputs), node)
 
 
-def layer_after_product(graph: Graph, node: Node) -> None:
+def layer_after_product(graph: GraphEditor, node: Node) -> None:
     """(A x) Wᵀ as A (x Wᵀ) for the layer ``node`` of a product."""
     layer = layer_of(graph, node)
-    if not isinstance(layer, Layer) or not layer.is_pointwise:
+    if not isinstance(layer, WeightedLayer) or not layer.is_pointwise:
         return
     product, onward = trace_back(layer.source)
     if not is_call(product, *PRODUCTS):
@@ -170,7 +172,9 @@ def layer_after_product(graph: Graph, node: Node) -> None:
         return
 
 
-def _written_before(graph: Graph, mixing: _Mixing, layer: Layer, layout: _ChannelLayout) -> Node:
+def _written_before(
+    graph: GraphEditor, mixing: _Mixing, layer: WeightedLayer, layout: _ChannelLayout
+) -> Node:
     node = layer.node
     inputs = shape_of(layer.source)[layer.axis] // layer.groups
     outputs = layer.channels // layer.groups
@@ -193,7 +197,7 @@ def multiplications(product: Node) -> int:
     return math.prod(shape_of(product)) * shape_of(first)[-1]
 
 
-def _mixings(graph: Graph, node: Node) -> Iterator[_Mixing]:
+def _mixings(graph: GraphEditor, node: Node) -> Iterator[_Mixing]:
     """The product ``node`` from each operand that it does not repeat."""
     shape = shape_of(node)
     if is_call(node, aten.matmul.default):
@@ -243,7 +247,7 @@ class _Costs:
 
 
 def _costs(
-    mixing: _Mixing, layer: Layer, channels: tuple[int, int], pixels: tuple[int, int]
+    mixing: _Mixing, layer: WeightedLayer, channels: tuple[int, int], pixels: tuple[int, int]
 ) -> _Costs:
     """What both cost. What attention does to get its weights is the same, and not counted.
 
@@ -259,7 +263,7 @@ def _costs(
 
 
 def _layout_of(
-    forward: Rearrangement, layer: Layer, channels: int, mixing: _Mixing
+    forward: Rearrangement, layer: WeightedLayer, channels: int, mixing: _Mixing
 ) -> _ChannelLayout | None:
     """Where ``channels``, those of the layer's side that faces the product, lie in the product.
 
@@ -285,7 +289,7 @@ def _layout_of(
     return _ChannelLayout(cut, parts, axis, together[0], mixed, heads)
 
 
-def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:
+def _hindrance(graph: GraphEditor, mixing: _Mixing, layer: WeightedLayer) -> str | None:
     """Why the layer's result cannot be computed after the product."""
     if not is_private(graph, mixing.operand, layer.node):
         return f"{where(layer.node)} has other users"
@@ -302,7 +306,7 @@ def _hindrance(graph: Graph, mixing: _Mixing, layer: Layer) -> str | None:
 
 
 def _call(
-    graph: Graph, layer: Layer, source: Node, before: Node, *, with_bias: bool = True
+    graph: GraphEditor, layer: WeightedLayer, source: Node, before: Node, *, with_bias: bool = True
 ) -> Node:
     """The layer with its own weights on another source."""
     args, kwargs = list(layer.node.args), dict(layer.node.kwargs)
@@ -313,7 +317,7 @@ def _call(
     return graph.call(layer.node.target, *args, like=layer.node, before=before, kwargs=kwargs)
 
 
-def _plus_bias(graph: Graph, layer: Layer, result: Node) -> Node:
+def _plus_bias(graph: GraphEditor, layer: WeightedLayer, result: Node) -> Node:
     assert layer.bias is not None
     rank = len(shape_of(layer.node))
     bias = along(layer.axis % rank, rank, layer.bias)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph
+from ..graph.editor import GraphEditor
 from ..graph.float64 import Float64Mode
 from ..system.torch_private import OpOverload
 
@@ -32,7 +32,7 @@ GROWTH = 4
 
 def fold_constants(program: Program) -> PassResult:
     """Replace calls on stored tensors by stored results."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     known: dict[Node, Any] = {}
     for node in graph.nodes:
         value = graph.constant(node)
@@ -65,7 +65,7 @@ def _is_pure(node: Node) -> bool:
     )
 
 
-def _is_worth_it(graph: Graph, node: Node, sources: list[Node]) -> bool:
+def _is_worth_it(graph: GraphEditor, node: Node, sources: list[Node]) -> bool:
     result = node.meta["val"]
     if not isinstance(result, torch.Tensor) or result.numel() <= LIMIT:
         return True

@@ -25,7 +25,7 @@ from torch.fx import Node
 
 from ..graph.affine import Affine, batch_norm_of
 from ..graph.affine_folding import plan_after, plan_before
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import FOLDABLE, argument, source_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ aten = torch.ops.aten
 
 def fold_norms(program: Program) -> PassResult:
     """No batch norm, and no weight of a layer norm, is left where a neighbour can take it."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.layer_norm.default):
         _fold_weights(graph, node)
     for node in graph.find(aten.batch_norm.default):
@@ -61,7 +61,7 @@ def fold_norms(program: Program) -> PassResult:
     return graph.result()
 
 
-def _fold_weights(graph: Graph, node: Node) -> None:
+def _fold_weights(graph: GraphEditor, node: Node) -> None:
     """Move scale and shift of a layer norm into what uses it."""
     affine = _weights_of(graph, node)
     if affine is None:
@@ -75,7 +75,7 @@ def _fold_weights(graph: Graph, node: Node) -> None:
     graph.replace(node, bare, f"its weights folded into {plan.run()} after it")
 
 
-def _weights_of(graph: Graph, node: Node) -> Affine | str | None:
+def _weights_of(graph: GraphEditor, node: Node) -> Affine | str | None:
     """Scale and shift of a layer norm; why they cannot be moved; None when it has none."""
     given = [argument(node, name) for name in ("weight", "bias")]
     if given == [None, None]:

@@ -19,7 +19,7 @@ from torch.fx import Node
 
 from ..graph.affine import Affine, scale_of
 from ..graph.affine_folding import plan_after, plan_before
-from ..graph.editor import Graph
+from ..graph.editor import GraphEditor
 from ..graph.rounds import in_turn, settle
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SCALES = (
 
 def fold_scales(program: Program) -> PassResult:
     """No stored factor or offset is left where a layer can take it."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
 
     def fold() -> None:
         for node in graph.find(*SCALES):
@@ -52,7 +52,7 @@ def fold_scales(program: Program) -> PassResult:
     return graph.result()
 
 
-def _fold(graph: Graph, node: Node) -> None:
+def _fold(graph: GraphEditor, node: Node) -> None:
     found = scale_of(graph, node)
     if found is None:
         return
@@ -75,7 +75,7 @@ def _fold(graph: Graph, node: Node) -> None:
     graph.replace(node, source, f"folded into {plan.run()} {side} it")
 
 
-def _factor_after(graph: Graph, node: Node, source: Node, factor: Affine) -> bool:
+def _factor_after(graph: GraphEditor, node: Node, source: Node, factor: Affine) -> bool:
     """Write s x + t as s (x + t / s) where the layers after it take s, but not t.
 
     Args:

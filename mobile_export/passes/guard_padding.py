@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _NOT_NEGATIVE = (aten.relu.default, aten.relu6.default, aten.sigmoid.default, at
 
 def guard_padding(program: Program) -> PassResult:
     """No max pool reads a pad that an optimiser could take for the pool's own."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(*_POOLS):
         pad = source_of(node)
         value = _padded_with(pad)
@@ -82,7 +82,7 @@ def _harmless(pool: Node, pad: Node, value: float) -> bool:
 
 
 def _concatenated(
-    graph: Graph, x: Node, amounts: list[int], value: float, like: Node
+    graph: GraphEditor, x: Node, amounts: list[int], value: float, like: Node
 ) -> Node | None:
     """``x`` with stored tensors of ``value`` on its sides; None where a side is cut."""
     if min(amounts) < 0:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import source_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ aten = torch.ops.aten
 
 def index_nearest(program: Program) -> PassResult:
     """No nearest-neighbour resizing by a broken factor is left."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.upsample_nearest2d.vec, aten.upsample_nearest2d.default):
         before, after = shape_of(source_of(node))[2:], shape_of(node)[2:]
         new = source_of(node)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..system.torch_private import OpOverload
 
 __all__ = ["join_axes"]
@@ -25,7 +25,7 @@ __all__ = ["join_axes"]
 aten = torch.ops.aten
 
 
-def join_axes(graph: Graph, limit: int) -> None:
+def join_axes(graph: GraphEditor, limit: int) -> None:
     """Write every pointwise call of more than ``limit`` axes with as few as it needs.
 
     One that needs more is refused.
@@ -73,7 +73,7 @@ def _groups(shape: Sequence[int], operands: Sequence[Sequence[int]]) -> list[lis
     return groups
 
 
-def _join(graph: Graph, node: Node, groups: Sequence[Sequence[int]]) -> None:
+def _join(graph: GraphEditor, node: Node, groups: Sequence[Sequence[int]]) -> None:
     shape = shape_of(node)
 
     def joined(x: object) -> object:

@@ -15,7 +15,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.chains import MOVES, trace_back, write
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, is_call, source_of
 from ..graph.rearrange import Rearrangement
 from .join_axes import join_axes
@@ -33,7 +33,7 @@ _LIMIT = 5
 
 def limit_rank(program: Program) -> PassResult:
     """No rearrangement or pointwise call is left that has more than five axes."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.unbind.int):
         _flatten_around(graph, node)
     for node in graph.find(aten.linear.default):
@@ -53,7 +53,7 @@ def limit_rank(program: Program) -> PassResult:
     return graph.result()
 
 
-def _flatten_around(graph: Graph, node: Node) -> None:
+def _flatten_around(graph: GraphEditor, node: Node) -> None:
     """``unbind`` of more than five axes with those before its axis, and those behind, as one."""
     source = source_of(node)
     shape = shape_of(source)
@@ -69,7 +69,7 @@ def _flatten_around(graph: Graph, node: Node) -> None:
         graph.replace(item, whole, f"taken apart with rank {_LIMIT} at most")
 
 
-def _flatten_rows(graph: Graph, node: Node) -> None:
+def _flatten_rows(graph: GraphEditor, node: Node) -> None:
     """``linear`` of more than five axes on rows of one matrix."""
     source = source_of(node)
     shape = shape_of(source)
@@ -82,7 +82,7 @@ def _flatten_rows(graph: Graph, node: Node) -> None:
     graph.replace(node, whole, "on the rows of a matrix")
 
 
-def write_whole(graph: Graph, source: Node, rearrangement: Rearrangement, like: Node) -> Node:
+def write_whole(graph: GraphEditor, source: Node, rearrangement: Rearrangement, like: Node) -> Node:
     """`write` as reshape, one permute, reshape, where that takes five axes at most."""
     simple = rearrangement.simplified()
     permutes = sum(kind == "permute" for kind, _ in rearrangement.steps())

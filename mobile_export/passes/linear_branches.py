@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from ..graph.affine import Affine, batch_norm_of, scale_of, vector
-from ..graph.editor import Graph, shape_of, where
+from ..graph.editor import GraphEditor, shape_of, where
 from ..graph.layers import layer_of, regrouped
 from ..graph.ops import CONVS, argument, as_list, is_call, source_of
 
@@ -62,7 +62,7 @@ class Form:
     macs: int = 0
 
 
-def forms_of(graph: Graph, node: Node, sign: float) -> list[Form]:
+def forms_of(graph: GraphEditor, node: Node, sign: float) -> list[Form]:
     """``sign`` · ``node`` as a form of each source from which it is one, nearest first."""
     rank = len(shape_of(node))
     factor = torch.full((1,) * rank, sign, dtype=torch.float64)
@@ -84,7 +84,7 @@ def forms_of(graph: Graph, node: Node, sign: float) -> list[Form]:
     return found if layer is None else [*found, layer]
 
 
-def _affine_step(graph: Graph, node: Node) -> tuple[Node, Affine] | None:
+def _affine_step(graph: GraphEditor, node: Node) -> tuple[Node, Affine] | None:
     norm = batch_norm_of(graph, node)
     if isinstance(norm, Affine):
         return source_of(node), norm
@@ -92,7 +92,7 @@ def _affine_step(graph: Graph, node: Node) -> tuple[Node, Affine] | None:
     return scale if isinstance(scale, tuple) else None
 
 
-def _layer_form(graph: Graph, node: Node, outer: Form) -> Form | None:
+def _layer_form(graph: GraphEditor, node: Node, outer: Form) -> Form | None:
     """The convolution, linear layer or average pool ``node`` with what ``outer`` does after it."""
     nodes = (*outer.nodes, node)
     layer = layer_of(graph, node)
@@ -267,7 +267,7 @@ def _common_padding(
     return None
 
 
-def emit(graph: Graph, form: Form, before: Node) -> Node:
+def emit(graph: GraphEditor, form: Form, before: Node) -> Node:
     """The call that computes ``form``, put before ``before``."""
     like = form.main
     if form.weight is None:
@@ -288,7 +288,7 @@ def emit(graph: Graph, form: Form, before: Node) -> Node:
     return graph.call(target, *args, like=like, before=before)
 
 
-def _emit_affine(graph: Graph, form: Form, before: Node) -> Node:
+def _emit_affine(graph: GraphEditor, form: Form, before: Node) -> Node:
     result, like = form.source, form.main
     if (form.scale != 1).any():
         scale = graph.derived(None, form.scale.contiguous(), f"{like.name}.scale")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import is_call
 from .linear_branches import Form, add_forms, emit, forms_of
 
@@ -34,7 +34,7 @@ Term = tuple[float, Node]
 
 def merge_branches(program: Program) -> PassResult:
     """One convolution per sum of linear branches."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.add.Tensor, aten.sub.Tensor):
         if not _adds_tensors(node) or _is_inner(graph, node):
             continue
@@ -60,7 +60,7 @@ def _adds_tensors(node: Node) -> bool:
     )
 
 
-def _is_inner(graph: Graph, node: Node) -> bool:
+def _is_inner(graph: GraphEditor, node: Node) -> bool:
     """Whether ``node`` is a summand of another sum and of nothing else."""
     user = graph.only_user(node)
     if user is None or not is_call(user, aten.add.Tensor, aten.sub.Tensor):
@@ -68,7 +68,7 @@ def _is_inner(graph: Graph, node: Node) -> bool:
     return _adds_tensors(user)
 
 
-def _terms(graph: Graph, node: Node, root: Node, sign: float) -> list[Term]:
+def _terms(graph: GraphEditor, node: Node, root: Node, sign: float) -> list[Term]:
     """The signed terms of a tree of additions and subtractions, from left to right."""
     is_sum = is_call(node, aten.add.Tensor, aten.sub.Tensor) and _adds_tensors(node)
     if not is_sum or (node is not root and graph.only_user(node) is None):
@@ -84,7 +84,7 @@ def _terms(graph: Graph, node: Node, root: Node, sign: float) -> list[Term]:
     ]
 
 
-def _merge(graph: Graph, node: Node, terms: list[Term]) -> tuple[list[Form], list[Term], int]:
+def _merge(graph: GraphEditor, node: Node, terms: list[Term]) -> tuple[list[Form], list[Term], int]:
     """Merged forms, the terms that are left over, and how many terms were merged."""
     merged: list[Form] = []
     left = [term for term in terms if not graph.is_constant(term[1])]
@@ -112,7 +112,7 @@ def _merge(graph: Graph, node: Node, terms: list[Term]) -> tuple[list[Form], lis
 
 
 def _add_up(
-    graph: Graph, node: Node, group: list[tuple[Term, Form]]
+    graph: GraphEditor, node: Node, group: list[tuple[Term, Form]]
 ) -> tuple[list[Form], list[Term]]:
     """Add forms of one source pairwise, small ones first; what merges with nothing is left."""
     reasons: list[str] = []
@@ -134,7 +134,7 @@ def _add_up(
     return done, lonely
 
 
-def _sum(graph: Graph, terms: list[Term], node: Node) -> Node:
+def _sum(graph: GraphEditor, terms: list[Term], node: Node) -> Node:
     terms = sorted(terms, key=lambda term: term[0] < 0)  # a positive one first, if there is one
     sign, total = terms[0]
     if sign != 1:

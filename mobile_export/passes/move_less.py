@@ -32,7 +32,7 @@ from torch.fx import Node
 
 from ..graph.batch_dimensions import keep_stack
 from ..graph.chains import MOVES, tail_of, trace_back, write
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import is_call, is_elementwise, source_of
 from ..graph.pointwise import move_before, point_to_linear
 from ..graph.rearrange import GRAPH_PRICES, MAX_RANK, Rearrangement, compose
@@ -53,7 +53,7 @@ _LAYERS = (aten.conv2d.default, aten.linear.default)
 
 def move_less(program: Program) -> PassResult:
     """Rewrite what can do with less rearrangement."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     rules: dict[str, Callable[[], None]] = {
         "pieces of layers": lambda: _each(graph, SPLITS, split_layer),
         "transposed products": lambda: _each(graph, _PRODUCTS, _transpose_product),
@@ -70,24 +70,28 @@ def move_less(program: Program) -> PassResult:
     return graph.result()
 
 
-def _each(graph: Graph, targets: Sequence[Any], rule: Callable[[Graph, Node], None]) -> None:
+def _each(
+    graph: GraphEditor, targets: Sequence[Any], rule: Callable[[GraphEditor, Node], None]
+) -> None:
     for node in graph.find(*targets):
         rule(graph, node)
 
 
-def _elementwise_first(graph: Graph) -> None:
+def _elementwise_first(graph: GraphEditor) -> None:
     for node in graph.nodes:
         if node in graph and is_elementwise(node):
             _move_later(graph, node)
 
 
-def _point_to_linear(graph: Graph) -> None:
+def _point_to_linear(graph: GraphEditor) -> None:
     done: dict[Node, list[Rearrangement]] = {}
     for node in graph.find(aten.conv2d.default):
         point_to_linear(graph, node, done)
 
 
-def _and_simplify(graph: Graph, one_round: Callable[[], list[str]]) -> Callable[[], list[str]]:
+def _and_simplify(
+    graph: GraphEditor, one_round: Callable[[], list[str]]
+) -> Callable[[], list[str]]:
     """``one_round``, and cleaning when it changed something."""
 
     def run() -> list[str]:
@@ -103,7 +107,7 @@ def _and_simplify(graph: Graph, one_round: Callable[[], list[str]]) -> Callable[
 # Rules ------------------------------------------------------------------------------------------
 
 
-def _move_later(graph: Graph, node: Node) -> None:
+def _move_later(graph: GraphEditor, node: Node) -> None:
     moved = node.args[0]
     if not is_call(moved, *MOVES) or graph.only_user(moved) is None:  # type: ignore[arg-type]
         return
@@ -116,7 +120,7 @@ def _move_later(graph: Graph, node: Node) -> None:
     graph.replace(node, write(graph, early, forward, node), "done before its input is moved")
 
 
-def _transpose_product(graph: Graph, node: Node) -> None:
+def _transpose_product(graph: GraphEditor, node: Node) -> None:
     first, second = node.args
     assert isinstance(first, Node)
     assert isinstance(second, Node)
@@ -148,7 +152,7 @@ def _transpose_product(graph: Graph, node: Node) -> None:
 # Chains -----------------------------------------------------------------------------------------
 
 
-def _shorten(graph: Graph) -> None:
+def _shorten(graph: GraphEditor) -> None:
     """Write every chain of rearrangements anew, from the nearest tensor of the same origin."""
     ends: dict[Node, list[tuple[Rearrangement, Node]]] = {}
     for node in graph.find(*MOVES):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..graph.editor import Graph
+from ..graph.editor import GraphEditor
 from ..graph.pointwise import move_before
 from .limit_rank import write_whole
 from .remove_noops import simplify
@@ -31,7 +31,7 @@ aten = torch.ops.aten
 
 def move_narrow(program: Program) -> PassResult:
     """No wide result of a layer is moved where its narrow input can be."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.conv2d.default, aten.linear.default):
         move_before(graph, node, write_whole)
     if graph.edits:

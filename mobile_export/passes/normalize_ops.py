@@ -31,7 +31,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.changes import Change, PassResult
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 from ..system.torch_private import OpOverload
 from . import spellings
@@ -43,7 +43,7 @@ __all__ = ["REPLACED", "normalize_ops"]
 
 aten = torch.ops.aten
 
-Rule = Callable[[Graph, Node], "Node | None"]
+Rule = Callable[[GraphEditor, Node], "Node | None"]
 REPLACED = frozenset(
     {
         aten.alias.default,
@@ -100,13 +100,13 @@ _PASS_THROUGH = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_d
 
 def normalize_ops(program: Program) -> PassResult:
     """One functional spelling for everything."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     before: tuple[Change, ...] = ()
     if not _write_nowhere(graph):
         decomposed = program.exported.run_decompositions({})
         program = dataclasses.replace(program, exported=decomposed)
         before = (Change("graph", "writes through views removed by run_decompositions"),)
-        graph = Graph(program)
+        graph = GraphEditor(program)
     for node in graph.nodes:
         if node.op != "call_function" or node not in graph:
             continue
@@ -126,7 +126,7 @@ def normalize_ops(program: Program) -> PassResult:
 # In place ---------------------------------------------------------------------------------------
 
 
-def _write_nowhere(graph: Graph) -> bool:
+def _write_nowhere(graph: GraphEditor) -> bool:
     """Replace in-place ops by functional ones; False when one writes through a view."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     root: dict[Node, Node] = {}
@@ -227,13 +227,13 @@ def _rule(*targets: Any) -> Callable[[Rule], Rule]:
     aten.type_as.default,
     aten._to_copy.default,
 )
-def _copy(graph: Graph, node: Node) -> Node | None:
+def _copy(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     return source if source.meta["val"].dtype == node.meta["val"].dtype else None
 
 
 @_rule(aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
-def _dropout(graph: Graph, node: Node) -> Node | None:
+def _dropout(graph: GraphEditor, node: Node) -> Node | None:
     if node.args[2] and node.args[1]:
         graph.refuse(node, "dropout in training mode is random; call .eval() before exporting")
         return None
@@ -253,7 +253,7 @@ def _dropout(graph: Graph, node: Node) -> Node | None:
     aten.reshape_as.default,
     aten.view_as.default,
 )
-def _reshape(graph: Graph, node: Node) -> Node | None:
+def _reshape(graph: GraphEditor, node: Node) -> Node | None:
     shape = list(shape_of(node))
     if node.target is aten.reshape.default and node.args[1] == shape:
         return None
@@ -272,7 +272,7 @@ def _reshape(graph: Graph, node: Node) -> Node | None:
     aten.mT.default,
     aten.adjoint.default,
 )
-def _permute(graph: Graph, node: Node) -> Node | None:
+def _permute(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     rank = len(shape_of(source))
     # The op itself, applied to a tensor whose sizes are its axes' numbers plus one.
@@ -285,7 +285,7 @@ def _permute(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.expand_as.default, aten.expand.default, aten.broadcast_to.default)
-def _expand(graph: Graph, node: Node) -> Node | None:
+def _expand(graph: GraphEditor, node: Node) -> Node | None:
     shape = list(shape_of(node))
     if node.target is aten.expand.default and list(node.args[1]) == shape:  # type: ignore[arg-type]
         return None
@@ -293,7 +293,7 @@ def _expand(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.mean.dim)
-def _mean(graph: Graph, node: Node) -> Node | None:
+def _mean(graph: GraphEditor, node: Node) -> Node | None:
     dims: Any = node.args[1]
     keep = bool(argument(node, "keepdim"))
     rank = len(shape_of(source_of(node)))
@@ -304,7 +304,7 @@ def _mean(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default)
-def _adaptive_pool(graph: Graph, node: Node) -> Node | None:
+def _adaptive_pool(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     sizes, wanted = shape_of(source)[-2:], shape_of(node)[-2:]
     rank = len(shape_of(source))
@@ -324,7 +324,7 @@ def _adaptive_pool(graph: Graph, node: Node) -> Node | None:
     aten.native_batch_norm.default,
     aten.native_layer_norm.default,
 )
-def _decomposed_norm(graph: Graph, node: Node) -> Node | None:
+def _decomposed_norm(graph: GraphEditor, node: Node) -> Node | None:
     """These return (result, …); getitem 0 is what counts. Replaces that item itself."""
     items = list(node.users)
     if any(item.args[1] != 0 for item in items if item.users):
@@ -347,7 +347,7 @@ def _decomposed_norm(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.convolution.default)
-def _convolution(graph: Graph, node: Node) -> Node | None:
+def _convolution(graph: GraphEditor, node: Node) -> Node | None:
     x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = node.args
     rank = len(shape_of(source_of(node))) - 2
     if rank not in (1, 2, 3):
@@ -367,7 +367,7 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
-def _named_padding(graph: Graph, node: Node) -> Node | None:
+def _named_padding(graph: GraphEditor, node: Node) -> Node | None:
     rank = len(shape_of(source_of(node))) - 2
     kernel = shape_of(node.args[1])[2:]  # type: ignore[arg-type]
     dilation = as_list(argument(node, "dilation"), rank)
@@ -391,7 +391,7 @@ def _named_padding(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.addmm.default)
-def _addmm(graph: Graph, node: Node) -> Node | None:
+def _addmm(graph: GraphEditor, node: Node) -> Node | None:
     bias, x, transposed = node.args
     if node.kwargs or not isinstance(bias, Node) or len(shape_of(bias)) != 1:
         return None
@@ -400,7 +400,7 @@ def _addmm(graph: Graph, node: Node) -> Node | None:
 
 
 @_rule(aten.mm.default, aten.bmm.default)
-def _mm(graph: Graph, node: Node) -> Node | None:
+def _mm(graph: GraphEditor, node: Node) -> Node | None:
     x, other = node.args
     weight = _untransposed(other) if node.target is aten.mm.default else None
     if weight is not None and graph.is_constant(weight):
@@ -420,12 +420,12 @@ def _untransposed(node: Any) -> Node | None:
 
 
 @_rule(aten._softmax.default)
-def _softmax(graph: Graph, node: Node) -> Node | None:
+def _softmax(graph: GraphEditor, node: Node) -> Node | None:
     return None if node.args[2] else graph.call(aten.softmax.int, *node.args[:2], like=node)
 
 
 @_rule(aten.scaled_dot_product_attention.default)
-def _attention(graph: Graph, node: Node) -> Node | None:
+def _attention(graph: GraphEditor, node: Node) -> Node | None:
     """Of four axes, which all converters have: those in front are joined, or there is one of 1."""
     lead = shape_of(node)[:-2]
     if len(lead) == 2 or argument(node, "enable_gqa"):

@@ -24,7 +24,7 @@ from torch.fx import Node
 
 from ..graph.affine import Affine, pull, scale_of
 from ..graph.chains import MOVES, step_of, write
-from ..graph.editor import Graph, shape_of, where
+from ..graph.editor import GraphEditor, shape_of, where
 from ..graph.ops import CONVS, is_call, is_elementwise, source_of
 from ..graph.rearrange import Rearrangement, compose
 from ..graph.rounds import in_turn, settle
@@ -50,7 +50,7 @@ def order_products(program: Program) -> PassResult:
 
 
 def _ordered(program: Program) -> PassResult:
-    graph = Graph(program)
+    graph = GraphEditor(program)
 
     def order_chains() -> None:
         for node in reversed(list(graph.find(aten.matmul.default))):  # whole chains first
@@ -111,7 +111,7 @@ class _Chain:
 _Tree = int | tuple["_Tree", "_Tree"]
 
 
-def _order_chain(graph: Graph, node: Node) -> None:
+def _order_chain(graph: GraphEditor, node: Node) -> None:
     """Multiply the factors of the product ``node`` in the cheapest order."""
     if not _is_plain(node):
         _explain(graph, node)
@@ -140,7 +140,7 @@ def _is_plain(node: Node) -> bool:
 
 
 def _divide(
-    graph: Graph,
+    graph: GraphEditor,
     chain: _Chain,
     node: Node,
     scale: torch.Tensor | None,
@@ -166,7 +166,7 @@ def _divide(
     return True
 
 
-def _add_factor(graph: Graph, chain: _Chain, factor: _Factor) -> None:
+def _add_factor(graph: GraphEditor, chain: _Chain, factor: _Factor) -> None:
     """Add the factors of ``factor``, which is one itself when it is not a product."""
     node, scale, rearrangement = factor.node, factor.scale, factor.rearrangement
     scaling = 0
@@ -263,7 +263,7 @@ def _operand_scales(
     return (scale, None) if min(possible)[1] == 0 else (None, scale)
 
 
-def _cheapest(graph: Graph, factors: Sequence[_Factor], stack: int) -> tuple[int, _Tree]:
+def _cheapest(graph: GraphEditor, factors: Sequence[_Factor], stack: int) -> tuple[int, _Tree]:
     """Multiplications of the cheapest order of ``factors``, and that order as a binary tree."""
     count = len(factors)
     stored = [graph.is_constant(factor.node) for factor in factors]
@@ -282,7 +282,7 @@ def _cheapest(graph: Graph, factors: Sequence[_Factor], stack: int) -> tuple[int
     return best[0, count - 1]
 
 
-def _written(graph: Graph, factors: Sequence[_Factor], tree: _Tree, node: Node) -> Node:
+def _written(graph: GraphEditor, factors: Sequence[_Factor], tree: _Tree, node: Node) -> Node:
     """The product of ``factors`` in the order ``tree``, before ``node``."""
     if isinstance(tree, tuple):
         left, right = (_written(graph, factors, part, node) for part in tree)
@@ -298,7 +298,7 @@ def _written(graph: Graph, factors: Sequence[_Factor], tree: _Tree, node: Node) 
 # Saying why -------------------------------------------------------------------------------------
 
 
-def _explain(graph: Graph, node: Node) -> None:
+def _explain(graph: GraphEditor, node: Node) -> None:
     """Refuse the other order of ``node`` and a product before it, where it would be cheaper."""
     rank = len(shape_of(node))
     if rank < 2:
@@ -321,7 +321,7 @@ def _explain(graph: Graph, node: Node) -> None:
             graph.refuse(node, f"{reason}; in another order: {then} multiplications, not {now}")
 
 
-def _product_before(graph: Graph, node: Node) -> tuple[Node, str] | None:
+def _product_before(graph: GraphEditor, node: Node) -> tuple[Node, str] | None:
     """The product of which ``node`` is computed element by element or row by row, and what keeps
     the two products from being exchanged."""
     reason = None

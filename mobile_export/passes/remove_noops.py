@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
 from ..graph.rounds import settle
 from ..system.torch_private import OpOverload
@@ -32,17 +32,17 @@ aten = torch.ops.aten
 
 def remove_noops(program: Program) -> PassResult:
     """No op is left that changes nothing."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     simplify(graph)
     return graph.result()
 
 
-def simplify(graph: Graph) -> None:
+def simplify(graph: GraphEditor) -> None:
     """`remove_noops` inside the session of another pass."""
     settle("remove_noops", lambda: _simplify_once(graph))
 
 
-def _simplify_once(graph: Graph) -> set[str]:
+def _simplify_once(graph: GraphEditor) -> set[str]:
     """Apply every rule at every node; the names of the ops that were replaced."""
     fired: set[str] = set()
     seen: dict[Any, Node] = {}
@@ -83,7 +83,7 @@ def _frozen(value: Any) -> Any:
     return (type(value).__name__, value)
 
 
-def _reshape(graph: Graph, node: Node) -> Node | None:
+def _reshape(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     if shape_of(source) == shape_of(node):
         return source
@@ -92,7 +92,7 @@ def _reshape(graph: Graph, node: Node) -> Node | None:
     return None
 
 
-def _permute(graph: Graph, node: Node) -> Node | None:
+def _permute(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     order: list[int] = node.args[1]  # type: ignore[assignment]
     if order == sorted(order):
@@ -109,7 +109,7 @@ def _permute(graph: Graph, node: Node) -> Node | None:
     return None
 
 
-def _same_shape(graph: Graph, node: Node) -> Node | None:
+def _same_shape(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     return source if shape_of(source) == shape_of(node) else None
 
@@ -117,7 +117,7 @@ def _same_shape(graph: Graph, node: Node) -> Node | None:
 _BROADCASTING = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
 
 
-def _expand(graph: Graph, node: Node) -> Node | None:
+def _expand(graph: GraphEditor, node: Node) -> Node | None:
     """Arithmetic repeats its operands itself (litert-torch 0.10 breaks on some of these)."""
     same = _same_shape(graph, node)
     if same is not None:
@@ -137,21 +137,21 @@ def _broadcast(a: Node, b: Node) -> tuple[int, ...]:
     return shape
 
 
-def _slice(graph: Graph, node: Node) -> Node | None:
+def _slice(graph: GraphEditor, node: Node) -> Node | None:
     return _same_shape(graph, node) if argument(node, "step") == 1 else None
 
 
-def _pad(graph: Graph, node: Node) -> Node | None:
+def _pad(graph: GraphEditor, node: Node) -> Node | None:
     return source_of(node) if not any(node.args[1]) else None  # type: ignore[arg-type]
 
 
-def _pool(graph: Graph, node: Node) -> Node | None:
+def _pool(graph: GraphEditor, node: Node) -> Node | None:
     ones = all(n == 1 for n in as_list(argument(node, "kernel_size"), 2))
     divisor = is_call(node, aten.avg_pool2d.default) and argument(node, "divisor_override")
     return _same_shape(graph, node) if ones and not divisor else None
 
 
-def _mean(graph: Graph, node: Node) -> Node | None:
+def _mean(graph: GraphEditor, node: Node) -> Node | None:
     source, axes = source_of(node), node.args[1]
     if argument(node, "dtype") is not None or not axes:
         return None
@@ -162,17 +162,17 @@ def _mean(graph: Graph, node: Node) -> Node | None:
     return graph.call(aten.reshape.default, source, list(shape_of(node)), like=node)
 
 
-def _cat(graph: Graph, node: Node) -> Node | None:
+def _cat(graph: GraphEditor, node: Node) -> Node | None:
     tensors: list[Node] = node.args[0]  # type: ignore[assignment]
     return tensors[0] if len(tensors) == 1 else None
 
 
-def _relu(graph: Graph, node: Node) -> Node | None:
+def _relu(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     return source if is_call(source, aten.relu.default, aten.relu6.default) else None
 
 
-_RULES: dict[Any, Callable[[Graph, Node], Node | None]] = {
+_RULES: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
     aten.reshape.default: _reshape,
     aten.permute.default: _permute,
     aten.expand.default: _expand,

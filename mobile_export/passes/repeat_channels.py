@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, where
-from ..graph.layers import Layer, layer_of
+from ..graph.editor import GraphEditor, where
+from ..graph.layers import WeightedLayer, layer_of
 from ..graph.ops import argument, is_call, is_elementwise
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ aten = torch.ops.aten
 
 def repeat_channels(program: Program) -> PassResult:
     """Every depthwise convolution has one output per channel, where the next layer allows it."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.conv2d.default):
         layer = layer_of(graph, node)
-        if not isinstance(layer, Layer) or layer.weight.shape[1] != 1 or layer.groups == 1:
+        if not isinstance(layer, WeightedLayer) or layer.weight.shape[1] != 1 or layer.groups == 1:
             continue
         times = layer.channels // layer.groups
         if times == 1:
@@ -51,7 +51,7 @@ def repeat_channels(program: Program) -> PassResult:
     return graph.result()
 
 
-def _next_layer(graph: Graph, node: Node) -> Layer | str:
+def _next_layer(graph: GraphEditor, node: Node) -> WeightedLayer | str:
     """The one layer that takes ``node``, elementwise calls between, or why there is none."""
     user = graph.only_user(node)
     while user is not None and is_elementwise(user):
@@ -59,12 +59,16 @@ def _next_layer(graph: Graph, node: Node) -> Layer | str:
     if user is None:
         return "it has several users"
     layer = layer_of(graph, user)
-    if not isinstance(layer, Layer) or not is_call(user, aten.conv2d.default) or layer.groups != 1:
+    if (
+        not isinstance(layer, WeightedLayer)
+        or not is_call(user, aten.conv2d.default)
+        or layer.groups != 1
+    ):
         return f"{where(user)} is no convolution of one group with stored weights"
     return layer
 
 
-def _take_in_order(graph: Graph, layer: Layer, order: torch.Tensor) -> None:
+def _take_in_order(graph: GraphEditor, layer: WeightedLayer, order: torch.Tensor) -> None:
     """Let ``layer`` take its input channels in another order."""
     node = layer.node
     origin = argument(node, "weight")
@@ -72,7 +76,7 @@ def _take_in_order(graph: Graph, layer: Layer, order: torch.Tensor) -> None:
     node.replace_input_with(origin, weight)
 
 
-def _repeated(graph: Graph, layer: Layer, order: torch.Tensor) -> Node:
+def _repeated(graph: GraphEditor, layer: WeightedLayer, order: torch.Tensor) -> Node:
     """``layer`` on its source repeated, with its output channels in ``order``."""
     node = layer.node
     times = layer.channels // layer.groups

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph
+from ..graph.editor import GraphEditor
 from ..graph.ops import is_call
 from ..system.torch_private import OpOverload
 
@@ -39,7 +39,7 @@ _VIEWS = (
 
 def settle_layouts(program: Program) -> PassResult:
     """No reshape depends on how attention's result lies in memory."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     unsettled: set[Node] = set()
     for node in graph.nodes:
         if not _depends_on_layout(node, unsettled):
@@ -64,7 +64,7 @@ def _depends_on_layout(node: Node, unsettled: set[Node]) -> bool:
     return pointwise or is_call(node, *_VIEWS)
 
 
-def _read_a_copy(graph: Graph, node: Node) -> None:
+def _read_a_copy(graph: GraphEditor, node: Node) -> None:
     source = node.args[0]
     assert isinstance(source, Node)
     layout = {"memory_format": torch.contiguous_format}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class _Axis:
 
 def settle_pools(program: Program) -> PassResult:
     """No average pool's divisor depends on how Core ML counts what lies past the edge."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(*_POOLS):
         axes = _axes(node)
         divisor = None if _POOLS[node.target] == 1 else argument(node, "divisor_override")
@@ -103,7 +103,7 @@ def _axes(node: Node) -> list[_Axis]:
 
 
 def _pool(
-    graph: Graph, node: Node, source: Node, axes: Sequence[_Axis], *, ceil: bool, counts: bool
+    graph: GraphEditor, node: Node, source: Node, axes: Sequence[_Axis], *, ceil: bool, counts: bool
 ) -> Node:
     """The pool of ``node`` without padding."""
     kernel, stride = [axis.kernel for axis in axes], [axis.stride for axis in axes]
@@ -111,7 +111,7 @@ def _pool(
     return graph.call(node.target, source, kernel, stride, none, ceil, counts, like=node)
 
 
-def _padded(graph: Graph, node: Node, axes: Sequence[_Axis]) -> Node:
+def _padded(graph: GraphEditor, node: Node, axes: Sequence[_Axis]) -> Node:
     """The pool's input with zeros around it, as many as its windows read."""
     amounts = [amount for axis in reversed(axes) for amount in axis.pads]
     if not any(amounts):
@@ -119,7 +119,9 @@ def _padded(graph: Graph, node: Node, axes: Sequence[_Axis]) -> Node:
     return graph.call(aten.constant_pad_nd.default, source_of(node), amounts, 0.0, like=node)
 
 
-def _scale(graph: Graph, node: Node, axes: Sequence[_Axis], divisor: int | None) -> Node | float:
+def _scale(
+    graph: GraphEditor, node: Node, axes: Sequence[_Axis], divisor: int | None
+) -> Node | float:
     """What the mean over the whole kernel is multiplied by: a number, or one per window."""
     whole = math.prod(axis.kernel for axis in axes)
     if divisor is not None:

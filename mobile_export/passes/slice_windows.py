@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ aten = torch.ops.aten
 
 def slice_windows(program: Program) -> PassResult:
     """No ``unfold``, ``im2col`` or ``col2im`` is left."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     rules: dict[object, Callable[[_Writer, Node], Node]] = {
         aten.unfold.default: _unfold,
         aten.im2col.default: _im2col,
@@ -48,7 +48,7 @@ def slice_windows(program: Program) -> PassResult:
 class _Writer:
     """Calls that stand where ``origin`` stands."""
 
-    def __init__(self, graph: Graph, origin: Node) -> None:
+    def __init__(self, graph: GraphEditor, origin: Node) -> None:
         self._graph, self._origin = graph, origin
 
     def call(self, target: object, *args: object) -> Node:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph, shape_of
+from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, is_call, source_of
 
 __all__ = ["einsum_as_product", "product_as_linear", "selections_as_split", "shuffle_as_permute"]
@@ -18,7 +18,7 @@ __all__ = ["einsum_as_product", "product_as_linear", "selections_as_split", "shu
 aten = torch.ops.aten
 
 
-def shuffle_as_permute(graph: Graph, node: Node) -> Node:
+def shuffle_as_permute(graph: GraphEditor, node: Node) -> Node:
     """``channel_shuffle``: (N, g · C, …) -> (N, C · g, …)."""
     batch, channels, *pixels = shape_of(node)
     groups: Any = argument(node, "groups")
@@ -28,7 +28,7 @@ def shuffle_as_permute(graph: Graph, node: Node) -> Node:
     return graph.call(aten.reshape.default, turned, [batch, channels, *pixels], like=node)
 
 
-def product_as_linear(graph: Graph, node: Node) -> Node | None:
+def product_as_linear(graph: GraphEditor, node: Node) -> Node | None:
     """``x @ W`` with a stored matrix W is a linear layer with weight Wᵀ."""
     x, weight = node.args
     stored = graph.constant(weight)
@@ -40,7 +40,7 @@ def product_as_linear(graph: Graph, node: Node) -> Node | None:
     return graph.call(aten.linear.default, x, turned, like=node)
 
 
-def einsum_as_product(graph: Graph, node: Node) -> Node | None:
+def einsum_as_product(graph: GraphEditor, node: Node) -> Node | None:
     """Of two operands: both permuted to (shared axes, own axes, summed axes), and one product.
 
     None for one or more than two operands, a diagonal (``ii``), an ellipsis, or an axis of one
@@ -78,7 +78,7 @@ def einsum_as_product(graph: Graph, node: Node) -> Node | None:
 
 
 def _arranged(
-    graph: Graph, operand: Node, term: str, groups: tuple[Sequence[str], ...], like: Node
+    graph: GraphEditor, operand: Node, term: str, groups: tuple[Sequence[str], ...], like: Node
 ) -> Node:
     """``operand`` with the axes of ``term`` in the order of ``groups``: a stack of matrices."""
     axes = [axis for group in groups for axis in group]
@@ -89,7 +89,7 @@ def _arranged(
     return graph.call(aten.reshape.default, moved, [*stack, *matrix], like=like)
 
 
-def selections_as_split(graph: Graph, node: Node) -> None:
+def selections_as_split(graph: GraphEditor, node: Node) -> None:
     """``x[0], x[1], x[2]`` as the pieces of ``unbind(x)``, where nothing else uses x.
 
     Whatever knows how to take a split apart so need not know selections.

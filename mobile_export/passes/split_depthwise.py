@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import Node
 
-from ..graph.editor import Graph
-from ..graph.layers import Layer, layer_of
+from ..graph.editor import GraphEditor
+from ..graph.layers import WeightedLayer, layer_of
 from ..graph.ops import argument
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ Lattice = tuple[int, int, int]
 
 def split_depthwise(program: Program) -> PassResult:
     """No depthwise convolution of more than `TAPS` taps is left."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(aten.conv2d.default):
         layer = layer_of(graph, node)
-        if not isinstance(layer, Layer) or not _is_depthwise(layer):
+        if not isinstance(layer, WeightedLayer) or not _is_depthwise(layer):
             continue
         rows, columns = layer.weight.shape[2:]
         if rows * columns <= TAPS:
@@ -65,11 +65,11 @@ def split_depthwise(program: Program) -> PassResult:
     return graph.result()
 
 
-def _is_depthwise(layer: Layer) -> bool:
+def _is_depthwise(layer: WeightedLayer) -> bool:
     return layer.weight.shape[1] == 1 and layer.groups == layer.channels
 
 
-def _fits(layer: Layer, pieces: tuple[tuple[Lattice, Lattice], ...]) -> bool:
+def _fits(layer: WeightedLayer, pieces: tuple[tuple[Lattice, Lattice], ...]) -> bool:
     """Whether no piece would have to crop instead of pad."""
     return all(
         lattice[0] * step <= padding
@@ -78,7 +78,9 @@ def _fits(layer: Layer, pieces: tuple[tuple[Lattice, Lattice], ...]) -> bool:
     )
 
 
-def _sum_of(graph: Graph, layer: Layer, pieces: tuple[tuple[Lattice, Lattice], ...]) -> Node:
+def _sum_of(
+    graph: GraphEditor, layer: WeightedLayer, pieces: tuple[tuple[Lattice, Lattice], ...]
+) -> Node:
     """The sum of ``layer`` with only the taps of each piece; the first one has the bias."""
     node = layer.node
     total: Node | None = None
@@ -96,7 +98,9 @@ def _sum_of(graph: Graph, layer: Layer, pieces: tuple[tuple[Lattice, Lattice], .
     return total
 
 
-def _per_axis(layer: Layer, piece: tuple[Lattice, Lattice]) -> Iterator[tuple[int, int, Lattice]]:
+def _per_axis(
+    layer: WeightedLayer, piece: tuple[Lattice, Lattice]
+) -> Iterator[tuple[int, int, Lattice]]:
     """Padding, dilation and lattice of rows, then of columns."""
     return zip(layer.padding, layer.dilation, piece, strict=True)
 

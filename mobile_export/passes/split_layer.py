@@ -15,8 +15,8 @@ import torch
 from torch.fx import Node
 
 from ..graph.chains import tail_of, trace_back, write
-from ..graph.editor import Graph, shape_of
-from ..graph.layers import Layer, layer_of
+from ..graph.editor import GraphEditor, shape_of
+from ..graph.layers import WeightedLayer, layer_of
 from ..graph.ops import argument, is_call, is_private, source_of
 from ..graph.rearrange import GRAPH_PRICES, MAX_RANK, Rearrangement, compose
 
@@ -28,11 +28,11 @@ SPLITS = (aten.split_with_sizes.default, aten.split.Tensor, aten.chunk.default, 
 SPLIT_PRICE = 10
 
 
-def split_layer(graph: Graph, node: Node) -> None:
+def split_layer(graph: GraphEditor, node: Node) -> None:
     """Compute the pieces of a split layer apart where that moves less."""
     root, forward = trace_back(source_of(node))
     layer = layer_of(graph, root)
-    if not isinstance(layer, Layer) or layer.transposed or layer.groups != 1:
+    if not isinstance(layer, WeightedLayer) or layer.transposed or layer.groups != 1:
         return
     items = list(node.users)
     private = is_private(graph, source_of(node), root)
@@ -78,7 +78,9 @@ def split_layer(graph: Graph, node: Node) -> None:
     graph.changed(node, f"{len(items)} pieces of {root.name} computed apart")
 
 
-def _call_again(graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torch.Tensor]) -> Node:
+def _call_again(
+    graph: GraphEditor, layer: WeightedLayer, piece: Callable[[torch.Tensor], torch.Tensor]
+) -> Node:
     """The call of ``layer`` with pieces of its weight and bias."""
     root = layer.node
     weight = graph.derived(argument(root, "weight"), piece(layer.weight), f"{root.name}.weight")
@@ -92,7 +94,7 @@ def _call_again(graph: Graph, layer: Layer, piece: Callable[[torch.Tensor], torc
 
 
 def _exact_cut(
-    forward: Rearrangement, layer: Layer, axis: int
+    forward: Rearrangement, layer: WeightedLayer, axis: int
 ) -> tuple[list[int], list[int], int, int, int] | None:
     """Factors of ``forward`` that end where the channels of ``layer`` do, and one that is ``axis``.
 

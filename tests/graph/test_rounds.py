@@ -10,7 +10,7 @@ from torch import nn
 from torch.fx import Node
 
 from mobile_export.errors import PassError
-from mobile_export.graph.editor import Graph
+from mobile_export.graph.editor import GraphEditor
 from mobile_export.graph.rounds import in_turn, settle
 from mobile_export.passes import fold_scales, move_less, order_products, remove_noops
 from mobile_export.passes.normalize_ops import normalize_ops
@@ -50,7 +50,7 @@ class Net(nn.Module):
 
 
 def test_in_turn_reports_what_changed_the_graph() -> None:
-    graph = Graph(normalize_ops(program_of(Net().eval(), (1, 4, 4))).program)
+    graph = GraphEditor(normalize_ops(program_of(Net().eval(), (1, 4, 4))).program)
     (node,) = graph.find(aten.relu.default)
 
     def change() -> None:
@@ -60,7 +60,7 @@ def test_in_turn_reports_what_changed_the_graph() -> None:
     assert in_turn(graph, rules)() == ["busy"]
 
 
-def fires(graph: Graph, node: Node, *_: object) -> None:
+def fires(graph: GraphEditor, node: Node, *_: object) -> None:
     graph.changed(node, "changed for ever")
 
 
@@ -87,7 +87,7 @@ def test_every_pass_that_runs_in_rounds_ends(
 def test_remove_noops_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     program = normalize_ops(program_of(Net().eval(), (1, 4, 4))).program
 
-    def again(graph: Graph, node: Node) -> Node:
+    def again(graph: GraphEditor, node: Node) -> Node:
         return graph.call(node.target, *node.args, like=node)
 
     monkeypatch.setitem(remove_noops._RULES, aten.relu.default, again)

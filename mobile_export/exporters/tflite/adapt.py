@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Node
 
-from ...graph.editor import Graph, shape_of
+from ...graph.editor import GraphEditor, shape_of
 from ...graph.ops import argument
 from ...system.litert_private import lower_as_product
 
@@ -36,7 +36,7 @@ _ATEN = torch.ops.aten
 
 def avoid_gaps(program: Program) -> Program:
     """``program`` with the operations above in others."""
-    graph = Graph(program)
+    graph = GraphEditor(program)
     for node in graph.find(_ATEN.conv_transpose2d.input):
         _crop_instead_of_padding(graph, node)
     for node in graph.find(_ATEN.layer_norm.default):
@@ -46,7 +46,7 @@ def avoid_gaps(program: Program) -> Program:
     return graph.result().program
 
 
-def _crop_instead_of_padding(graph: Graph, node: Node) -> None:
+def _crop_instead_of_padding(graph: GraphEditor, node: Node) -> None:
     """conv_transpose2d(padding=p, output_padding <= p) -> the same without, rows p to p + H."""
     names = ("stride", "padding", "output_padding", "groups", "dilation")
     x, weight, bias = (argument(node, name) for name in ("input", "weight", "bias"))
@@ -62,7 +62,7 @@ def _crop_instead_of_padding(graph: Graph, node: Node) -> None:
     graph.replace(node, result, "padding as a crop")
 
 
-def _norm_in_parts(graph: Graph, node: Node) -> None:
+def _norm_in_parts(graph: GraphEditor, node: Node) -> None:
     """layer_norm(x) -> means, differences and a reciprocal root; then its weight and bias."""
     names = ("input", "normalized_shape", "weight", "bias", "eps")
     x, shape, weight, bias, eps = (argument(node, name) for name in names)
@@ -79,7 +79,7 @@ def _norm_in_parts(graph: Graph, node: Node) -> None:
     graph.replace(node, result, "layer norm in parts")
 
 
-def _multiply_stacks(graph: Graph, node: Node) -> None:
+def _multiply_stacks(graph: GraphEditor, node: Node) -> None:
     """matmul of two operands with the same two batch dimensions -> `_product`."""
     first, second = (shape_of(operand) for operand in node.args)  # type: ignore[arg-type]
     if len(first) == len(second) == 4 and first[:2] == second[:2]:
