@@ -143,52 +143,95 @@ def measure(
         KeyboardInterrupt: after what was measured had been recorded.
     """
     info = device.describe()
-    run = uuid.uuid4().hex[:12]
     with contextlib.ExitStack() as stack:
         before = device.state()
-        entries: list[_Entry] = []
-        for plan in plans:
-            try:
-                progress(f"loading {plan.title}")
-                session = stack.enter_context(plan.runner.open(device, plan.job))
-                entries.append(_Entry(plan, session))
-            except RunnerError as error:
-                if len(plans) == 1:
-                    raise
-                failed(plan, error)
-        interrupted = False
-        during: list[State] = []
-        clock = _Clock(entries)
-        try:
-            for entry in entries:
-                _prepare(entry, limits, progress)
-            during.append(device.state())
-            clock = _Clock(entries)
-            for state in _rounds(device, entries, limits, progress):
-                during.append(state)
-        except KeyboardInterrupt:
-            interrupted = True
-        except BenchError as error:  # the device is gone, and with it all that still ran
-            for entry in entries:
-                if entry.alive:
-                    entry.fail(error)
-        found = {"too_hot": heat(before)}
-        if during:
-            found["throttled"] = throttling(during[1:])
-            found["contended"] = crowding(during[0], during[-1], *clock.spent(), info.cores)
-        _mark(entries, found, limits, interrupted=interrupted)
+        entries = _open_all(device, plans, stack, progress, failed)
+        course = _take_turns(device, entries, limits, progress)
+        found = _marks_of_device(before, course, info.cores)
+        _mark(entries, found, limits, interrupted=course.interrupted)
+        after = course.states[-1] if course.states else before
+        run = uuid.uuid4().hex[:12]
         made = [
-            entry.measurement(
-                info, run=run, label=label, before=before, after=during[-1] if during else before
-            )
+            entry.measurement(info, run=run, label=label, before=before, after=after)
             for entry in entries
-            if entry.results or not interrupted
+            if entry.results or not course.interrupted
         ]
         for measurement in made:
             record(measurement)
-    if interrupted:
+    if course.interrupted:
         raise KeyboardInterrupt
     return made
+
+
+def _open_all(
+    device: Device,
+    plans: Sequence[Plan],
+    stack: contextlib.ExitStack,
+    progress: Progress,
+    failed: Callable[[Plan, RunnerError], None],
+) -> list[_Entry]:
+    """Load every file; ``stack`` closes the sessions.
+
+    Raises:
+        RunnerError: the only file could not be loaded; of several, ``failed`` is told.
+    """
+    entries: list[_Entry] = []
+    for plan in plans:
+        try:
+            progress(f"loading {plan.title}")
+            session = stack.enter_context(plan.runner.open(device, plan.job))
+            entries.append(_Entry(plan, session))
+        except RunnerError as error:
+            if len(plans) == 1:
+                raise
+            failed(plan, error)
+    return entries
+
+
+@dataclass
+class _Course:
+    """How the turns went.
+
+    Attributes:
+        clock: since the first turn.
+        states: of the device, before the first round and after each.
+        interrupted: by Ctrl-C.
+    """
+
+    clock: _Clock
+    states: list[State] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def _take_turns(
+    device: Device, entries: Sequence[_Entry], limits: Limits, progress: Progress
+) -> _Course:
+    """Check and warm up every model, then run all rounds; Ctrl-C and a lost device end them."""
+    course = _Course(_Clock(entries))
+    try:
+        for entry in entries:
+            _prepare(entry, limits, progress)
+        course.states.append(device.state())
+        course.clock = _Clock(entries)
+        for state in _rounds(device, entries, limits, progress):
+            course.states.append(state)
+    except KeyboardInterrupt:
+        course.interrupted = True
+    except BenchError as error:  # the device is gone, and with it all that still ran
+        for entry in entries:
+            if entry.alive:
+                entry.fail(error)
+    return course
+
+
+def _marks_of_device(before: State, course: _Course, cores: int) -> dict[str, str | None]:
+    """The marks that all measurements of one run share, with the reason or None."""
+    found = {"too_hot": heat(before)}
+    if course.states:
+        first, *later = course.states
+        found["throttled"] = throttling(later)
+        found["contended"] = crowding(first, course.states[-1], *course.clock.spent(), cores)
+    return found
 
 
 def _prepare(entry: _Entry, limits: Limits, progress: Progress) -> None:

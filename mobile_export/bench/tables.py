@@ -42,12 +42,11 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, and the columns of the CSV file."""
-        m, s = self.measurement, self.summary
-        ns = m.unit == "ns"
+        return {**self._conditions(), **self._figures(), **self._remarks()}
 
-        def ms(value: float | None) -> float | None:
-            return None if value is None or not ns else round(value / 1e6, 6)
-
+    def _conditions(self) -> dict[str, Any]:
+        """What was measured, and how it was executed."""
+        m = self.measurement
         return {
             "model": m.model,
             "file": m.artifact["file"],
@@ -60,18 +59,30 @@ class Row:
             "threads": m.runner["threads"],
             "cores": m.runner["cores"],
             "arithmetic": m.runner["precision"],
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        """Times in milliseconds, or a count, and the memory."""
+        m, s = self.measurement, self.summary
+        times = [None] * 5 if s is None else [s.low, s.high, s.p90, s.p99, s.minimum]
+        names = ("low_ms", "high_ms", "p90_ms", "p99_ms", "min_ms")
+        return {
             "median_ms": None if self.median_ms is None else round(self.median_ms, 6),
-            "low_ms": ms(s.low) if s else None,
-            "high_ms": ms(s.high) if s else None,
-            "p90_ms": ms(s.p90) if s else None,
-            "p99_ms": ms(s.p99) if s else None,
-            "min_ms": ms(s.minimum) if s else None,
-            "count": None if ns or s is None else s.median,
+            **{name: self._ms(value) for name, value in zip(names, times, strict=True)},
+            "count": None if m.unit == "ns" or s is None else s.median,
             "unit": m.unit,
             "runs": len(m.samples),
-            "outliers": s.outliers if s else None,
-            "load_ms": ms(m.load_ns) if m.load_ns is not None else None,
+            "outliers": None if s is None else s.outliers,
+            "load_ms": self._ms(m.load_ns),
             "peak_memory_mb": None if m.peak_memory is None else round(m.peak_memory / 2**20, 1),
+        }
+
+    def _remarks(self) -> dict[str, Any]:
+        """Whether the output was right, what keeps the figures from being believed, and which
+        record this is.
+        """
+        m = self.measurement
+        return {
             "output": "unchecked" if m.check is None else ("ok" if m.check.passed else "wrong"),
             "max_rel": None if m.check is None else m.check.max_rel,
             "marks": list(m.marks),
@@ -80,6 +91,10 @@ class Row:
             "run": m.run,
             "sha256": m.artifact["sha256"],
         }
+
+    def _ms(self, value: float | None) -> float | None:
+        """Nanoseconds in milliseconds; None for None, and where the unit is a count."""
+        return None if value is None or self.measurement.unit != "ns" else round(value / 1e6, 6)
 
 
 def key_of(measurement: Measurement, *, with_model: bool = True) -> tuple[Any, ...]:
