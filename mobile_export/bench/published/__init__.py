@@ -5,7 +5,7 @@ Table 11 and its unnumbered table of MHSA in different stages, here table "stage
 (SeaFormer++; Tables 2, 13, 14 and 16). ``columns.csv`` says under which conditions each column of a
 table was measured, as far as the paper states them. What was ambiguous in the text, and what was
 taken from another table of the same paper, stands in ``note``. Names of models are those of
-``mobile_export.models.seeds``. Importable without torch.
+``mobile_export.models.papers``. Importable without torch.
 """
 
 from __future__ import annotations
