@@ -137,14 +137,15 @@ def read_artifact(path: Path) -> BenchArtifact:
     """An artifact with its manifest, after comparing the hashes of its files.
 
     Raises:
-        ArtifactError: a file or the manifest does not exist, cannot be read or leads elsewhere, or
-            a file is not the one that the manifest vouches for.
+        ArtifactError: a file or the manifest does not exist, cannot be read or leads elsewhere,
+            the manifest speaks of another format, or a file is not the one that it vouches for.
     """
     if not path.exists():
         raise ArtifactError(
             f"{path} does not exist.", hint="Write it first: mobile-export all MODEL"
         )
     manifest = read_manifest(path)
+    _require_format(path, manifest.format)
     files = [path, *(path.with_name(companion.file) for companion in manifest.companions)]
     hashes = [manifest.sha256, *(companion.sha256 for companion in manifest.companions)]
     for file, wanted in zip(files, hashes, strict=True):
@@ -161,3 +162,20 @@ def read_artifact(path: Path) -> BenchArtifact:
                 hint="It was changed after it was checked. Export it again with --force.",
             )
     return BenchArtifact(path, tuple(files), manifest)
+
+
+def _require_format(path: Path, name: str) -> None:
+    """Raise ArtifactError where files of the format ``name`` are called otherwise than ``path``."""
+    suffixes = _suffixes()
+    where = manifest_path(path).name
+    if name not in suffixes:
+        raise ArtifactError(
+            f"{where} names the format {name!r}, which is not known.",
+            hint=f"Known: {', '.join(suffixes)}. Export the file again with this version.",
+        )
+    if not path.name.endswith(suffixes[name]):
+        raise ArtifactError(
+            f"{where} says that {path.name} is a file of the format {name}, but the names of those "
+            f"end in {suffixes[name]}.",
+            hint="Keep the name that the file was written with, or export it again.",
+        )

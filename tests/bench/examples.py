@@ -21,6 +21,7 @@ from mobile_export.bench.measure import Plan
 from mobile_export.bench.record import Check, Measurement
 from mobile_export.bench.runners import RunnerRow
 from mobile_export.bench.runners.runner import Job, Loaded, NamedOutput, RawResult
+from mobile_export.exporters.table import FORMATS
 
 INFO = DeviceInfo(
     spec="local",
@@ -77,7 +78,7 @@ def make_manifest(
     """Of a file that computes ``outputs`` for ``image``, which is `seeded_input` of seed 0."""
     facts = {
         "schema": 1,
-        "format": path.suffix[1:],
+        "format": next((row.name for row in FORMATS if path.name.endswith(row.suffix)), ""),
         "file": path.name,
         "sha256": sha256_of(path),
         "source": path.stem,

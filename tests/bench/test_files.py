@@ -54,6 +54,25 @@ def test_a_changed_file(in_tmp: Path) -> None:
         read_artifact(made.path)
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (
+            "tflite",
+            r"(?s)tiny\.onnx is a file of the format tflite.*end in \.tflite.*export it again",
+        ),
+        ("tnn", r"end in \.tnnproto"),
+        ("gif", r"(?s)names the format 'gif'.*Known: .*onnx"),
+    ],
+)
+def test_a_manifest_of_another_format(in_tmp: Path, named: str, said: str) -> None:
+    made = artifact(in_tmp)
+    facts = made.manifest.to_dict() | {"format": named}
+    Path("tiny.onnx.manifest.json").write_text(json.dumps(facts))
+    with pytest.raises(ArtifactError, match=said):
+        read_artifact(made.path)
+
+
 def test_a_companion_counts_like_the_file(in_tmp: Path) -> None:
     made = artifact(in_tmp)
     manifest = made.manifest.to_dict()

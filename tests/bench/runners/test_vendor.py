@@ -126,8 +126,8 @@ def tool_plan(folder: Path, name: str, file: str, text: str) -> Plan:
     [
         ("benchmark-model", "a.tflite", BENCHMARK_MODEL, "--num_threads=2 --num_runs=50", 7.498),
         ("perf-test", "a.onnx", PERF_TEST, "-r 50 -x 2", 1.85021),
-        ("benchncnn", "a.ncnn", BENCHNCNN, "50 2 0 -1 0 param=", 5.2),
-        ("tnn-test", "a.tnn", TNN, "-dt ARM -th 2", 22.25),
+        ("benchncnn", "a.ncnn.param", BENCHNCNN, "50 2 0 -1 0 param=", 5.2),
+        ("tnn-test", "a.tnnproto", TNN, "-dt ARM -th 2", 22.25),
     ],
 )
 def test_a_tool_is_started_and_read(
