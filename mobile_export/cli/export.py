@@ -163,7 +163,7 @@ def prepare(**values: Any) -> None:
     from .. import api
     from ..pipeline import save_program
     from ..system.quiet import quiet
-    from ..system.terminal import progress_line, stdout_console
+    from ..system.terminal import escape, progress_line, stdout_console
     from .console import print_passes
 
     request = ModelRequest(**read_options(ModelRequest, values))
@@ -181,4 +181,6 @@ def prepare(**values: Any) -> None:
     if values["explain"]:
         print_passes(reports)
     changes = sum(len(report.changes) for report in reports)
-    stdout_console().print(f"{written}: {changes} changes, equal to the model in float64")
+    stdout_console().print(
+        f"{escape(str(written))}: {changes} changes, equal to the model in float64"
+    )

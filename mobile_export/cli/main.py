@@ -5,8 +5,12 @@ Exit codes: 0 done and proven, 1 parity failed or inconclusive, 2 an error, 130 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -72,22 +76,48 @@ def main() -> None:
     try:
         app()
     except MobileExportError as error:
-        from ..system.terminal import print_error
         from .messages import typed_error
 
-        print_error(typed_error(error))
-        sys.exit(error.exit_code)
+        _fail(typed_error(error))
+    except BrokenPipeError as error:
+        _fail(_unprinted(error))
     except Exception as error:  # a bug of ours; a person gets one message, not a traceback
         if "--verbose" in sys.argv:
             raise
-        from ..system.terminal import print_error
-
-        print_error(_as_bug(error))
-        sys.exit(2)
+        _fail(_unprinted(error) if _of_stdout(error) else _as_bug(error))
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             sys.stderr.write("Interrupted; no half-written file was left.\n")
         raise
+
+
+def _fail(error: MobileExportError) -> NoReturn:
+    """One message on stderr, with --json the same on stdout, and the exit code."""
+    from ..system.terminal import print_error
+
+    print_error(error)
+    if "--json" in sys.argv:
+        facts = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        with contextlib.suppress(OSError):  # stdout is what failed
+            typer.echo(json.dumps({"error": facts}, indent=2))
+    sys.exit(error.exit_code)
+
+
+def _of_stdout(error: Exception) -> bool:
+    """Whether ``error`` says that stdout could not be written to: files have a name."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO)
+    return full and getattr(error, "filename", None) is None
+
+
+def _unprinted(error: Exception) -> MobileExportError:
+    from ..errors import MobileExportError
+
+    with contextlib.suppress(OSError):  # or Python complains once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return MobileExportError(
+        f"The result could not be printed: {error}.",
+        hint="Files that had passed are in their place, each with its manifest.",
+    )
 
 
 def _as_bug(error: Exception) -> MobileExportError:

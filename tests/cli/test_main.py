@@ -240,6 +240,32 @@ def test_a_bug_of_ours_is_one_message(
     assert "RuntimeError: boom" in capsys.readouterr().err
 
 
+def test_an_error_is_json_on_stdout_too(tmp_path: Path) -> None:
+    done = run("onnx", "emo_99", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    error = json.loads(done.stdout)["error"]
+    assert "emo_99" in error["message"]
+    assert error["exit_code"] == 2
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_result_that_cannot_be_printed_is_no_lost_file(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mobile_export", "onnx", "mynet:build", "--size", "32"],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "could not be printed" in done.stderr
+    assert "Nothing was written" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list(folder.glob("*.onnx"))) == 1
+
+
 def test_version(tmp_path: Path) -> None:
     import mobile_export
 
