@@ -2,8 +2,7 @@
 
 A pad of zeros and a max pool that pads with -inf are two things where a value can be below zero.
 onnxruntime up to 1.31 writes the one as the other (a Pad and the MaxPool behind it, from the level
-BASIC on: 2.4e-3 on hgnetv2_b0), and so do delegates of TFLite that merge a pad into a pool. Nobody
-merges a concatenation:
+BASIC on: 2.4e-3 on hgnetv2_b0), and phones carry old versions. Nobody merges a concatenation:
 
     pool(pad(x, (0, 1, 0, 1)))  is  pool(cat(cat(x, column of zeros), row of zeros)).
 
