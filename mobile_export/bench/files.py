@@ -165,7 +165,12 @@ def read_artifact(path: Path) -> BenchArtifact:
 
 
 def _require_format(path: Path, name: str) -> None:
-    """Raise ArtifactError where files of the format ``name`` are called otherwise than ``path``."""
+    """Raise ArtifactError where files of the format ``name`` are called otherwise than ``path``.
+
+    A manifest that names no format says nothing of it.
+    """
+    if not name:
+        return
     suffixes = _suffixes()
     where = manifest_path(path).name
     if name not in suffixes:

@@ -121,10 +121,13 @@ def print_passes(reports: Iterable[PassReport]) -> None:
 
 
 def _print_verdict(report: ParityReport, kept: str | None) -> None:
+    from ..parity.judge import ILL_CONDITIONED
+
     err = stderr_console()
     parity = report.deciding
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
-    if parity.status == "inconclusive" and not parity.tells_apart:
+    judged = parity.float32_error <= ILL_CONDITIONED
+    if parity.status == "inconclusive" and judged and not parity.tells_apart:
         err.print(f"[yellow]inconclusive:[/] see the note above; the file was {fate}.")
         return
     if parity.status == "inconclusive":

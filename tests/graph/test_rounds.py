@@ -36,7 +36,7 @@ def test_rules_that_still_fire_are_named() -> None:
         PassError, match=r"some_pass .* round 5 .* changed by left, right"
     ) as caught:
         settle("some_pass", lambda: ["left", "right"], most=5)
-    assert "--no-pass some_pass" in (caught.value.hint or "")
+    assert "Leave some_pass out with `no_passes`" in (caught.value.hint or "")
 
 
 class Net(nn.Module):
