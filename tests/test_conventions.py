@@ -57,16 +57,8 @@ def long_functions() -> set[str]:
     return found
 
 
-LONG: frozenset[str] = frozenset({"graph/affine.py:scale_of"})
-"""Functions that are still too long. This list may only shrink."""
-
-
 def test_functions_are_short() -> None:
-    assert long_functions() - LONG == set()
-
-
-def test_the_list_of_long_functions_only_shrinks() -> None:
-    assert LONG - long_functions() == set()
+    assert long_functions() == set()
 
 
 @each_file

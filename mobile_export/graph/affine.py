@@ -143,14 +143,18 @@ def scale_of(graph: GraphEditor, node: Node) -> tuple[Node, Affine] | str | None
     if not torch.isfinite(value).all() or (kind == "div" and not value.all()):
         return "it combines with NaN, infinity or zero"
     alpha = float(node.kwargs.get("alpha", 1))  # type: ignore[arg-type]
+    return x, _map_of(kind, value, alpha, swapped=swapped)
+
+
+def _map_of(kind: str, value: Tensor, alpha: float, *, swapped: bool) -> Affine:
+    """x · value, x / value, x ± alpha · value or, ``swapped``, value ± alpha · x."""
     one, zero = torch.ones_like(value), torch.zeros_like(value)
     if kind == "mul":
-        return x, Affine(value, zero)
+        return Affine(value, zero)
     if kind == "div":
-        return x, Affine(1 / value, zero)
-    if kind == "add":
-        return x, Affine(one * alpha, value) if swapped else Affine(one, alpha * value)
-    return x, Affine(-one * alpha, value) if swapped else Affine(one, -alpha * value)
+        return Affine(1 / value, zero)
+    sign = 1.0 if kind == "add" else -1.0
+    return Affine(one * sign * alpha, value) if swapped else Affine(one, sign * alpha * value)
 
 
 def _stored_number(graph: GraphEditor, other: Any, rank: int) -> Tensor | None:

@@ -31,7 +31,9 @@ def settle(name: str, one_round: Callable[[], Collection[str]], most: int = MOST
             return
     raise PassError(
         f"{name} does not end: in round {most} the graph was still changed by {', '.join(fired)}.",
-        hint=f"Leave {name} out with `no_passes`. Please report the model.",
+        hint=f"Leave one of {', '.join(fired)} out with `no_passes`. Please report the model."
+        if " " in name
+        else f"Leave {name} out with `no_passes`. Please report the model.",
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MobileExportError, PassError, TraceError
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
+from ..graph.rounds import settle
 from ..operators import decompose, needs_decomposing
 from .normalize_ops import normalize_ops
 from .prove import EXACT, distance, refuse_nan
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PassRunner", "run_passes"]
 
 
-_ROUNDS = 6
+_ROUNDS = 20
+"""Rounds after which passes are held to undo each other; models need fewer than ten."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,24 @@ def run_passes(
 
 
 def _settled(state: _Rewritten, passes: Sequence[Pass]) -> _Rewritten:
-    """``state`` after rounds of ``passes``, until none finds anything."""
-    for _ in range(_ROUNDS):
-        last = state.program
+    """``state`` after rounds of ``passes``, until none finds anything.
+
+    Raises:
+        PassError: they still find something after `_ROUNDS` rounds; it names them.
+    """
+
+    def one_round() -> list[str]:
+        nonlocal state
+        fired = []
         for function in passes:
-            if state.results.get(function) is not state.program:
+            last = state.program
+            if state.results.get(function) is not last:
                 state = state.after(function)
-        if state.program is last:
-            break
+            if state.program is not last:
+                fired.append(function.__name__)
+        return fired
+
+    settle("The list of passes", one_round, _ROUNDS)
     return state
 
 

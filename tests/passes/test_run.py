@@ -11,10 +11,11 @@ from torch import nn
 
 from mobile_export.errors import PassError, SourceError, TraceError
 from mobile_export.graph.capture import trace
+from mobile_export.graph.editor import GraphEditor
 from mobile_export.graph.program import Program
 from mobile_export.parity.reference import Reference, make_reference
 from mobile_export.parity.samples import parity_samples
-from mobile_export.passes import PASSES, Change, PassResult, PassRunner, run_passes
+from mobile_export.passes import PASSES, Change, PassResult, PassRunner, run, run_passes
 from mobile_export.sources.table import Source
 from tests.conftest import make_source
 
@@ -144,3 +145,33 @@ def test_what_lists_have_in_common_is_run_once(source: Source, program: Program)
     alone, _ = run_passes(program, reference_of(source), PASSES)
     after, _ = runner.run(PASSES)
     assert str(after.exported.graph) == str(alone.exported.graph)
+
+
+def test_passes_that_undo_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rules that turn addition into subtraction of the negative, and back."""
+    aten = torch.ops.aten
+
+    class Sum(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + x.relu()
+
+    def subtract(program: Program) -> PassResult:
+        graph = GraphEditor(program)
+        for node in graph.find(aten.add.Tensor):
+            first, second = node.args
+            negative = graph.call(aten.neg.default, second, like=node)
+            graph.replace(node, graph.call(aten.sub.Tensor, first, negative, like=node), "minus")
+        return graph.result()
+
+    def add(program: Program) -> PassResult:
+        graph = GraphEditor(program)
+        for node in graph.find(aten.sub.Tensor):
+            first, second = node.args
+            graph.replace(node, graph.call(aten.add.Tensor, first, second.args[0], like=node), "+")
+        return graph.result()
+
+    monkeypatch.setattr(run, "stage_of", lambda function: "rounds")
+    source = make_source(Sum())
+    reference = make_reference(source.module, parity_samples(source.input))
+    with pytest.raises(PassError, match=r"does not end: in round 20 .* by subtract, add"):
+        run_passes(trace(source), reference, (subtract, add))
