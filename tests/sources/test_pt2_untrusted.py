@@ -90,6 +90,22 @@ def test_an_expression_in_a_tensor_of_any_name_is_not_evaluated(
         assert proof.exists(), "torch.export.load evaluates it, so its absence means something"
 
 
+@pytest.mark.parametrize("how", ["beside the integer", "of a tensor that no node computes"])
+def test_an_expression_that_nothing_reads_is_refused(good: Path, tmp_path: Path, how: str) -> None:
+    proof = tmp_path / "pwned"
+
+    def change(program: Any) -> None:
+        values = program["graph_module"]["graph"]["tensor_values"]
+        if how == "beside the integer":
+            values["conv2d"]["sizes"][2].update(expression(proof))
+        else:
+            values["metadata"] = {**values["conv2d"], "sizes": [expression(proof)] * 4}
+
+    with pytest.raises(SourceError, match="symbolic sizes"):
+        load_source(str(edited(good, {MODEL: json_edit(change)}, "expression.pt2")))
+    assert not proof.exists()
+
+
 @pytest.mark.parametrize("field", ["sizes", "strides", "storage_offset"])
 @pytest.mark.parametrize("config", [WEIGHTS, CONSTANTS])
 def test_expressions_in_the_tables_of_tensors(

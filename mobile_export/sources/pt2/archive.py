@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from msgspec import UnsetType
 from torch import Tensor
 
 from ...errors import SourceError
@@ -277,7 +278,7 @@ def extents_of(meta: TensorMeta, name: str) -> tuple[list[int], list[int], int]:
     """
 
     def number(value: SymInt) -> int:
-        if not isinstance(value.as_int, int):
+        if not isinstance(value.as_int, int) or not isinstance(value.as_expr, UnsetType):
             raise static(name, "symbolic sizes")
         return value.as_int
 

@@ -78,6 +78,8 @@ class _Builder:
 
     def program(self) -> torch.export.ExportedProgram:
         self._check_kind()
+        for meta in self.source.graph.tensor_values.values():  # those of no node, too
+            extents_of(meta, self.name)
         with _quiet(), self.fake, torch.no_grad():
             inputs = self._inputs()
             for node in self.source.graph.nodes:
