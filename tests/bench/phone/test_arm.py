@@ -14,10 +14,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from mobile_export.artifacts.content import sha256_of
 from mobile_export.bench.cli.main import app
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
@@ -29,7 +31,7 @@ from mobile_export.bench.runners.ncnn_native import create
 from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.store import append as store_append
 from mobile_export.bench.store import read as store_read
-from mobile_export.errors import RunnerError
+from mobile_export.errors import DeviceError, RunnerError
 from mobile_export.pipeline import ExportReport
 from tests.bench.phone.ncnn_file import SHAPE, make_artifact, make_module
 from tests.bench.phone.phone import Phone
@@ -122,12 +124,30 @@ def test_fp16_arithmetic_differs_a_little(
     assert 1e-6 < error < 1e-2
 
 
+def with_weights(artifact: BenchArtifact, weights: bytes) -> BenchArtifact:
+    """``artifact`` with other weights, which its manifest vouches for."""
+    artifact.files[1].write_bytes(weights)
+    (companion,) = artifact.manifest.companions
+    vouched = msgspec.structs.replace(companion, sha256=sha256_of(artifact.files[1]))
+    manifest = msgspec.structs.replace(
+        artifact.manifest, companions=type(artifact.manifest.companions)([vouched])
+    )
+    return dataclasses.replace(artifact, manifest=manifest)
+
+
 def test_damaged_weights_are_refused(
     arm_device: AdbDevice, artifact: BenchArtifact, runner: Path
 ) -> None:
-    weights = artifact.files[1]
-    weights.write_bytes(weights.read_bytes()[:-100])
+    damaged = with_weights(artifact, artifact.files[1].read_bytes()[:-100])
     with pytest.raises(RunnerError, match="do not fit the network"):
+        create("ncnn-native").open(arm_device, Job(damaged))
+
+
+def test_a_file_that_changes_after_it_was_checked_is_not_measured(
+    arm_device: AdbDevice, artifact: BenchArtifact, runner: Path
+) -> None:
+    artifact.files[1].write_bytes(artifact.files[1].read_bytes()[:-100])
+    with pytest.raises(DeviceError, match="differs from the original"):
         create("ncnn-native").open(arm_device, Job(artifact))
 
 
@@ -156,8 +176,8 @@ def test_a_wrong_result_is_not_timed(
 ) -> None:
     weights = bytearray(artifact.files[1].read_bytes())
     weights[-4:] = struct.pack("<f", 3.0)  # the bias of the last class
-    artifact.files[1].write_bytes(weights)
-    (made,) = measure(arm_device, [native_plan(Job(artifact))], LIMITS)
+    wrong = with_weights(artifact, bytes(weights))
+    (made,) = measure(arm_device, [native_plan(Job(wrong))], LIMITS)
     assert "wrong_output" in made.marks
     assert made.samples == ()
 
