@@ -23,8 +23,6 @@ Every message says what was got, what is valid, and what to run next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 __all__ = [
     "BUG",
     "ArtifactError",
@@ -44,7 +42,6 @@ __all__ = [
     "UnsupportedOpError",
     "UsageError",
     "WeightsError",
-    "require_known",
     "summary",
 ]
 
@@ -57,14 +54,6 @@ def summary(error: BaseException) -> str:
     """Type and first line of somebody else's exception, for a message of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
-
-
-def require_known(argument: str, value: str, valid: Sequence[str]) -> None:
-    """Raise UsageError, with the valid values, unless ``value`` is one of them."""
-    if value not in valid:
-        raise UsageError(
-            f"{argument} {value!r} is not known.", hint=f"Valid values: {', '.join(valid)}."
-        )
 
 
 class MobileExportError(Exception):

@@ -324,12 +324,15 @@ class _Run:
                 kept[:] = [attempt]
             return attempt.parity.passed
 
-        guilty = guilty_passes(self._suspects(row), works)
+        suspects = self._suspects(row)
+        guilty = guilty_passes(suspects, works)
         if guilty:
             return kept[0], guilty
-        if problem is not None:
+        if first is None:
+            assert problem is not None
             raise problem
-        return self._attempt(row, path), ()
+        # What was tried since has replaced the file.
+        return self._attempt(row, path) if suspects else first, ()
 
     def _suspects(self, row: Format) -> list[str]:
         """The passes that rewrote something; all where one of them failed.
