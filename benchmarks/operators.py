@@ -1,0 +1,731 @@
+"""PyTorch's own operator samples as models of one operator, in every format.
+
+    python benchmarks/operators.py --results FOLDER             run what has no result yet
+    python benchmarks/operators.py --results FOLDER --only add --formats ncnn --again
+    python benchmarks/operators.py --results FOLDER --write docs/operators.md
+
+The operators are those of ``torch.testing._internal.common_methods_invocations.op_db`` (needs
+``expecttest``) that float32 inference of an image network can use; `excluded` is the whole rule:
+float32 in, dense real tensors out, the same each time, and no matrix decompositions, Fourier
+transforms, losses or functions that only make or inspect tensors.
+
+Up to ``--samples`` samples of an operator are taken evenly from PyTorch's list, the first one
+always; tensors without an axis or with no element are left out. The first tensor of a sample is
+computed from the image by slices and a reshape, and so are others of the same shape (`add`, `cat`);
+what is left is stored. Where the operator is not defined or badly conditioned on what images give
+(`log`), the image is mapped to 0.5 + |x|, 1.5 + |x|, 0.05 + 0.9 sigmoid(x) or max(x, 0) first, the
+first of these that is. Truth values are returned as 0 and 1.
+
+All run in a child process that is replaced when it dies or takes too long. Each operator has a
+result of its own (``FOLDER/NAME.json``), so a run can be stopped and continued, and several may
+share a folder. Verdicts:
+
+right        the file's outputs are the model's, by the tool's own check and, on images that it
+             has not seen, by another one here; an operator that jumps (`round`) is judged by the
+             float32 file where the float16 file is wrong: float16 may fall on the other side
+refused      a message of the tool says why there is no file
+wrong        a file was written, the check found it wrong, and it was not kept
+inconclusive the tool says that it cannot judge the file
+false        the tool says "passed" and the check here says otherwise
+crashed      any other exception, a message that the tool itself failed, or no end within the limit
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mobile_export.errors import BUG, MobileExportError, PassError
+from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.interface import runtime_of
+from mobile_export.exporters.table import FORMATS
+from mobile_export.graph.capture import flatten_outputs
+from mobile_export.graph.float64 import double_copy, run_float64
+from mobile_export.graph.source import Source
+from mobile_export.graph.specs import InputSpec, OutputSpec, WeightsInfo
+from mobile_export.parity.compare import compare
+from mobile_export.parity.samples import Sample
+from mobile_export.pipeline import export_program
+from mobile_export.system.quiet import quiet
+
+NAMES = tuple(row.name for row in FORMATS)
+RIGHT, REFUSED, WRONG, UNSURE, FALSE, CRASHED = (
+    "right",
+    "refused",
+    "wrong",
+    "inconclusive",
+    "false",
+    "crashed",
+)
+SECONDS = 240
+LARGEST = 20_000  # elements of a sample's tensor: what is larger tests the machine
+
+# The rule --------------------------------------------------------------------------------------
+
+GROUPS = {
+    "decompositions and solvers of matrices": (
+        "linalg.cholesky linalg.cholesky_ex linalg.cond linalg.det linalg.eig linalg.eigh "
+        "linalg.eigvals linalg.eigvalsh linalg.householder_product linalg.inv linalg.inv_ex "
+        "linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve linalg.lstsq linalg.lu "
+        "linalg.lu_factor linalg.lu_factor_ex linalg.lu_solve linalg.matrix_rank "
+        "linalg.matrix_sqrth linalg.pinv linalg.polar linalg.qr linalg.slogdet linalg.solve "
+        "linalg.solve_ex linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv "
+        "linalg.tensorsolve cholesky_inverse cholesky_solve geqrf logdet lu lu_solve lu_unpack "
+        "matrix_exp ormqr pca_lowrank pinverse svd svd_lowrank triangular_solve "
+        "linalg.matrix_norm norm_nuc"
+    ),
+    "functions of mathematics and statistics that no image network has": (
+        "digamma igamma igammac i0 lgamma mvlgamma polygamma erfinv corrcoef cov histc histogram "
+        "histogramdd nextafter hash_tensor frexp renorm gradient trapezoid trapz "
+        "cumulative_trapezoid linalg.vander nn.functional.pdist combinations cartesian_prod"
+    ),
+    "losses": "nn.functional.linear_cross_entropy",
+    "only makes, copies or inspects tensors": (
+        "arange bfloat16 bool byte cdouble cfloat chalf char double half int long short float "
+        "broadcast_shapes as_strided as_strided_copy as_strided_scatter empty_permuted "
+        "empty_strided eye "
+        "allclose equal item is_nonzero linspace logspace scalar_tensor tril_indices triu_indices "
+        "to_sparse view_as_complex complex polar stft istft"
+    ),
+    "random": (
+        "bernoulli cauchy exponential geometric log_normal multinomial normal uniform "
+        "nn.functional.fractional_max_pool2d nn.functional.fractional_max_pool3d "
+        "nn.functional.rrelu"
+    ),
+    "the shape of the result depends on values": (
+        "argwhere nonzero masked_select unique unique_consecutive nn.functional.one_hot"
+    ),
+    "training, or private to a device": (
+        "_segment_reduce _softmax_backward_data max_pool2d_with_indices_backward "
+        "native_dropout_backward _batch_norm_with_update torch._scaled_mm torch._scaled_mm_v2 "
+        "torch.ops.aten._efficient_attention_forward torch.ops.aten._flash_attention_forward "
+        "torch.ops.aten._scaled_dot_product_flash_attention_for_cpu _chunk_cat"
+    ),
+}
+PREFIXES = {
+    "fft.": "Fourier transforms",
+    "signal.": "only makes, copies or inspects tensors",
+    "special.": "functions of mathematics and statistics that no image network has",
+    "masked.": "masked reductions of a prototype interface",
+    "sparse.": "sparse",
+    "jiterator": "training, or private to a device",
+    "rand": "random",
+    "empty": "only makes, copies or inspects tensors",
+    "new_": "only makes, copies or inspects tensors",
+    "zeros": "only makes, copies or inspects tensors",
+    "ones": "only makes, copies or inspects tensors",
+    "full": "only makes, copies or inspects tensors",
+    "resize": "only makes, copies or inspects tensors",
+}
+
+
+def excluded(info: Any) -> str | None:
+    """Why an entry of op_db is not in the table, or None."""
+    full = f"{info.name}_{info.variant_test_name}"
+    for reason, names in GROUPS.items():
+        if info.name in names.split() or full in names.split():
+            return reason
+    for prefix, reason in PREFIXES.items():
+        if info.name.startswith(prefix):
+            return reason
+    if info.name.endswith("_loss") or "cross_entropy" in info.name or info.name.endswith("kl_div"):
+        return "losses"
+    if "dropout" in info.name:
+        return "random"
+    if torch.float32 not in info.supported_dtypes("cpu"):
+        return "does not take float32"
+    return None
+
+
+def entries() -> dict[str, Any]:
+    """The operators of the table, by a name that a file can have."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    found: dict[str, Any] = {}
+    for info in op_db:
+        if excluded(info) is None:
+            name = f"{info.name}.{info.variant_test_name}" if info.variant_test_name else info.name
+            found.setdefault(name, info)
+    return found
+
+
+# One model -------------------------------------------------------------------------------------
+
+MAPS = {
+    "x": lambda x: x,
+    "0.5 + |x|": lambda x: x.abs() + 0.5,
+    "1.5 + |x|": lambda x: x.abs() + 1.5,
+    "0.05 + 0.9 sigmoid(x)": lambda x: x.sigmoid() * 0.9 + 0.05,
+    "max(x, 0)": lambda x: x.relu(),
+}
+
+
+class OneOperator(nn.Module):
+    """One operator on tensors computed from the image (1, k·C, H, W).
+
+    Args:
+        call: the operator, with its arguments; tensors from the image are `Slot`s.
+        shape: of each of those tensors; they are alike.
+    """
+
+    def __init__(
+        self, info: Any, args: Any, shape: tuple[int, ...], count: int, mapped: str
+    ) -> None:
+        super().__init__()
+        self.function = info.op
+        self.shape, self.count, self.map = shape, count, MAPS[mapped]
+        self.args = self._store(args)
+        self.training = False
+
+    def _store(self, value: Any) -> Any:
+        """``value`` with its tensors as buffers, which `double` changes too."""
+        if isinstance(value, torch.Tensor):
+            name = f"stored_{len(self._buffers)}"
+            self.register_buffer(name, value.detach().clone())
+            return Stored(name)
+        if isinstance(value, list | tuple) and type(value) in (list, tuple):
+            return type(value)(self._store(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._store(item) for key, item in value.items()}
+        return value
+
+    def forward(self, image: torch.Tensor) -> Any:
+        image = self.map(image)
+        size = image.shape[1] // self.count
+        parts = [
+            image[:, i * size : (i + 1) * size] if self.count > 1 else image
+            for i in range(self.count)
+        ]
+        tensors = [part if part.shape == self.shape else part.reshape(self.shape) for part in parts]
+
+        def filled(value: Any) -> Any:
+            if isinstance(value, Slot):
+                return tensors[value.index]
+            if isinstance(value, Stored):
+                return getattr(self, value.name)
+            if isinstance(value, list | tuple) and type(value) in (list, tuple):
+                return type(value)(filled(item) for item in value)
+            if isinstance(value, dict):
+                return {key: filled(item) for key, item in value.items()}
+            return value
+
+        first, args, kwargs = filled(self.args)
+        return _numbers(self.function(first, *args, **kwargs))
+
+
+def _numbers(result: Any) -> Any:
+    """Truth values as 0 and 1."""
+    if isinstance(result, torch.Tensor):
+        return result.float() if result.dtype == torch.bool else result
+    if isinstance(result, list | tuple):
+        return [_numbers(item) for item in result]
+    return result
+
+
+class Slot:
+    """Where tensor ``index`` of those from the image goes."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Stored:
+    """Where a stored tensor goes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def image_shape(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """(1, C, H, W) for ``count`` tensors of ``shape``, or (1, C, T, H, W) for clips."""
+    if len(shape) == 5 and shape[0] == 1:
+        return (1, shape[1] * count, *shape[2:])
+    rest = (1, 1, 1, *shape)[-3:] if len(shape) < 4 else (math.prod(shape[:-2]), *shape[-2:])
+    return (1, rest[0] * count, *rest[1:])
+
+
+def _slotted(sample: Any) -> tuple[Any, tuple[int, ...], int] | None:
+    """The arguments of a sample with `Slot`s, the shape of what these are, and their number."""
+    call = (sample.input, tuple(sample.args), dict(sample.kwargs))
+    tensors: list[torch.Tensor] = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                visit(item)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+
+    visit(call)
+    floats = [t for t in tensors if t.dtype == torch.float32]
+    if not floats or (isinstance(sample.input, torch.Tensor) and sample.input is not floats[0]):
+        return None
+    shape = tuple(floats[0].shape)
+    large = max(t.numel() for t in tensors) > LARGEST or not 1 <= len(shape) <= 6
+    if large or 0 in shape or any(0 in t.shape for t in tensors):
+        return None
+    taken = [t for t in floats if tuple(t.shape) == shape]
+    if any(t.layout is not torch.strided for t in tensors):
+        return None
+
+    def slots(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            index = next((i for i, t in enumerate(taken) if t is value), None)
+            return value if index is None else Slot(index)
+        if isinstance(value, list | tuple) and type(value) in (list, tuple):
+            return type(value)(slots(item) for item in value)
+        if isinstance(value, dict):
+            return {key: slots(item) for key, item in value.items()}
+        return value
+
+    return slots(call), shape, len(taken)
+
+
+def models(info: Any, wanted: int) -> Iterator[tuple[dict[str, Any], nn.Module, tuple[int, ...]]]:
+    """Facts, module and image shape of up to ``wanted`` samples of an operator."""
+    torch.manual_seed(0)
+    samples = list(info.sample_inputs("cpu", torch.float32, requires_grad=False))
+    usable: list[tuple[int, Any, Any]] = []
+    seen = set()
+    for index, sample in enumerate(samples):
+        slotted = _slotted(sample)
+        if slotted is not None and (key := _text(slotted[0], slotted[1])) not in seen:
+            seen.add(key)
+            usable.append((index, slotted, key))
+    step = max(1, -(-len(usable) // max(wanted, 1)))
+    order = [*range(0, len(usable), step), *(i for i in range(len(usable)) if i % step)]
+    made = 0
+    for position in order[: 4 * wanted]:
+        index, (call, shape, count), key = usable[position]
+        size = image_shape(shape, count)
+        found = _defined(info, call, shape, count, size)
+        if found is not None:
+            module, facts = found
+            yield {"sample": index, "call": key, **facts}, module, size
+            made += 1
+        if made == wanted:
+            return
+
+
+def _text(call: Any, shape: tuple[int, ...]) -> str:
+    def word(value: Any) -> str:
+        if isinstance(value, Slot):
+            return f"x{tuple(shape)}"
+        if isinstance(value, torch.Tensor):
+            return f"{str(value.dtype)[6:]}{tuple(value.shape)}"
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(map(word, value)) + "]"
+        return getattr(value, "__name__", None) or str(value)
+
+    first, args, kwargs = call
+    return ", ".join(
+        [word(first), *map(word, args), *(f"{k}={word(v)}" for k, v in kwargs.items())]
+    )
+
+
+def _images(size: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(77)
+    return [torch.randn(size, generator=generator) for _ in range(3)]
+
+
+def _run(double: nn.Module, image: torch.Tensor) -> list[np.ndarray]:
+    with torch.no_grad():
+        outputs = flatten_outputs(run_float64(double, image.clone()))[1]
+    return [output.detach().numpy() for output in outputs]
+
+
+def _defined(
+    info: Any, call: Any, shape: tuple[int, ...], count: int, size: tuple[int, ...]
+) -> tuple[nn.Module, dict[str, Any]] | None:
+    """The module with the first map on which the operator is defined and well conditioned.
+
+    With the first on which it is defined where it jumps on all of them. None: no dense real result,
+    or another one each time.
+    """
+    fallback = None
+    for mapped in MAPS:
+        try:
+            module = OneOperator(info, call, shape, count, mapped)
+            double = double_copy(module)
+            runs = [_run(double, image) for image in _images(size)]
+            again = [_run(double, image) for image in _images(size)]
+            near = [_run(double, image * (1 + 2.0**-11)) for image in _images(size)]
+        except Exception:  # noqa: BLE001 - it may not take the sample in float64
+            continue
+        flat = [array for run in runs for array in run]
+        if not flat or any(a.size == 0 or a.dtype.kind == "c" for a in flat):
+            return None
+        if any(
+            not np.array_equal(a, b, equal_nan=True)
+            for r, s in zip(runs, again, strict=True)
+            for a, b in zip(r, s, strict=True)
+        ):
+            return None
+        if any(
+            not np.isfinite(a).all() or np.abs(a).max() > 6e4 for a in flat if a.dtype.kind == "f"
+        ):
+            continue
+        if all(np.array_equal(a, b) for a, b in zip(*runs[:2], strict=True)):
+            continue  # it computes nothing from the image
+        both = [pair for r, s in zip(near, runs, strict=True) for pair in zip(r, s, strict=True)]
+        errors = [compare(a, b).max_rel for a, b in both]
+        facts = {"image": list(size), "map": mapped, "jumps": max(errors) > 5e-3}
+        if not facts["jumps"]:
+            return module, facts
+        fallback = fallback or (module, facts)
+    return fallback
+
+
+# One run ---------------------------------------------------------------------------------------
+
+
+def source_of(name: str, module: nn.Module, size: tuple[int, ...]) -> Source:
+    """A source as the tool's own loaders make it."""
+    spec = InputSpec(size, (0.0,) * size[1], (1.0,) * size[1])
+    return Source(name, module, spec, None, None, WeightsInfo("own"))
+
+
+def judge(
+    name: str, module: nn.Module, size: tuple[int, ...], formats: Sequence[str], jumps: bool
+) -> dict[str, Any]:
+    """The verdict of each format."""
+    verdicts: dict[str, Any] = {}
+    for group in (formats, *([f] for f in formats)):
+        if len(group) == 1 and group[0] in verdicts:
+            continue
+        try:
+            verdicts.update(_export(name, module, size, group, jumps))
+        except MobileExportError as error:
+            verdicts.update({row: _refusal(error) for row in group})
+        except Exception as error:  # noqa: BLE001 - what a user would see, too
+            if len(group) > 1 and len(formats) > 1:
+                continue
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+            verdicts[group[0]] = {"verdict": CRASHED, "reason": text[:600]}
+        else:
+            break
+        if group is formats and all(row in verdicts for row in formats):
+            break
+    return verdicts
+
+
+def _refusal(error: MobileExportError) -> dict[str, Any]:
+    bad = BUG in error.message or isinstance(error, PassError)
+    return {
+        "verdict": CRASHED if bad else REFUSED,
+        "reason": f"{type(error).__name__}: {error.message}"[:900],
+        "hint": error.hint,
+    }
+
+
+def _export(
+    name: str,
+    module: nn.Module,
+    size: tuple[int, ...],
+    formats: Sequence[str],
+    jumps: bool,
+    precision: str | None = None,
+) -> dict[str, Any]:
+    rows = [row for row in FORMATS if row.name in formats]
+    verdicts: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        config = ExportConfig(out_dir=Path(folder), precision=precision)
+        with quiet():
+            report = export_program(
+                lambda: source_of(name, module, size), name, rows, config, name="model"
+            )
+        for failure in report.failures:
+            verdicts[failure.format] = _refusal(failure.error)
+        for artifact in report.artifacts:
+            parity = artifact.parity
+            verdict = {"passed": RIGHT, "failed": WRONG}.get(parity.status, UNSURE)
+            found: dict[str, Any] = {"verdict": verdict, "error": parity.max_rel}
+            if artifact.left_out:
+                found["left_out"] = list(artifact.left_out)
+            if verdict == RIGHT:
+                found["unseen"] = unseen = _unseen(module, size, artifact)
+                # float16 may jump
+                if not jumps and not unseen <= 3 * parity.tolerance:
+                    found["verdict"] = FALSE
+            verdicts[artifact.format] = found
+            found["seconds"] = round(sum(artifact.seconds.values()), 2)
+            if verdict in (WRONG, UNSURE):
+                found["reason"] = "; ".join(
+                    [f"{parity.max_rel:.1e} off at {parity.worst}", *parity.notes]
+                )[:600]
+    lower = [
+        f
+        for f, v in verdicts.items()
+        if jumps and v["verdict"] in (WRONG, UNSURE) and precision is None
+    ]
+    lower = [f for f in lower if any(r.name == f and r.precisions[0].name != "fp32" for r in rows)]
+    if lower:
+        for row, found in _export(name, module, size, lower, jumps, "fp32").items():
+            if found["verdict"] == RIGHT:
+                verdicts[row] = {**found, "float16": verdicts[row]["error"]}
+    return verdicts
+
+
+def _unseen(module: nn.Module, size: tuple[int, ...], artifact: Any) -> float:
+    """The worst error of a file on images that the tool's check has not seen."""
+    double = double_copy(module)
+    worst = 0.0
+    row = next(row for row in FORMATS if row.name == artifact.format)
+    for image in _images(size)[:2]:
+        exact = _run(double, image)
+        names = [f"output_{i}" for i in range(len(exact))] if len(exact) > 1 else ["logits"]
+        outputs = tuple(OutputSpec(n, a.shape) for n, a in zip(names, exact, strict=True))
+        with quiet():
+            got = runtime_of(row).load(artifact.path, outputs).run(Sample("unseen", image))
+        errors = [
+            compare(g, e).max_rel if g.shape == e.shape else math.inf
+            for g, e in zip(got, exact, strict=True)
+        ]
+        worst = max([worst, *errors])
+    return worst
+
+
+# Many runs -------------------------------------------------------------------------------------
+
+
+def measure(
+    name: str, info: Any, samples: int, formats: Sequence[str], path: Path, old: Any
+) -> None:
+    """Write the result of one operator; of formats not asked for, what ``old`` says stays."""
+    results = []
+    known = {entry["sample"]: entry["formats"] for entry in (old or {}).get("samples", ())}
+    for facts, module, size in models(info, samples):
+        start = time.perf_counter()
+        verdicts = judge(name, module, size, formats, facts["jumps"])
+        both = {**known.get(facts["sample"], {}), **verdicts}
+        seconds = round(time.perf_counter() - start, 1)
+        results.append({**facts, "seconds": seconds, "formats": both})
+        _save(path, {"operator": name, "aten": info.aten_name, "samples": results, "done": False})
+    _save(path, {"operator": name, "aten": info.aten_name, "samples": results, "done": True})
+
+
+def _save(path: Path, result: Any) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(result, indent=1))
+    draft.replace(path)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process alone works on a result now."""
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run every operator that has no complete result, in a child that is replaced when it dies."""
+    args.results.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    command = [sys.executable, __file__, *sys.argv[1:], "--started", str(started)]
+    while True:
+        child = subprocess.Popen(command)
+        try:
+            code = child.wait()
+        finally:
+            child.kill()
+        current = args.results / f"now.{child.pid}"
+        if not current.exists():
+            break
+        _died(args.results / f"{current.read_text()}.json", code, args.formats)
+        current.unlink()
+    for lock in args.results.glob("*.lock"):
+        lock.unlink(missing_ok=True)
+
+
+def work(args: argparse.Namespace, table: Mapping[str, Any]) -> None:
+    """What the child does; SIGALRM ends it when an operator takes too long."""
+    current = args.results / f"now.{os.getpid()}"
+    for number, (name, info) in enumerate(table.items(), 1):
+        path = args.results / f"{name}.json"
+        with claimed(path) as mine:
+            old = json.loads(path.read_text()) if path.exists() else None
+            fresh = path.exists() and path.stat().st_mtime > args.started
+            if not mine or (_complete(old, args.formats) and (fresh or not args.again)):
+                continue
+            current.write_text(name)
+            signal.alarm(SECONDS * args.samples)
+            measure(name, info, args.samples, args.formats, path, old)
+            signal.alarm(0)
+            current.unlink()
+        print(f"{number}/{len(table)} {name}: {_summary(json.loads(path.read_text()))}", flush=True)
+
+
+def _complete(result: Any, formats: Sequence[str]) -> bool:
+    if result is None or not result["done"]:
+        return False
+    return all(row in sample["formats"] for sample in result["samples"] for row in formats)
+
+
+def _died(path: Path, code: int, formats: Sequence[str]) -> None:
+    result = (
+        json.loads(path.read_text()) if path.exists() else {"operator": path.stem, "samples": []}
+    )
+    late = code == -signal.SIGALRM
+    reason = "no end within the time limit" if late else f"the process ended with {code}"
+    dead = {row: {"verdict": CRASHED, "reason": reason} for row in formats}
+    result["samples"].append({"sample": -1, "call": "?", "formats": dead})
+    _save(path, {**result, "done": True})
+
+
+def _letters(result: Any, row: str) -> str:
+    marks = {RIGHT: "R", REFUSED: "x", WRONG: "W", UNSURE: "?", FALSE: "F", CRASHED: "C"}
+    samples = result["samples"]
+    return "".join(marks[s["formats"][row]["verdict"]] for s in samples if row in s["formats"])
+
+
+def _summary(result: Any) -> str:
+    return " ".join(f"{row} {_letters(result, row) or '-'}" for row in NAMES)
+
+
+# The table -------------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> list[Any]:
+    """All results, by operator."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [result for result in results if result["samples"]]
+
+
+def totals(results: Sequence[Any], first: bool = False) -> dict[str, collections.Counter[str]]:
+    """How often each verdict was given, by format."""
+    counts = {row: collections.Counter[str]() for row in NAMES}
+    for result in results:
+        for sample in result["samples"][:1] if first else result["samples"]:
+            for row, found in sample["formats"].items():
+                counts[row][found["verdict"]] += 1
+    return counts
+
+
+MARK = "## PyTorch's samples"
+HEAD = f"""{MARK}
+
+What every format makes of PyTorch's own operator samples, one model each: written by
+`python benchmarks/operators.py`, whose docstring says which operators, which models and what the
+verdicts mean.
+
+{{counts}}
+
+Each letter is a sample: `R` right, `x` refused with a reason, `W` wrong and caught, `?`
+inconclusive, `F` passed though wrong, `C` crashed, `-` not run.
+"""
+
+
+def write_table(path: Path, results: Sequence[Any]) -> None:
+    """Write docs/operators.md: the share of each verdict, a line per operator, and the reasons.
+
+    What stands in the file before that heading is kept.
+    """
+    titles = {row.name: row.title for row in FORMATS}
+    counts = totals(results)
+    verdicts = (RIGHT, REFUSED, WRONG, UNSURE, FALSE, CRASHED)
+    lines = [
+        "| format | samples | " + " | ".join(verdicts) + " |",
+        "| --- | --- |" + " --- |" * len(verdicts),
+    ]
+    for row in NAMES:
+        total = sum(counts[row].values())
+        cells = [str(counts[row][verdict]) for verdict in verdicts]
+        share = f"{counts[row][RIGHT]} ({counts[row][RIGHT] / total:.1%})" if total else "0"
+        lines.append(f"| {titles[row]} | {total} | {share} | {' | '.join(cells[1:])} |")
+    text = HEAD.format(counts="\n".join(lines))
+    text += f"\n| operator | {' | '.join(titles.values())} |\n| --- |{' --- |' * len(NAMES)}\n"
+    for result in results:
+        cells = [_letters(result, row) or "-" for row in NAMES]
+        text += f"| `{result['operator']}` | {' | '.join(cells)} |\n"
+    text += "\n## What is not right, and why\n"
+    for row in NAMES:
+        reasons = [
+            f"- `{result['operator']}` ({sample['call']}): {_line(sample['formats'][row])}"
+            for result in results
+            for sample in result["samples"]
+            if row in sample["formats"] and sample["formats"][row]["verdict"] != RIGHT
+        ]
+        text += f"\n### {titles[row]}\n\n" + "\n".join(reasons or ["Nothing."]) + "\n"
+    old = path.read_text() if path.exists() else "# Operators\n\n"
+    path.write_text(old.partition(MARK)[0] + text)
+
+
+def _line(found: Mapping[str, Any]) -> str:
+    """A verdict in one line."""
+    reason = " ".join(str(found.get("reason", "")).replace("|", "/").split())
+    return f"{found['verdict']}: {reason[:240]}"
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", help="names of operators, as in the table")
+    parser.add_argument("--formats", nargs="*", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--samples", type=int, default=1, help="of each operator")
+    parser.add_argument("--again", action="store_true", help="also what has a result")
+    parser.add_argument(
+        "--failing", action="store_true", help="only what is not right in --formats"
+    )
+    parser.add_argument("--write", type=Path, help="write the table to this file and run nothing")
+    parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help="names, and why others are left out")
+    args = parser.parse_args()
+    if not (args.list or args.write or args.started):
+        run(args)
+        return
+    table = entries()
+    if args.list:
+        print(len(table), *table)
+        return
+    if args.only:
+        table = {name: info for name, info in table.items() if name in args.only}
+    if args.failing:
+        bad = {
+            r["operator"]
+            for r in read(args.results)
+            if any(
+                s["formats"].get(f, {}).get("verdict") != RIGHT
+                for s in r["samples"]
+                for f in args.formats
+            )
+        }
+        table = {name: info for name, info in table.items() if name in bad}
+    if args.write:
+        write_table(args.write, read(args.results))
+    else:
+        torch.set_num_threads(1)
+        work(args, table)
+    for row, counts in totals(read(args.results)).items():
+        total = sum(counts.values())
+        print(f"{row}: {counts[RIGHT]}/{total} right", dict(counts), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
