@@ -61,7 +61,7 @@ def _name(measurement: Measurement) -> dict[str, Any]:
 
 
 def select_side(
-    name: str, store: Path, *, doubtful: bool
+    name: str, store: Path, *, flagged: bool
 ) -> tuple[list[Measurement], bool, tuple[str, ...]]:
     """The measurements that ``name`` stands for.
 
@@ -89,10 +89,10 @@ def select_side(
                 f"{name!r} is no store file, and no label or model in {store}.",
                 hint="See what is there: mobile-bench table --all",
             )
-    usable = [m for m in found if m.samples and (doubtful or m.trusted)]
+    usable = [m for m in found if m.samples and (flagged or m.trusted)]
     if not usable:
         raise UsageError(
-            f"All {len(found)} measurements of {name!r} are marked as doubtful or have no samples.",
+            f"All {len(found)} measurements of {name!r} are flagged or have no samples.",
             hint="Measure again on a quiet device, or compare them anyway with --all.",
         )
     return usable, by_model, contents.notes

@@ -24,7 +24,7 @@ from .record import Check, Measurement, make_measurement
 from .runners import RunnerRow
 from .runners.runner import Job, RawResult, Runner, RunnerSession
 
-__all__ = ["Limits", "Plan", "measure"]
+__all__ = ["Limits", "RunnerJob", "measure"]
 
 Progress = Callable[[str], None]
 _WINDOW_SECONDS = 0.05
@@ -56,11 +56,11 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunnerJob:
     """One artifact under one runner.
 
     Attributes:
-        runner: that of ``row``; all plans of a run with the same row share it.
+        runner: that of ``row``; all jobs of a run with the same row share it.
     """
 
     row: RunnerRow
@@ -75,15 +75,15 @@ class Plan:
 
 @dataclass
 class _Entry:
-    """A plan under way."""
+    """A work under way."""
 
-    plan: Plan
+    work: RunnerJob
     session: RunnerSession
     check: Check | None = None
     warmup: int = 0
     block: int = 1
     results: list[RawResult] = field(default_factory=list)
-    marks: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)
     started: str = ""
     cpu_ns: int = 0
 
@@ -99,17 +99,17 @@ class _Entry:
 
     @property
     def alive(self) -> bool:
-        return not {"failed", "wrong_output"} & set(self.marks)
+        return not {"failed", "wrong_output"} & set(self.flags)
 
     def measurement(self, info: DeviceInfo, **shared: Any) -> Measurement:
         """What is kept of it."""
         return make_measurement(
-            self.plan.job,
-            self.plan.row.name,
+            self.work.job,
+            self.work.row.name,
             self.session.loaded,
             self.results,
             info,
-            marks=self.marks,
+            flags=self.flags,
             check=self.check,
             warmup=self.warmup,
             time=self.started,
@@ -117,25 +117,25 @@ class _Entry:
         )
 
     def fail(self, error: BenchError) -> None:
-        self.marks["failed"] = error.message
+        self.flags["failed"] = error.message
 
 
 def measure(
     device: Device,
-    plans: Sequence[Plan],
+    jobs: Sequence[RunnerJob],
     limits: Limits,
     *,
     label: str | None = None,
     progress: Progress = lambda stage: None,
     record: Callable[[Measurement], None] = lambda measurement: None,
-    failed: Callable[[Plan, RunnerError], None] = lambda plan, error: None,
+    failed: Callable[[RunnerJob, RunnerError], None] = lambda work, error: None,
 ) -> list[Measurement]:
-    """Measure all plans, interleaved.
+    """Measure all jobs, interleaved.
 
     Args:
         label: the user's own, kept in every measurement.
         record: told every measurement, also when the run is interrupted.
-        failed: told every plan whose file could not be loaded; the others go on.
+        failed: told every work whose file could not be loaded; the others go on.
 
     Raises:
         RunnerError: the only file could not be loaded.
@@ -145,10 +145,10 @@ def measure(
     info = device.describe()
     with contextlib.ExitStack() as stack:
         before = device.state()
-        entries = _open_all(device, plans, stack, progress, failed)
+        entries = _open_all(device, jobs, stack, progress, failed)
         course = _take_turns(device, entries, limits, progress)
-        found = _marks_of_device(before, course, info.cores)
-        _mark(entries, found, limits, interrupted=course.interrupted)
+        found = _flags_of_device(before, course, info.cores)
+        _set_flags(entries, found, limits, interrupted=course.interrupted)
         after = course.states[-1] if course.states else before
         run = uuid.uuid4().hex[:12]
         made = [
@@ -165,10 +165,10 @@ def measure(
 
 def _open_all(
     device: Device,
-    plans: Sequence[Plan],
+    jobs: Sequence[RunnerJob],
     stack: contextlib.ExitStack,
     progress: Progress,
-    failed: Callable[[Plan, RunnerError], None],
+    failed: Callable[[RunnerJob, RunnerError], None],
 ) -> list[_Entry]:
     """Load every file; ``stack`` closes the sessions.
 
@@ -176,15 +176,15 @@ def _open_all(
         RunnerError: the only file could not be loaded; of several, ``failed`` is told.
     """
     entries: list[_Entry] = []
-    for plan in plans:
+    for work in jobs:
         try:
-            progress(f"loading {plan.title}")
-            session = stack.enter_context(plan.runner.open(device, plan.job))
-            entries.append(_Entry(plan, session))
+            progress(f"loading {work.title}")
+            session = stack.enter_context(work.runner.open(device, work.job))
+            entries.append(_Entry(work, session))
         except RunnerError as error:
-            if len(plans) == 1:
+            if len(jobs) == 1:
                 raise
-            failed(plan, error)
+            failed(work, error)
     return entries
 
 
@@ -224,8 +224,8 @@ def _take_turns(
     return course
 
 
-def _marks_of_device(before: State, course: _Course, cores: int) -> dict[str, str | None]:
-    """The marks that all measurements of one run share, with the reason or None."""
+def _flags_of_device(before: State, course: _Course, cores: int) -> dict[str, str | None]:
+    """The flags that all measurements of one run share, with the reason or None."""
     found = {"too_hot": heat(before)}
     if course.states:
         first, *later = course.states
@@ -237,18 +237,18 @@ def _marks_of_device(before: State, course: _Course, cores: int) -> dict[str, st
 def _prepare(entry: _Entry, limits: Limits, progress: Progress) -> None:
     """Check the output, warm up, and choose the length of a block."""
     try:
-        progress(f"checking {entry.plan.title}")
-        entry.check = check_outputs(entry.session, entry.plan.job.artifact)
+        progress(f"checking {entry.work.title}")
+        entry.check = check_outputs(entry.session, entry.work.job.artifact)
         if entry.check is None:
-            entry.marks["unchecked"] = (
+            entry.flags["unchecked"] = (
                 "the file returns detections, which only mobile-export compares"
-                if entry.plan.job.artifact.suppresses
-                else f"{entry.plan.row.title} gives no outputs"
+                if entry.work.job.artifact.suppresses
+                else f"{entry.work.row.title} gives no outputs"
             )
         elif not entry.check.passed:
-            entry.marks["wrong_output"] = _how_wrong(entry.check)
+            entry.flags["wrong_output"] = _how_wrong(entry.check)
             return
-        progress(f"warming up {entry.plan.title}")
+        progress(f"warming up {entry.work.title}")
         _warm_up(entry, limits)
     except RunnerError as error:
         entry.fail(error)
@@ -283,7 +283,7 @@ def _warm_up(entry: _Entry, limits: Limits) -> None:
         if stats.is_settled(windows):
             break
         if time.monotonic() - start > limits.warmup_seconds:
-            entry.marks["unsettled"] = f"after {entry.warmup} runs of warm-up"
+            entry.flags["unsettled"] = f"after {entry.warmup} runs of warm-up"
             break
         length = max(5, _runs_in(_WINDOW_SECONDS, typical))
     entry.block = _runs_in(limits.block_seconds, typical)
@@ -359,7 +359,7 @@ class _Clock:
         return time.monotonic(), time.process_time() + models / 1e9
 
 
-def _mark(
+def _set_flags(
     entries: Sequence[_Entry],
     shared: Mapping[str, str | None],
     limits: Limits,
@@ -369,18 +369,18 @@ def _mark(
     """Say of every measurement what keeps it from being believed.
 
     Args:
-        shared: marks of the device, with the reason or None.
+        shared: flags of the device, with the reason or None.
     """
     for entry in entries:
         if not entry.results:
             continue
         own = contention(entry.results)
         found = {**shared, "contended": own or shared.get("contended")}
-        entry.marks.update({mark: why for mark, why in found.items() if why is not None})
+        entry.flags.update({flag: why for flag, why in found.items() if why is not None})
         if interrupted:
-            entry.marks["interrupted"] = "stopped by hand"
+            entry.flags["interrupted"] = "stopped by hand"
         samples = entry.samples
         if samples and entry.results[0].unit == "ns":
             width = stats.summarise(samples).half_width
             if width > limits.interval and entry.alive:
-                entry.marks["wide_interval"] = f"±{width:.1%} after {len(samples)} runs"
+                entry.flags["wide_interval"] = f"±{width:.1%} after {len(samples)} runs"

@@ -48,7 +48,7 @@ class Series:
 
 
 def make_series(
-    rows: Sequence[Row], *, metric: str = "top-1", seeds: Iterable[str] | None = None
+    rows: Sequence[Row], *, metric: str = "top-1", papers: Iterable[str] | None = None
 ) -> list[Series]:
     """The measured series, and the published ones of phones, boards and CPUs.
 
@@ -57,13 +57,13 @@ def make_series(
 
     Args:
         metric: of the published rows, as they spell it.
-        seeds: numbers of the papers; None takes all.
+        papers: keys of `mobile_export.models.papers.PAPERS`; None takes all.
     """
-    wanted = None if seeds is None else set(seeds)
+    wanted = None if papers is None else set(papers)
     printed = [
         row
         for row in published_rows()
-        if row.metric == metric and row.accuracy and (wanted is None or row.seed in wanted)
+        if row.metric == metric and row.accuracy and (wanted is None or row.paper in wanted)
     ]
     accuracy = {artifact_stem(row.name): row.accuracy for row in printed if row.name}
     return [*_measured(rows, accuracy), *_published(printed)]
@@ -93,14 +93,10 @@ def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
             continue
         where = row.device if row.processor == _UNSAID else f"{row.device} {row.processor}"
         precision = f", {row.precision}" if row.precision else ""
-        title = f"published: seed {row.seed}, {_table(row.table)}, {where}{precision}"
+        title = f"published: {row.paper}, {row.place}, {where}{precision}"
         name = artifact_stem(row.name) if row.name else row.model
         groups.setdefault(title, []).append(Point(name, row.latency_ms, row.accuracy))
     return [Series(title, tuple(points), False) for title, points in groups.items()]
-
-
-def _table(number: str) -> str:
-    return f"Table {number}" if number.isdecimal() else f"table of {number}"
 
 
 def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:

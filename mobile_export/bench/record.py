@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, NotRequired, Self, TypedDict
 
@@ -18,12 +18,12 @@ from ..errors import StoreError
 from .devices.device import DeviceInfo, State
 from .runners.runner import Job, Loaded, RawResult
 
-__all__ = ["Check", "EXCLUDING_MARKS", "MARKS", "Measurement", "SCHEMA", "make_measurement"]
+__all__ = ["Check", "EXCLUDING_FLAGS", "FLAGS", "Measurement", "SCHEMA", "make_measurement"]
 
 SCHEMA = 1
 """Of the records that this version writes; `Measurement.from_json` reads all older ones."""
 
-MARKS: Mapping[str, str] = {
+FLAGS: Mapping[str, str] = {
     "contended": "other processes had the cores",
     "failed": "the runner or the device failed; what came before is kept",
     "interrupted": "stopped by hand before the interval was narrow enough",
@@ -34,9 +34,9 @@ MARKS: Mapping[str, str] = {
     "wide_interval": "the time limit came before the interval was narrow enough",
     "wrong_output": "the output is not the model's",
 }
-"""What a measurement may be marked with, and what that means."""
+"""What a measurement may be flagged with, and what that means."""
 
-EXCLUDING_MARKS = frozenset({"contended", "failed", "throttled", "too_hot", "wrong_output"})
+EXCLUDING_FLAGS = frozenset({"contended", "failed", "throttled", "too_hot", "wrong_output"})
 """A measurement with one of these is left out of tables unless it is asked for."""
 
 Sample = Annotated[int, Meta(ge=1, le=2**62)]
@@ -84,8 +84,7 @@ class RunnerFacts(TypedDict):
     features: NotRequired[Annotated[list[Name], Meta(max_length=1000)]]
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact on one device under one runner.
 
     Attributes:
@@ -103,7 +102,7 @@ class Measurement:
         warmup: runs before, not among the samples.
         summary: of a tool without raw samples, see `RawResult`.
         load_ns, peak_memory: time from file to ready, bytes of the whole process.
-        marks: keys of `MARKS`, sorted.
+        flags: keys of `FLAGS`, sorted; the store calls them ``marks``, as its first version did.
         notes: sentences for people.
     """
 
@@ -117,34 +116,31 @@ class Measurement:
     samples: tuple[Sample, ...] = ()
     blocks: tuple[Count, ...] = ()
     warmup: Count = 0
-    summary: Mapping[Name, Number] = field(default_factory=dict)
+    summary: Mapping[Name, Number] = msgspec.field(default_factory=dict)
     load_ns: Count | None = None
     peak_memory: Count | None = None
     label: Name | None = None
-    parity: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = msgspec.field(default_factory=dict)
     check: Check | None = None
-    versions: Mapping[Name, Name] = field(default_factory=dict)
-    before: State = field(default_factory=State)
-    after: State = field(default_factory=State)
-    marks: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    versions: Mapping[Name, Name] = msgspec.field(default_factory=dict)
+    before: State = msgspec.field(default_factory=State)
+    after: State = msgspec.field(default_factory=State)
+    flags: Annotated[tuple[Name, ...], Meta(max_length=100)] = msgspec.field(
+        default=(), name="marks"
+    )
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def trusted(self) -> bool:
-        """False when a mark says that the figure is not the device's."""
-        return not EXCLUDING_MARKS & set(self.marks)
+        """False when a flag says that the figure is not the device's."""
+        return not EXCLUDING_FLAGS & set(self.flags)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_json` reads it back."""
-        return {
-            "schema": SCHEMA,
-            **vars(self),
-            "device": self.device.to_dict(),
-            "check": None if self.check is None else dict(vars(self.check)),
-            "before": self.before.to_dict(),
-            "after": self.after.to_dict(),
-        }
+        facts: dict[str, Any] = msgspec.to_builtins(self)
+        states = {"before": self.before.to_dict(), "after": self.after.to_dict()}
+        return {"schema": SCHEMA, **facts, **states}
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:
@@ -174,14 +170,14 @@ def make_measurement(
     results: Sequence[RawResult],
     info: DeviceInfo,
     *,
-    marks: Mapping[str, str],
+    flags: Mapping[str, str],
     time: str,
     **rest: Any,
 ) -> Measurement:
     """The record of one artifact.
 
     Args:
-        marks: keys of `measurement.MARKS`, each with its reason.
+        flags: keys of `measurement.FLAGS`, each with its reason.
         time: of the first timed run, empty when there was none.
         rest: the other fields of `Measurement`.
     """
@@ -209,8 +205,8 @@ def make_measurement(
         summary=_summary(results),
         load_ns=loaded.load_ns,
         peak_memory=last.peak_memory,
-        marks=tuple(sorted(marks)),
-        notes=tuple(f"{mark}: {why}" for mark, why in sorted(marks.items())),
+        flags=tuple(sorted(flags)),
+        notes=tuple(f"{flag}: {why}" for flag, why in sorted(flags.items())),
         extra={
             "waited_ns": sum(result.waited_ns or 0 for result in results),
             "overhead_ns": _overhead(results),

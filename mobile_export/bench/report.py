@@ -50,8 +50,8 @@ def _type(row: Row) -> str:
     return f"{stored} in fp16" if computed == "fp16" != stored else str(stored)
 
 
-def _marks(row: Row) -> str:
-    return ", ".join(mark.replace("_", " ") for mark in row.measurement.marks)
+def _flags(row: Row) -> str:
+    return ", ".join(flag.replace("_", " ") for flag in row.measurement.flags)
 
 
 _COLUMNS = (
@@ -68,7 +68,7 @@ _COLUMNS = (
     _Column("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True),
     _Column("MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
     _Column("output", lambda row: row.to_dict()["output"]),
-    _Column("marks", _marks),
+    _Column("flags", _flags),
 )
 _INSTRUCTIONS = _Column(
     "M instructions",
@@ -178,10 +178,10 @@ caption { text-align: left; padding-bottom: .5rem; font-weight: 600 }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ccc; text-align: left;
   white-space: nowrap }
 .number { text-align: right; font-variant-numeric: tabular-nums }
-.doubtful { background: #fff3cd }
+.flagged { background: #fff3cd }
 figure { margin: 2rem 0 } figure svg { max-width: 100%; height: auto }
 @media (prefers-color-scheme: dark) {
-  body { color: #e8e8e8; background: #161616 } .doubtful { background: #4d3f00 }
+  body { color: #e8e8e8; background: #161616 } .flagged { background: #4d3f00 }
   figure svg { background: #fff } }
 """
 
@@ -201,7 +201,7 @@ def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
         return "".join(cell(tag, text, column) for text, column in pairs)
 
     lines = "\n".join(
-        f"<tr{'' if row.measurement.trusted else ' class=doubtful'}>{line('td', texts)}</tr>"
+        f"<tr{'' if row.measurement.trusted else ' class=flagged'}>{line('td', texts)}</tr>"
         for row, texts in zip(rows, body, strict=True)
     )
     figure = ""

@@ -1,4 +1,4 @@
-"""Rows of tables: measurements summarised, the latest of each kind, the doubtful ones left out."""
+"""Rows of tables: measurements summarised, the latest of each kind, the flagged ones left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .record import EXCLUDING_MARKS, Measurement
+from .record import EXCLUDING_FLAGS, Measurement
 from .stats import Summary, summarise
 
 __all__ = ["Row", "key_of", "make_rows"]
@@ -85,7 +85,7 @@ class Row:
         return {
             "output": "unchecked" if m.check is None else ("ok" if m.check.passed else "wrong"),
             "max_rel": None if m.check is None else m.check.max_rel,
-            "marks": list(m.marks),
+            "flags": list(m.flags),
             "label": m.label,
             "time": m.time,
             "run": m.run,
@@ -118,7 +118,7 @@ def key_of(measurement: Measurement, *, with_model: bool = True) -> tuple[Any, .
 def make_rows(
     measurements: Sequence[Measurement],
     *,
-    doubtful: bool = False,
+    flagged: bool = False,
     history: bool = False,
     device: str | None = None,
     label: str | None = None,
@@ -126,11 +126,11 @@ def make_rows(
     """The rows of a table, sorted by model and time.
 
     Args:
-        doubtful: also those whose marks say that the figure is not the device's.
+        flagged: also those whose flags say that the figure is not the device's.
         history: every measurement instead of the latest of each kind.
         device, label: only those.
     Returns:
-        The rows, and how many were left out per mark.
+        The rows, and how many were left out per flag.
     """
     left_out: dict[str, int] = {}
     chosen: dict[tuple[Any, ...], Measurement] = {}
@@ -139,9 +139,9 @@ def make_rows(
             continue
         if label is not None and measurement.label != label:
             continue
-        if not doubtful and not measurement.trusted:
-            for mark in EXCLUDING_MARKS & set(measurement.marks):
-                left_out[mark] = left_out.get(mark, 0) + 1
+        if not flagged and not measurement.trusted:
+            for flag in EXCLUDING_FLAGS & set(measurement.flags):
+                left_out[flag] = left_out.get(flag, 0) + 1
             continue
         key: tuple[Any, ...] = key_of(measurement)
         if history:

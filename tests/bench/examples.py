@@ -17,7 +17,7 @@ from mobile_export.artifacts.expected import expected_facts, seeded_input
 from mobile_export.artifacts.manifest import Manifest
 from mobile_export.bench.devices.device import Cluster, Completed, DeviceInfo, State
 from mobile_export.bench.files import BenchArtifact, read_artifact
-from mobile_export.bench.measure import Plan
+from mobile_export.bench.measure import RunnerJob
 from mobile_export.bench.record import Check, Measurement
 from mobile_export.bench.runners import RunnerRow
 from mobile_export.bench.runners.runner import Job, Loaded, NamedOutput, RawResult
@@ -37,7 +37,7 @@ INFO = DeviceInfo(
 
 
 def measurement(**changes: Any) -> Measurement:
-    """A believable one: 60 runs of 5 ms in 10 blocks."""
+    """A trusted one: 60 runs of 5 ms in 10 blocks."""
     rng = np.random.Generator(np.random.PCG64(changes.pop("seed", 0)))
     median = changes.pop("median_ms", 5.0)
     facts: dict[str, Any] = {
@@ -188,6 +188,6 @@ class FakeRow(RunnerRow):
         return session
 
 
-def plan(session: FakeSession | Exception, made: BenchArtifact) -> Plan:
+def work(session: FakeSession | Exception, made: BenchArtifact) -> RunnerJob:
     row = FakeRow(session)
-    return Plan(row, Job(made), row)
+    return RunnerJob(row, Job(made), row)

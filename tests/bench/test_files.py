@@ -9,7 +9,7 @@ import pytest
 
 from mobile_export.bench.devices.device import Cluster, DeviceInfo
 from mobile_export.bench.files import find_artifacts, read_artifact
-from mobile_export.bench.plan import parse_cores
+from mobile_export.bench.jobs import parse_cores
 from mobile_export.errors import ArtifactError, UsageError
 from tests.bench.examples import INFO, artifact
 

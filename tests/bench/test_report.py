@@ -22,14 +22,14 @@ from tests.bench.examples import measurement
 def test_doubtful_measurements_are_left_out_and_counted() -> None:
     made = [
         measurement(model="good"),
-        measurement(model="hot", marks=("throttled",)),
-        measurement(model="busy", marks=("contended", "wide_interval")),
-        measurement(model="wide", marks=("wide_interval",)),
+        measurement(model="hot", flags=("throttled",)),
+        measurement(model="busy", flags=("contended", "wide_interval")),
+        measurement(model="wide", flags=("wide_interval",)),
     ]
     rows, left_out = make_rows(made)
     assert [row.measurement.model for row in rows] == ["good", "wide"]
     assert left_out == {"throttled": 1, "contended": 1}
-    assert len(make_rows(made, doubtful=True)[0]) == 4
+    assert len(make_rows(made, flagged=True)[0]) == 4
 
 
 def test_the_latest_of_each_kind() -> None:
@@ -126,11 +126,11 @@ def test_html_is_whole_and_needs_no_other_file() -> None:
 def test_measured_points_lie_beside_the_published_ones() -> None:
     series = make_series(ROWS)
     measured = [one for one in series if one.measured]
-    assert [(p.name, p.accuracy) for p in measured[0].points] == [("emo_2m", 75.1)]  # seed 001
+    assert [(p.name, p.accuracy) for p in measured[0].points] == [("emo_2m", 75.1)]  # EMO
     published = {p.ms for one in series if not one.measured for p in one.points}
     assert published <= {row.latency_ms for row in published_rows()}
     assert not any("2080" in one.title or "V100" in one.title for one in series)
-    assert [one.title for one in make_series((), seeds=["001"]) if "iPhone 14" in one.title]
+    assert [one.title for one in make_series((), papers=["EMO"]) if "iPhone 14" in one.title]
 
 
 def test_plots(tmp_path: Path) -> None:

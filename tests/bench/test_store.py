@@ -17,7 +17,7 @@ from tests.bench.examples import measurement
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    made = [measurement(model=name, marks=("contended",)) for name in "abc"]
+    made = [measurement(model=name, flags=("contended",)) for name in "abc"]
     for one in made:
         assert append(tmp_path / "s.jsonl", one) == ()
     assert list(read(tmp_path / "s.jsonl").measurements) == made
@@ -146,6 +146,14 @@ def test_a_file_called_torn_is_not_touched(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
     assert str(tmp_path / "s.jsonl.torn2") in note
     assert (tmp_path / "s.jsonl.torn2").read_bytes() == b"{\n"
+
+
+def test_flags_are_kept_under_the_key_of_the_first_version(tmp_path: Path) -> None:
+    """A store of before the word was changed is read."""
+    facts = line(marks=["contended"])
+    assert "flags" not in facts
+    assert read_back(facts).flags == ("contended",)
+    assert measurement(flags=("unchecked",)).to_dict()["marks"] == ("unchecked",)
 
 
 def read_back(facts: dict[str, Any]) -> Measurement:

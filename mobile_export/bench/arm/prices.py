@@ -40,12 +40,12 @@ class Soc:
 
     Attributes:
         name: on the command line; title: as the paper names it.
-        seed, table, column: where its milliseconds are printed.
+        paper, table, column: where its milliseconds are printed.
     """
 
     name: str
     title: str
-    seed: str
+    paper: str
     table: str
     column: str
 
@@ -54,14 +54,14 @@ class Soc:
         return [
             row
             for row in rows()
-            if (row.seed, row.table, row.column) == (self.seed, self.table, self.column)
+            if (row.paper, row.table, row.column) == (self.paper, self.table, self.column)
             and row.latency_ms is not None
         ]
 
 
 SOCS = (
-    Soc("snapdragon-865", "Snapdragon 865", "003", "14", "cpu"),
-    Soc("snapdragon-8cx-gen-3", "Snapdragon 8cx Gen 3", "000", "3", "mobile-cpu"),
+    Soc("snapdragon-865", "Snapdragon 865", "SeaFormer++", "14", "cpu"),
+    Soc("snapdragon-8cx-gen-3", "Snapdragon 8cx Gen 3", "FreeNet", "3", "mobile-cpu"),
 )
 
 
@@ -69,7 +69,7 @@ def get_soc(name: str) -> Soc:
     """The SoC called ``name``.
 
     Raises:
-        UsageError: no table of the seeds was measured on its CPU.
+        UsageError: no table of the papers was measured on its CPU.
     """
     for soc in SOCS:
         if soc.name == name:

@@ -18,16 +18,16 @@ __all__ = ["print_devices", "print_notes", "print_pairs", "print_rows", "print_r
 
 
 def print_rows(rows: Sequence[Row], left_out: Mapping[str, int] | None = None) -> None:
-    """The table, why its figures are doubtful, and what is not in it."""
+    """The table, why its figures are flagged, and what is not in it."""
     if rows:
         stdout_console().print(terminal_table(rows))
     for row in rows:
         for note in row.measurement.notes:
             file = row.measurement.artifact["file"]
             stderr_console().print(f"[yellow]note:[/] {escape(f'{file}: {note}')}")
-    for mark, count in (left_out or {}).items():
+    for flag, count in (left_out or {}).items():
         stderr_console().print(
-            f"[yellow]left out:[/] {count} marked {escape(mark.replace('_', ' '))} (--all shows)"
+            f"[yellow]left out:[/] {count} flagged {escape(flag.replace('_', ' '))} (--all shows)"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Device", "Doubtful", "Force", "Label", "Models", "Store", "Verbose"]
+__all__ = ["AsJson", "Device", "Flagged", "Force", "Label", "Models", "Store", "Verbose"]
 
 Models = Annotated[
     list[str],
@@ -29,9 +29,9 @@ Store = Annotated[
 Label = Annotated[
     str | None, typer.Option(help="Your own word for these measurements.", show_default=False)
 ]
-Doubtful = Annotated[
+Flagged = Annotated[
     bool,
-    typer.Option("--all", help="Also measurements marked as contended, throttled, failed, …"),
+    typer.Option("--all", help="Also measurements flagged as contended, throttled, failed, …"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]

@@ -13,7 +13,7 @@ from .options import AsJson, Device, Label, Models, Store, Verbose
 
 if TYPE_CHECKING:
     from ...errors import RunnerError
-    from ..measure import Plan
+    from ..measure import RunnerJob
     from ..record import Measurement
 
 __all__ = ["run"]
@@ -95,8 +95,8 @@ def run(
     from ...errors import UsageError
     from ...system.terminal import progress_line
     from ..devices import connect
+    from ..jobs import RunOptions, make_jobs
     from ..measure import Limits, measure
-    from ..plan import RunOptions, make_plans
     from ..store import append, require_store
     from .console import print_notes
 
@@ -118,7 +118,7 @@ def run(
         model=model,
         weights=weights,
     )
-    failures: list[tuple[Plan, RunnerError]] = []
+    failures: list[tuple[RunnerJob, RunnerError]] = []
     measured: list[Measurement] = []
     notes: list[str] = []
 
@@ -131,11 +131,11 @@ def run(
         progress(f"connecting to {device}")
         connected = connect(device)
         stack.callback(connected.close)
-        plans, left_out = make_plans(connected, models, options)
+        jobs, left_out = make_jobs(connected, models, options)
         notes.extend(left_out)
         if fixed_performance:
             stack.enter_context(connected.fixed_performance())
-        for group in _groups(plans):
+        for group in _groups(jobs):
             measure(
                 connected,
                 group,
@@ -143,13 +143,13 @@ def run(
                 label=label,
                 progress=progress,
                 record=record,
-                failed=lambda plan, error: failures.append((plan, error)),
+                failed=lambda work, error: failures.append((work, error)),
             )
     print_notes(notes)
     _report(measured, failures, as_json=as_json)
-    if failures or any("failed" in m.marks for m in measured):
+    if failures or any("failed" in m.flags for m in measured):
         raise typer.Exit(2)
-    if any("wrong_output" in m.marks for m in measured):
+    if any("wrong_output" in m.flags for m in measured):
         raise typer.Exit(1)
 
 
@@ -157,29 +157,29 @@ _MOST_TOGETHER = 8
 """Models that take turns; each holds its memory meanwhile."""
 
 
-def _groups(plans: list[Plan]) -> list[list[Plan]]:
-    return [plans[i : i + _MOST_TOGETHER] for i in range(0, len(plans), _MOST_TOGETHER)]
+def _groups(jobs: list[RunnerJob]) -> list[list[RunnerJob]]:
+    return [jobs[i : i + _MOST_TOGETHER] for i in range(0, len(jobs), _MOST_TOGETHER)]
 
 
 def _report(
-    measured: list[Measurement], failures: list[tuple[Plan, RunnerError]], *, as_json: bool
+    measured: list[Measurement], failures: list[tuple[RunnerJob, RunnerError]], *, as_json: bool
 ) -> None:
     from ...system.terminal import print_error
     from ..tables import make_rows
     from .console import print_rows
 
-    rows, _ = make_rows(measured, doubtful=True, history=True)
+    rows, _ = make_rows(measured, flagged=True, history=True)
     if as_json:
         facts: dict[str, Any] = {
             "measurements": [row.to_dict() | {"notes": row.measurement.notes} for row in rows],
             "failures": [
                 {
-                    "file": plan.job.artifact.path.name,
-                    "runner": plan.row.name,
+                    "file": work.job.artifact.path.name,
+                    "runner": work.row.name,
                     "error": error.message,
                     "hint": error.hint,
                 }
-                for plan, error in failures
+                for work, error in failures
             ],
         }
         typer.echo(json.dumps(facts, indent=2))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import AsJson, Doubtful, Force, Label, Store, Verbose
+from .options import AsJson, Flagged, Force, Label, Store, Verbose
 
 __all__ = ["compare", "table"]
 
@@ -31,12 +31,15 @@ def table(
     metric: Annotated[
         str, typer.Option(help="Of the plot: top-1, mIoU or box AP, as published.")
     ] = "top-1",
-    seed: Annotated[
+    paper: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this paper in the plot: 000, 001, 003; may be given again.",
+            help="Only this paper: FreeNet, EMO or SeaFormer++; may be given again.",
             show_default=False,
         ),
+    ] = None,
+    seed: Annotated[
+        list[str] | None, typer.Option(hidden=True, help="Old --paper: 000, 001, 003.")
     ] = None,
     device: Annotated[
         str | None, typer.Option("-d", "--device", help="Only this one.", show_default=False)
@@ -45,7 +48,7 @@ def table(
     history: Annotated[
         bool, typer.Option("--history", help="Every measurement, not the latest of each kind.")
     ] = False,
-    doubtful: Doubtful = False,
+    flagged: Flagged = False,
     force: Force = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -70,10 +73,10 @@ def table(
             hint="Measure first: mobile-bench MODEL",
         )
     rows, left_out = make_rows(
-        contents.measurements, doubtful=doubtful, history=history, device=device, label=label
+        contents.measurements, flagged=flagged, history=history, device=device, label=label
     )
     print_notes(contents.notes)
-    series = make_series(rows, metric=metric, seeds=seed)
+    series = make_series(rows, metric=metric, papers=_papers(paper, seed))
     if plot is not None:
         save_plot(series, plot, metric=metric)
     if as_json:
@@ -93,6 +96,30 @@ def table(
         _write(writers[as_](rows), out)
     if as_ != "terminal" and left_out:
         print_rows((), left_out)
+
+
+_SEEDS = {"000": "FreeNet", "001": "EMO", "003": "SeaFormer++"}
+"""What ``--seed`` called the papers."""
+
+
+def _papers(papers: list[str] | None, seeds: list[str] | None) -> list[str] | None:
+    """Keys of `mobile_export.models.papers.PAPERS`; None for all of them.
+
+    Raises:
+        UsageError: there is no such paper.
+    """
+    from ...errors import UsageError
+    from ..published import papers_with_latencies
+
+    known = {name.lower(): name for name in papers_with_latencies()}
+    asked = [*(papers or ()), *(_SEEDS.get(seed, seed) for seed in seeds or ())]
+    for name in asked:
+        if name.lower() not in known:
+            raise UsageError(
+                f"No latencies are known of a paper {name!r}.",
+                hint=f"Valid: --paper {', '.join(known.values())}.",
+            )
+    return [known[name.lower()] for name in asked] or None
 
 
 def _can_plot() -> bool:
@@ -123,7 +150,7 @@ def compare(
         float,
         typer.Option(help="Exit code 1 if the candidate is slower by more than this share."),
     ] = 0.05,
-    doubtful: Doubtful = False,
+    flagged: Flagged = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -134,8 +161,8 @@ def compare(
 
     if threshold < 0:
         raise UsageError(f"--threshold {threshold:g} is negative.", hint="Valid: 0.05 for 5 %.")
-    first, by_model, notes = select_side(baseline, store, doubtful=doubtful)
-    second, also_by_model, more = select_side(candidate, store, doubtful=doubtful)
+    first, by_model, notes = select_side(baseline, store, flagged=flagged)
+    second, also_by_model, more = select_side(candidate, store, flagged=flagged)
     print_notes(dict.fromkeys((*notes, *more)))
     pairs = compare_sides(first, second, by_model=by_model and also_by_model)
     slower = [pair for pair in pairs if pair.regressed(threshold)]

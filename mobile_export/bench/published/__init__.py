@@ -1,8 +1,8 @@
 """The latencies that the papers print, as data.
 
-``latencies.csv`` has one row per printed figure: seed 000 (FreeNet; Tables 3 and 4), seed 001 (EMO;
-Table 11 and its unnumbered table of MHSA in different stages, here table "stages") and seed 003
-(SeaFormer++; Tables 2, 13, 14 and 16). ``columns.csv`` says under which conditions each column of a
+``latencies.csv`` has one row per printed figure: of FreeNet Tables 3 and 4, of EMO Table 11 and the
+unnumbered table of MHSA in different stages, here table "stages", and of SeaFormer++ Tables 2, 13,
+14 and 16. ``columns.csv`` says under which conditions each column of a
 table was measured, as far as the paper states them. What was ambiguous in the text, and what was
 taken from another table of the same paper, stands in ``note``. Names of models are those of
 ``mobile_export.models.papers``. Importable without torch.
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-__all__ = ["PublishedLatency", "rows"]
+from ...models.papers import PAPERS
+
+__all__ = ["PublishedLatency", "papers_with_latencies", "rows"]
 
 _Record = dict[str, str]
 
@@ -25,8 +27,8 @@ class PublishedLatency:
     """One printed figure and what it was measured on.
 
     Attributes:
-        seed: "000", "001" or "003"; paper: its title.
-        table: its number in the seed, or "stages"; column: which of the table's columns of latency.
+        paper: a key of `mobile_export.models.papers.PAPERS`; title: of the paper.
+        table: its number, or "stages"; column: which of the table's columns of latency.
         model: as the table spells it, without the marks for "searched" and "reparameterized".
         head: what stands on the backbone; empty for a classifier.
         name: of the same network here, in the zoo or ``timm/…``; None if there is none, and then
@@ -42,8 +44,8 @@ class PublishedLatency:
         note: what a reader of the figure must know; may be empty.
     """
 
-    seed: str
     paper: str
+    title: str
     table: str
     column: str
     model: str
@@ -72,16 +74,25 @@ class PublishedLatency:
 
     @property
     def citation(self) -> str:
-        """``seed 003, Table 14: SeaFormer++: …``."""
-        table = f"Table {self.table}" if self.table.isdecimal() else f"table of {self.table}"
-        return f"seed {self.seed}, {table}: {self.paper}"
+        """``SeaFormer++ (IJCV 2025, arXiv 2301.13156), Table 14``."""
+        return f"{PAPERS[self.paper]}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """``Table 14``, or ``table of stages``."""
+        return f"Table {self.table}" if self.table.isdecimal() else f"table of {self.table}"
 
 
 @cache
 def rows() -> tuple[PublishedLatency, ...]:
-    """Every printed figure, in the order of the seeds."""
+    """Every printed figure, paper by paper."""
     columns = {_key(record): record for record in _records("columns.csv")}
     return tuple(_row(record, columns[_key(record)]) for record in _records("latencies.csv"))
+
+
+def papers_with_latencies() -> tuple[str, ...]:
+    """The papers of `rows`, keys of `mobile_export.models.papers.PAPERS`."""
+    return tuple(dict.fromkeys(row.paper for row in rows()))
 
 
 def _records(file: str) -> list[_Record]:
@@ -90,13 +101,13 @@ def _records(file: str) -> list[_Record]:
 
 
 def _key(record: _Record) -> tuple[str, str, str]:
-    return record["seed"], record["table"], record["column"]
+    return record["paper"], record["table"], record["column"]
 
 
 def _row(figure: _Record, column: _Record) -> PublishedLatency:
     return PublishedLatency(
-        seed=figure["seed"],
-        paper=column["paper"],
+        paper=figure["paper"],
+        title=column["title"],
         table=figure["table"],
         column=figure["column"],
         model=figure["model"],

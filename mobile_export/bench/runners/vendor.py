@@ -1,9 +1,9 @@
 """The vendors' own tools, which the user points at with ``--binary``: started, and what they print.
 
 They print summaries and no raw samples, and no outputs that could be compared, so a measurement
-with one of them is marked "unchecked", and its interval is unknown. Each parser takes what the tool
-printed on stdout and stderr together, finds its figures wherever they stand, and ignores the rest.
-A tool that was cut off before its last line gives an error, whatever its exit code.
+with one of them is flagged "unchecked", and its interval is unknown. Each parser takes what the
+tool printed on stdout and stderr together, finds its figures wherever they stand, and ignores the
+rest. A tool that was cut off before its last line gives an error, whatever its exit code.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_a_file_that_ends_with_detections_is_timed_and_said_to_be_unchecked(
     assert code == 0, err
     (made,) = read(Path("mobile-bench.jsonl")).measurements
     assert made.check is None
-    assert "unchecked" in made.marks
+    assert "unchecked" in made.flags
     assert "the file returns detections" in err
     assert len(made.samples) > 0
 
@@ -286,7 +286,7 @@ def test_ctrl_c_keeps_what_was_measured(files: Path) -> None:
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
     (made,) = read(Path("mobile-bench.jsonl")).measurements
-    assert "interrupted" in made.marks
+    assert "interrupted" in made.flags
     assert made.samples
 
 

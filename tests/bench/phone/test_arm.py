@@ -24,7 +24,7 @@ from mobile_export.bench.cli.main import app
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
 from mobile_export.bench.files import BenchArtifact
-from mobile_export.bench.measure import Limits, Plan, measure
+from mobile_export.bench.measure import Limits, RunnerJob, measure
 from mobile_export.bench.native.build import find_runner
 from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.ncnn_native import create
@@ -157,9 +157,9 @@ LIMITS = Limits(seconds=0.5, warmup_seconds=0.2, rounds=2, samples=(4, 2000))
 def test_measured_checked_and_stored(
     arm_device: AdbDevice, artifact: BenchArtifact, runner: Path, tmp_path: Path
 ) -> None:
-    plan = native_plan(Job(artifact))
+    work = native_job(Job(artifact))
     store = tmp_path / "store.jsonl"
-    measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
+    measure(arm_device, [work], LIMITS, record=lambda made: store_append(store, made))
     (kept,) = store_read(store).measurements
     assert kept.device.name == "Xiaomi Mi 10"
     assert kept.runner["version"].startswith("ncnn 1.0.")
@@ -177,8 +177,8 @@ def test_a_wrong_result_is_not_timed(
     weights = bytearray(artifact.files[1].read_bytes())
     weights[-4:] = struct.pack("<f", 3.0)  # the bias of the last class
     wrong = with_weights(artifact, bytes(weights))
-    (made,) = measure(arm_device, [native_plan(Job(wrong))], LIMITS)
-    assert "wrong_output" in made.marks
+    (made,) = measure(arm_device, [native_job(Job(wrong))], LIMITS)
+    assert "wrong_output" in made.flags
     assert made.samples == ()
 
 
@@ -190,8 +190,8 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
     tmp_path: Path,
 ) -> None:
     store = tmp_path / "store.jsonl"
-    plan = native_plan(Job(artifact))
-    measure(arm_device, [plan], LIMITS, record=lambda made: store_append(store, made))
+    work = native_job(Job(artifact))
+    measure(arm_device, [work], LIMITS, record=lambda made: store_append(store, made))
     stages: list[str] = []
 
     def pull_the_cable(stage: str) -> None:
@@ -202,14 +202,14 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
     long = dataclasses.replace(LIMITS, seconds=60.0, rounds=1000)
     measure(
         arm_device,
-        [plan],
+        [work],
         long,
         record=lambda made: store_append(store, made),
         progress=pull_the_cable,
     )
     whole, broken = store_read(store).measurements
-    assert "failed" not in whole.marks
-    assert "failed" in broken.marks
+    assert "failed" not in whole.flags
+    assert "failed" in broken.flags
     assert broken.samples
     assert re.search("went away|no longer connected|offline", " ".join(broken.notes))
     arm_phone.switch_on()
@@ -338,6 +338,6 @@ class TestRunnerProgram:
         assert message in answer["error"]["message"]
 
 
-def native_plan(job: Job) -> Plan:
+def native_job(job: Job) -> RunnerJob:
     row = get_runner("ncnn-native")
-    return Plan(row, job, row.runner())
+    return RunnerJob(row, job, row.runner())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.bench.devices import connect
-from mobile_export.bench.measure import Limits, Plan, measure
+from mobile_export.bench.measure import Limits, RunnerJob, measure
 from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.runners.vendor import (
@@ -114,11 +114,11 @@ def script(folder: Path, text: str) -> Path:
     return tool
 
 
-def tool_plan(folder: Path, name: str, file: str, text: str) -> Plan:
+def tool_job(folder: Path, name: str, file: str, text: str) -> RunnerJob:
     made = artifact(folder, name=file)
     job = Job(made, threads=2, cores=(0,), binary=script(folder, text), timeout=20)
     row = get_runner(name)
-    return Plan(row, job, row.runner())
+    return RunnerJob(row, job, row.runner())
 
 
 @pytest.mark.parametrize(
@@ -133,17 +133,17 @@ def tool_plan(folder: Path, name: str, file: str, text: str) -> Plan:
 def test_a_tool_is_started_and_read(
     tmp_path: Path, name: str, file: str, text: str, words: str, ms: float
 ) -> None:
-    (made,) = measure(connect("local"), [tool_plan(tmp_path, name, file, text)], Limits(seconds=5))
+    (made,) = measure(connect("local"), [tool_job(tmp_path, name, file, text)], Limits(seconds=5))
     assert words in (tmp_path / "args").read_text()
     assert Row(made).median_ms == pytest.approx(ms)
     assert made.samples == ()
-    assert "unchecked" in made.marks
+    assert "unchecked" in made.flags
 
 
 def test_a_tool_that_prints_garbage(tmp_path: Path) -> None:
-    plan = tool_plan(tmp_path, "perf-test", "a.onnx", "Illegal instruction")
-    (made,) = measure(connect("local"), [plan], Limits())
-    assert "failed" in made.marks
+    work = tool_job(tmp_path, "perf-test", "a.onnx", "Illegal instruction")
+    (made,) = measure(connect("local"), [work], Limits())
+    assert "failed" in made.flags
     assert any("printed no figures" in note for note in made.notes)
     assert any("Illegal instruction" in note for note in made.notes)
 

@@ -10,11 +10,11 @@ from typing import NoReturn
 from ..errors import RunnerError, UsageError
 from .devices.device import Device, DeviceInfo
 from .files import BenchArtifact, find_artifacts
-from .measure import Plan
+from .measure import RunnerJob
 from .runners import RUNNERS, RunnerRow, get_runner
 from .runners.runner import Job
 
-__all__ = ["RunOptions", "make_plans", "parse_cores"]
+__all__ = ["RunOptions", "make_jobs", "parse_cores"]
 
 
 _CORE_DIGITS = 5
@@ -43,13 +43,13 @@ class RunOptions:
     weights: Path | None = None
 
 
-def make_plans(
+def make_jobs(
     device: Device, names: Sequence[str], options: RunOptions
-) -> tuple[list[Plan], tuple[str, ...]]:
+) -> tuple[list[RunnerJob], tuple[str, ...]]:
     """Every artifact that ``names`` stand for under every runner for it.
 
     Returns:
-        The plans, and notes on what was left out.
+        The jobs, and notes on what was left out.
     Raises:
         ArtifactError: a file is missing or does not deserve trust.
         RunnerError: nothing can run there.
@@ -70,19 +70,19 @@ def make_plans(
         )
     cores = parse_cores(options.cores, device.describe())
     runners = {row.name: row.runner() for row in rows}
-    plans: list[Plan] = []
+    jobs: list[RunnerJob] = []
     notes: list[str] = []
     for artifact in find_artifacts(names, sorted(formats)):
         for row in _rows_for(artifact, rows, device, options):
             job = _job(artifact, row, cores, options)
             problem = runners[row.name].missing(device, job)
             if problem is None:
-                plans.append(Plan(row, job, runners[row.name]))
+                jobs.append(RunnerJob(row, job, runners[row.name]))
             else:
                 notes.append(f"{artifact.path.name} is not measured: {problem}")
-    if not plans:
+    if not jobs:
         raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
-    return plans, tuple(notes)
+    return jobs, tuple(notes)
 
 
 def _rows_on(device: Device, options: RunOptions) -> list[RunnerRow]:

@@ -14,8 +14,8 @@ from mobile_export.bench.devices import DEVICES, adb, local
 from mobile_export.bench.devices.device import Completed
 from mobile_export.bench.devices.linux import INFO_FILES
 from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.jobs import RunOptions, make_jobs
 from mobile_export.bench.measure import Limits, measure
-from mobile_export.bench.plan import RunOptions, make_plans
 from mobile_export.pipeline import ExportReport
 from tests.bench.examples import artifact
 
@@ -55,9 +55,9 @@ def test_one_worker_a_file_and_one_question(
     monkeypatch.setattr(local, "_read", count_questions)
     monkeypatch.setattr(bench_files, "sha256_of", count_hashes)
     device = Counting()
-    plans, _ = make_plans(device, ["tiny.onnx", "twin.onnx"], RunOptions(cores="0"))
-    assert plans[0].runner is plans[1].runner
-    assert len(measure(device, plans, QUICK)) == 2
+    jobs, _ = make_jobs(device, ["tiny.onnx", "twin.onnx"], RunOptions(cores="0"))
+    assert jobs[0].runner is jobs[1].runner
+    assert len(measure(device, jobs, QUICK)) == 2
     assert device.started == 1 + 2
     assert len(asked) == 1
     assert hashed == ["tiny.onnx", "twin.onnx"]
