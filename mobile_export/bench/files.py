@@ -6,6 +6,8 @@ A model's name stands for every file of it in the current folder: ``mobile-bench
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from .devices.device import Device
     from .record import ArtifactFacts
 
-__all__ = ["BenchArtifact", "find_artifacts", "read_artifact"]
+__all__ = ["BenchArtifact", "find_artifacts", "plain_name", "read_artifact"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,16 @@ class BenchArtifact:
         return (self.manifest.sha256, *(c.sha256 for c in self.manifest.companions))
 
     def push_to(self, device: Device) -> list[str]:
-        """Bring all files to a device; their paths there, in order."""
-        pairs = zip(self.files, self.hashes, strict=True)
-        return [device.push(file, sha256=sha256) for file, sha256 in pairs]
+        """Bring all files to a device; their paths there, in order.
+
+        They keep a common stem there, made from the hashes of all: some runtimes derive the name of
+        the weights from that of the network, and go on without any where it does not exist.
+        """
+        key = hashlib.sha256("".join(self.hashes).encode()).hexdigest()[:12]
+        return [
+            device.push(file, f"{key}-{plain_name(file.name)}", sha256=sha256)
+            for file, sha256 in zip(self.files, self.hashes, strict=True)
+        ]
 
     def facts(self) -> ArtifactFacts:
         """What a measurement keeps of it, JSON-ready."""
@@ -90,6 +99,11 @@ class BenchArtifact:
             "input_shape": list(self.input_shape),
             "weights": None if self.manifest.weights is None else self.manifest.weights.kind,
         }
+
+
+def plain_name(name: str) -> str:
+    """``name`` with ``_`` for what is no letter, digit, ``.`` or ``-``, so that no tool trips."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
 
 
 def find_artifacts(

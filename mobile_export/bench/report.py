@@ -45,9 +45,10 @@ def _figure(row: Row) -> str:
 
 
 def _type(row: Row) -> str:
-    """Precision of the file, and of the arithmetic where that is lower."""
+    """Precision of the file, and of the arithmetic where that is lower or not known."""
     stored, computed = row.measurement.artifact["precision"], row.measurement.runner["precision"]
-    return f"{stored} in fp16" if computed == "fp16" != stored else str(stored)
+    same = computed == stored or computed not in ("fp16", "unknown")
+    return str(stored) if same else f"{stored} in {computed}"
 
 
 def _flags(row: Row) -> str:

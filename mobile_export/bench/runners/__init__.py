@@ -66,11 +66,14 @@ _SHELLS = ("adb", "local", "ssh")
 _UNITS = ("all", "cpu", "gpu", "ne")
 _NCNN = ("cpu", "vulkan")
 _BOTH = ("fp32", "fp16")
+_LITERT = ("cpu", "gpu", "nnapi")
 _ORT = ("cpu", "xnnpack", "nnapi")
 
 
-def _vendor(name: str, title: str, backends: tuple[str, ...], binary: str) -> RunnerRow:
-    return RunnerRow(name, title, "vendor", _SHELLS, backends, binary, samples=False)
+def _vendor(
+    name: str, title: str, backends: tuple[str, ...], binary: str, precisions: tuple[str, ...] = ()
+) -> RunnerRow:
+    return RunnerRow(name, title, "vendor", _SHELLS, backends, binary, precisions, samples=False)
 
 
 RUNNERS: tuple[RunnerRow, ...] = (
@@ -81,10 +84,10 @@ RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("torch", "PyTorch, the prepared module", "python", _PYTHON_HOSTS, programs=True),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("local",), programs=True),
     RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("ios", "local"), _UNITS),
-    _vendor("benchmark-model", "LiteRT's own tool", ("cpu", "gpu"), "benchmark_model"),
-    _vendor("perf-test", "onnxruntime's own tool", _ORT, "onnxruntime_perf_test"),
+    _vendor("benchmark-model", "LiteRT's own tool", _LITERT, "benchmark_model", _BOTH),
+    _vendor("perf-test", "onnxruntime's own tool", _ORT, "onnxruntime_perf_test", _BOTH),
     _vendor("benchncnn", "ncnn's own tool, zero weights", ("cpu", "vulkan"), "benchncnn"),
-    _vendor("tnn-test", "TNN's own tool", ("cpu", "gpu"), "TNNTest"),
+    _vendor("tnn-test", "TNN's own tool", ("cpu", "opencl"), "TNNTest", _BOTH),
     RunnerRow("arm-onnxruntime", "onnxruntime for aarch64", "counting", ("qemu",)),
     RunnerRow("arm-litert", "LiteRT for aarch64", "counting", ("qemu",)),
     RunnerRow("arm-ncnn", "ncnn for aarch64", "counting", ("qemu",)),

@@ -85,7 +85,17 @@ def read_min_max_avg(text: str) -> Figures:
     return found if "mean" in found else {}
 
 
+def _asked(job: Job) -> str:
+    """The precision of the arithmetic that a tool is told to use: fp32 unless the user wants less.
+
+    Left alone, the tools choose by themselves: LiteRT's GPU delegate and TNN's ARM kernels compute
+    in float16 where they can.
+    """
+    return job.precision or "fp32"
+
+
 def _benchmark_model(tool: str, files: list[str], job: Job, count: int) -> list[str]:
+    half = "true" if _asked(job) == "fp16" else "false"
     return [
         tool,
         f"--graph={files[0]}",
@@ -94,15 +104,20 @@ def _benchmark_model(tool: str, files: list[str], job: Job, count: int) -> list[
         f"--warmup_runs={_WARM_UP}",
         "--min_secs=0",
         "--warmup_min_secs=0",
-        *(["--use_gpu=true"] if job.backend == "gpu" else []),
+        *{
+            "cpu": ["--use_xnnpack=true", f"--xnnpack_force_fp16={half}"],
+            "gpu": ["--use_gpu=true", f"--gpu_precision_loss_allowed={half}"],
+            "nnapi": ["--use_nnapi=true", f"--nnapi_allow_fp16={half}"],
+        }[job.backend],
     ]
 
 
 def _perf_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
-    providers = {"cpu": "cpu", "xnnpack": "xnnpack", "nnapi": "nnapi"}
+    providers = {"cpu": ["cpu"], "xnnpack": ["xnnpack"], "nnapi": ["nnapi"]}
+    half = ["-i", "NNAPI_FLAG_USE_FP16"] if _asked(job) == "fp16" else []
     return [
         tool, "-I", "-s", "-m", "times", "-r", str(count), "-x", str(job.threads), "-y", "1",
-        "-e", providers[job.backend], files[0],
+        "-e", *providers[job.backend], *half, files[0],
     ]  # fmt: skip
 
 
@@ -114,10 +129,11 @@ def _benchncnn(tool: str, files: list[str], job: Job, count: int) -> list[str]:
 
 
 def _tnn_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
-    kind = {"cpu": "ARM", "gpu": "OPENCL"}[job.backend]
+    kind = {"cpu": "ARM", "opencl": "OPENCL"}[job.backend]
+    precision = {"fp32": "HIGH", "fp16": "NORMAL"}[_asked(job)]
     return [
         tool, "-mp", files[0], "-dt", kind, "-th", str(job.threads),
-        "-wc", str(_WARM_UP), "-ic", str(count),
+        "-wc", str(_WARM_UP), "-ic", str(count), "-pr", precision,
     ]  # fmt: skip
 
 
@@ -128,20 +144,50 @@ class Tool:
     Attributes:
         command: (tool, files, job, number of runs) on the device to the arguments.
         read: what it printed to the figures in nanoseconds; empty when they are not all there.
+        precisions: backend to the precisions that it can be told to compute in; a backend that is
+            not there cannot be told, and what it computes in is unknown.
+        weights: it reads the weights from a file whose name it derives from the network's, and
+            prints figures without them, too.
     """
 
     title: str
     command: Callable[[str, list[str], Job, int], list[str]]
     read: Callable[[str], Figures]
+    precisions: Mapping[str, tuple[str, ...]]
+    weights: bool = False
 
+    def precision(self, job: Job) -> str:
+        """Of the arithmetic: what the tool is told, or ``unknown``."""
+        return _asked(job) if job.backend in self.precisions else "unknown"
+
+
+_BOTH = ("fp32", "fp16")
 
 TOOLS: Mapping[str, Tool] = {
-    "benchmark-model": Tool("LiteRT benchmark_model", _benchmark_model, read_benchmark_model),
-    "perf-test": Tool("onnxruntime_perf_test", _perf_test, read_perf_test),
-    "benchncnn": Tool("benchncnn", _benchncnn, read_min_max_avg),
-    "tnn-test": Tool("TNNTest", _tnn_test, read_min_max_avg),
+    "benchmark-model": Tool(
+        "LiteRT benchmark_model",
+        _benchmark_model,
+        read_benchmark_model,
+        {"cpu": _BOTH, "gpu": _BOTH, "nnapi": _BOTH},
+    ),
+    "perf-test": Tool(
+        "onnxruntime_perf_test",
+        _perf_test,
+        read_perf_test,
+        {"cpu": ("fp32",), "xnnpack": ("fp32",), "nnapi": _BOTH},
+    ),
+    "benchncnn": Tool("benchncnn", _benchncnn, read_min_max_avg, {}),
+    "tnn-test": Tool(
+        "TNNTest", _tnn_test, read_min_max_avg, {"cpu": _BOTH, "opencl": _BOTH}, weights=True
+    ),
 }
 """Name of the runner to its tool."""
+
+
+_IO = "@@io"
+_WITH_IO = ("sh", "-c", f'"$@"; code=$?; echo {_IO} >&2; cat /proc/$$/io >&2; exit $code', "sh")
+"""Runs a command and prints what it read and wrote: the counters of a process include those of the
+children that it waited for."""
 
 
 class _Session:
@@ -153,7 +199,7 @@ class _Session:
             self._binary = device.push(job.binary)
             device.run(["chmod", "755", self._binary], timeout=job.timeout)
         self._files = job.artifact.push_to(device)
-        self.loaded = Loaded(tool.title, resident=False)
+        self.loaded = Loaded(tool.title, precision=tool.precision(job), resident=False)
 
     def outputs(self, image: np.ndarray) -> None:
         return None
@@ -163,16 +209,35 @@ class _Session:
         if self._job.cores is not None:
             mask = sum(1 << core for core in self._job.cores)
             command = ["taskset", f"{mask:x}", *command]
+        if self._tool.weights:
+            command = [*_WITH_IO, *command]
         done = self._device.run(command, timeout=self._job.timeout)
-        figures = self._tool.read(f"{done.stdout}\n{done.stderr}")
+        stderr, _, counters = done.stderr.partition(_IO)
+        figures = self._tool.read(f"{done.stdout}\n{stderr}")
         if not figures:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            said = (stderr.strip() or done.stdout.strip()).splitlines()
             raise RunnerError(
                 f"{self._tool.title} on {self._device.spec} printed no figures "
                 f"(exit code {done.returncode}): {said[-1][:200] if said else 'nothing at all'}",
                 hint=f"It was started as: {' '.join(command)}",
             )
+        if self._tool.weights:
+            self._require_weights(counters)
         return RawResult((), summary={"count": count, **figures})
+
+    def _require_weights(self, counters: str) -> None:
+        """Raise RunnerError when the tool read fewer bytes than its weights have.
+
+        A kernel that counts no bytes proves nothing either way, and the figure stays unchecked.
+        """
+        read = re.search(r"^rchar:\s*(\d+)", counters, re.MULTILINE)
+        expected = sum(file.stat().st_size for file in self._job.artifact.files)
+        if read is not None and int(read[1]) < expected:
+            raise RunnerError(
+                f"{self._tool.title} on {self._device.spec} did not load the weights: it read "
+                f"{int(read[1])} bytes, and the files have {expected}.",
+                hint=f"Its files are {', '.join(self._files)} there.",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -194,6 +259,10 @@ class VendorRunner:
             there = device.run(["ls", str(job.binary)], timeout=job.timeout)
             if there.returncode != 0 or str(job.binary) not in there.stdout:
                 return f"there is no {job.binary}, here or on {device.spec}"
+        told = self._tool.precisions.get(job.backend, ())
+        if job.precision is not None and job.precision not in told:
+            can = f"computes in {' or '.join(told)} only" if told else "cannot be told a precision"
+            return f"{self._tool.title} {can} on the backend {job.backend}"
         return None
 
     def open(self, device: Device, job: Job) -> _Session:

@@ -83,7 +83,7 @@ class FakeDevice:
         """The process that runs a shell command of the device."""
         if self.wrapper:
             return [*self.wrapper, "sh", "-c", text]
-        mapped = re.sub(r"/(data/local/tmp|sys/devices|proc)\b", rf"{self.root}/\1", text)
+        mapped = re.sub(r"/(data/local/tmp|sys/devices|proc(?!/\$\$))\b", rf"{self.root}/\1", text)
         return ["sh", "-c", mapped]
 
     def unmapped(self, output: bytes) -> bytes:

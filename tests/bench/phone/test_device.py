@@ -16,6 +16,7 @@ from mobile_export.bench.devices.device import Device, Starter
 from mobile_export.errors import DeviceError
 from tests.bench.phone.adbd import FEATURES
 from tests.bench.phone.phone import Phone
+from tests.bench.runners.test_vendor import tnn_job
 
 
 def test_it_says_what_it_is(device: AdbDevice, phone: Phone) -> None:
@@ -90,6 +91,15 @@ def test_what_is_there_is_not_sent_again(device: AdbDevice, phone: Phone, tmp_pa
     assert len(phone.device.log) == before
     file.write_text("two")
     assert phone.file(device.push(file)).read_text() == "two"
+
+
+def test_a_network_and_its_weights_share_a_stem(device: AdbDevice, tmp_path: Path) -> None:
+    """TNN derives the one name from the other; and every test of a tool looks up the same way."""
+    work = tnn_job(tmp_path)
+    with work.runner.open(device, work.job) as session:
+        assert session.run(50).summary["mean"] == 22.25e6
+    network, weights = work.job.artifact.push_to(device)
+    assert weights == network.replace(".tnnproto", ".tnnmodel")
 
 
 def test_a_folder_is_pushed_whole(device: AdbDevice, phone: Phone, tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mobile_export.artifacts.content import sha256_of
+from mobile_export.artifacts.manifest import FileFacts
 from mobile_export.bench.devices import connect
+from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.files import read_artifact
 from mobile_export.bench.measure import Limits, RunnerJob, measure
 from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.runner import Job
@@ -18,7 +24,7 @@ from mobile_export.bench.runners.vendor import (
 )
 from mobile_export.bench.tables import Row
 from mobile_export.errors import RunnerError
-from tests.bench.examples import artifact
+from tests.bench.examples import artifact, write_manifest
 
 # As the sources of the tools print them (tensorflow/lite/tools/benchmark, tflite::util::Stat;
 # onnxruntime/test/perftest/performance_result.cc; ncnn/benchmark; TNN/test), figures made up.
@@ -127,7 +133,7 @@ def tool_job(folder: Path, name: str, file: str, text: str) -> RunnerJob:
         ("benchmark-model", "a.tflite", BENCHMARK_MODEL, "--num_threads=2 --num_runs=50", 7.498),
         ("perf-test", "a.onnx", PERF_TEST, "-r 50 -x 2", 1.85021),
         ("benchncnn", "a.ncnn.param", BENCHNCNN, "50 2 0 -1 0 param=", 5.2),
-        ("tnn-test", "a.tnnproto", TNN, "-dt ARM -th 2", 22.25),
+        ("tnn-test", "a.tnnproto", TNN, "-pr HIGH", 22.25),
     ],
 )
 def test_a_tool_is_started_and_read(
@@ -138,6 +144,97 @@ def test_a_tool_is_started_and_read(
     assert Row(made).median_ms == pytest.approx(ms)
     assert made.samples == ()
     assert "unchecked" in made.flags
+    assert made.runner["precision"] == ("unknown" if name == "benchncnn" else "fp32")
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "precision", "words"),
+    [
+        ("benchmark-model", "cpu", None, "--xnnpack_force_fp16=false"),
+        ("benchmark-model", "gpu", None, "--gpu_precision_loss_allowed=false"),
+        ("benchmark-model", "gpu", "fp16", "--gpu_precision_loss_allowed=true"),
+        ("benchmark-model", "nnapi", "fp16", "--nnapi_allow_fp16=true"),
+        ("perf-test", "nnapi", "fp16", "-i NNAPI_FLAG_USE_FP16"),
+        ("tnn-test", "opencl", None, "-pr HIGH"),
+        ("tnn-test", "cpu", "fp16", "-pr NORMAL"),
+    ],
+)
+def test_a_tool_is_told_its_precision_and_the_record_says_what_it_was_told(
+    tmp_path: Path, name: str, backend: str, precision: str | None, words: str
+) -> None:
+    job = Job(artifact(tmp_path), backend=backend, precision=precision)
+    command = TOOLS[name].command("tool", ["a"], job, 50)
+    assert words in " ".join(command)
+    assert TOOLS[name].precision(job) == (precision or "fp32")
+
+
+def test_a_tool_that_cannot_be_told_its_precision_is_not_asked_to(tmp_path: Path) -> None:
+    """benchncnn turns float16 on by itself where the CPU has it: that is never an fp32 figure."""
+    job = Job(artifact(tmp_path), precision="fp32", binary=script(tmp_path, BENCHNCNN))
+    said = get_runner("benchncnn").runner().missing(connect("local"), job)
+    assert said == "benchncnn cannot be told a precision on the backend cpu"
+    half = Job(artifact(tmp_path), precision="fp16", binary=script(tmp_path, PERF_TEST))
+    said = get_runner("perf-test").runner().missing(connect("local"), half)
+    assert said == "onnxruntime_perf_test computes in fp32 only on the backend cpu"
+
+
+LOOKUP = f"""\
+#!/bin/sh
+# As TNNTest does: the weights lie beside the network, under its name, and are not needed.
+while [ $# -gt 0 ]; do [ "$1" = -mp ] && network=$2; shift; done
+cat "$network" "${{network%.tnnproto}}.tnnmodel" >/dev/null 2>&1
+echo '{TNN.strip()}'
+"""
+
+
+def tnn_job(folder: Path) -> RunnerJob:
+    """A network with its weights, and a tool that looks for them as TNN's does."""
+    weights = folder / "a b.tnnmodel"
+    weights.write_bytes(bytes(200_000))
+    made = artifact(folder, name="a b.tnnproto")
+    manifest = msgspec.structs.replace(
+        made.manifest, companions=(FileFacts(weights.name, sha256_of(weights)),)
+    )
+    write_manifest(made.path, manifest)
+    tool = folder / "TNNTest"
+    tool.write_text(LOOKUP)
+    tool.chmod(0o755)
+    row = get_runner("tnn-test")
+    job = Job(read_artifact(made.path), binary=tool, timeout=20)
+    return RunnerJob(row, job, row.runner())
+
+
+class Elsewhere(LocalDevice):
+    """This machine, except that files are copied into a folder as they are called there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
+        return str(shutil.copy2(local, self.folder / (name or f"{sha256}-{local.name}")))
+
+
+class Split(Elsewhere):
+    """The mistake that this test is about: every file gets a stem of its own."""
+
+    def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
+        return super().push(local, f"{sha256}-{local.name}", sha256=sha256)
+
+
+def test_weights_lie_beside_the_network_under_its_name(tmp_path: Path) -> None:
+    work = tnn_job(tmp_path)
+    with work.runner.open(Elsewhere(tmp_path / "there"), work.job) as session:
+        assert session.run(50).summary["mean"] == 22.25e6
+
+
+def test_a_figure_without_the_weights_is_none(tmp_path: Path) -> None:
+    work = tnn_job(tmp_path)
+    with (
+        work.runner.open(Split(tmp_path / "there"), work.job) as session,
+        pytest.raises(RunnerError, match="did not load the weights: it read"),
+    ):
+        session.run(50)
 
 
 def test_a_tool_that_prints_garbage(tmp_path: Path) -> None:
