@@ -31,6 +31,7 @@ from .sources.request import ModelRequest
 if TYPE_CHECKING:
     import torch
 
+    from .exporters.row import Format, Precision
     from .graph.program import Program
     from .parity.localise import LayerReport
     from .parity.report import ParityReport
@@ -53,12 +54,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Parity of an existing artifact, and, on demand, the layers where it diverges."""
+    """Parity of an existing artifact, and, on demand, the layers where it diverges.
+
+    Attributes:
+        allowed_by: in words, what says which error is allowed.
+    """
 
     file: Path
     format: str
     parity: ParityReport
     layers: LayerReport | None = None
+    allowed_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -67,6 +73,7 @@ class VerifyReport:
             "format": self.format,
             "parity": self.parity.to_dict(),
             "layers": None if self.layers is None else self.layers.to_dict(),
+            "allowed_by": self.allowed_by,
         }
 
 
@@ -264,7 +271,8 @@ def verify(
         file: an artifact of any supported format.
         model: what it was exported from; without ``size``, built for the size that the file has.
         precision: that the file was asked to have, which says what is allowed; None takes that of
-            the manifest beside it or, without one, the default of its format.
+            the manifest beside it or, without one, the default of its format. A manifest cannot
+            allow a file more than the precision that is found in it does.
         layers: also find the first tensors whose error passes the tolerance.
         verbose: let the vendors' own output through.
         progress: told the current stage.
@@ -299,16 +307,17 @@ def verify_request(
     facts = describe_apart(row, path, run=True)
     if request.size is None:
         request = replace(request, size=_size_in_file(facts))
+    asked, allowed_by = _asked_precision(row, path, precision, facts)
     parity, found = verify_artifact(
         row,
         path,
         lambda: load_source(request),
-        row.precision(precision or _stored_precision(path)),
+        asked,
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    return VerifyReport(path, row.name, parity, found)
+    return VerifyReport(path, row.name, parity, found, allowed_by)
 
 
 def inspect(file: str | Path) -> dict[str, Any]:
@@ -343,12 +352,31 @@ def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
     return tuple(get_format(name) for name in names)
 
 
-def _stored_precision(path: Path) -> str | None:
-    """The precision that the manifest beside a file says it was written in; None without one."""
+def _asked_precision(
+    row: Format, path: Path, given: str | None, facts: dict[str, Any]
+) -> tuple[Precision, str]:
+    """The precision that says which error is allowed, and in words where it is from.
+
+    Args:
+        given: by the user.
+        facts: what `describe` found in the file.
+    """
     from .artifacts.manifest import read_manifest
     from .artifacts.names import manifest_path
 
-    return read_manifest(path).precision if os.path.lexists(manifest_path(path)) else None
+    if given is not None:
+        return row.precision(given), f"{given}, as was asked for"
+    if not os.path.lexists(manifest_path(path)):
+        default = row.precision(None)
+        return default, f"{default.name}, the default of {row.title} files (no manifest)"
+    asked = row.precision(read_manifest(path).precision)
+    found = next((each for each in row.precisions if each.name == facts["precision"]), asked)
+    if found.tolerance.limit < asked.tolerance.limit:
+        return found, (
+            f"{found.name}, which is what the file holds; its manifest says {asked.name}, which "
+            f'would allow more (`precision="{asked.name}"` does)'
+        )
+    return asked, f"{asked.name}, as the manifest beside the file says"
 
 
 def diagnose() -> dict[str, Any]:

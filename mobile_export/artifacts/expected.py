@@ -9,6 +9,7 @@ a fixed selection is kept. This module needs NumPy only.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,7 +19,8 @@ import numpy as np
 from msgspec import Meta
 
 from ..errors import ArtifactError
-from .fields import Name, Number, Sha256, Shape, element_count
+from ..exporters.row import LOOSEST
+from .fields import Magnitude, Name, Sha256, Shape, element_count
 
 __all__ = [
     "MOST_VALUES",
@@ -34,6 +36,10 @@ __all__ = [
 MOST_VALUES = 4096
 _MOST_ELEMENTS = 2**31
 _SCATTER = 2654435761  # prime, so that multiples modulo a size are spread over all axes
+_ROUNDED = 1e-6
+"""What rounding a number to float32 changes, of its size; float32 keeps 24 bits."""
+_LEAST = 1e-37
+"""Below it, float32 keeps fewer bits."""
 _SEEDED = {"noise-0": (0, False), "pixel-noise-0": (0, True)}
 
 
@@ -49,7 +55,7 @@ class ExpectedOutput(msgspec.Struct, frozen=True):
     name: Name
     shape: Shape
     integer: bool
-    scale: Annotated[float, Meta(ge=0, le=1e300)]
+    scale: Magnitude
     values: bytes
 
     def __post_init__(self) -> None:
@@ -57,6 +63,15 @@ class ExpectedOutput(msgspec.Struct, frozen=True):
         if len(self.values) != 4 * count:
             raise ValueError(
                 f"values hold {len(self.values)} bytes; {count} of 4 bytes belong to the shape"
+            )
+        values = np.frombuffer(self.values, dtype="<f4")
+        largest = _scale(values)
+        whole = bool(np.isfinite(values).all()) and count == math.prod(self.shape)
+        if self.scale < largest * (1 - _ROUNDED) or (
+            whole and self.scale > largest * (1 + _ROUNDED) + _LEAST
+        ):
+            raise ValueError(
+                f"scale is {self.scale:.6g}; the largest of the values is {largest:.6g}"
             )
 
 
@@ -67,13 +82,13 @@ class Expected(msgspec.Struct, frozen=True):
         sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
         input_sha256: of that input, float32, little-endian.
         tolerance: largest error allowed per precision of the arithmetic, relative to ``scale``; a
-            precision for which none is known is left out.
+            precision for which more than `LOOSEST` would have to be allowed is left out.
         outputs: in the order of the program.
     """
 
     sample: Name
     input_sha256: Sha256
-    tolerance: dict[Name, Number]
+    tolerance: dict[Name, Annotated[float, Meta(gt=0, le=LOOSEST)]]
     outputs: Annotated[tuple[ExpectedOutput, ...], Meta(max_length=256)]
 
 
@@ -120,7 +135,7 @@ def expected_facts(
     return Expected(
         sample=sample,
         input_sha256=_hash(image),
-        tolerance={name: value for name, value in tolerances.items() if np.isfinite(value)},
+        tolerance={name: value for name, value in tolerances.items() if value <= LOOSEST},
         outputs=tuple(
             ExpectedOutput(
                 name=name,

@@ -19,10 +19,13 @@ __all__ = [
     "Count",
     "Dim",
     "FileName",
+    "Magnitude",
     "Name",
     "Number",
+    "Seed",
     "Sha256",
     "Shape",
+    "Share",
     "Text",
     "decode",
     "element_count",
@@ -47,6 +50,12 @@ Sha256 = Annotated[str, Meta(pattern=_SHA256)]
 """64 hexadecimal digits, lower case."""
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 """A finite one."""
+Magnitude = Annotated[float, Meta(ge=0, le=1e300)]
+"""A finite one that is not negative."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""From none to all."""
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""Of a generator of random numbers."""
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 """Bytes, nanoseconds, samples and the like."""
 Dim = Annotated[int, Meta(ge=0, le=2**31)]

@@ -10,16 +10,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, field
 
 from ..errors import ArtifactError
+from ..exporters.table import precision_names
 from ..system.files import MIB, read_regular_file
 from .content import sha256_of, size_of
 from .expected import Expected
-from .fields import Count, FileName, Name, Number, Sha256, Shape, Text, decode, element_count
+from .fields import (
+    Count,
+    FileName,
+    Magnitude,
+    Name,
+    Number,
+    Seed,
+    Sha256,
+    Shape,
+    Share,
+    Text,
+    decode,
+    element_count,
+)
 from .names import manifest_path
 
 __all__ = [
@@ -65,11 +79,11 @@ class Weights(msgspec.Struct, frozen=True):
         seed: of random weights.
     """
 
-    kind: Name
+    kind: Literal["random", "checkpoint", "pretrained", "own", "program"]
     description: Text = ""
     path: Name | None = None
     sha256: Sha256 | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
 
 
@@ -88,12 +102,17 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Annotated[int, Meta(ge=1, le=2**31)], ...], Meta(min_length=4, max_length=5)
     ]
     layout: Name = "NCHW of the PyTorch model"
-    channel_order: Name = "RGB"
+    channel_order: Literal["RGB", "BGR", "L"] = "RGB"
     mean: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
-    std: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
+    std: Annotated[tuple[Annotated[float, Meta(gt=0, le=1e300)], ...], Meta(max_length=4096)] = ()
 
     def __post_init__(self) -> None:
         element_count(self.shape, _MOST_INPUT_ELEMENTS)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (0, self.shape[1]):
+                raise ValueError(
+                    f"{name} has {len(values)} numbers; the image has {self.shape[1]} channels"
+                )
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -121,8 +140,8 @@ class NmsOutput(msgspec.Struct, frozen=True):
 class Nms(msgspec.Struct, frozen=True):
     """Non-maximum suppression inside the file."""
 
-    iou_threshold: Number
-    score_threshold: Number
+    iou_threshold: Annotated[float, Meta(gt=0, le=1)]
+    score_threshold: Annotated[float, Meta(ge=0, lt=1)]
     max_detections: Count
     candidates: Text
     outputs: Annotated[tuple[NmsOutput, ...], Meta(max_length=16)]
@@ -174,24 +193,35 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Name | None = None
     emulated: bool = False
     precision: Name = ""
-    status: Name = field(name="verdict")
-    tolerance: Number | None = None
-    float32_error: Number | None = None
-    max_abs: Number | None = None
-    max_rel: Number | None = None
-    cosine: Number | None = None
+    status: Literal["passed", "failed", "inconclusive"] = field(name="verdict")
+    tolerance: Magnitude | None = None
+    float32_error: Magnitude | None = None
+    max_abs: Magnitude | None = None
+    max_rel: Magnitude | None = None
+    cosine: Annotated[float, Meta(ge=-1.001, le=1.001)] | None = None
     psnr: Number | None = None
     worst: Text = ""
-    worst_index: Annotated[tuple[int, ...], Meta(max_length=64)] = ()
-    top1: Number | None = None
-    top5: Number | None = None
+    worst_index: Annotated[tuple[Count, ...], Meta(max_length=64)] = ()
+    top1: Share | None = None
+    top5: Share | None = None
     samples: Count = 0
-    spread: Number | None = None
-    spread_error: Number | None = None
+    spread: Magnitude | None = None
+    spread_error: Magnitude | None = None
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     detections: Detections | None = None
     variants: Annotated[tuple[Parity, ...], Meta(max_length=64)] = field(name="others", default=())
     passed: bool = False
+
+    def __post_init__(self) -> None:
+        _require_precision(self.precision)
+        if self.passed and any(each.status != "passed" for each in (self, *self.variants)):
+            raise ValueError("passed is true, and a verdict is not passed")
+
+
+def _require_precision(name: str) -> None:
+    """Raise ValueError unless some format has the precision; an empty name says nothing."""
+    if name and name not in precision_names():
+        raise ValueError(f"precision is {name[:80]!r}; valid are {', '.join(precision_names())}")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +259,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
 
     def __post_init__(self) -> None:
+        _require_precision(self.precision)
         given = [(output.name, output.shape) for output in self.outputs]
         if given != [(output.name, output.shape) for output in self.expected.outputs]:
             raise ValueError("outputs and expected.outputs differ in their names or shapes")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..artifacts.names import artifact_stem
 from ..errors import MissingExtraError, StoreError, UsageError
+from ..system.terminal import printable
 from .published import PublishedLatency
 from .published import rows as published_rows
 from .tables import Row
@@ -22,6 +23,8 @@ _DESKTOP = ("GPU",)
 """Processors of published columns that no phone or board has."""
 _UNSAID = "phone"
 """Processor of a published column where the phone chose."""
+_TITLE = 80
+"""Characters of a name in the legend; names come from the store."""
 _MARKERS = "os^Dvp*XhP"
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -78,7 +81,8 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
             continue
         threads = m.runner["threads"]
         plural = "thread" if threads == 1 else "threads"
-        title = f"{m.device.soc or m.device.spec}, {m.runner['version']}, {threads} {plural}"
+        where = printable(m.device.soc or m.device.spec)[:_TITLE]
+        title = f"{where}, {printable(m.runner['version'])[:_TITLE]}, {threads} {plural}"
         s = row.summary
         low = s.low / 1e6 if s and s.low is not None else None
         high = s.high / 1e6 if s and s.high is not None else None
@@ -147,7 +151,9 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
     axes.set_ylabel(f"{metric} accuracy as published, %")
     axes.grid(True, which="major", alpha=0.3)
     axes.grid(True, which="minor", alpha=0.12)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is one
     stream = io.BytesIO()
     figure.savefig(stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     return stream.getvalue()

@@ -6,13 +6,12 @@ import csv
 import html
 import io
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
-from ..system.terminal import escape, printable
+from ..system.terminal import escape, markdown_text, printable
 from .tables import Row
 
 __all__ = ["FORMATS", "as_csv", "as_html", "as_latex", "as_markdown", "cells", "terminal_table"]
@@ -117,12 +116,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     columns = _columns(rows)
     titles, *body = cells(rows)
     lines = [titles, ["---:" if column.number else "---" for column in columns], *body]
-    return "".join("| " + " | ".join(map(_markdown, line)) + " |\n" for line in lines)
-
-
-def _markdown(text: str) -> str:
-    """One cell: nothing in it ends the cell, begins a tag or is a link or emphasis."""
-    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", text)
+    return "".join("| " + " | ".join(map(markdown_text, line)) + " |\n" for line in lines)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -139,15 +133,20 @@ def as_csv(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with; the last four are the same signs in full width."""
+
+
 def _no_formula(text: str) -> str:
     """A cell of text that no spreadsheet takes for a formula."""
     text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "{": r"\{", "}": r"\}", "[": "{[}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
 }  # fmt: skip
 
 
@@ -168,6 +167,7 @@ def as_latex(rows: Sequence[Row]) -> str:
 
 
 def _latex(text: str) -> str:
+    """One cell; a bracket or a star that follows a row's end would be an argument of it."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 

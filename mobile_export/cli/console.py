@@ -157,6 +157,7 @@ def print_verification(report: VerifyReport) -> None:
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
+    out.print(f"Allowed is the error of {escape(said_of_options(report.allowed_by))}.")
     for note in report.parity.notes:
         stderr_console().print(f"[yellow]note:[/] {escape(said_of_options(note))}")
     if report.layers is None:
@@ -189,7 +190,8 @@ def print_facts(facts: dict[str, Any]) -> None:
     for kind in ("inputs", "outputs"):
         for item in facts[kind]:
             shape = "x".join("?" if n is None else str(n) for n in item.get("shape", ()))
-            out.print(f"{kind[:-1]}: {escape(item['name'])} {shape} {item.get('dtype', '')}")
+            line = f"{kind[:-1]}: {item['name']} {shape} {item.get('dtype', '')}"
+            out.print(escape(line))
     table = plain_table("op", "count", right=("count",))
     for op, count in facts["ops"].items():
         table.add_row(escape(op), str(count))
@@ -258,8 +260,8 @@ def print_matrix(rows: Sequence[Row], file: Path) -> None:
             error = "" if row.error is None else f"{row.error:.1e}"
             status = f"[{style}]{row.status}[/]"
             reason = escape((row.reason or "")[:120])
-            cells = (row.size or "", row.format, status, error, f"{row.seconds:.0f}", reason)
-            table.add_row(escape(row.model), *cells)
+            names = map(escape, (row.model, row.size or "", row.format))
+            table.add_row(*names, status, error, f"{row.seconds:.0f}", reason)
     if table.row_count:
         out.print(table)
     for name in dict.fromkeys(row.format for row in rows):
@@ -267,5 +269,5 @@ def print_matrix(rows: Sequence[Row], file: Path) -> None:
         passed = sum(row.status == "passed" for row in of_format)
         without = sum(bool(row.left_out) for row in of_format)
         noted = f", {without} of them with a pass left out: please report" if without else ""
-        out.print(f"{name}: {passed} of {len(of_format)} passed{noted}")
+        out.print(f"{escape(name)}: {passed} of {len(of_format)} passed{noted}")
     out.print(f"{escape(str(file))} and {escape(str(file.with_suffix('.md')))} hold every cell.")

@@ -72,9 +72,7 @@ def matrix(
         )
     names = formats.split(",") if formats else [t.name for t in available_formats()]
     cells = cells_of(wanted, names)
-    if force:
-        out.unlink(missing_ok=True)
-    result = Matrix(out)
+    result = Matrix(out, anew=force)
     try:
         with matrix_progress(cells, result, enabled=not as_json) as finished:
             rows = run_matrix(

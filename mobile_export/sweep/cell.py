@@ -7,8 +7,11 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
+from msgspec import Meta
+
+from ..artifacts.fields import Count, Magnitude, Name, Text
 from ..errors import BUG
 from ..exporters.table import get_format
 from ..parity.report import STATUSES as PARITY_STATUSES
@@ -16,7 +19,8 @@ from ..parity.report import STATUSES as PARITY_STATUSES
 __all__ = ["Cell", "Row", "STATUSES", "cells_of"]
 
 
-STATUSES = ("passed", "failed", "inconclusive", "refused", "crashed", "timeout")
+Status = Literal["passed", "failed", "inconclusive", "refused", "crashed", "timeout"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 """What can become of a cell: parity held; it did not; PyTorch's own float32 is too far off to
 judge; an error with a message (exit code 2); the process died, or met a bug of ours; the time
 limit."""
@@ -51,23 +55,20 @@ class Row:
         left_out: passes that the file was written without, because with them it failed.
     """
 
-    model: str
-    size: str | None
-    format: str
-    precision: str | None
-    status: str
-    error: float | None = None
-    tolerance: float | None = None
-    runtime: str | None = None
+    model: Name
+    size: Name | None
+    format: Name
+    precision: Name | None
+    status: Status
+    error: Magnitude | None = None
+    tolerance: Magnitude | None = None
+    runtime: Name | None = None
     emulated: bool | None = None
-    reason: str | None = None
-    bytes: int | None = None
-    export_seconds: float | None = None
-    seconds: float = 0.0
-    left_out: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "left_out", tuple(self.left_out))  # a list in JSON
+    reason: Text | None = None
+    bytes: Count | None = None
+    export_seconds: Magnitude | None = None
+    seconds: Magnitude = 0.0
+    left_out: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
 
     @property
     def cell(self) -> Cell:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import MobileExportError
+from ..system.files import regular_file
+from ..system.terminal import markdown_text
 from .cell import STATUSES, Row
 
 __all__ = ["is_markdown_of_ours", "markdown"]
@@ -16,12 +20,13 @@ _SIGNATURE = "Written by `mobile-export matrix`."
 
 def is_markdown_of_ours(path: Path) -> bool:
     """Whether a file may be replaced by `markdown`: there is none, or it is one."""
+    if not os.path.lexists(path):
+        return True
     try:
+        regular_file(path)
         with path.open(encoding="utf-8") as stream:
             return _SIGNATURE in stream.read(1000)
-    except FileNotFoundError:
-        return True
-    except (OSError, UnicodeDecodeError):
+    except (MobileExportError, OSError, UnicodeDecodeError):
         return False
 
 
@@ -50,7 +55,7 @@ def _column(row: Row) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
@@ -86,17 +91,19 @@ def _cell(row: Row | None) -> str:
 
 
 def _left_out(rows: Sequence[Row]) -> str:
-    return "\n".join(
-        f"- {row.model}, {_column(row)}: without {', '.join(row.left_out)}: please report"
+    lines = (
+        f"{row.model}, {_column(row)}: without {', '.join(row.left_out)}: please report"
         for row in rows
         if row.left_out
     )
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
 def _reasons(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         if row.status != "passed":
-            reason = (row.reason or "no reason given").replace("|", "\\|")[:_REASON_LENGTH]
-            lines.append(f"- {row.model}, {_column(row)}: {row.status}: {reason}")
+            reason = (row.reason or "no reason given")[:_REASON_LENGTH]
+            line = f"{row.model}, {_column(row)}: {row.status}: {reason}"
+            lines.append(f"- {markdown_text(line)}")
     return "\n".join(lines)

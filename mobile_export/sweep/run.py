@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..system.files import MIB, read_regular_file
 from .cell import Cell, Row, outcome, row_of
 from .store import Matrix
 
@@ -39,8 +40,8 @@ def read_models(path: Path) -> list[tuple[str, str | None]]:
         UsageError: the file cannot be read, or a line is not of that form.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_regular_file(path, limit=MIB, error=UsageError).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise UsageError(
             f"Cannot read the list of models {path}: {error}.", hint="One model a line."
         ) from error

@@ -6,16 +6,28 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
+
+from ..artifacts.fields import explain
 from ..errors import ArtifactError
+from ..system.files import MIB, read_regular_file
 from .cell import Cell, Row
 
 __all__ = ["Matrix"]
 
 
 _SCHEMA = 1
+_MOST_BYTES = 256 * MIB
+
+
+class _File(msgspec.Struct):
+    """What the file holds."""
+
+    schema: int
+    rows: tuple[Row, ...]
 
 
 class Matrix:
@@ -23,14 +35,17 @@ class Matrix:
 
     Args:
         path: of the JSON file; read when it exists.
+        anew: forget the rows that it holds.
 
     Raises:
         ArtifactError: the file exists and is not a matrix.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path = path
-        rows = _read(path) if path.exists() else []
+        rows = _read(path) if os.path.lexists(path) else ()
+        if anew:
+            rows = ()
         self._rows: dict[Cell, Row | None] = {row.cell: row for row in rows}
 
     @property
@@ -75,20 +90,18 @@ class Matrix:
             ) from error
 
 
-def _read(path: Path) -> list[Row]:
+def _read(path: Path) -> tuple[Row, ...]:
+    data = read_regular_file(path, limit=_MOST_BYTES)
     try:
-        facts = json.loads(path.read_text("utf-8"))
-        schema = facts["schema"]
-        known = {field.name for field in fields(Row)}
-        rows = [Row(**{k: v for k, v in row.items() if k in known}) for row in facts["rows"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = msgspec.json.decode(data, type=_File)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as problem:
         raise ArtifactError(
-            f"{path} exists and is not the result of mobile-export matrix.",
+            f"{path} exists and is not the result of mobile-export matrix: it {explain(problem)}.",
             hint="Choose another file with -o FILE.json.",
-        ) from error
-    if schema != _SCHEMA:
+        ) from None
+    if found.schema != _SCHEMA:
         raise ArtifactError(
-            f"{path} has schema {schema}; this version reads schema {_SCHEMA}.",
+            f"{path} has schema {found.schema}; this version reads schema {_SCHEMA}.",
             hint="Move it away and run again.",
         )
-    return rows
+    return found.rows

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape as _without_markup
+from rich.segment import Segment
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "escape",
+    "markdown_text",
     "plain_table",
     "print_error",
     "printable",
@@ -56,20 +59,40 @@ def escape(text: str, keep: str = "") -> str:
     return _without_markup(printable(text, keep))
 
 
+def markdown_text(text: str) -> str:
+    """`printable`, and nothing in it ends a cell, begins a tag or is a link or emphasis."""
+    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", printable(text))
+
+
+class _SafeConsole(Console):
+    """A console whose terminal obeys what we print, and nothing that stands in a text.
+
+    What is printed is still given through `escape`, for the sake of rich's markup; this is for what
+    somebody forgot.
+    """
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep=_BREAK), segment.style)
+
+
 def stdout_console() -> Console:
     """Console of results.
 
     A pipe is given lines that are long enough not to be wrapped; a terminal that is narrower than
     the tables breaks their lines itself, so that no column is cut off.
     """
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console = _SafeConsole(width=None if sys.stdout.isatty() else 200, highlight=False)
     console.width = max(console.width, TABLE_WIDTH)
     return console
 
 
 def stderr_console() -> Console:
     """Console of messages."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_error(error: MobileExportError) -> None:
@@ -91,7 +114,7 @@ def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
         yield lambda stage: None
         return
     with os.fdopen(os.dup(2), "w") as stream:
-        console = Console(file=stream, force_terminal=True)
+        console = _SafeConsole(file=stream, force_terminal=True)
         with console.status("starting") as status:
             yield lambda stage: status.update(escape(stage))
 

@@ -6,15 +6,20 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mobile_export.bench.cli.console import print_rows
 from mobile_export.bench.plot import make_series, save_plot, svg_plot
 from mobile_export.bench.published import rows as published_rows
+from mobile_export.bench.record import Measurement
 from mobile_export.bench.report import as_csv, as_html, as_latex, as_markdown
-from mobile_export.bench.tables import make_rows
+from mobile_export.bench.tables import Row, make_rows
 from mobile_export.errors import UsageError
 from tests.bench.examples import measurement
 
@@ -175,3 +180,89 @@ def test_a_name_cannot_add_rows_or_cells() -> None:
     (body,) = (text for text in table if "cmd" in text)
     assert body.endswith(r" \\")
     assert "\x1b" not in as_html(rows, title="t") + as_latex(rows) + as_markdown(rows)
+
+
+HOSTILE_NAMES = [
+    "=1+1", " =1+1", "@x", "\uff1d1", "[2pt] x", "*x", r"\input{/etc/passwd}", r"a\\ \hline",
+    "$\\frac{$", "x|y | z", "a\nb\r\nc", "<script>alert(1)</script>", "<!-- &lt; -->",
+    "[a](javascript:b)", "`x`", "\x1b[31mred", "\x1b]0;title\x07", "\x9b31m", "a\u202eb\u2066",
+    "z\u200bw\ufeff", "[bold]x[/]", "[/no]", "a&b_c%d#e{f}g~h^i", "\u2028x", "\ud800", "x" * 1000,
+]  # fmt: skip
+
+
+def in_every_column(text: str) -> Measurement:
+    """A measurement with ``text`` in every field that is text."""
+    made = measurement(model="emo_2m", label=text, run=text, marks=(text,), notes=(text,))
+    artifact: Any = made.artifact | dict.fromkeys(("file", "format", "precision", "sha256"), text)
+    runner: Any = made.runner | dict.fromkeys(("name", "version", "backend", "precision"), text)
+    names: dict[str, Any] = dict.fromkeys(("spec", "name", "soc", "arch", "os"), text)
+    return replace(made, artifact=artifact, runner=runner, device=replace(made.device, **names))
+
+
+@pytest.fixture(params=HOSTILE_NAMES, ids=range(len(HOSTILE_NAMES)))
+def hostile_rows(request: pytest.FixtureRequest) -> Sequence[Row]:
+    text: str = request.param
+    return make_rows([in_every_column(text), replace(in_every_column(text), model=text)])[0]
+
+
+def test_hostile_names_in_csv(hostile_rows: Sequence[Row]) -> None:
+    lines = list(csv.reader(io.StringIO(as_csv(hostile_rows))))
+    assert len(lines) == 3
+    assert {len(line) for line in lines} == {len(lines[0])}
+    for cell in lines[1] + lines[2]:
+        assert cell.isprintable()
+        formula = cell.lstrip().startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))
+        assert not formula or re.fullmatch(r"-?[\d.e-]+", cell)
+
+
+def test_hostile_names_in_markdown(hostile_rows: Sequence[Row]) -> None:
+    lines = as_markdown(hostile_rows).split("\n")
+    assert len(lines) == 5
+    bare = [re.sub(r"\\.", "", line) for line in lines[:4]]
+    assert {line.count("|") for line in bare} == {bare[0].count("|")}
+    assert not re.search(r"[<>`\[\]*\\]", "".join(bare))
+    assert all(line.isprintable() for line in lines)
+
+
+def test_hostile_names_in_latex(hostile_rows: Sequence[Row]) -> None:
+    lines = as_latex(hostile_rows).split("\n")
+    assert len(lines) == 9
+    assert all(line.isprintable() for line in lines)
+    for line in lines[4:6]:
+        assert line.endswith(r" \\")
+        assert line[0] not in "[*"  # of \midrule and of \\
+        known = (
+            r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\\[&%$#_{}]|\{[\[*]\}"
+        )
+        left = re.sub(known, "", line.removesuffix(r"\\").replace(r"$\pm$", ""))
+        assert not re.search(r"[\\$#%_{}~^\[*]", left), left
+        assert left.count("&") == lines[2].count("&")
+
+
+def test_hostile_names_in_html(hostile_rows: Sequence[Row]) -> None:
+    text = as_html(hostile_rows, title="t")
+    plain = as_html(make_rows([in_every_column("x"), measurement(model="y")])[0], title="t")
+    seen = []
+    for page in (text, plain):
+        parser = Tags()
+        parser.feed(page)
+        seen.append([tag for tag, _ in parser.seen if tag not in ("th", "td")])
+    assert seen[0] == seen[1]
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_hostile_names_in_the_terminal(
+    hostile_rows: Sequence[Row], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_rows(hostile_rows, {"\x1b[31m[/x]": 1})
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert text
+        assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_hostile_names_in_a_plot(hostile_rows: Sequence[Row]) -> None:
+    pytest.importorskip("matplotlib")
+    svg = svg_plot(make_series(hostile_rows, seeds=["001"]))
+    assert all(node.tag.rpartition("}")[2] != "script" for node in ET.fromstring(svg).iter())
+    assert len(svg) < 10**7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.sweep import cell
 from mobile_export.sweep.cell import Cell, Row, cells_of
-from mobile_export.sweep.report import markdown
+from mobile_export.sweep.report import is_markdown_of_ours, markdown
 from mobile_export.sweep.run import read_models, run_matrix
 from mobile_export.sweep.store import Matrix
 
@@ -228,3 +229,69 @@ def test_only_the_named_module_comes_from_the_current_folder(folder: Path) -> No
     rows = run_matrix([Cell("nets:Mean", None, "onnx")], Matrix(folder / "m.json"))
     assert [row.status for row in rows] == ["passed"]
     assert not (folder / "ran").exists()
+
+
+def test_only_a_matrix_is_replaced_with_force(folder: Path) -> None:
+    (folder / "package.json").write_text('{"name": "mine"}')
+    done = run("nets:Mean", "--formats", "onnx", "-o", "package.json", "--force")
+    assert done.returncode == 2
+    assert "is not the result of mobile-export matrix" in done.stderr
+    assert (folder / "package.json").read_text() == '{"name": "mine"}'
+    matrix = Matrix(folder / "m.json")
+    matrix.add(Row("nets:Mean", None, "onnx", None, "passed", error=0.0))
+    assert Matrix(folder / "m.json", anew=True).rows == ()
+
+
+ROW = {"model": "m", "size": None, "format": "onnx", "precision": None, "status": "passed"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"schema": 1}', "lacks the field rows"),
+        ('{"schema": 1, "rows": {}}', "rows: expected array"),
+        ('{"x": ' + "[" * 10**6, "nested too deeply"),
+        (b"\xff", "is not JSON"),
+        ("", "is not JSON"),
+        *(
+            (json.dumps({"schema": 1, "rows": [ROW | {name: value}]}), f"rows[0].{name}: ")
+            for name, value in [
+                ("error", "x"), ("error", -1), ("seconds", []), ("status", "good"), ("model", 1),
+                ("bytes", -1), ("left_out", 5), ("reason", {}), ("model", "x" * 2000),
+            ]
+        ),
+    ],
+)  # fmt: skip
+def test_a_matrix_is_input(folder: Path, content: str | bytes, said: str) -> None:
+    file = folder / "m.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ArtifactError, match=re.escape(said)):
+        Matrix(file)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_pipes_are_not_waited_for(folder: Path) -> None:
+    for name in ("m.json", "m.md", "list.txt"):
+        os.mkfifo(folder / name)
+    with pytest.raises(ArtifactError, match="named pipe"):
+        Matrix(folder / "m.json")
+    assert not is_markdown_of_ours(folder / "m.md")
+    with pytest.raises(UsageError, match="named pipe"):
+        read_models(folder / "list.txt")
+
+
+def test_hostile_names_stay_in_their_cell() -> None:
+    name = "x|\n# [a](b) <script>\x1b[31m\u202e`*"
+    rows = [
+        Row(name, name, name, name, "crashed", reason=name, left_out=(name,)),
+        Row("m", None, "onnx", None, "passed", error=1e-6, emulated=True),
+    ]
+    lines = markdown(rows).splitlines()
+    assert not any(line.startswith("# ") for line in lines[1:])
+    for line in lines:
+        assert line.isprintable()
+        assert "<script>" not in line.replace("\\<", "")
+        assert not re.search(r"(?<!\\)\[", line)
+    tables = [line for line in lines if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables[:4]} == {6}
+    assert any(r"1e-06\*" in line for line in tables)

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import queue
-import shlex
 import subprocess
 import threading
 from collections.abc import Mapping
@@ -243,8 +242,8 @@ def _named_model(job: Job) -> str | None:
     file, source = job.artifact.path.name, job.artifact.model
     if job.model is None:
         return (
-            "a model is built only from the code that you name yourself; if you trust "
-            f"{source!r}, which {file} says it was made from, add: --model {shlex.quote(source)}"
+            "a model is built only from the code that you name yourself: --model MODEL, the one "
+            f"that {file} was exported from (its manifest says {source!r}, which may be a lie)"
         )
     if job.model != source:
         return f"it was made from {source!r}, and --model names {job.model!r}"
