@@ -26,6 +26,7 @@ _DEEPEST = 8
 """Containers inside each other in which results of earlier calls are looked for"""
 
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
+_RMS_NORMS = (torch.rms_norm, torch.nn.functional.rms_norm, torch.ops.aten.rms_norm.default)
 
 
 def _raise_precision(value: Any) -> Any:
@@ -57,7 +58,8 @@ class _Float32Seen(TorchFunctionMode):
 
     Python numbers then become tensors by way of float32, as they do in the model and in every file:
     ``torch.as_tensor([0.485, …], dtype=x.dtype)``, in torchvision's ``Normalize`` for one, holds
-    0.485 rounded to float32. A ``dtype=torch.float64`` in the code itself is meant.
+    0.485 rounded to float32. A ``dtype=torch.float64`` in the code itself is meant. The epsilon of
+    an RMS norm that is given none is that of float32.
     """
 
     def __torch_function__(
@@ -70,6 +72,8 @@ class _Float32Seen(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.new_tensor and args[0].dtype == torch.float64:
             kwargs.setdefault("dtype", torch.float32)
+        if func in _RMS_NORMS and len(args) < 4 and kwargs.get("eps") is None:
+            kwargs["eps"] = torch.finfo(torch.float32).eps
         result = func(*args, **kwargs)
         if func == _DTYPE and result == torch.float64:
             return torch.float32

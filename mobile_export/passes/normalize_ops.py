@@ -346,6 +346,17 @@ def _decomposed_norm(graph: GraphEditor, node: Node) -> Node | None:
     return None
 
 
+@_rule(aten.rms_norm.default)
+def _epsilon_given(graph: GraphEditor, node: Node) -> Node | None:
+    """Without an epsilon it is that of float32, in which the model computes."""
+    if argument(node, "eps") is None:
+        x, shape = node.args[:2]
+        epsilon = torch.finfo(torch.float32).eps
+        graph.changed(node, f"{node.target} without an epsilon: {epsilon:.2e}")
+        node.args, node.kwargs = (x, shape, argument(node, "weight"), epsilon), {}
+    return None
+
+
 @_rule(aten.convolution.default)
 def _convolution(graph: GraphEditor, node: Node) -> Node | None:
     x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = node.args

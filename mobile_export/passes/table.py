@@ -12,6 +12,7 @@ from .compose_layers import compose_layers
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
+from .guard_norms import guard_norms
 from .guard_padding import guard_padding
 from .index_nearest import index_nearest
 from .limit_rank import limit_rank
@@ -94,6 +95,7 @@ ROWS: tuple[PassRow, ...] = (
         repeat_channels, "last", False, "merge_branches would take the repeated channels for one"
     ),
     PassRow(split_depthwise, "last", False, "merge_branches would join its parts again"),
+    PassRow(guard_norms, "last", False, "what others fold into norms or between them is settled"),
     PassRow(settle_pools, "last", False, "others know pools, not their pads and factors apart"),
     PassRow(
         guard_padding, "last", False, "its concatenations say what a pad says better to others"

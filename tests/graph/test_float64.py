@@ -125,3 +125,15 @@ def test_the_input_is_not_written_to() -> None:
     x = torch.zeros(2, dtype=torch.float64)
     assert run_float64(lambda given: given.add_(1), x).tolist() == [1, 1]
     assert x.tolist() == [0, 0]
+
+
+def test_an_rms_norm_without_an_epsilon_has_that_of_float32() -> None:
+    """As the model has; float64's would change what small activations are divided by."""
+    x = torch.linspace(1, 4, 4).double() * 1e-4
+    exact = x / (x.square().mean() + torch.finfo(torch.float32).eps).sqrt()
+    norm = nn.RMSNorm(4)
+    captured = torch.export.export(norm, (x.float(),)).module()
+    for call in (norm.double(), double_copy(captured), lambda y: torch.rms_norm(y, (4,))):
+        torch.testing.assert_close(run_float64(call, x), exact, rtol=1e-12, atol=0)
+    given = run_float64(lambda y: torch.rms_norm(y, (4,), None, 1e-3), x)
+    torch.testing.assert_close(given, x / (x.square().mean() + 1e-3).sqrt(), rtol=1e-12, atol=0)

@@ -20,7 +20,14 @@ ROW = Format(
     precisions=(Precision("fp16", FLOAT16, 16), Precision("fp32", FLOAT32, 32)),
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
     passes=PassChoice(
-        add=("slice_windows", "move_narrow", "limit_rank", "settle_pools", "guard_padding"),
+        add=(
+            "slice_windows",
+            "move_narrow",
+            "limit_rank",
+            "guard_norms",
+            "settle_pools",
+            "guard_padding",
+        ),
         without=("move_less",),
     ),
     options=CoreMLOptions,
