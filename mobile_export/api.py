@@ -260,6 +260,7 @@ def verify(
     model: str | torch.nn.Module,
     *,
     precision: str | None = None,
+    runtime: str | None = None,
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -273,6 +274,8 @@ def verify(
         precision: that the file was asked to have, which says what is allowed; None takes that of
             the manifest beside it or, without one, the default of its format. A manifest cannot
             allow a file more than the precision that is found in it does.
+        runtime: what executes the file, one of the format's other runtimes (``openvino`` for ONNX);
+            None is the one that also checks exports.
         layers: also find the first tensors whose error passes the tolerance.
         verbose: let the vendors' own output through.
         progress: told the current stage.
@@ -283,7 +286,13 @@ def verify(
     """
     request = ModelRequest.of(model, **options)
     return verify_request(
-        file, request, precision=precision, layers=layers, verbose=verbose, progress=progress
+        file,
+        request,
+        precision=precision,
+        runtime=runtime,
+        layers=layers,
+        verbose=verbose,
+        progress=progress,
     )
 
 
@@ -292,6 +301,7 @@ def verify_request(
     request: ModelRequest,
     *,
     precision: str | None = None,
+    runtime: str | None = None,
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -304,6 +314,8 @@ def verify_request(
     path = Path(file)
     row = format_of_file(path)
     row.require()
+    if runtime is not None:
+        row.other_runtime(runtime)
     facts = describe_apart(row, path, run=True)
     if request.size is None:
         request = replace(request, size=_size_in_file(facts))
@@ -313,6 +325,7 @@ def verify_request(
         path,
         lambda: load_source(request),
         asked,
+        runtime=runtime,
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),

@@ -21,7 +21,7 @@ from .detection import Detections, Suppression
 from .detection.contract import check_values, class_names, pick
 from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExportError, PassError
 from .exporters.config import ExportConfig
-from .exporters.interface import Prepared, WriteJob, runtime_of, writer_of
+from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
 from .exporters.row import Format, Precision
 from .exporters.table import precision_named
 from .graph.capture import trace
@@ -616,17 +616,21 @@ def verify_artifact(
     load: Callable[[], Source],
     precision: Precision,
     *,
+    runtime: str | None = None,
     layers: bool,
     verbose: bool,
     progress: Progress,
 ) -> tuple[ParityReport, LayerReport | None]:
-    """Parity of an existing artifact and, with ``layers``, where it diverges from the model."""
+    """Parity of an existing artifact and, with ``layers``, where it diverges from the model.
+
+    ``runtime`` is one of the row's others; None is the format's own.
+    """
     from .parity.localise import localise
 
     with unwarned(not verbose), one_thread():
         program, references = _capture(load, progress)
         progress(f"{row.title}: checking")
-        session = runtime_of(row).load(path, program.outputs)
+        session = loader_of(row, runtime)(path, program.outputs)
         parity = check_parity(session, program, references, precision)
         if not layers:
             return parity, None

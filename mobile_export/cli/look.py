@@ -43,10 +43,22 @@ _PRECISION = parameter(
     ],
     None,
 )
+_RUNTIME = parameter(
+    "runtime",
+    Annotated[
+        str | None,
+        typer.Option(
+            "--runtime",
+            help="A second opinion: openvino for ONNX; by default what also checks exports.",
+            show_default=False,
+        ),
+    ],
+    None,
+)
 _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
 
 
-@with_parameters([_FILE, _MODEL, _LAYERS, *_SOURCE, _PRECISION, JSON, VERBOSE])
+@with_parameters([_FILE, _MODEL, _LAYERS, *_SOURCE, _PRECISION, _RUNTIME, JSON, VERBOSE])
 def verify(**values: Any) -> None:
     """Compare an existing file with the model it was exported from."""
     from .. import api
@@ -61,6 +73,7 @@ def verify(**values: Any) -> None:
             values["file"],
             request,
             precision=values["precision"],
+            runtime=values["runtime"],
             layers=values["layers"],
             verbose=verbose,
             progress=progress,

@@ -2,6 +2,7 @@
 
 exporters/NAME/writer.py    check, adapt, write
 exporters/NAME/session.py   load, describe
+exporters/NAME/run_OTHER.py load, of another runtime of the row
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     from ..parity.session import Session
     from .row import Format, Precision
 
-__all__ = ["Adapted", "Prepared", "Runtime", "WriteJob", "Writer", "runtime_of", "writer_of"]
+__all__ = [
+    "Adapted",
+    "Loader",
+    "Prepared",
+    "Runtime",
+    "WriteJob",
+    "Writer",
+    "loader_of",
+    "runtime_of",
+    "writer_of",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,10 @@ class WriteJob:
     options: Any
     nms: NmsOptions | None = None
     verbose: bool = False
+
+
+Loader = Callable[[Path, "tuple[OutputSpec, ...]"], "Session"]
+"""Loads a file of a program whose outputs are given, as `Runtime.load` does."""
 
 
 def _unchanged(outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -115,3 +130,16 @@ def writer_of(row: Format) -> Writer:
 def runtime_of(row: Format) -> Runtime:
     """What executes the files of a format; its libraries must be installed."""
     return cast(Runtime, importlib.import_module(f"{__package__}.{row.name}.session"))
+
+
+def loader_of(row: Format, runtime: str | None) -> Loader:
+    """What loads the files of a format: its own runtime, or one of its row's others.
+
+    Raises:
+        UsageError: it has no other of that name.
+        MissingExtraError: the other is not installed.
+    """
+    if runtime is None:
+        return runtime_of(row).load
+    name = row.other_runtime(runtime).name
+    return cast(Loader, importlib.import_module(f"{__package__}.{row.name}.run_{name}").load)

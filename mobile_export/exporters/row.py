@@ -19,6 +19,7 @@ __all__ = [
     "FLOAT32",
     "LOOSEST",
     "Format",
+    "OtherRuntime",
     "PassChoice",
     "Precision",
     "Tolerance",
@@ -87,6 +88,24 @@ class PassChoice:
 
 
 @dataclass(frozen=True)
+class OtherRuntime:
+    """A second program that can execute the files of a format, beside the one that always does.
+
+    Its sessions are in the module ``run_NAME`` of the format's folder, whose ``load`` is like that
+    of ``session``.
+
+    Attributes:
+        name: on the command line.
+        library: that is needed.
+        extra: of ``pip install 'mobile-export[extra]'``.
+    """
+
+    name: str
+    library: Library
+    extra: str
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """The options of a format that has none."""
 
@@ -112,6 +131,7 @@ class Format:
         suppresses: whether its files can end with non-maximum suppression.
         checked_by: what executes the file here, for ``doctor`` and the documentation.
         runners: of `bench.runners`, by name: what can time it.
+        other_runtimes: what ``verify`` can execute a file with on request.
     """
 
     name: str
@@ -128,6 +148,7 @@ class Format:
     options: type[Any] = NoOptions
     suppresses: bool = False
     runners: tuple[str, ...] = ()
+    other_runtimes: tuple[OtherRuntime, ...] = ()
 
     def __post_init__(self) -> None:
         names = [precision.name for precision in self.precisions]
@@ -152,6 +173,24 @@ class Format:
         missing = self.missing()
         if missing:
             raise MissingExtraError(self.title, missing[0], self.extra)
+
+    def other_runtime(self, name: str) -> OtherRuntime:
+        """The other runtime called ``name``; its library is installed.
+
+        Raises:
+            UsageError: there is none of that name.
+            MissingExtraError: it is not installed.
+        """
+        for runtime in self.other_runtimes:
+            if runtime.name == name:
+                if importlib.util.find_spec(runtime.library.module) is None:
+                    raise MissingExtraError(self.title, runtime.library.module, runtime.extra)
+                return runtime
+        names = ", ".join(runtime.name for runtime in self.other_runtimes) or "no other"
+        raise UsageError(
+            f"{self.title} files are not executed with {name!r}.",
+            hint=f"Without `runtime`, {self.checked_by} executes them; it may be: {names}.",
+        )
 
     def precision(self, wanted: str | None) -> Precision:
         """The precision called ``wanted``; the default for None.

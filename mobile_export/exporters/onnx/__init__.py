@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT32, Format, PassChoice, Precision
+from ..row import FLOAT32, Format, OtherRuntime, PassChoice, Precision
 
 __all__ = ["ROW"]
 
@@ -25,4 +25,7 @@ ROW = Format(
     passes=PassChoice(add=("repeat_channels", "guard_padding", "settle_layouts")),
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
+    other_runtimes=(
+        OtherRuntime("openvino", Library("openvino", "openvino", ">=2026.0,<2027"), "openvino"),
+    ),
 )

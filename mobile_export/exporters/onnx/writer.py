@@ -16,6 +16,7 @@ from ...detection.contract import check_detector
 from ...errors import ExportError, summary
 from ..interface import Adapted, Prepared, WriteJob
 from .nms import append_suppression
+from .views import separate_views
 
 if TYPE_CHECKING:
     import onnx
@@ -66,6 +67,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     _describe(model, program)
     for node in model.graph.node:
         _tag(node, modules)
+    separate_views(model)
     if job.nms is not None:
         append_suppression(model, job.nms)
     onnx.checker.check_model(model, full_check=True)

@@ -1,0 +1,67 @@
+"""ONNX files, executed by OpenVINO on the CPU in float32: a second opinion beside onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import ArtifactError, ExecutionError, UsageError, summary
+from ...parity.session import Session, Tensor
+from .session import describe
+
+if TYPE_CHECKING:
+    from ...graph.specs import OutputSpec
+    from ...parity.samples import Sample
+
+__all__ = ["load"]
+
+
+class _OpenVinoSession(Session):
+    def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
+        import openvino
+
+        self.path = path
+        self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"
+        self.compiled = _compile(path)
+        names = [output["name"] for output in describe(path)["outputs"]]
+        wanted = [output.name for output in outputs]
+        if set(wanted) != set(names):
+            raise UsageError(
+                f"{path} has the outputs {', '.join(names)}; the model has {', '.join(wanted)}.",
+                hint="Files that end with detections are executed without `runtime`.",
+            )
+        self.order = [names.index(name) for name in wanted]
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        try:
+            results = self.compiled([sample.image.float().numpy()])
+        except Exception as error:  # OpenVINO raises its own pybind types
+            raise ExecutionError(f"OpenVINO cannot run {self.path}: {summary(error)}") from error
+        return [np.array(results[index]) for index in self.order]
+
+    def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        raise UsageError(
+            "OpenVINO does not show what is computed inside a file.",
+            hint="Leave out `layers`, or `runtime`.",
+        )
+
+
+def _compile(path: Path) -> Any:
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    try:
+        return openvino.Core().compile_model(str(path), "CPU", settings)
+    except Exception as error:  # OpenVINO raises its own pybind types
+        raise ArtifactError(
+            f"OpenVINO cannot load {path}: {summary(error)}",
+            hint="Verify it without `runtime`: onnxruntime may take it.",
+        ) from error
+
+
+def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _OpenVinoSession:
+    """Load an ONNX file with OpenVINO; its outputs are those of the program, in any order."""
+    return _OpenVinoSession(path, outputs)
