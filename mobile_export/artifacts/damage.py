@@ -7,9 +7,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import ArtifactError, summary
+from ..errors import ArtifactError
 
-__all__ = ["reading"]
+__all__ = ["reading", "reason"]
 
 _RAISED = (
     ArithmeticError,
@@ -24,6 +24,29 @@ _RAISED = (
     ValueError,
     struct.error,
 )
+
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (struct.error, "it breaks off, or a length in it leads beyond its end"),
+    (UnicodeError, "a name in it is not text in UTF-8"),
+    (RecursionError, "it is nested too deeply"),
+    (MemoryError, "a size in it is larger than the memory"),
+    (LookupError, "it refers to something that is not in it"),
+    (ArithmeticError, "a number in it is zero or far too large"),
+    (TypeError, "a value in it is of another kind than belongs there"),
+    (AttributeError, "a value in it is of another kind than belongs there"),
+    (AssertionError, "two things in it contradict each other"),
+    (StopIteration, "it breaks off"),
+)
+"""What an error says of the file; what is not here is told in its own words."""
+
+
+def reason(error: BaseException) -> str:
+    """In words, what the error of a reader says of the file."""
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300].rstrip(".") if lines else "its reader does not say why"
 
 
 @contextlib.contextmanager
@@ -43,6 +66,6 @@ def reading(path: Path, title: str) -> Iterator[None]:
         yield
     except _RAISED as error:
         raise ArtifactError(
-            f"{path} is damaged, or is no {title} file: {summary(error)}.",
+            f"{path} is damaged, or is no {title} file: {reason(error)}.",
             hint="Copy it again from where it was made, or export it again.",
         ) from error

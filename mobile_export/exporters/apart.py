@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import errors
-from ..errors import ArtifactError, MobileExportError, summary
+from ..artifacts.damage import reason
+from ..errors import ArtifactError, MobileExportError
 from ..system.children import Limits, run_module
 from ..system.files import regular_file
 from .interface import runtime_of
@@ -88,7 +89,7 @@ def main() -> None:
         kind = type(error).__name__
         found = {"error": {"kind": kind, "message": error.message, "hint": error.hint}}
     except Exception as error:  # noqa: BLE001 (a reader may raise anything; the file is the cause)
-        message = f"{path} cannot be read: {summary(error)}."
+        message = f"{path} cannot be read: {reason(error)}."
         hint = "Copy the file again from where it was made, or export it again."
         found = {"error": {"kind": "ArtifactError", "message": message, "hint": hint}}
     with answer:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..system.files import MIB, regular_file
+from .pickles import check_pickle
 from .zips import DAMAGE, members, verify_member
 
 __all__ = ["SUFFIXES", "Checkpoint", "files_of", "read_checkpoint", "read_folder", "strip_prefix"]
@@ -179,6 +180,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 def _read_torch(path: Path) -> Any:
     is_zip = _check_zip(path)
     mapped = is_zip and _check_content(path)
+    if not is_zip:
+        _check_legacy(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -241,6 +244,9 @@ def _check_content(path: Path) -> bool:
                 if name.endswith("/data.pkl") and info.file_size > MAX_PICKLE:
                     raise ValueError(f"{name} is {info.file_size:,} bytes long")
                 verify_member(archive, info)
+                if name.endswith("/data.pkl"):
+                    with archive.open(info) as pickled:
+                        check_pickle(pickled)
             return all(info.compress_type == zipfile.ZIP_STORED for info in found.values())
     except DAMAGE as error:
         damage = _damaged(path, _first_line(error))
@@ -250,6 +256,16 @@ def _check_content(path: Path) -> bool:
                 "torch.serialization.set_crc32_options(False), save it with checksums."
             )
         raise damage from error
+
+
+def _check_legacy(path: Path) -> None:
+    """Raise WeightsError where one of the pickles at the head of a legacy file is a trap."""
+    try:
+        with path.open("rb") as file:
+            for _ in range(5):  # number, protocol, facts of the machine, the object, its storages
+                check_pickle(file)
+    except ValueError as error:
+        raise _damaged(path, _first_line(error)) from error
 
 
 def _pickle_is_whole(path: Path) -> bool:

@@ -8,8 +8,11 @@ Readers written in C++ are not called in this process: what they do is tested th
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.api import inspect, verify
+from mobile_export.artifacts.damage import reading
 from mobile_export.errors import ArtifactError, MobileExportError
 from mobile_export.exporters.apart import describe_apart
 from mobile_export.exporters.table import FORMATS, get_format
@@ -187,3 +191,22 @@ def test_a_reader_that_needs_too_long_or_too_much(exported: Callable[..., Export
         describe_apart(row, path, limits=Limits(seconds=0.05))
     with pytest.raises(ArtifactError, match=r"cannot read|cannot be read"):
         describe_apart(row, path, limits=Limits(memory=200 * 2**20))
+
+
+def test_damage_is_told_in_words(tmp_path: Path) -> None:
+    """No message has the name of an exception of Python's, or what `struct` says."""
+    provoked: list[Callable[[], object]] = [
+        lambda: struct.unpack_from("<I", b"", 4), lambda: b"\xff".decode(), lambda: {}["x"],
+        lambda: [][1], lambda: 1 // 0, lambda: len(5),  # type: ignore[arg-type]
+        lambda: (5).x,  # type: ignore[attr-defined]
+        lambda: next(iter(())),
+        lambda: math.exp(1e9), lambda: int("x"),
+    ]  # fmt: skip
+    for provoke in provoked:
+        with pytest.raises(ArtifactError) as caught, reading(tmp_path / "x.tflite", "TFLite"):
+            provoke()
+        message = caught.value.message
+        assert str(tmp_path / "x.tflite") in message
+        assert "TFLite" in message
+        assert not re.search(r"[A-Za-z]Error|unpack|codec|struct|StopIteration", message)
+        assert len(message.splitlines()) == 1
