@@ -182,7 +182,8 @@ def print_verification(report: VerifyReport) -> None:
 def print_facts(facts: dict[str, Any]) -> None:
     """What ``inspect`` found in a file."""
     out = stdout_console()
-    out.print(f"{escape(facts['file'])}: {facts['format']}, {facts['bytes'] / 1e6:.2f} MB")
+    said = f"{facts['file']}: {facts['format']}, {facts['bytes'] / 1e6:.2f} MB"
+    out.print(escape(said))
     for key in ("version", "precision", "parameters", "highest_rank", "gpu_delegate"):
         if facts.get(key) is not None:
             value = f"{facts[key]:,}" if isinstance(facts[key], int) else str(facts[key])
