@@ -136,7 +136,7 @@ _RESIZES = [
             "resized_dims": np.uint32(2),
             "interpolation_mode": "NEAREST_NEIGHBOR",
         },
-        lambda x: F.interpolate(x, size=(5, 9), mode="nearest"),
+        lambda x: F.interpolate(x, size=(5, 9), mode="nearest-exact"),  # as coremltools' test
         "iOS17",
         "nearest, keeps 5",
     ),

@@ -14,6 +14,7 @@ from torch import nn
 
 from mobile_export import api
 from mobile_export.exporters.coreml.evaluator import MilProgram
+from mobile_export.exporters.coreml.evaluator.table import OPS, Site
 
 F16 = np.float16
 
@@ -104,6 +105,121 @@ def test_an_unsettled_pool_is_named(
     notes = program.findings.notes()
     assert len(notes) == (0 if settled else 1)
     assert settled or notes[0].startswith("not settled: avg_pool 'the_pool': ")
+
+
+def _call(name: str, **arguments: Any) -> str | None:
+    """What is not settled of a call, as the program binds its arguments."""
+    op = OPS[name]
+    bound = {
+        key: value if isinstance(value, torch.Tensor) else op.converters[key](as_bound(value))
+        for key, value in arguments.items()
+    }
+    op.function(**bound, **({"site": Site("CoreML7", "op", ())} if op.wants_site else {}))
+    assert op.unsettled is not None
+    return op.unsettled(**bound)
+
+
+def as_bound(value: Any) -> list[Any]:
+    return [value if isinstance(value, str) else torch.as_tensor(value)]
+
+
+X = torch.arange(24.0).reshape(1, 1, 6, 4)
+_GRU = {"x": torch.ones(2, 1, 3), "weight_ih": torch.ones(6, 3), "weight_hh": torch.ones(6, 2)}
+_ONE = {"x": torch.ones(2, 1, 3), "weight_ih": torch.ones(3, 3), "weight_hh": torch.ones(3, 1)}
+_BOX = {"target_height": 2, "target_width": 2, "box_indices": [0]}
+ROI = torch.tensor([[0.0, 0.0, 3.0, 3.0]])
+I = torch.tensor  # noqa: E741
+
+FORMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # operation, a call that is not settled, one that is
+    ("mod", {"x": I([-7.0]), "y": I([2.0])}, {"x": I([-8.0, 7.0]), "y": I([2.0, 2.0])}),
+    ("real_div", {"x": I([7]), "y": I([2])}, {"x": I([8, 7]), "y": I([2, 7])}),
+    ("cast", {"x": I([3e9]), "dtype": "int32"}, {"x": I([2e9, -3.7]), "dtype": "int32"}),
+    ("cast", {"x": I([math.nan]), "dtype": "int32"}, {"x": I([math.nan]), "dtype": "fp32"}),
+    ("cast", {"x": I([-1.5]), "dtype": "uint8"}, {"x": I([-0.5, 255.5]), "dtype": "uint8"}),
+    (
+        "resize_nearest_neighbor",
+        {"x": X, "target_size_height": 7, "target_size_width": 4},
+        {"x": X, "target_size_height": 12, "target_size_width": 4},
+    ),
+    (
+        "resize_nearest_neighbor",  # by half: the even rows, or the odd ones
+        {"x": X, "target_size_height": 3, "target_size_width": 4},
+        {"x": X, "target_size_height": 6, "target_size_width": 4},
+    ),
+    (
+        "upsample_nearest_neighbor",
+        {"x": X, "scale_factor_height": 1.5},
+        {"x": X, "scale_factor_height": 3.0},
+    ),
+    (
+        "upsample_bilinear",
+        {"x": X, "scale_factor_width": 1.3, "align_corners": False},
+        {"x": X, "scale_factor_width": 1.5, "align_corners": False},
+    ),
+    (
+        "resize",
+        {"x": X, "shape": [12, 4], "resized_dims": 2, "interpolation_mode": "NEAREST_NEIGHBOR"},
+        {"x": X, "shape": [12, 4], "resized_dims": 2, "interpolation_mode": "LINEAR"},
+    ),
+    ("crop_resize", {"x": X, "boxes": ROI * 2, **_BOX}, {"x": X, "boxes": ROI, **_BOX}),
+    ("crop_resize", {"x": X, "boxes": 3 - ROI, **_BOX}, {"x": X, "boxes": ROI, **_BOX}),
+    (
+        "one_hot",
+        {"indices": I([3]), "one_hot_vector_size": 3},
+        {"indices": I([2]), "one_hot_vector_size": 3},
+    ),
+    ("local_response_norm", {"x": X, "size": 4}, {"x": X, "size": 5}),
+    (
+        "slice_by_index",
+        {"x": X[0, 0], "begin": [0, 3], "end": [6, -5], "stride": [1, -1]},
+        {"x": X[0, 0], "begin": [0, 3], "end": [6, -4], "stride": [1, -1]},
+    ),
+    ("argsort", {"x": I([1.0, 2.0, 1.0])}, {"x": I([1.0, 2.0, 3.0])}),
+    ("topk", {"x": I([1.0, 1.0, 2.0]), "k": 2}, {"x": I([1.0, 1.0, 2.0]), "k": 1}),
+    (
+        "gru",
+        {**_GRU, "initial_h": torch.zeros(1, 2)},
+        {**_ONE, "initial_h": torch.zeros(1, 1)},
+    ),
+    (
+        "gather",
+        {"x": X, "indices": I([-1]), "axis": 2, "validate_indices": False},
+        {"x": X, "indices": I([5]), "axis": 2, "validate_indices": False},
+    ),
+    (
+        "scatter",
+        {"data": I([1.0, 2]), "indices": I([1, -1]), "updates": I([3.0, 4]), "mode": "update"},
+        {"data": I([1.0, 2]), "indices": I([1, 0]), "updates": I([3.0, 4]), "mode": "update"},
+    ),
+    (
+        "scatter_along_axis",
+        {"data": I([1.0, 2]), "indices": I([1, 1]), "updates": I([3.0, 4]), "mode": "update"},
+        {"data": I([1.0, 2]), "indices": I([1, 1]), "updates": I([3.0, 4]), "mode": "add"},
+    ),
+    (
+        "scatter_nd",
+        {"data": X, "indices": I([[0], [0]]), "updates": torch.cat([X, X]), "mode": "update"},
+        {"data": X, "indices": I([[0], [0]]), "updates": torch.cat([X, X]), "mode": "max"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "open_", "settled"), FORMS)
+def test_unsettled_forms(name: str, open_: dict[str, Any], settled: dict[str, Any]) -> None:
+    assert _call(name, **open_)
+    assert _call(name, **settled) is None
+
+
+def test_every_unsettled_operation_has_a_form_here() -> None:
+    named = {name for name, _, _ in FORMS} | {"avg_pool"}  # a test of its own, above
+    same = {"gather_along_axis", "gather_nd"}  # the same function as gather's
+    assert {name for name, op in OPS.items() if op.unsettled is not None} == named | same
+
+
+def test_validated_indices_are_not_negative() -> None:
+    with pytest.raises(IndexError, match=r"outside of \[0, 6\)"):
+        _call("gather", x=X, indices=I([-1]), axis=2, validate_indices=True)
 
 
 class _Squares(nn.Module):

@@ -47,11 +47,9 @@ _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "logical_xor": torch.logical_xor,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
-    "mod": torch.remainder,  # the sign of the divisor, as Python's %
     "mul": torch.mul,
     "not_equal": torch.ne,
     "pow": torch.pow,
-    "real_div": torch.true_divide,
     "sub": torch.sub,
 }
 
@@ -73,6 +71,37 @@ for _name, _unary in _UNARY.items():
 for _name, _binary in _BINARY.items():
     _register_binary(_name, _binary)
 assert len(OPS) >= len(_UNARY) + len(_BINARY)
+
+
+def _sign_is_open(x: Tensor, y: Tensor) -> str | None:
+    """Whether the remainders of divisions rounded down and towards zero differ."""
+    if bool(((x < 0) == (y < 0)).all()) or bool((torch.fmod(x, y) == torch.remainder(x, y)).all()):
+        return None
+    return (
+        "a remainder has the divisor's sign in coremltools' inference, the dividend's in Core AI's"
+        " modulo"
+    )
+
+
+@op("mod", unsettled=_sign_is_open)
+def mod(x: Tensor, y: Tensor) -> Tensor:
+    """x - y floor(x / y): the sign of the divisor, as numpy's ``mod``."""
+    return torch.remainder(x, y)
+
+
+def _quotient_is_open(x: Tensor, y: Tensor) -> str | None:
+    """Whether whole numbers are divided that leave a remainder."""
+    if x.is_floating_point() or y.is_floating_point() or not bool(torch.fmod(x, y).any()):
+        return None
+    return "how real_div rounds a quotient of integers is not said"
+
+
+@op("real_div", unsettled=_quotient_is_open)
+def real_div(x: Tensor, y: Tensor) -> Tensor:
+    """x / y; of integers towards zero, as Core AI's ``divide``."""
+    if x.is_floating_point() or y.is_floating_point():
+        return torch.true_divide(x, y)
+    return torch.div(x, y, rounding_mode="trunc")
 
 
 @op("inverse")
@@ -105,7 +134,20 @@ def threshold(x: Tensor, alpha: Tensor) -> Tensor:
     return torch.maximum(x, alpha)
 
 
-@op("cast")
+_LARGEST = {"int32": 2.0**31, "int8": 2.0**7, "uint8": 2.0**8, "int16": 2.0**15, "uint16": 2.0**16}
+
+
+def _cast_is_open(x: Tensor, dtype: str) -> str | None:
+    """Whether a number has no place in the integer type that it becomes."""
+    if dtype not in _LARGEST or not x.is_floating_point():
+        return None
+    low = 0.0 if dtype.startswith("u") else -_LARGEST[dtype]
+    if bool(((x > low - 1) & (x < _LARGEST[dtype])).all()):
+        return None
+    return "what becomes of a float outside of the range of the integer type, or of NaN"
+
+
+@op("cast", unsettled=_cast_is_open)
 def cast(x: Tensor, dtype: str) -> Tensor:
     """To another type: floats lose their fraction on the way to integers, narrow integers wrap."""
     return convert(x, dtype)

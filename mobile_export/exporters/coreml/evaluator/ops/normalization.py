@@ -64,7 +64,12 @@ def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
     return x / torch.sqrt(torch.sum(x * x, (-3, -2, -1), keepdim=True) + epsilon)
 
 
-@op("local_response_norm")
+def _window_is_open(size: int, **_: object) -> str | None:
+    """Whether a window has no middle channel."""
+    return None if size % 2 else "on which side a window of an even size has one channel more"
+
+
+@op("local_response_norm", unsettled=_window_is_open)
 def local_response_norm(
     x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:

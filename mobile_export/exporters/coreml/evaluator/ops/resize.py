@@ -55,7 +55,69 @@ def _nearest(x: Tensor, axis: int, count: int) -> Tensor:
     return x.index_select(axis, index)
 
 
-@op("upsample_nearest_neighbor")
+def _picks_differ(size: int, count: int) -> bool:
+    """Whether the readings of "nearest" pick different pixels: floor, centres, rounded centres."""
+    i = range(count)
+    centres = [(2 * n + 1) * size / (2 * count) - 0.5 for n in i]
+    floors = [n * size // count for n in i]
+    nearest = [(2 * n + 1) * size // (2 * count) for n in i]
+    return floors != nearest or floors != [max(0, round(point)) for point in centres]
+
+
+_NEAREST_IS_OPEN = (
+    "which pixel is nearest when a size does not grow by a whole factor: coremltools' tests of "
+    "resize_nearest_neighbor and of resize differ, and so do frameworks"
+)
+
+
+def _nearest_target_is_open(
+    x: Tensor, target_size_height: int, target_size_width: int
+) -> str | None:
+    counts = (target_size_height, target_size_width)
+    pairs = zip(x.shape[-2:], counts, strict=True)
+    return _NEAREST_IS_OPEN if any(_picks_differ(*pair) for pair in pairs) else None
+
+
+def _nearest_scale_is_open(
+    x: Tensor, scale_factor_height: float = 1.0, scale_factor_width: float = 1.0
+) -> str | None:
+    factors = (scale_factor_height, scale_factor_width)
+    if all(factor == int(factor) for factor in factors):
+        return None
+    counts = [_scaled(n, f) for n, f in zip(x.shape[-2:], factors, strict=True)]
+    return _nearest_target_is_open(x, counts[0], counts[1])
+
+
+def _bilinear_scale_is_open(
+    x: Tensor,
+    scale_factor_height: float = 1.0,
+    scale_factor_width: float = 1.0,
+    align_corners: bool = True,
+    **_: object,
+) -> str | None:
+    """Whether the grid depends on its being laid by the factor or by the sizes."""
+    factors = (scale_factor_height, scale_factor_width)
+    pairs = list(zip(x.shape[-2:], factors, strict=True))
+    if align_corners or all(abs(n * f - _scaled(n, f)) < 1e-3 for n, f in pairs):
+        return None
+    return "whether a factor that does not fit the sizes, or the sizes, lay the sampling points"
+
+
+def _resize_is_open(
+    x: Tensor,
+    shape: Ints,
+    resized_dims: int,
+    interpolation_mode: str = "LINEAR",
+    sampling_mode: str = "DEFAULT",
+) -> str | None:
+    axes = range(x.dim() - resized_dims, x.dim())
+    sizes = [(x.shape[axis], shape[axis - x.dim()] or x.shape[axis]) for axis in axes]
+    if interpolation_mode == "LINEAR" or all(size == count for size, count in sizes):
+        return None
+    return _NEAREST_IS_OPEN
+
+
+@op("upsample_nearest_neighbor", unsettled=_nearest_scale_is_open)
 def upsample_nearest_neighbor(
     x: Tensor, scale_factor_height: float = 1.0, scale_factor_width: float = 1.0
 ) -> Tensor:
@@ -64,14 +126,14 @@ def upsample_nearest_neighbor(
     return _nearest(x, x.dim() - 1, _scaled(x.shape[-1], scale_factor_width))
 
 
-@op("resize_nearest_neighbor")
+@op("resize_nearest_neighbor", unsettled=_nearest_target_is_open)
 def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
     """The last two axes to a size; the pixel at floor(i * size / target)."""
     x = _nearest(x, x.dim() - 2, target_size_height)
     return _nearest(x, x.dim() - 1, target_size_width)
 
 
-@op("upsample_bilinear")
+@op("upsample_bilinear", unsettled=_bilinear_scale_is_open)
 def upsample_bilinear(
     x: Tensor,
     scale_factor_height: float = 1.0,
@@ -103,7 +165,7 @@ def resize_bilinear(
     return _linear(x, sampling_mode, target_size_height, target_size_width)
 
 
-@op("resize")
+@op("resize", unsettled=_resize_is_open)
 def resize(
     x: Tensor,
     shape: Ints,
@@ -111,13 +173,18 @@ def resize(
     interpolation_mode: str = "LINEAR",
     sampling_mode: str = "DEFAULT",
 ) -> Tensor:
-    """The last ``resized_dims`` axes to the last entries of ``shape``; 0 keeps an axis (iOS 17)."""
+    """The last ``resized_dims`` axes to the last entries of ``shape``; 0 keeps an axis (iOS 17).
+
+    Nearest takes the pixel under the centre of the new one, as coremltools' test of it does where
+    that of ``resize_nearest_neighbor`` rounds i * size / count down.
+    """
     for axis in range(x.dim() - resized_dims, x.dim()):
         count = shape[axis - x.dim()] or x.shape[axis]
         if interpolation_mode == "LINEAR":
             x = interpolate(x, axis, grid(sampling_mode, x.shape[axis], count))
         elif interpolation_mode == "NEAREST_NEIGHBOR" and sampling_mode == "DEFAULT":
-            x = _nearest(x, axis, count)
+            index = (2 * torch.arange(count) + 1) * x.shape[axis] // (2 * count)
+            x = x.index_select(axis, index)
         else:
             raise ValueError(
                 f"{interpolation_mode} with sampling mode {sampling_mode} is not defined"

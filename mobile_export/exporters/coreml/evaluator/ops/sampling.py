@@ -25,7 +25,9 @@ def resample(
     columns = _pixels(coordinates[..., 0], width, coordinates_mode, align_corners)
     rows = _pixels(coordinates[..., 1], height, coordinates_mode, align_corners)
     padding = (padding_mode, padding_value)
-    if sampling_mode == "nearest":
+    if sampling_mode == "nearest":  # led back into the image first: coremltools' own test
+        rows = _reflected(rows, height, padding_mode)
+        columns = _reflected(columns, width, padding_mode)
         return _read(x, torch.round(rows).long(), torch.round(columns).long(), padding)
     if sampling_mode != "bilinear":
         raise ValueError(f"resample has no sampling mode {sampling_mode!r}")
@@ -64,7 +66,30 @@ def affine(
     )
 
 
-@op("crop_resize")
+def _box_is_open(
+    x: Tensor,
+    roi: Tensor | None = None,
+    boxes: Tensor | None = None,
+    normalized_coordinates: bool = False,
+    spatial_scale: float = 1.0,
+    box_coordinate_mode: str = "CORNERS_HEIGHT_FIRST",
+    **_: object,
+) -> str | None:
+    """Why what is read is not settled: a box that is turned round or leaves the image."""
+    given = boxes if roi is None else roi.reshape(roi.shape[0], -1)[:, -4:]
+    if given is None:
+        return None
+    corners = _corners(given.to(torch.float32), box_coordinate_mode) * spatial_scale
+    last = torch.tensor([n - 1.0 for n in x.shape[-2:]])
+    if normalized_coordinates:
+        corners = corners * last.repeat(2)
+    first, end = corners[:, :2], corners[:, 2:]
+    if bool((end >= first).all() and (first >= 0).all() and (end <= last).all()):
+        return None
+    return "a box that leaves the image, or ends before it begins, is read in several ways"
+
+
+@op("crop_resize", unsettled=_box_is_open)
 def crop_resize(
     x: Tensor,
     site: Site,
@@ -170,13 +195,18 @@ def _read(x: Tensor, rows: Tensor, columns: Tensor, padding: tuple[str, float]) 
 
 def _inside(index: Tensor, size: int, mode: str) -> Tensor:
     """Indices outside of an axis led back into it."""
-    if mode in ("constant", "border"):
-        return index.clamp(0, size - 1)
+    if mode not in ("constant", "border", "reflection", "symmetric"):
+        raise ValueError(f"there is no padding mode {mode!r}")
+    return _reflected(index, size, mode).round().long().clamp(0, size - 1)
+
+
+def _reflected(points: Tensor, size: int, mode: str) -> Tensor:
+    """Points outside of an axis mirrored at its first and last pixel, or at their outer edges."""
     if mode == "reflection":
         period = max(1, 2 * (size - 1))
-        index = index.remainder(period)
-        return torch.where(index < size, index, period - index)
+        points = points.remainder(period)
+        return torch.where(points <= size - 1, points, period - points)
     if mode == "symmetric":
-        index = index.remainder(2 * size)
-        return torch.where(index < size, index, 2 * size - 1 - index)
-    raise ValueError(f"there is no padding mode {mode!r}")
+        edges = (points + 0.5).remainder(2 * size)
+        return torch.where(edges <= size, edges, 2 * size - edges) - 0.5
+    return points

@@ -50,7 +50,27 @@ def _take(x: Tensor, ranges: list[range]) -> Tensor:
     return x
 
 
-@op("slice_by_index")
+def _end_is_open(
+    x: Tensor,
+    end: Ints,
+    stride: Ints | None = None,
+    begin_mask: Bools | None = None,
+    end_mask: Bools | None = None,
+    **_: object,
+) -> str | None:
+    """Whether a slice runs backwards from a masked begin, or to an end in front of the axis."""
+    for axis, step in enumerate(stride or ()):
+        masked = begin_mask is not None and begin_mask[axis]
+        before = end[axis] < -x.shape[axis] and not (end_mask is not None and end_mask[axis])
+        if step < 0 and (masked or before):
+            return (
+                "where a slice with a negative stride begins that has a begin mask (the reference:"
+                " at 0; numpy: at the last), or ends in front of the axis"
+            )
+    return None
+
+
+@op("slice_by_index", unsettled=_end_is_open)
 def slice_by_index(
     x: Tensor,
     begin: Ints,

@@ -10,13 +10,32 @@ from .elementwise import convert
 __all__: list[str] = []
 
 
-@op("argsort")
+_ORDER_IS_OPEN = "the order of equal values: here the first comes first"
+
+
+def _ties_are_open(x: Tensor, axis: int = -1, **_: object) -> str | None:
+    """Whether an axis has a value twice."""
+    values = torch.sort(x, dim=axis).values
+    same = values.narrow(axis, 1, x.shape[axis] - 1) == values.narrow(axis, 0, x.shape[axis] - 1)
+    return _ORDER_IS_OPEN if bool(same.any()) else None
+
+
+def _topk_is_open(
+    x: Tensor, k: int = 1, axis: int = -1, ascending: bool = False, **_: object
+) -> str | None:
+    """Whether equal values are among the first k + 1."""
+    count = x.shape[axis] if k == -1 else min(k + 1, x.shape[axis])
+    values = torch.sort(x, dim=axis, descending=not ascending).values
+    return _ties_are_open(values.narrow(axis, 0, count), axis)
+
+
+@op("argsort", unsettled=_ties_are_open)
 def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
     """The indices that sort, the largest value first by default."""
     return torch.sort(x, dim=axis, descending=not ascending, stable=True).indices
 
 
-@op("topk")
+@op("topk", unsettled=_topk_is_open)
 def topk(
     x: Tensor,
     k: int = 1,

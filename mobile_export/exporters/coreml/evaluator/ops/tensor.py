@@ -127,6 +127,8 @@ def pad(x: Tensor, pad: Ints, mode: str = "constant", constant_val: float = 0.0)
     for axis, (before, after) in enumerate(pairs, start=x.dim() - len(pairs)):
         if before or after:
             size = x.shape[axis]
+            if mode == "reflect" and max(before, after) >= size:
+                raise ValueError(f"axis {axis} has {size} elements: it reflects {size - 1} at most")
             index = torch.arange(-before, size + after)
             if mode == "reflect":
                 index = index.abs()
@@ -153,7 +155,14 @@ def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
     return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
 
 
-@op("one_hot")
+def _index_is_open(indices: Tensor, one_hot_vector_size: int, **_: object) -> str | None:
+    """Whether an index is none of the vector's."""
+    if bool(((indices >= 0) & (indices < one_hot_vector_size)).all()):
+        return None
+    return "what an index outside of the vector sets: here nothing"
+
+
+@op("one_hot", unsettled=_index_is_open)
 def one_hot(
     indices: Tensor,
     one_hot_vector_size: int,
