@@ -111,6 +111,7 @@ def export(
     keep_failed: bool = False,
     verbose: bool = False,
     no_passes: Sequence[str] = (),
+    samples: str | Path | None = None,
     nms: NmsOptions | None = None,
     progress: Callable[[str], None] | None = None,
     **options: Any,
@@ -127,6 +128,8 @@ def export(
         keep_failed: keep files whose parity failed.
         verbose: let the vendors' own output through.
         no_passes: names of graph passes to leave out (`mobile_export.passes`).
+        samples: a folder of pictures (.png, .jpg) or arrays (.npy, .npz) that the files are checked
+            on as well as on the inputs that are made here.
         nms: end the files of a detector with non-maximum suppression; with ``formats`` None, those
             of formats that have none keep boxes and scores.
         progress: told the current stage.
@@ -148,6 +151,7 @@ def export(
         precision=precision,
         verbose=verbose,
         no_passes=tuple(no_passes),
+        samples=None if samples is None else Path(samples),
         nms=nms,
         options={key: value for key, value in own.items() if value is not None},
     )
@@ -199,6 +203,7 @@ def prepare(
     example: torch.Tensor | None = None,
     *,
     no_passes: Sequence[str] = (),
+    samples: str | Path | None = None,
     explain: Callable[[PassReport], None] | None = None,
     progress: Callable[[str], None] | None = None,
     **options: Any,
@@ -212,6 +217,7 @@ def prepare(
         model: a source as for `create_model`, or a module, which is not changed.
         example: an input (1, C, H, W), of which only the shape counts; or give ``size``.
         no_passes: names of graph passes to leave out.
+        samples: as for `export`.
         explain: told what each pass rewrote and refused.
         progress: told the current stage.
         options: attributes of `ModelRequest`.
@@ -231,7 +237,8 @@ def prepare(
         channels, height, width = example.shape[1:]
         options = {**options, "size": (height, width), "channels": channels}
     request = ModelRequest.of(model, **options)
-    config = ExportConfig(no_passes=tuple(no_passes))
+    folder = None if samples is None else Path(samples)
+    config = ExportConfig(no_passes=tuple(no_passes), samples=folder)
     return prepare_request(request, config, explain=explain, progress=progress)
 
 
@@ -261,6 +268,7 @@ def verify(
     *,
     precision: str | None = None,
     runtime: str | None = None,
+    samples: str | Path | None = None,
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -276,6 +284,7 @@ def verify(
             allow a file more than the precision that is found in it does.
         runtime: what executes the file, one of the format's other runtimes (``openvino`` for ONNX);
             None is the one that also checks exports.
+        samples: as for `export`.
         layers: also find the first tensors whose error passes the tolerance.
         verbose: let the vendors' own output through.
         progress: told the current stage.
@@ -290,6 +299,7 @@ def verify(
         request,
         precision=precision,
         runtime=runtime,
+        samples=None if samples is None else Path(samples),
         layers=layers,
         verbose=verbose,
         progress=progress,
@@ -302,6 +312,7 @@ def verify_request(
     *,
     precision: str | None = None,
     runtime: str | None = None,
+    samples: Path | None = None,
     layers: bool = False,
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -326,6 +337,7 @@ def verify_request(
         lambda: load_source(request),
         asked,
         runtime=runtime,
+        samples=samples,
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),

@@ -31,9 +31,10 @@ from .lowering.lower import lower
 from .lowering.reference import run_graph
 from .parity.detections import with_detections
 from .parity.judge import expected_outputs, judge
+from .parity.pictures import picture_files, read_pictures
 from .parity.reference import Reference, make_reference, with_activation
 from .parity.report import ParityReport
-from .parity.samples import parity_samples, pixel_samples, stronger_samples
+from .parity.samples import Sample, parity_samples, pixel_samples, stronger_samples
 from .parity.session import Session
 from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
@@ -170,29 +171,52 @@ class _Stopwatch:
 
 
 class _References:
-    """The reference of a model, computed once for normalised inputs and once for pixels."""
+    """The reference of a model, computed once for normalised inputs and once for pixels.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        pictures: the user's own samples, which are run as well.
+    """
+
+    def __init__(self, source: Source, program: Program, pictures: Sequence[Sample] = ()) -> None:
         self._source = source
+        self._pictures = tuple(pictures)
+        depends = enumerate(program.depends_on_input())
+        self._fixed = frozenset(index for index, reached in depends if not reached)
         self._made: dict[bool, Reference] = {}
 
     def get(self, *, pixels: bool = False) -> Reference:
         if pixels not in self._made:
             spec = self._source.input
             samples = (pixel_samples if pixels else parity_samples)(spec)
-            stronger = stronger_samples(spec, pixels=pixels)
-            self._made[pixels] = make_reference(self._source.module, samples, stronger)
+            own = [each for each in self._pictures if each.pixels is not None or not pixels]
+            self._made[pixels] = make_reference(
+                self._source.module,
+                (*samples[:-1], *own, samples[-1]),
+                stronger_samples(spec, pixels=pixels),
+                self._fixed,
+            )
         return self._made[pixels]
 
 
 def _capture(
-    load: Callable[[], Source], progress: Progress, label: str = "loading"
+    load: Callable[[], Source],
+    progress: Progress,
+    label: str = "loading",
+    samples: Path | None = None,
 ) -> tuple[Program, _References]:
-    """Load and trace a model; its references are computed when they are asked for."""
+    """Load and trace a model; its references are computed when they are asked for.
+
+    Args:
+        samples: a folder of the user's own.
+    """
+    if samples is not None:
+        picture_files(samples)  # before anything that takes time
     progress(label)
     source = load()
+    pictures = () if samples is None else read_pictures(samples, source.input)
     progress("tracing")
-    return trace(source), _References(source)
+    program = trace(source)
+    return program, _References(source, program, pictures)
 
 
 class _Preparation:
@@ -458,7 +482,7 @@ def export_program(
         shared = _Stopwatch()
         with unwarned(not config.verbose), one_thread():
             with shared("load"):
-                program, references = _capture(load, progress, f"loading {spec}")
+                program, references = _capture(load, progress, f"loading {spec}", config.samples)
                 program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
             for row in formats:
                 writer_of(row).check(program, config.job(row))
@@ -527,7 +551,7 @@ def prepare_program(
     """
     chosen = select_passes(config.no_passes)
     with unwarned(not config.verbose), one_thread():
-        program, references = _capture(load, progress)
+        program, references = _capture(load, progress, samples=config.samples)
         program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
         progress("running the reference in float64")
         reference = references.get()
@@ -617,6 +641,7 @@ def verify_artifact(
     precision: Precision,
     *,
     runtime: str | None = None,
+    samples: Path | None = None,
     layers: bool,
     verbose: bool,
     progress: Progress,
@@ -628,7 +653,7 @@ def verify_artifact(
     from .parity.localise import localise
 
     with unwarned(not verbose), one_thread():
-        program, references = _capture(load, progress)
+        program, references = _capture(load, progress, samples=samples)
         progress(f"{row.title}: checking")
         session = loader_of(row, runtime)(path, program.outputs)
         parity = check_parity(session, program, references, precision)

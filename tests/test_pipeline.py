@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mobile_export import pipeline
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.cli.console import print_export
-from mobile_export.errors import ExportError, MissingExtraError, PassError
+from mobile_export.errors import ExportError, MissingExtraError, PassError, UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.interface import Adapted, Prepared
 from mobile_export.exporters.onnx import session as onnx_runtime
@@ -28,7 +29,7 @@ from mobile_export.lowering import ir
 from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.sources.table import Source
 from mobile_export.system.versions import Library
-from tests.conftest import need
+from tests.conftest import make_source, need
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -298,3 +299,58 @@ def test_where_no_pass_is_to_blame_the_first_error_stands(
     with pytest.raises(ExportError, match="refused, try 1"):
         run(source, tmp_path / "out")
     assert len(calls) == 2, "once with the passes, once without"
+
+
+class DeadHead(nn.Module):
+    """A second output behind a ReLU that no image opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = self.conv(x).mean((2, 3))
+        return pooled, torch.relu(pooled - 1e4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_no_format_passes_with_an_output_that_nothing_moves(tmp_path: Path, precision: str) -> None:
+    rows = [row for row in FORMATS if precision in {each.name for each in row.precisions}]
+    for row in rows:
+        need(row.name)
+    report = run(make_source(DeadHead()), tmp_path, *rows, precision=precision, keep_failed=True)
+    assert report.failures == ()
+    assert [artifact.parity.deciding.status for artifact in report.artifacts] == [
+        "inconclusive"
+    ] * len(rows)
+    assert report.exit_code == 1
+    for artifact in report.artifacts:
+        (dead,) = artifact.parity.unmoved
+        assert f"{dead} does not change with the input" in artifact.parity.notes[-1]
+
+
+class OwnSamples(nn.Module):
+    """Opens its head for very bright images only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.mean((2, 3)) - 1e4)
+
+
+def test_own_samples_are_run_as_well_and_can_decide(tmp_path: Path) -> None:
+    source = make_source(OwnSamples())
+    assert not run(source, tmp_path / "a").artifacts[0].parity.passed
+    own = tmp_path / "own"
+    own.mkdir()
+    np.save(own / "bright.npy", np.full((3, 32, 32), 3e4))
+    report = run(source, tmp_path / "b", samples=own)
+    assert report.artifacts[0].parity.passed
+
+
+def test_own_samples_are_looked_for_before_the_model_is_loaded(tmp_path: Path) -> None:
+    def load() -> Source:
+        raise AssertionError("loaded")
+
+    config = ExportConfig(out_dir=tmp_path, samples=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="`samples`"):
+        export_program(load, "tiny", (get_format("onnx"),), config)
+    assert list(tmp_path.iterdir()) == []

@@ -73,7 +73,7 @@ def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
         *(parameters_of(ExportConfig, "precision") if chosen else ()),
         *(each for row in rows for each in parameters_of(row.options)),
         *(suppression if any(row.suppresses for row in rows) else [_NO_NMS]),
-        *parameters_of(ExportConfig, "force", "keep_failed"),
+        *parameters_of(ExportConfig, "samples", "force", "keep_failed"),
         EXPLAIN,
         *parameters_of(ExportConfig, "no_passes"),
         JSON,
@@ -121,6 +121,8 @@ def _print(report: ExportReport, as_json: bool, explain: bool) -> None:
     facts = report.to_dict()
     for key in ("failures", "notes"):
         facts[key] = said_of_options(facts[key])
+    for artifact in facts["artifacts"]:
+        artifact["parity"] = said_of_options(artifact["parity"])
     if explain:
         facts["passes"] = [done.to_dict() for done in report.passes]
     typer.echo(json.dumps(facts, indent=2))
@@ -151,6 +153,7 @@ _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
         _MODEL,
         _PROGRAM,
         *_SOURCE,
+        *parameters_of(ExportConfig, "samples"),
         FORCE,
         EXPLAIN,
         *parameters_of(ExportConfig, "no_passes"),

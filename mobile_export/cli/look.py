@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..exporters.config import ExportConfig
 from ..sources.request import ModelRequest
+from .messages import said_of_options
 from .options import (
     JSON,
     VERBOSE,
@@ -56,9 +58,10 @@ _RUNTIME = parameter(
     None,
 )
 _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
+_SAMPLES = parameters_of(ExportConfig, "samples")
 
 
-@with_parameters([_FILE, _MODEL, _LAYERS, *_SOURCE, _PRECISION, _RUNTIME, JSON, VERBOSE])
+@with_parameters([_FILE, _MODEL, _LAYERS, *_SOURCE, _PRECISION, _RUNTIME, *_SAMPLES, JSON, VERBOSE])
 def verify(**values: Any) -> None:
     """Compare an existing file with the model it was exported from."""
     from .. import api
@@ -74,12 +77,15 @@ def verify(**values: Any) -> None:
             request,
             precision=values["precision"],
             runtime=values["runtime"],
+            samples=values["samples"],
             layers=values["layers"],
             verbose=verbose,
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        facts = report.to_dict()
+        facts["parity"] = said_of_options(facts["parity"])
+        typer.echo(json.dumps(facts, indent=2))
     else:
         from .console import print_verification
 

@@ -31,6 +31,7 @@ class ExportConfig:
         precision: for example "fp16"; None takes each format's default.
         verbose: let the vendors' own output through.
         no_passes: names of graph passes to leave out.
+        samples: a folder of pictures or arrays that parity is measured on as well.
         nms: end detectors with non-maximum suppression; None leaves boxes and scores.
         options: by name of the format; one that is not there has its defaults.
     """
@@ -45,6 +46,9 @@ class ExportConfig:
     verbose: bool = option(False, help="Let the vendors' own output through.", flag="--verbose")
     no_passes: tuple[str, ...] = option(
         (), help="Leave a graph pass out; may be given again.", flag="--no-pass"
+    )
+    samples: Path | None = option(  # noqa: RUF009 (a field)
+        None, help="Folder of pictures (.png, .jpg, .npy, .npz) to check the files on as well."
     )
     nms: NmsOptions | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Program"]
 
+_OF_A_SHAPE = {
+    torch.ops.aten.empty_like,
+    torch.ops.aten.full_like,
+    torch.ops.aten.new_empty,
+    torch.ops.aten.new_full,
+    torch.ops.aten.new_ones,
+    torch.ops.aten.new_zeros,
+    torch.ops.aten.ones_like,
+    torch.ops.aten.zeros_like,
+}
+"""Operators that read the shape of a tensor, and none of its values."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -46,6 +58,20 @@ class Program:
         """The program as a plain module: `input.shape` to a tensor or a tuple of tensors."""
         module: torch.nn.Module = self.exported.module(check_guards=False)
         return module
+
+    def depends_on_input(self) -> tuple[bool, ...]:
+        """Of each output, whether values of the input reach it; anchors, which only the size of the
+        input decides, do not."""
+        signature = self.exported.graph_signature
+        reached: set[torch.fx.Node] = set()
+        for node in self.exported.graph.nodes:
+            if node.op == "placeholder" and node.name in signature.user_inputs:
+                reached.add(node)
+            packet = getattr(node.target, "overloadpacket", None)
+            if node.op == "call_function" and packet not in _OF_A_SHAPE:
+                reached |= {node} if reached.intersection(node.all_input_nodes) else set()
+        names = {node.name for node in reached}
+        return tuple(name in names for name in signature.user_outputs)
 
     def float64(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
         """A callable that runs the program with float64 weights; call it under `Float64Mode`."""

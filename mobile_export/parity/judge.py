@@ -11,8 +11,9 @@ Statuses:
                   shape;
     inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
                   its float64 run: with these weights no file can be judged. Or the error is within
-                  the tolerance and not within `SPREAD_LIMIT`: the output changes so little between
-                  the samples that a file which ignores the image would look like this one.
+                  the tolerance and, in some output, not within `SPREAD_LIMIT`: that output changes
+                  so little between the samples, or not at all, that a file which ignores the image
+                  would look like this one.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def judge(
         samples=len(reference.samples),
         spread=changes.spread,
         spread_error=changes.error,
+        unmoved=changes.unmoved,
         notes=tuple(dict.fromkeys((*notes, *changes.notes))),
     )
     if report.status != "passed" or report.tells_apart:
@@ -112,15 +114,18 @@ def judge(
 
 @dataclass(frozen=True)
 class _Changes:
-    """What changes with the sample: of the output with the worst `spread_error`.
+    """What changes with the sample.
 
     Attributes:
         spread, error: as `ParityReport.spread` and `ParityReport.spread_error`.
+        beyond: outputs whose error is beyond `SPREAD_LIMIT`, with their spread and their error.
+        unmoved: as `ParityReport.unmoved`.
     """
 
-    output: str = ""
     spread: float | None = None
     error: float | None = None
+    beyond: tuple[tuple[str, float, float], ...] = ()
+    unmoved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -132,35 +137,47 @@ def _changes(
     exact = list(zip(*reference.outputs, strict=True))
     if any(len(got) != len(exact) for got in results):
         return _Changes(error=math.inf)
-    worst, constant = _Changes(), []
-    for name, outputs, got in zip(names, exact, zip(*results, strict=True), strict=True):
-        error = spread_error(got, outputs)
-        if error is None:
-            constant.append(name)
-        elif worst.error is None or error > worst.error:
-            worst = _Changes(name, relative_spread(outputs), error)
-    if not constant:
-        return worst
-    note = f"{', '.join(constant)}: the same for all {len(reference.samples)} inputs of the check"
-    return replace(worst, notes=(note,))
+    fixed: list[str] = []
+    unmoved: list[str] = []
+    found: list[tuple[str, float, float]] = []
+    for index, (name, outputs) in enumerate(zip(names, exact, strict=True)):
+        error = spread_error([arrays[index] for arrays in results], outputs)
+        if error is not None:
+            found.append((name, relative_spread(outputs), error))
+        else:
+            (fixed if index in reference.fixed else unmoved).append(name)
+    worst = max(found, key=lambda each: each[2], default=None)
+    note = f"{', '.join(fixed)}: the same for every input" if fixed else ""
+    return _Changes(
+        spread=None if worst is None else worst[1],
+        error=None if worst is None else worst[2],
+        beyond=tuple(each for each in found if not each[2] <= SPREAD_LIMIT),
+        unmoved=tuple(unmoved),
+        notes=(note,) if note else (),
+    )
+
+
+_ADVICE = (
+    "Give real pictures with `samples`. If the model takes other values than the stated "
+    "normalisation gives it, say so (`mean=0` and `std=0.0039` for one that takes 0 to 255); else "
+    'give trained `weights`, or write `precision="fp32"`.'
+)
 
 
 def _why_inconclusive(changes: _Changes) -> str:
-    advice = (
-        "If the model takes other values than the stated normalisation gives it, say so (`mean=0` "
-        "and `std=0.0039` for one that takes 0 to 255); else give trained `weights`, or write "
-        '`precision="fp32"`.'
-    )
+    parts = []
     if changes.error is None:
-        return (
-            "inconclusive: no output changes with the input, so a file that ignores the image "
-            f"would look right. {advice}"
+        parts.append("no output changes with the input")
+    elif changes.unmoved:
+        parts.append(f"{', '.join(changes.unmoved)} does not change with the input")
+    for name, moved, error in changes.beyond:
+        parts.append(
+            f"{name} changes by {moved:.1e} of its size only, and the file is {error:.0%} of that "
+            f"change off (allowed is {SPREAD_LIMIT:.0%})"
         )
     return (
-        f"inconclusive: between the inputs of the check, {changes.output} changes by "
-        f"{changes.spread:.1e} of its size only, and the file is {changes.error:.0%} of that "
-        f"change off (allowed is {SPREAD_LIMIT:.0%}), so it may be one that ignores the image. "
-        f"{advice}"
+        f"inconclusive: between the inputs of the check, {'; '.join(parts)}: a file that ignores "
+        f"the image would look like this one. {_ADVICE}"
     )
 
 

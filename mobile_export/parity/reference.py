@@ -41,18 +41,21 @@ class Reference:
         outputs: per sample, one float64 (or integer) array per output.
         float32_error: worst error of eager float32, relative to max |reference|.
         notes: warnings about what these inputs can prove.
+        fixed: positions of the outputs that no value of the input reaches, such as anchors.
     """
 
     samples: tuple[Sample, ...]
     outputs: tuple[tuple[np.ndarray, ...], ...]
     float32_error: float
     notes: tuple[str, ...] = ()
+    fixed: frozenset[int] = frozenset()
 
 
 def make_reference(
     module: torch.nn.Module,
     samples: Sequence[Sample],
     stronger: Sequence[Sequence[Sample]] = (),
+    fixed: frozenset[int] = frozenset(),
 ) -> Reference:
     """Run the original eager module on ``samples`` in float64 and in float32.
 
@@ -60,18 +63,19 @@ def make_reference(
         stronger: sets of samples that are run as well, one set after the other, as long as some
             output hardly changes with the samples so far. A set that makes it change more is put in
             front of the last sample.
+        fixed: as `Reference.fixed`.
     """
     double = double_copy(module)
     runs = [_run_both(module, double, sample) for sample in samples]
     for more in stronger:
-        if _weakest(runs) >= _WEAK:
+        if _weakest(runs, fixed) >= _WEAK:
             break
         try:
             added = [_run_both(module, double, sample) for sample in more]
         except MobileExportError:  # a model may refuse such values
             continue
         joined = [*runs[:-1], *added, runs[-1]]
-        if all(run.sound for run in added) and _weakest(joined) > _weakest(runs):
+        if all(run.sound for run in added) and _more(joined, runs, fixed):
             runs = joined
     outputs = tuple(run.outputs for run in runs)
     return Reference(
@@ -79,6 +83,7 @@ def make_reference(
         outputs,
         max(0.0, *(run.float32_error for run in runs)),
         _not_finite(outputs),
+        fixed,
     )
 
 
@@ -103,10 +108,27 @@ def _run_both(module: torch.nn.Module, double: torch.nn.Module, sample: Sample) 
     return _Run(sample, exact, max(errors, default=0.0))
 
 
-def _weakest(runs: Sequence[_Run]) -> float:
-    """Smallest relative spread of the outputs that change at all; 0 when none does."""
+def _spreads(runs: Sequence[_Run], fixed: frozenset[int]) -> list[float]:
+    """Relative spread of every output that the input reaches."""
     outputs = zip(*(run.outputs for run in runs), strict=True)
-    return min((moved for moved in map(relative_spread, outputs) if moved > 0), default=0.0)
+    return [relative_spread(each) for index, each in enumerate(outputs) if index not in fixed]
+
+
+def _weakest(runs: Sequence[_Run], fixed: frozenset[int]) -> float:
+    """Smallest relative spread of the outputs that the input reaches; 0 when there is none."""
+    return min(_spreads(runs, fixed), default=0.0)
+
+
+def _more(runs: Sequence[_Run], before: Sequence[_Run], fixed: frozenset[int]) -> bool:
+    """Whether the least spread is larger than before, or one output fewer does not change."""
+    after, old = _spreads(runs, fixed), _spreads(before, fixed)
+    return after.count(0.0) < old.count(0.0) or (
+        after.count(0.0) == old.count(0.0) and _least_moved(after) > _least_moved(old)
+    )
+
+
+def _least_moved(spreads: Sequence[float]) -> float:
+    return min((value for value in spreads if value > 0), default=0.0)
 
 
 def _failed_again(module: torch.nn.Module, error: BaseException) -> SourceError:

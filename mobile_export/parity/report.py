@@ -28,6 +28,7 @@ class ParityReport:
             (`parity.spread.spread`), relative to its largest magnitude.
         spread_error: largest error of what changes with the sample, relative to that spread; of the
             worst output. None when there is one sample, or when no output changes with it.
+        unmoved: outputs that depend on the input and are the same for all samples.
         detections: of a file that ends with non-maximum suppression; the errors are then those of
             the boxes and scores in front of it.
         variants: reports on the same file under other options that a device may run it with.
@@ -50,6 +51,7 @@ class ParityReport:
     samples: int
     spread: float | None = None
     spread_error: float | None = None
+    unmoved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     detections: DetectionCheck | None = None
     variants: tuple[ParityReport, ...] = ()
@@ -64,7 +66,8 @@ class ParityReport:
         """Whether the file answers the samples differently, as the model does."""
         if self.samples < 2:
             return True
-        return self.spread_error is not None and self.spread_error <= SPREAD_LIMIT
+        known = self.spread_error is not None and self.spread_error <= SPREAD_LIMIT
+        return known and not self.unmoved
 
     @property
     def deciding(self) -> ParityReport:

@@ -51,12 +51,21 @@ def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     return (pixels.double() / 255.0 - mean) / std
 
 
+_WIDE = 8.0
+"""Range of the values that a model takes above which normal noise is a nearly black image to it."""
+
+
 def parity_samples(spec: InputSpec) -> tuple[Sample, ...]:
-    """Two standard-normal inputs and two natural-statistics images."""
-    noise = tuple(
-        Sample(f"noise-{seed}", torch.from_numpy(seeded_input(spec.shape, seed)))
-        for seed in range(2)
-    )
+    """Two inputs of noise and two natural-statistics images.
+
+    The first noise is standard normal, so that a device can make it from its seed alone. The second
+    is, too, unless the model takes values of a wider range (0 to 255): it is then 8-bit noise.
+    """
+    first, second = (torch.from_numpy(seeded_input(spec.shape, seed)) for seed in range(2))
+    if 1.0 / min(spec.std) > _WIDE:
+        pixels = torch.from_numpy(seeded_input(spec.shape, 1, pixels=True))
+        second = normalise(pixels, spec).float()
+    noise = (Sample("noise-0", first), Sample("noise-1", second))
     natural = tuple(
         Sample(f"natural-{seed}", normalise(_natural(spec, seed), spec).float())
         for seed in range(2)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import need
@@ -102,9 +103,14 @@ def test_json_is_all_of_stdout(folder: Path) -> None:
     assert done.stderr == ""
     facts = json.loads(run("inspect", "mynet_build.onnx", "--json", cwd=folder).stdout)
     assert facts["inputs"] == [{"name": "image", "shape": [1, 3, 32, 32], "dtype": "float32"}]
-    verified = run("verify", "mynet_build.onnx", "mynet:build", "--json", cwd=folder)
+    (folder / "own").mkdir()
+    np.save(folder / "own" / "a.npy", np.ones((3, 32, 32)))
+    words = ("verify", "mynet_build.onnx", "mynet:build", "--samples", "own", "--json")
+    verified = run(*words, cwd=folder)
     assert verified.returncode == 0
-    assert json.loads(verified.stdout)["parity"]["passed"] is True
+    parity = json.loads(verified.stdout)["parity"]
+    assert parity["passed"] is True
+    assert parity["samples"] == 1 + report["artifacts"][0]["parity"]["samples"]
 
 
 def test_verify_takes_the_size_of_the_file_and_sees_another_model(folder: Path) -> None:
@@ -168,6 +174,7 @@ def test_a_terminal_sees_progress(folder: Path) -> None:
         (["coreml", "mynet:build", "--classifier"], ["10 classes", "--labels"]),
         (["tflite", "mynet:build", "--layout", "chwn"], ["chwn", "nhwc"]),
         (["verify", "missing.onnx", "mynet:build"], ["missing.onnx"]),
+        (["onnx", "mynet:build", "--samples", "nowhere"], ["--samples nowhere", ".npy"]),
         (["inspect", "mynet.py"], ["no known suffix", ".onnx"]),
         (["onnx", "mynet:build", "-o", "mynet.py/x"], ["mynet.py/x", "-o DIR"]),
     ],

@@ -119,7 +119,7 @@ def test_the_message_says_what_to_give() -> None:
     found = report(reference, damaged(module, reference)["ignored"])
     (note,) = found.notes
     assert note.startswith("inconclusive: between the inputs of the check, logits changes by")
-    for argument in ("`mean=0`", "`std=0.0039`", "`weights`", '`precision="fp32"`'):
+    for argument in ("`samples`", "`mean=0`", "`std=0.0039`", "`weights`", '`precision="fp32"`'):
         assert argument in note
 
 
@@ -163,3 +163,21 @@ def test_wide_samples_that_overflow_are_left_out() -> None:
     reference = make_reference(Overflows(), parity_samples(PLAIN), stronger_samples(PLAIN))
     assert "wide-natural-0" not in [sample.name for sample in reference.samples]
     assert np.isfinite([outputs[0] for outputs in reference.outputs]).all()
+
+
+class TwoHeads(nn.Module):
+    """One output moves with the input; the other does so for pixels from 0 to 255 only."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.mean((2, 3)), (x.amax((1, 2, 3)) > 100).long()
+
+
+def test_an_output_that_nothing_moves_gets_stronger_samples() -> None:
+    usual = make_reference(TwoHeads(), parity_samples(PLAIN))
+    assert len({int(labels[0]) for _, labels in usual.outputs}) == 1
+    reference = make_reference(TwoHeads(), parity_samples(PLAIN), stronger_samples(PLAIN))
+    assert len({int(labels[0]) for _, labels in reference.outputs}) == 2
+    fixed = make_reference(
+        TwoHeads(), parity_samples(PLAIN), stronger_samples(PLAIN), frozenset({1})
+    )
+    assert len(fixed.samples) == 4

@@ -203,10 +203,32 @@ def test_a_constant_output_beside_another_is_named_and_does_not_decide() -> None
     samples = tuple(Sample(name, torch.zeros(1, 3, 2, 2)) for name in "ab")
     anchors = np.array([[8.0, 16.0]])
     outputs = ((np.array([[1.0]]), anchors), (np.array([[2.0]]), anchors))
-    report = judge_two(Reference(samples, outputs, 0.0), outputs, ["scores", "anchors"])
+    reference = Reference(samples, outputs, 0.0, fixed=frozenset({1}))
+    report = judge_two(reference, outputs, ["scores", "anchors"])
     assert report.passed
     assert (report.spread, report.spread_error) == (0.25, 0.0)
-    assert report.notes == ("anchors: the same for all 2 inputs of the check",)
+    assert report.notes == ("anchors: the same for every input",)
+
+
+def test_an_output_that_should_change_and_does_not_is_inconclusive_whatever_its_place() -> None:
+    samples = tuple(Sample(name, torch.zeros(1, 3, 2, 2)) for name in "ab")
+    moves, labels = [np.array([[1.0]]), np.array([[2.0]])], np.array([[3, 3]])
+    outputs = ((moves[0], labels), (moves[1], labels))
+    report = judge_two(Reference(samples, outputs, 0.0), outputs, ["scores", "labels"])
+    assert report.status == "inconclusive"
+    assert (report.spread_error, report.unmoved) == (0.0, ("labels",))
+    assert report.to_dict()["unmoved"] == ["labels"]
+    assert "labels does not change with the input" in report.notes[-1]
+    assert "`samples`" in report.notes[-1]
+
+
+def test_every_output_beyond_the_limit_is_named() -> None:
+    samples = tuple(Sample(name, torch.zeros(1, 3, 2, 2)) for name in "ab")
+    hardly = [np.array([[1.0]]), np.array([[1 + 2e-6]])]
+    reference = Reference(samples, tuple(zip(hardly, hardly, strict=True)), 0.0)
+    report = judge_two(reference, [(hardly[0], hardly[0])] * 2, ["a", "b"])
+    assert report.status == "inconclusive"
+    assert all(f"{name} changes by 1.0e-06 of its size" in report.notes[-1] for name in "ab")
 
 
 def test_the_output_that_is_told_apart_worst_decides() -> None:

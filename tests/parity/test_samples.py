@@ -86,3 +86,12 @@ def test_stronger_samples_of_clips_and_single_channels() -> None:
             for sample in sum(stronger_samples(spec, pixels=pixels), ()):
                 assert tuple(sample.image.shape) == shape
                 assert sample.image.std() > 0
+
+
+def test_a_model_that_takes_pixels_gets_noise_in_their_range() -> None:
+    wide = InputSpec((1, 3, 16, 16), (0.0,) * 3, (1 / 255,) * 3)
+    first, second, *_ = parity_samples(wide)
+    assert first.image.abs().max() < 6  # a device makes it from its seed
+    assert second.image.min() >= 0
+    assert 250 < second.image.max() < 255.01
+    assert parity_samples(SPEC)[1].image.abs().max() < 6

@@ -1,0 +1,78 @@
+"""What the editors of all formats share: kinds of damage, a place in a file, arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = [
+    "ACTIVATION",
+    "BIAS",
+    "EPSILON",
+    "PADDING",
+    "PERMUTED",
+    "RESIZE",
+    "SCALED",
+    "Editor",
+    "Site",
+    "changed_weights",
+    "moved",
+]
+
+PERMUTED = "weights permuted"
+SCALED = "weights x 1.02"
+BIAS = "bias dropped"
+PADDING = "padding off by one"
+RESIZE = "resize mode"
+ACTIVATION = "activation replaced"
+EPSILON = "epsilon x 10"
+
+_FOLDED_EPSILON = np.sqrt((1 + 1e-5) / (1 + 1e-4))
+"""What ten times an epsilon of 1e-5 makes of weights that a batch norm of variance 1 is folded
+into."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One possible damage.
+
+    Attributes:
+        kind: as the constants of this module.
+        where: name of the layer in the file, and what is done to it.
+        edit: does it, to the model as its editor has read it.
+    """
+
+    kind: str
+    where: str
+    edit: Callable[[Any], None]
+
+
+class Editor(Protocol):
+    """Reads one file, lists what can be damaged in it, and writes it with one damage."""
+
+    def sites(self) -> Iterator[Site]:
+        """Every damage that this file has a place for."""
+
+    def write(self, site: Site, path: Path) -> None:
+        """The file with one damage, and what belongs to it, at ``path``."""
+
+
+def changed_weights(axis: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """By kind, what is done to the weights of a convolution; filters lie along ``axis``."""
+    return {
+        PERMUTED: lambda weights: np.roll(weights, 1, axis=axis),
+        SCALED: lambda weights: weights * np.asarray(1.02, weights.dtype),
+        EPSILON: lambda weights: (weights * _FOLDED_EPSILON).astype(weights.dtype),
+    }
+
+
+def moved(before: int, after: int) -> tuple[int, int] | None:
+    """One row of padding taken from the end and put before the start, or the other way; the size of
+    the result stays. None where there is no padding."""
+    if after > 0:
+        return before + 1, after - 1
+    return (before - 1, after + 1) if before > 0 else None

@@ -1,0 +1,199 @@
+"""The user's own pictures as inputs of the parity check: a folder of files of unknown origin.
+
+PNG and JPEG files are decoded by Pillow, after their size was read from the header; ``.npy`` and
+``.npz`` files by NumPy, without pickle. A picture is turned as its EXIF orientation says, brought
+to the colours of the model's input (transparency is dropped, CMYK and palettes are converted, 16
+bits become 8), and cropped in the middle to the shape of the input and resized, bilinear.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import MissingExtraError, MobileExportError, UsageError, summary
+from ..graph.specs import InputSpec
+from ..sources.zips import members, read_member
+from ..system.files import MIB, read_regular_file
+from .samples import Sample, normalise
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["MOST_PICTURES", "picture_files", "read_pictures"]
+
+MOST_PICTURES = 32
+"""Each is run by the model in float64 and by every file; more are left out."""
+
+_PICTURES, _ARRAYS = (".png", ".jpg", ".jpeg"), (".npy", ".npz")
+_LARGEST_FILE = 256 * MIB
+_MOST_PIXELS = 2**26
+_VALID = f"Valid are pictures ({', '.join(_PICTURES)}) and arrays ({', '.join(_ARRAYS)})."
+
+
+def picture_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that can be samples, by name, the first `MOST_PICTURES` of them.
+
+    Raises:
+        UsageError: it is no folder, or has no such file.
+    """
+    try:
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in _PICTURES + _ARRAYS and not path.name.startswith(".")
+        )
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"`samples` {folder} is no folder that can be read: {reason}.",
+            hint=f"Give a folder. {_VALID}",
+        ) from error
+    if not found:
+        raise UsageError(f"`samples` {folder} has no file for the check in it.", hint=_VALID)
+    return tuple(found[:MOST_PICTURES])
+
+
+def read_pictures(folder: Path, spec: InputSpec) -> tuple[Sample, ...]:
+    """The samples of a folder for a model that takes ``spec``.
+
+    Arrays of 8-bit numbers, (H, W), (H, W, C) or of the input's own shape, are pictures; those of
+    other numbers are inputs as the model takes them: of its shape, with or without the batch.
+
+    Raises:
+        UsageError: there is no such folder, or a file in it is no picture, damaged, too large, or
+            of another shape than the input.
+        MissingExtraError: it has pictures, and Pillow is not installed.
+    """
+    samples: list[Sample] = []
+    for path in picture_files(folder):
+        content = read_regular_file(path, limit=_LARGEST_FILE, error=UsageError)
+        try:
+            samples += _samples(path, content, spec)
+        except MobileExportError:
+            raise
+        except Exception as error:  # a decoder may raise anything
+            raise _unreadable(path, summary(error)) from error
+    return tuple(samples[:MOST_PICTURES])
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{path} of `samples` cannot be read: {why}.", hint=f"Repair or remove it. {_VALID}"
+    )
+
+
+def _samples(path: Path, content: bytes, spec: InputSpec) -> Iterator[Sample]:
+    suffix = path.suffix.lower()
+    if suffix in _PICTURES:
+        yield _picture(path.name, _decoded(path, content), spec)
+    elif suffix == ".npy":
+        yield _of_array(path, path.name, _array(content), spec)
+    else:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name, info in members(archive, len(content)).items():
+                array = _array(read_member(archive, info, _LARGEST_FILE))
+                yield _of_array(path, f"{path.name}:{name.removesuffix('.npy')}", array, spec)
+
+
+def _array(content: bytes) -> np.ndarray:
+    """A ``.npy`` file, whose header has to say what the file holds before any memory is taken.
+
+    Raises:
+        ValueError: it is damaged, or holds objects.
+    """
+    stream = io.BytesIO(content)
+    form: Any = np.lib.format
+    first = form.read_magic(stream) == (1, 0)
+    read_header = form.read_array_header_1_0 if first else form.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    left = len(content) - stream.tell()
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"it holds values of type {dtype}")
+    if min(shape, default=1) < 1 or math.prod(shape) * dtype.itemsize != left:
+        raise ValueError(f"an array {shape} of {dtype} does not have {left:,} bytes")
+    values = np.frombuffer(content, dtype, offset=stream.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
+
+
+def _of_array(path: Path, name: str, array: np.ndarray, spec: InputSpec) -> Sample:
+    whole = array if array.ndim == len(spec.shape) else array[None]
+    if whole.shape == spec.shape:
+        values = torch.from_numpy(np.ascontiguousarray(whole, dtype=np.float32))
+        if array.dtype == np.uint8:
+            return Sample(name, normalise(values, spec).float(), values)
+        if not torch.isfinite(values).all():
+            raise _unreadable(path, f"{name} holds NaN or infinity")
+        return Sample(name, values)
+    if array.dtype == np.uint8 and (
+        array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _BANDS)
+    ):
+        pixels = array.squeeze(2) if array.shape[2:] == (1,) else array
+        if pixels.shape[0] * pixels.shape[1] > _MOST_PIXELS:
+            raise _unreadable(path, f"it is {pixels.shape[1]}x{pixels.shape[0]} pixels large")
+        return _picture(name, _pillow().fromarray(pixels), spec)
+    raise UsageError(
+        f"{name} of `samples` has shape {array.shape} and type {array.dtype}; the model takes "
+        f"{spec.shape}.",
+        hint="Valid are inputs of that shape, as the model takes them, and 8-bit pictures: "
+        "(height, width, channels).",
+    )
+
+
+_BANDS = (1, 3, 4)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError("A folder of pictures", "PIL", "pictures") from error
+    return Image
+
+
+def _decoded(path: Path, content: bytes) -> Image:
+    """The picture in a PNG or JPEG file, upright."""
+    library = _pillow()
+    from PIL import ImageOps
+
+    image: Image = library.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+    width, height = image.size
+    if width * height > _MOST_PIXELS:
+        raise _unreadable(
+            path, f"it is {width}x{height} pixels large; at most {_MOST_PIXELS:,} are decoded"
+        )
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _picture(name: str, image: Image, spec: InputSpec) -> Sample:
+    """A picture in the shape and colours of the input."""
+    from PIL import Image as library
+    from PIL import ImageOps
+
+    modes = {1: "L", 3: "RGB"}
+    if spec.shape[1] not in modes:
+        raise UsageError(
+            f"{name} of `samples` is a picture; the model takes {spec.shape[1]} channels.",
+            hint=f"Give arrays (.npy) of the shape {spec.shape}.",
+        )
+    if image.mode.startswith("I"):  # 16 bits
+        wide = np.asarray(image).astype(np.float64) / 257.0
+        image = library.fromarray(wide.clip(0, 255).round().astype(np.uint8))
+    height, width = spec.size
+    plain = image.convert(modes[spec.shape[1]])
+    fitted = ImageOps.fit(plain, (width, height), method=library.Resampling.BILINEAR)
+    array = np.asarray(fitted, dtype=np.float32).reshape(height, width, -1).transpose(2, 0, 1)
+    if spec.channel_order == "BGR":
+        array = array[::-1]
+    if len(spec.shape) == 5:  # a clip pans over it by two pixels a frame
+        array = np.stack([np.roll(array, 2 * t, axis=2) for t in range(spec.shape[2])], axis=1)
+    pixels = torch.from_numpy(np.ascontiguousarray(array))[None]
+    return Sample(name, normalise(pixels, spec).float(), pixels)
