@@ -309,7 +309,7 @@ class _Run:
             attempt, left_out = self._best(row, path)
         size = sum(size_of(file) for file in row.files(path))
         final = None
-        if attempt.parity.passed or self.config.keep_failed:
+        if attempt.parity.usable or self.config.keep_failed:
             final = self._commit(row, path, attempt)
         seconds = {**self.seconds}
         for stage, value in attempt.seconds.items():
@@ -385,7 +385,9 @@ class _Run:
         with watch("parity"):
             self.progress(f"{row.title}: checking")
             session = _load(row, path, self.program)
-            parity = check_parity(session, self.program, self.references, job.precision)
+            parity = check_parity(
+                session, self.program, self.references, job.precision, prepared.program
+            )
         return _Attempt(prepared, passes, session, parity, watch.seconds)
 
     def _commit(self, row: Format, path: Path, attempt: _Attempt) -> Path:
@@ -593,13 +595,18 @@ def save_program(
 
 
 def check_parity(
-    session: Session, program: Program, references: _References, precision: Precision
+    session: Session,
+    program: Program,
+    references: _References,
+    precision: Precision,
+    written_from: Program | None = None,
 ) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model.
 
     Args:
         precision: that the file was asked to have; what is allowed follows it, never what is found
             in the file.
+        written_from: the program whose nodes name the file's values, where it is at hand.
     """
     reference = _seen_by(session, references)
     detector = session.detector
@@ -626,7 +633,14 @@ def check_parity(
         check_parity(variant, program, references, precision_named(variant.precision))
         for variant in session.variants
     )
-    return replace(report, notes=(*report.notes, *session.notes()), variants=variants)
+    session.modules = (written_from or program).module_paths()
+    notes = (*report.notes, *session.overflow_notes(reference.samples), *session.notes())
+    report = replace(report, notes=notes, variants=variants)
+    if report.only_some:
+        remedies = {variant.remedy for variant in session.variants if variant.remedy}
+        only = f"{report.runtime} only ({report.deciding.runtime}: {report.deciding.status})"
+        report = replace(report, notes=(*notes, f"right in {only}: {'; '.join(remedies)}"))
+    return report
 
 
 def _seen_by(session: Session, references: _References) -> Reference:

@@ -126,6 +126,13 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
     err = stderr_console()
     parity = report.deciding
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
+    if report.only_some:
+        err.print(
+            f"[bold yellow]right in {escape(report.runtime)} only:[/] in {escape(parity.runtime)} "
+            f"it {parity.status} ({parity.max_rel:.1e} of the output range, allowed is "
+            f"{parity.tolerance:.1e}); the note above says what to set. The file was {fate}."
+        )
+        return
     judged = parity.float32_error <= ILL_CONDITIONED
     if parity.status == "inconclusive" and judged and not parity.tells_apart:
         err.print(f"[yellow]inconclusive:[/] see the note above; the file was {fate}.")

@@ -128,6 +128,15 @@ class Program:
             ),
         )
 
+    def module_paths(self) -> dict[str, str]:
+        """The path of the module that each node came from, by the node's name, where it has one."""
+        paths = {}
+        for node in self.exported.graph.nodes:
+            stack = node.meta.get("nn_module_stack")
+            if stack and (path := str(next(reversed(stack.values()))[0])):
+                paths[node.name] = path
+        return paths
+
     @property
     def example(self) -> torch.Tensor:
         """A zero input of the right shape, float32."""

@@ -62,6 +62,16 @@ class ParityReport:
         return self.deciding.status == "passed"
 
     @property
+    def usable(self) -> bool:
+        """Whether a device can be told to run the file so that it is right."""
+        return self.status == "passed"
+
+    @property
+    def only_some(self) -> bool:
+        """Whether the file is right, and not under all options that a device may run it with."""
+        return self.usable and not self.passed
+
+    @property
     def tells_apart(self) -> bool:
         """Whether the file answers the samples differently, as the model does."""
         if self.samples < 2:

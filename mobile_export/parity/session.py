@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ class Tensor:
     Attributes:
         inputs: names of the tensors that its operation read; constants may be among them.
         module: path of the PyTorch module it came from, where the file says so.
+        op: the type of the operation, in the words of the format.
     """
 
     name: str
     inputs: tuple[str, ...]
     value: np.ndarray
     module: str | None = None
+    op: str = ""
 
 
 class Detector(Protocol):
@@ -56,6 +59,8 @@ class Session:
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
         variants: the same file under other options that a device may run it with; checked as well.
+        remedy: of a variant, how a device is kept from running the file so.
+        modules: path of the PyTorch module of each value in the program, by the value's name.
         detector: of a file that ends with non-maximum suppression, else None.
     """
 
@@ -65,6 +70,8 @@ class Session:
     takes_pixels: bool = False
     activation: str | None = None
     variants: tuple[Session, ...] = ()
+    remedy: str = ""
+    modules: Mapping[str, str] = MappingProxyType({})
     detector: Detector | None = None
 
     def run(self, sample: Sample) -> list[np.ndarray]:
@@ -76,6 +83,10 @@ class Session:
 
     def notes(self) -> tuple[str, ...]:
         """What its runs so far showed that a reader of the report should know."""
+        return ()
+
+    def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
+        """What a device would compute in float16 that float16 cannot hold (`parity.overflow`)."""
         return ()
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:

@@ -124,6 +124,8 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
     if parity["verdict"] == "failed":
         error = "not a number" if parity["max_rel"] is None else f"{parity['max_rel']:.1e}"
         facts["reason"] = f"error {error} of the output range in {parity['worst']}"
+        if artifact["parity"]["verdict"] == "passed":
+            facts["reason"] += f"; right in {artifact['parity']['runtime']} only"
     if parity["verdict"] == "inconclusive":
         facts["reason"] = next(
             (note for note in parity["notes"] if note.startswith("inconclusive: ")),

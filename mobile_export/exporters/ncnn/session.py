@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from ...artifacts.damage import reading
 from ...errors import ArtifactError, ExecutionError
+from ...parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
 from ...parity.session import Session, Tensor
 from ...system.children import Limits, run_module
 from .reader import Layer, param_text, read_param, read_weights
@@ -32,6 +33,7 @@ __all__ = ["describe", "load"]
 
 _WEIGHTS_SUFFIX = ".bin"
 _FLOAT16_OPTIONS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
+_REMEDY = f"switch float16 off: {', '.join(f'net.opt.{name}' for name in _FLOAT16_OPTIONS)} = false"
 _NO_FLOAT16_STORAGE = 2
 _FLOAT32, _FLOAT16 = 1, 2  # of the layer Cast
 _PROBE_SECONDS = 600.0
@@ -55,6 +57,7 @@ class _NcnnSession(Session):
         self.executed = layers
         if half:
             self.precision = "fp16"
+            self.remedy = _REMEDY
             self.runtime += ", default options"
             self.emulated = not ncnn.cpu_support_arm_asimdhp()
             if self.emulated:
@@ -98,6 +101,13 @@ class _NcnnSession(Session):
             for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
+    def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
+        """Values that are finite with float32 options and not with ncnn's default ones."""
+        found = largest_of_each(
+            o for s in samples for v in self.variants for o in _lost(self, v, s)
+        )
+        return (overflow_note(found, _REMEDY),) if found else ()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         extractor = self._extractor(sample)
         extractor.set_light_mode(False)
@@ -109,7 +119,15 @@ class _NcnnSession(Session):
                 continue
             for blob in layer.outputs:
                 module = layer.name.rpartition("/")[0] or None
-                yield Tensor(blob, sources, self._extract(extractor, blob), module)
+                yield Tensor(blob, sources, self._extract(extractor, blob), module, layer.type)
+
+
+def _lost(exact: Session, half: Session, sample: Sample) -> Iterator[Overflow]:
+    """Values beyond float16 that ``half`` does not hold; those that its masks keep, it does."""
+    infinite = {t.name for t in half.tensors(sample) if not np.isfinite(t.value).all()}
+    if infinite:
+        found = beyond_float16(exact.tensors(sample))
+        yield from (overflow for overflow in found if overflow.output in infinite)
 
 
 def _input_layer(path: Path, layers: tuple[Layer, ...]) -> Layer:

@@ -68,7 +68,7 @@ class _OnnxSession(Session):
         values = session.run(list(made), self.feed(sample))
         for (name, node), value in zip(made.items(), values, strict=True):
             module = next((p.value for p in node.metadata_props if p.key == "module"), None)
-            yield Tensor(name, tuple(node.input), value, module)
+            yield Tensor(name, tuple(node.input), value, module, node.op_type)
 
 
 class _OnnxDetector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
+from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
 from ...parity.session import Session, Tensor
 from ...system.files import GIB, read_regular_file
 from ...system.litert_private import operations_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["describe", "load"]
 
 _LARGEST = 2 * GIB  # of a flat buffer
+_ADVICE = (
+    "LiteRT's CPU computes in float32 and is right; for a GPU delegate forbid the loss of precision"
+)
 _TO_NCHW = (0, 3, 1, 2)
 
 
@@ -84,6 +88,13 @@ class _LiteRTSession(Session):
             _to_nchw(array, spec, nhwc=nhwc) for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
+    def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
+        """LiteRT's CPU widens float16 weights and computes in float32; a GPU delegate need not."""
+        if self.precision != "fp16":
+            return ()
+        found = largest_of_each(o for s in samples for o in beyond_float16(self.tensors(s)))
+        return (overflow_note(found, _ADVICE),) if found else ()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         interpreter = _open(self.path, preserve=True)
         interpreter.allocate_tensors()
@@ -97,7 +108,8 @@ class _LiteRTSession(Session):
             inputs = tuple(names[i] for i in map(int, op["inputs"]) if i in names)
             for index in map(int, op["outputs"]):
                 if index in names:
-                    yield Tensor(names[index], inputs, interpreter.get_tensor(index))
+                    value = interpreter.get_tensor(index)
+                    yield Tensor(names[index], inputs, value, op=op["op_name"])
         if self.detector is not None:
             source = names[self.detector.post_processing.anchors]
             yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))

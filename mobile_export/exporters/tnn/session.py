@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 
 from ...artifacts.damage import reading
 from ...errors import ExecutionError
+from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
 from ...parity.session import Session, Tensor
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from ...parity.samples import Sample
 
 __all__ = ["describe", "load"]
+
+_ADVICE = (
+    "a device that computes in float16 would return infinity or NaN: set "
+    "NetworkConfig::precision to PRECISION_HIGH"
+)
 
 
 class _Session(Session):
@@ -47,12 +53,20 @@ class _Session(Session):
         results = self.network.run(self._feed(sample))
         return [results[name] for name in self.outputs]
 
+    def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
+        """The evaluator computes in float32; TNN in float16 where a device does that."""
+        if self.precision != "fp16":
+            return ()
+        found = largest_of_each(o for s in samples for o in beyond_float16(self.tensors(s)))
+        return (overflow_note(found, _ADVICE),) if found else ()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         inputs = self.network.dependencies()
         found: list[Tensor] = []
 
         def watch(layer: LayerText, name: str, value: torch.Tensor) -> None:
-            found.append(Tensor(name, inputs[name], value.numpy()))
+            module = self.modules.get(layer.name)
+            found.append(Tensor(name, inputs[name], value.numpy(), module, layer.type))
 
         self.network.run(self._feed(sample), watch=watch)
         yield from found

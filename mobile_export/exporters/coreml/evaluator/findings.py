@@ -10,36 +10,19 @@ Tested by tests/exporters/coreml/evaluator/test_findings.py.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ....parity.overflow import LARGEST_FLOAT16, Overflow, overflow_note
+
 __all__ = ["LARGEST_FLOAT16", "Findings", "Overflow"]
 
-LARGEST_FLOAT16 = 65504.0
 _NAMED = 3
-
-
-@dataclass(frozen=True)
-class Overflow:
-    """A float16 value that the program computed and float16 cannot hold.
-
-    Attributes:
-        op: the operation's type.
-        output: the name of the value.
-        magnitude: the largest |value| before rounding; infinity or NaN where it was that already.
-    """
-
-    op: str
-    output: str
-    magnitude: float
-
-    def __str__(self) -> str:
-        size = f"{self.magnitude:.3g}" if math.isfinite(self.magnitude) else str(self.magnitude)
-        return f"{self.op} {self.output!r} ({size})"
+_ADDED = ("_cast_fp16", "_cast_fp32")
+"""What coremltools appends to the name of a value."""
 
 
 class Findings:
@@ -78,15 +61,20 @@ class Findings:
         """Note that the operation ``name`` was used in a form whose meaning is not settled."""
         self.unsettled[name] = (op, reason)
 
-    def notes(self) -> tuple[str, ...]:
-        """One sentence per kind, for a parity report."""
+    def notes(self, modules: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """One sentence per kind, for a parity report.
+
+        Args:
+            modules: as of `parity.session.Session`.
+        """
         notes = []
         if self.overflows:
-            found = list(self.overflows.values())
-            notes.append(
-                f"float16 overflows (its largest number is {LARGEST_FLOAT16:.0f}): "
-                f"{_listed(map(str, found), len(found))}; `precision='fp32'` writes float32"
-            )
+            known = modules or {}
+            found = [
+                replace(each, module=known.get(_node_of(each.output)))
+                for each in self.overflows.values()
+            ]
+            notes.append(overflow_note(found, "`precision='fp32'` writes float32"))
         by_reason: dict[str, list[str]] = {}
         for name, (op, reason) in self.unsettled.items():
             by_reason.setdefault(reason, []).append(f"{op} {name!r}")
@@ -95,6 +83,13 @@ class Findings:
                 f"not settled: {_listed(names, len(names))}: {reason} (docs/coreml-evaluator.md)"
             )
         return tuple(notes)
+
+
+def _node_of(output: str) -> str:
+    """The name in the program of a value in the package."""
+    for suffix in _ADDED:
+        output = output.removesuffix(suffix)
+    return output
 
 
 def _listed(names: Iterable[str], count: int) -> str:

@@ -1,0 +1,82 @@
+"""Values on the way through a file that float16 cannot hold, by name.
+
+Nothing here decides a status: the error does. But whoever sees an error, or runs the file on a
+device that computes in float16 where this machine does not, is told which operation of which module
+made the value, and how large it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .session import Tensor
+
+__all__ = ["LARGEST_FLOAT16", "Overflow", "beyond_float16", "largest_of_each", "overflow_note"]
+
+LARGEST_FLOAT16 = 65504.0
+_NAMED = 3
+_LONGEST = 40  # of a name in a note; LiteRT's hold every module on the way
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """A value that a file computes and float16 cannot hold.
+
+    Attributes:
+        op: the operation's type in the file.
+        output: the name of the value.
+        magnitude: the largest |value| before rounding; infinity or NaN where it was that already.
+        module: path of the PyTorch module it came from, where it is known.
+    """
+
+    op: str
+    output: str
+    magnitude: float
+    module: str | None = None
+
+    def __str__(self) -> str:
+        size = f"{self.magnitude:.3g}" if math.isfinite(self.magnitude) else str(self.magnitude)
+        place = f" in module {self.module!r}" if self.module else ""
+        name = self.output if len(self.output) <= _LONGEST else f"…{self.output[-_LONGEST:]}"
+        return f"{self.op} {name!r}{place} ({size})"
+
+
+def beyond_float16(tensors: Iterable[Tensor]) -> Iterator[Overflow]:
+    """The first of their kind among ``tensors``: too large, and made of what is not.
+
+    Tensors that are made of nothing are stored: a mask of minus infinity is meant.
+    """
+    large: set[str] = set()
+    for tensor in tensors:
+        if not np.issubdtype(tensor.value.dtype, np.floating) or not tensor.value.size:
+            continue
+        magnitude = float(np.abs(tensor.value.astype(np.float64)).max())
+        if magnitude <= LARGEST_FLOAT16:
+            continue
+        first = tensor.inputs and not large.intersection(tensor.inputs)
+        large.add(tensor.name)
+        if first:
+            yield Overflow(tensor.op or "the value", tensor.name, magnitude, tensor.module)
+
+
+def largest_of_each(found: Iterable[Overflow]) -> tuple[Overflow, ...]:
+    """Of every value of several runs the largest, in the order of their first."""
+    largest: dict[str, Overflow] = {}
+    for overflow in found:
+        known = largest.get(overflow.output)
+        if known is None or not overflow.magnitude <= known.magnitude:
+            largest[overflow.output] = overflow
+    return tuple(largest.values())
+
+
+def overflow_note(found: Sequence[Overflow], advice: str) -> str:
+    """One sentence that names the first few, with what to do."""
+    named = ", ".join(map(str, found[:_NAMED]))
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return (
+        f"float16 overflows (its largest number is {LARGEST_FLOAT16:.0f}): {named}{more}; {advice}"
+    )
