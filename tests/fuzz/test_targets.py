@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,12 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from mobile_export.artifacts.names import manifest_path
 from mobile_export.pipeline import ExportReport
+from tests.bench.examples import measurement
 from tests.conftest import need
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, saved, saved_archive
 from tests.hostile.damage import damaged
 
 ROOT = Path(__file__).parents[2]
+
+
+MADE_FROM = {
+    "manifest": "tnn",
+    "mlmodel": "coreml",
+    "ncnn": "ncnn",
+    "package": "coreml",
+    "tflite": "tflite",
+    "tnnmodel": "tnn",
+    "tnnproto": "tnn",
+    "wire": "coreml",
+}
+"""The format of the file that a target's good input is taken from"""
 
 
 @pytest.fixture
@@ -23,26 +39,37 @@ def seeds(exported: Callable[..., ExportReport]) -> Callable[[str], bytes]:
     """A good input of each target, made of a file of ours."""
 
     def get(target: str) -> bytes:
-        format_name = {"mlmodel": "coreml", "wire": "coreml", "manifest": "coreml"}.get(
-            target, target if target in ("ncnn", "tflite") else "tnn"
-        )
-        need(format_name)
-        path = exported(format_name).artifacts[0].path
+        if target not in MADE_FROM:
+            return _made(target)
+        need(MADE_FROM[target])
+        path = exported(MADE_FROM[target]).artifacts[0].path
         assert path is not None
-        if target == "manifest":
-            return (path / "Manifest.json").read_bytes()
-        if target in ("mlmodel", "wire"):
-            program = next(path.rglob("*.mlmodel")).read_bytes()
-            return program if target == "wire" else bytes(256) + program
-        if target == "ncnn":
-            return path.read_bytes() + b"\0" + path.with_suffix(".bin").read_bytes()
-        return (
-            path.with_suffix(".tnnmodel").read_bytes()
-            if target == "tnnmodel"
-            else (path.read_bytes())
-        )
+        parts: dict[str, Callable[[], bytes]] = {
+            "manifest": lambda: manifest_path(path).read_bytes(),
+            "mlmodel": lambda: bytes(256) + next(path.rglob("*.mlmodel")).read_bytes(),
+            "ncnn": lambda: path.read_bytes() + b"\0" + path.with_suffix(".bin").read_bytes(),
+            "package": lambda: (path / "Manifest.json").read_bytes(),
+            "tnnmodel": lambda: path.with_suffix(".tnnmodel").read_bytes(),
+            "wire": lambda: next(path.rglob("*.mlmodel")).read_bytes(),
+        }
+        return parts.get(target, path.read_bytes)()
 
     return get
+
+
+def _made(target: str) -> bytes:
+    if target == "store":
+        lines = (json.dumps(measurement(seed=seed).to_dict()) for seed in range(2))
+        return "".join(f"{line}\n" for line in lines).encode()
+    if target == "journal":
+        return b'{"x.onnx": [1, 2, 3], "x.onnx.manifest.json": null}'
+    if target == "archive":
+        return saved_archive()
+    kind, member = {
+        "program": ("program", "models/model.json"),
+        "pickle": ("checkpoint", "data.pkl"),
+    }[target]
+    return saved(kind)[member]
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
