@@ -56,6 +56,7 @@ __all__ = [
     "check_parity",
     "export_program",
     "prepare_program",
+    "require_destination",
     "save_program",
     "verify_artifact",
 ]
@@ -559,6 +560,12 @@ def prepare_program(
         reference = references.get()
         progress("passes")
         return run_passes(program, reference, chosen)
+
+
+def require_destination(path: Path, *, force: bool) -> None:
+    """Raise ArtifactError or UsageError where `save_program` could not write: before the work."""
+    with Workspace(path.parent, [path.name], force=force):
+        pass
 
 
 def save_program(

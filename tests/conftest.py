@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-docs", action="store_true", help="write the tables that tests measure into docs/"
     )
+    parser.addoption(
+        "--hostile-seed", type=int, default=1, help="of the thousands of tests/hostile"
+    )
 
 
 class TinyNet(nn.Module):

@@ -9,8 +9,10 @@ in the same folder, which finds the journal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +28,11 @@ _JOURNAL = "journal.json"
 _LIMIT = MIB
 
 
-def move_all(folder: Path, out_dir: Path, names: Sequence[str]) -> None:
-    """Move the drafts ``names`` of the hidden ``folder`` to ``out_dir``, replacing what is there.
+def move_all(folder: Path, out_dir: Path, names: Sequence[str], *, replace: bool) -> None:
+    """Move the drafts ``names`` of the hidden ``folder`` to ``out_dir``.
+
+    Args:
+        replace: what is there; otherwise nothing that comes into being meanwhile is replaced.
 
     Raises:
         OSError: one could not be moved; all is as it was.
@@ -36,15 +41,15 @@ def move_all(folder: Path, out_dir: Path, names: Sequence[str]) -> None:
     if missing:
         raise FileNotFoundError(2, f"{missing[0]} was not written")
     (folder / OLD).mkdir(exist_ok=True)
-    before = {name: _identity(out_dir / name) for name in names}
+    before = {name: _identity(out_dir / name) if replace else None for name in names}
     _write_durably(folder / _JOURNAL, json.dumps(before))
     try:
         for name in names:
-            _move(folder, out_dir, name)
+            _move(folder, out_dir, name, before[name])
+        (folder / _JOURNAL).unlink()
     except BaseException:  # Ctrl-C too; re-raised
         _undo(folder, out_dir, names)
         raise
-    (folder / _JOURNAL).unlink()
 
 
 def has_journal(folder: Path) -> bool:
@@ -63,13 +68,15 @@ def finish_moves(folder: Path, out_dir: Path) -> None:
     try:
         before = json.loads(read_regular_file(folder / _JOURNAL, limit=_LIMIT))
         names = [require_file_name(name) for name in before]
+        for name in names:
+            _step_back(folder, out_dir, name)
         waiting = [name for name in names if os.path.lexists(folder / NEW / name)]
         for name in waiting:
             found = _identity(out_dir / name)
             if found is not None and found != before[name]:
                 raise ArtifactError(f"{out_dir / name} was changed since")
         for name in waiting:
-            _move(folder, out_dir, name)
+            _move(folder, out_dir, name, _identity(out_dir / name))
         (folder / _JOURNAL).unlink()
     except (AttributeError, MobileExportError, OSError, RecursionError, TypeError,
             ValueError) as error:  # fmt: skip
@@ -80,22 +87,63 @@ def finish_moves(folder: Path, out_dir: Path) -> None:
         ) from error
 
 
-def _move(folder: Path, out_dir: Path, name: str) -> None:
-    target = out_dir / name
-    if os.path.lexists(target):
-        target.replace(folder / OLD / name)
-    (folder / NEW / name).replace(target)
+def _move(folder: Path, out_dir: Path, name: str, before: list[int] | None) -> None:
+    """Move one draft into place; ``before`` is what may be moved away for it.
+
+    Raises:
+        OSError: something else is there.
+    """
+    target, old = out_dir / name, folder / OLD / name
+    if before is not None:
+        target.replace(old)
+        if _identity(old) != before:
+            raise FileExistsError(errno.EEXIST, f"{target} was changed meanwhile")
+    _rename_to_new(folder / NEW / name, target)
+
+
+def _rename_to_new(draft: Path, target: Path) -> None:
+    """Rename without replacing anything, where the file system can: a link is made or refused,
+    and only an empty folder of our own is replaced by a folder."""
+    if draft.is_dir():
+        target.mkdir()
+        draft.replace(target)
+        return
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, f"{target} exists already") from None
+        draft.replace(target)
+        return
+    draft.unlink()
+
+
+def _step_back(folder: Path, out_dir: Path, name: str) -> None:
+    """Undo half a move: the draft has its new name beside the old one, or an empty folder waits."""
+    draft, target = folder / NEW / name, out_dir / name
+    try:
+        here, there = draft.lstat(), target.lstat()
+    except OSError:
+        return
+    if stat.S_ISREG(here.st_mode) and os.path.samestat(here, there):
+        target.unlink()
+    elif stat.S_ISDIR(here.st_mode) and stat.S_ISDIR(there.st_mode):
+        with contextlib.suppress(OSError):  # it holds something
+            target.rmdir()
 
 
 def _undo(folder: Path, out_dir: Path, names: Sequence[str]) -> None:
     """Move everything back; where that fails, the journal stays for the next run."""
     with contextlib.suppress(OSError):
         for name in reversed(names):
+            _step_back(folder, out_dir, name)
             if not os.path.lexists(folder / NEW / name):
                 (out_dir / name).replace(folder / NEW / name)
             if os.path.lexists(folder / OLD / name):
-                (folder / OLD / name).replace(out_dir / name)
-        (folder / _JOURNAL).unlink()
+                _rename_to_new(folder / OLD / name, out_dir / name)
+        (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> list[int] | None:

@@ -2,7 +2,9 @@
 
 A folder may be shared by machines and containers, whose process numbers mean nothing here. So the
 hidden folder of a run is named after the machine, its start and its space of process numbers, all
-in one hash, and after the process and the time of its start.
+in one hash, and after the process and the time of its start. It also holds a lock in that folder
+while it lives: on a file system of this machine, a lock that nobody holds belonged to a run that is
+gone, whatever start of the machine or container it was of.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-__all__ = ["PREFIX", "Owner", "owner_of", "this_process"]
+from ..system.folders import is_local
+
+__all__ = ["PREFIX", "Owner", "hold", "is_released", "owner_of", "this_process"]
 
 PREFIX = ".mobile-export-"
 _NAME = re.compile(re.escape(PREFIX) + r"([0-9a-f]{16})-(\d{1,10})-(\d{1,20})-\w+")
@@ -53,6 +58,50 @@ def owner_of(folder: Path) -> Owner | None:
     """The process that made a hidden folder, by its name; None where the name is none of ours."""
     found = _NAME.fullmatch(folder.name)
     return None if found is None else Owner(found[1], int(found[2]), int(found[3]))
+
+
+_LOCK = "lock"
+
+
+def hold(folder: Path) -> IO[bytes] | None:
+    """Say in a hidden folder that its run lives, until the file is closed or the process ends.
+
+    Returns:
+        the open file; None where the system has no such locks.
+    """
+    try:
+        import fcntl
+
+        stream = (folder / _LOCK).open("xb")
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # some network file systems
+        stream.close()
+        (folder / _LOCK).unlink(missing_ok=True)
+        return None
+    return stream
+
+
+def is_released(folder: Path) -> bool:
+    """Whether a hidden folder was held by a run, on a file system of this machine, and no longer
+    is: the machine was started again, or the run was of a container that ended."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (ImportError, OSError):
+        return False
+    try:
+        if not is_local(folder):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache

@@ -18,14 +18,15 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from ..errors import ArtifactError, MobileExportError
 from ..system.files import MIB, read_regular_file
+from ..system.folders import locked
 from .content import files_of
 from .journal import NEW, finish_moves, has_journal, move_all, sync_folder
 from .names import manifest_path, require_file_name
-from .owner import PREFIX, owner_of, this_process
+from .owner import PREFIX, hold, is_released, owner_of, this_process
 from .replaceable import require_free
 
 __all__ = ["Workspace"]
@@ -55,11 +56,12 @@ class Workspace:
         self.force = force
         self._made: list[Path] = []
         self._folder: Path | None = None
+        self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Workspace:
         try:
             self._make_out_dir()
-            with _locked(self.out_dir):
+            with locked(self.out_dir):
                 self._remove_stale()
                 for name in self.names:
                     require_free(self.out_dir / name, force=self.force)
@@ -86,6 +88,8 @@ class Workspace:
     def _close(self) -> None:
         if self._folder is not None and not has_journal(self._folder):
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
         self._remove_made()
 
     def path(self, name: str) -> Path:
@@ -121,7 +125,7 @@ class Workspace:
                         os.fsync(stream.fileno())
             for draft in names:
                 require_free(self.out_dir / draft, force=self.force)
-            move_all(self._folder, self.out_dir, names)
+            move_all(self._folder, self.out_dir, names, replace=self.force)
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",
@@ -136,6 +140,7 @@ class Workspace:
         self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.out_dir))
         (self._folder / NEW).mkdir()
         (self._folder / _CLAIMS).write_text(json.dumps(self.names))
+        self._lock = hold(self._folder)
         mine = {name.casefold() for name in self.names}
         for folder in self._others():
             shared = [name for name in _claims(folder) if name.casefold() in mine]
@@ -169,7 +174,7 @@ class Workspace:
         """Finish and remove what runs on this machine left that were killed."""
         for folder in self._others():
             owner = owner_of(folder)
-            if owner is not None and owner.is_gone:
+            if owner is not None and (owner.is_gone or is_released(folder)):
                 finish_moves(folder, self.out_dir)
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -181,21 +186,3 @@ def _claims(folder: Path) -> list[str]:
     except (MobileExportError, OSError, RecursionError, ValueError):
         return []
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other runs that begin, where the system has such locks."""
-    try:
-        import fcntl
-
-        descriptor = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):  # some network file systems
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

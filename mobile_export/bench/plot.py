@@ -11,6 +11,7 @@ from typing import Any
 
 from ..artifacts.names import artifact_stem
 from ..errors import MissingExtraError, StoreError, UsageError
+from ..system.files import write_whole
 from ..system.terminal import printable
 from .published import PublishedLatency
 from .published import rows as published_rows
@@ -114,10 +115,7 @@ def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") ->
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no plot.", hint=f"Valid suffixes: {', '.join(SUFFIXES)}.")
     data = _draw(series, metric, path.suffix[1:])
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StoreError(f"Cannot write {path}: {error.strerror or error}.") from error
+    write_whole(path, data, error=StoreError)
 
 
 def svg_plot(series: Sequence[Series], *, metric: str = "top-1") -> str:

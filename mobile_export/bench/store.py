@@ -67,6 +67,8 @@ def require_store(path: Path) -> None:
     if path.exists():
         with _opened(path):
             return
+    if path.is_symlink():
+        raise _cannot_write(path, "it is a link to a file that does not exist")
     if not path.parent.is_dir():
         raise _cannot_write(path, "its folder does not exist")
 

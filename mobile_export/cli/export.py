@@ -164,7 +164,7 @@ _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
 def prepare(**values: Any) -> None:
     """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from .. import api
-    from ..pipeline import save_program
+    from ..pipeline import require_destination, save_program
     from ..system.quiet import quiet
     from ..system.terminal import escape, progress_line, stdout_console
     from .console import print_passes
@@ -174,6 +174,7 @@ def prepare(**values: Any) -> None:
     as_json = values["as_json"]
     reports: list[Any] = []
     shown = not as_json and not config.verbose
+    require_destination(values["file"], force=config.force)
     with progress_line(enabled=shown) as progress, quiet(not config.verbose):
         program = api.prepare_request(request, config, explain=reports.append, progress=progress)
         written = save_program(program, values["file"], reports, force=config.force)

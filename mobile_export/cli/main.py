@@ -5,10 +5,6 @@ Exit codes: 0 done and proven, 1 parity failed or inconclusive, 2 an error, 130 
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import json
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -79,12 +75,16 @@ def main() -> None:
         from .messages import typed_error
 
         _fail(typed_error(error))
-    except BrokenPipeError as error:
-        _fail(_unprinted(error))
     except Exception as error:  # a bug of ours; a person gets one message, not a traceback
+        from ..system.terminal import unprinted
+
+        said = unprinted(error)
+        if said is not None:
+            hint = "Files that had passed are in their place, each with its manifest."
+            _fail(MobileExportError(said, hint=hint))
         if "--verbose" in sys.argv:
             raise
-        _fail(_unprinted(error) if _of_stdout(error) else _as_bug(error))
+        _fail(_as_bug(error))
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             sys.stderr.write("Interrupted; no half-written file was left.\n")
@@ -92,32 +92,11 @@ def main() -> None:
 
 
 def _fail(error: MobileExportError) -> NoReturn:
-    """One message on stderr, with --json the same on stdout, and the exit code."""
-    from ..system.terminal import print_error
+    """One message and the exit code."""
+    from ..system.terminal import report_error
 
-    print_error(error)
-    if "--json" in sys.argv:
-        facts = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        with contextlib.suppress(OSError):  # stdout is what failed
-            typer.echo(json.dumps({"error": facts}, indent=2))
+    report_error(error, as_json="--json" in sys.argv)
     sys.exit(error.exit_code)
-
-
-def _of_stdout(error: Exception) -> bool:
-    """Whether ``error`` says that stdout could not be written to: files have a name."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO)
-    return full and getattr(error, "filename", None) is None
-
-
-def _unprinted(error: Exception) -> MobileExportError:
-    from ..errors import MobileExportError
-
-    with contextlib.suppress(OSError):  # or Python complains once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return MobileExportError(
-        f"The result could not be printed: {error}.",
-        hint="Files that had passed are in their place, each with its manifest.",
-    )
 
 
 def _as_bug(error: Exception) -> MobileExportError:

@@ -48,12 +48,13 @@ def matrix(
     A run that was stopped goes on where it was; --force begins anew. Exit code 1 when a cell did
     not pass.
     """
-    from ..errors import UsageError
+    from ..errors import ArtifactError, UsageError
     from ..exporters.table import available_formats
     from ..sweep.cell import cells_of
     from ..sweep.report import is_markdown_of_ours, markdown
     from ..sweep.run import full_name, read_models, run_matrix
     from ..sweep.store import Matrix
+    from ..system.files import write_whole
     from .console import matrix_progress, print_matrix
 
     if out.suffix != ".json":
@@ -85,7 +86,7 @@ def matrix(
             )
     finally:
         if result.rows:
-            document.write_text(markdown(result.rows), "utf-8")
+            write_whole(document, markdown(result.rows).encode(), error=ArtifactError)
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
     else:

@@ -109,7 +109,7 @@ def trace(source: Source) -> Program:
         _check_output(source.spec, output, tensor)
     exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
-    _refuse_constant(exported, source.spec)
+    _refuse_constant(exported, source.spec, names)
     return Program(
         exported=inline_contexts(exported, source.spec),
         spec=source.spec,
@@ -138,8 +138,11 @@ def _check_output(spec: str, output: OutputSpec, tensor: torch.Tensor) -> None:
             )
 
 
-def _refuse_constant(exported: torch.export.ExportedProgram, spec: str) -> None:
-    """Refuse a model that computes nothing from its image."""
+def _refuse_constant(
+    exported: torch.export.ExportedProgram, spec: str, names: Sequence[str]
+) -> None:
+    """Refuse outputs that are not computed from the image: the image itself, what is stored, and
+    what is made of that."""
     images = set(exported.graph_signature.user_inputs)
     reached = {
         node for node in exported.graph.nodes if node.op == "placeholder" and node.name in images
@@ -150,11 +153,23 @@ def _refuse_constant(exported: torch.export.ExportedProgram, spec: str) -> None:
             found = [node, *(node.all_input_nodes if _writes(node) else ())]
             reached.update(found)
             computed.update(found)
-    if computed.isdisjoint(exported.graph.output_node().all_input_nodes):
+    known = {node.name for node in computed}
+    returned = [str(name) for name in exported.graph_signature.user_outputs]
+    constant = [name for name in returned if name not in known]
+    if not constant:
+        return
+    hint = "Return tensors that the model computes from the image."
+    if len(constant) == len(returned):
         raise SourceError(
             f"{spec} computes nothing from its image: it returns the image or what it stores.",
-            hint="Return a tensor that the model computes from the image.",
+            hint=hint,
         )
+    said = dict(zip(returned, names, strict=False)) if len(returned) == len(names) else {}
+    shown = ", ".join(said.get(name, name) for name in constant[:8])
+    raise SourceError(
+        f"{spec} does not compute {shown} from its image: that is the image, or what it stores.",
+        hint=f"{hint} What is the same for every image belongs into the app.",
+    )
 
 
 def _writes(node: torch.fx.Node) -> bool:

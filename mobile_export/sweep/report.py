@@ -23,6 +23,8 @@ def is_markdown_of_ours(path: Path) -> bool:
     if not os.path.lexists(path):
         return True
     try:
+        if path.is_symlink():
+            return False
         regular_file(path)
         with path.open(encoding="utf-8") as stream:
             return _SIGNATURE in stream.read(1000)

@@ -36,6 +36,9 @@ def read_models(path: Path) -> list[tuple[str, str | None]]:
     A name without ``timm/`` that the zoo does not know is timm's. The size is written ``224``,
     ``512x1024`` (height x width) or, as timm does, ``3x224x224``.
 
+    A list is a file, which may be somebody else's: it cannot name code to run, as
+    ``package.module:factory`` does; only the command line can.
+
     Raises:
         UsageError: the file cannot be read, or a line is not of that form.
     """
@@ -50,6 +53,12 @@ def read_models(path: Path) -> list[tuple[str, str | None]]:
         words = line.split("#")[0].split()
         if not words:
             continue
+        if ":" in words[0] or words[0].startswith("-"):
+            raise UsageError(
+                f"Line {number} of {path} is {line.strip()[:200]!r}: a list names no code.",
+                hint="Name your own models on the command line: mobile-export matrix "
+                "package.module:factory.",
+            )
         size = words[1].removeprefix("3x") if len(words) == 2 else None
         if len(words) > 2 or (size is not None and not re.fullmatch(r"\d+(x\d+)?", size)):
             raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -13,7 +12,8 @@ import msgspec
 
 from ..artifacts.fields import explain
 from ..errors import ArtifactError
-from ..system.files import MIB, read_regular_file
+from ..system.files import MIB, read_regular_file, write_whole
+from ..system.folders import locked
 from .cell import Cell, Row
 
 __all__ = ["Matrix"]
@@ -43,7 +43,13 @@ class Matrix:
 
     def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path = path
+        if path.is_symlink():
+            raise ArtifactError(
+                f"{path} is a link; it is not replaced.",
+                hint="Choose another file with -o FILE.json.",
+            )
         rows = _read(path) if os.path.lexists(path) else ()
+        self._seen = {row.cell for row in rows}
         if anew:
             rows = ()
         self._rows: dict[Cell, Row | None] = {row.cell: row for row in rows}
@@ -65,29 +71,36 @@ class Matrix:
     def add(self, row: Row) -> None:
         """Put a row in the place of the cell's last one, and write the file."""
         self._rows[row.cell] = row
+        self._seen.add(row.cell)
         self.write()
 
     def write(self) -> None:
-        """Replace the file by the rows of now."""
+        """Replace the file by the rows of now; what another run added meanwhile stays.
+
+        Raises:
+            ArtifactError: the file cannot be written, or is no matrix any more.
+        """
         from .. import __version__
 
-        facts = {
-            "schema": _SCHEMA,
-            "mobile_export": __version__,
-            "rows": [asdict(row) for row in self.rows],
-        }
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-            temporary.replace(self.path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             raise ArtifactError(
                 f"Cannot write {self.path}: {error.strerror or error}.",
                 hint="Choose another file with -o FILE.json.",
             ) from error
+        with locked(self.path.parent):
+            for row in _read(self.path) if os.path.lexists(self.path) else ():
+                if row.cell not in self._seen:
+                    self._seen.add(row.cell)
+                    self._rows[row.cell] = row
+            facts = {
+                "schema": _SCHEMA,
+                "mobile_export": __version__,
+                "rows": [asdict(row) for row in self.rows],
+            }
+            content = json.dumps(facts, indent=1) + "\n"
+            write_whole(self.path, content.encode(), error=ArtifactError)
 
 
 def _read(path: Path) -> tuple[Row, ...]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from ..errors import ArtifactError, MobileExportError
 
-__all__ = ["GIB", "MIB", "read_regular_file", "regular_file"]
+__all__ = [
+    "GIB",
+    "MIB",
+    "read_regular_file",
+    "regular_file",
+    "require_free_file",
+    "write_whole",
+]
 
 MIB = 2**20
 GIB = 2**30
@@ -64,6 +72,56 @@ def read_regular_file(
             return file.read(size)
     except (OSError, ValueError) as problem:
         raise error(f"{path} cannot be read: {_reason(problem)}.") from problem
+
+
+def require_free_file(path: Path, *, force: bool, error: type[MobileExportError]) -> None:
+    """Check that a result can be written to ``path``: before the work.
+
+    Args:
+        force: replace a regular file; a link, a folder or a pipe never is.
+
+    Raises:
+        MobileExportError: of the type ``error``.
+    """
+    if not os.path.lexists(path):
+        if not path.parent.is_dir():
+            raise error(f"Cannot write {path}: its folder does not exist.", hint="Make it first.")
+        return
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise error(
+            f"{path} is not a regular file; it is not replaced.", hint="Write to another file."
+        )
+    if not force:
+        raise error(f"{path} exists already.", hint="Overwrite it with --force.")
+
+
+def write_whole(path: Path, content: bytes, *, error: type[MobileExportError]) -> None:
+    """Write a file that is there in full or not at all.
+
+    Raises:
+        MobileExportError: of the type ``error``: the disk is full, or the folder cannot be written.
+    """
+    draft: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+        draft = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            if os.name == "posix":  # mkstemp lets its owner only
+                os.fchmod(descriptor, 0o666 & ~_umask())
+            stream.write(content)
+        draft.replace(path)
+    except OSError as problem:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        raise error(
+            f"Cannot write {path}: {_reason(problem)}.", hint="Free some space, or write elsewhere."
+        ) from problem
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _checked(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ArtifactError
 from .files import regular_file
 
-__all__ = ["MOST_ENTRIES", "file_inside", "path_inside", "require_closed"]
+__all__ = ["MOST_ENTRIES", "file_inside", "is_local", "locked", "path_inside", "require_closed"]
 
 MOST_ENTRIES = 10_000
 """Files and folders that a folder of a model may hold; Core ML's packages hold about five."""
@@ -69,6 +71,47 @@ def require_closed(folder: Path) -> None:
                 )
             if not stat.S_ISLNK(mode) and not stat.S_ISDIR(mode):
                 regular_file(path)
+
+
+_LOCAL = frozenset(
+    ("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
+)
+"""File systems of one kernel: whoever else sees their files asks it for locks."""
+
+
+def is_local(folder: Path) -> bool:
+    """Whether a folder certainly lies on a file system that no other machine writes to (Linux)."""
+    try:
+        place = folder.resolve(strict=True)
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except (OSError, RuntimeError):
+        return False
+    found = (0, "")
+    for line in lines:
+        mount, _, source = line.partition(" - ")
+        point = Path(mount.split(" ")[4].replace("\\040", " "))
+        if place.is_relative_to(point):  # of two on one place, the later hides the other
+            depth = len(point.parts)
+            found = (depth, source.split(" ")[0]) if depth >= found[0] else found
+    return found[1] in _LOCAL
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against other runs that begin, where the system has such locks."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # some network file systems
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -27,7 +27,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["NOTE_LINES", "quiet", "unwarned"]
+__all__ = ["NOTE_LINES", "drop_stdout", "quiet", "unwarned"]
 
 NOTE_LINES = 20
 """How many of the captured lines an exception takes with it."""
@@ -136,6 +136,14 @@ def unwarned(enabled: bool = True) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def drop_stdout() -> None:
+    """Send what is printed from now on nowhere: stdout is full, or nobody reads it any more."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _enter() -> _Silence:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
 import sys
@@ -15,6 +17,8 @@ from rich.markup import escape as _without_markup
 from rich.segment import Segment
 from rich.table import Table
 
+from .quiet import drop_stdout
+
 if TYPE_CHECKING:
     from ..errors import MobileExportError
 
@@ -25,12 +29,15 @@ __all__ = [
     "print_error",
     "printable",
     "progress_line",
+    "report_error",
     "stderr_console",
     "stdout_console",
+    "unprinted",
 ]
 
 
 _BREAK = "\n"
+_STDOUT_ERRORS = (errno.ENOSPC, errno.EBADF, errno.EFBIG, errno.EIO)
 TABLE_WIDTH = 120
 """Columns of a terminal that every table fits into"""
 
@@ -101,6 +108,34 @@ def print_error(error: MobileExportError) -> None:
     console.print(f"[bold red]error:[/] {escape(error.message, keep=_BREAK)}")
     if error.hint:
         console.print(escape(error.hint, keep=_BREAK))
+
+
+def report_error(error: MobileExportError, *, as_json: bool) -> None:
+    """The error that ends a command: on stderr and, with ``--json``, as JSON on stdout too.
+
+    Neither may be there to be written to: then the exit code alone says it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        print_error(error)
+    if as_json:
+        facts = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        with contextlib.suppress(OSError, ValueError):
+            print(json.dumps({"error": facts}, indent=2), flush=True)
+
+
+def unprinted(error: Exception) -> str | None:
+    """Why stdout could not be written to, if that is what ``error`` says; what fails on a file
+    has a name.
+
+    Whatever is printed on stdout from then on is dropped, so that Python does not complain once
+    more when it ends.
+    """
+    full = isinstance(error, OSError) and error.errno in _STDOUT_ERRORS
+    named = getattr(error, "filename", None) is not None
+    if not isinstance(error, BrokenPipeError) and (named or not full):
+        return None
+    drop_stdout()
+    return f"The result could not be printed: {error}."
 
 
 @contextlib.contextmanager

@@ -287,3 +287,11 @@ def test_doctor_and_list(tmp_path: Path) -> None:
     row = next(row for row in rows if row["name"] == "emo_2m")
     assert row["macs_m"] == pytest.approx(row["paper_macs_m"], rel=0.02)
     assert "Table 7" in row["source"]
+
+
+def test_prepare_looks_at_its_output_before_the_work(folder: Path) -> None:
+    (folder / "x.pt2").write_text("precious")
+    done = run("prepare", "no_such_module:build", "-o", "x.pt2", cwd=folder)
+    assert done.returncode == 2
+    assert "x.pt2 exists already" in done.stderr
+    assert (folder / "x.pt2").read_text() == "precious"

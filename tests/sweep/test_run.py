@@ -295,3 +295,25 @@ def test_hostile_names_stay_in_their_cell() -> None:
     tables = [line for line in lines if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables[:4]} == {6}
     assert any(r"1e-06\*" in line for line in tables)
+
+
+@pytest.mark.parametrize("line", ["os:system?command=true", "mynet:build 32", "--force"])
+def test_a_list_names_no_code(tmp_path: Path, line: str) -> None:
+    (tmp_path / "list.txt").write_text(f"emo_1m\n{line}\n")
+    with pytest.raises(UsageError, match=r"Line 2 .*names no code"):
+        read_models(tmp_path / "list.txt")
+
+
+def test_a_result_is_not_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to("other.json")
+    with pytest.raises(ArtifactError, match="is a link"):
+        Matrix(tmp_path / "link.json")
+
+
+def test_two_runs_into_one_result_lose_nothing(tmp_path: Path) -> None:
+    first, second = Matrix(tmp_path / "m.json"), Matrix(tmp_path / "m.json")
+    rows = [Row(name, None, "onnx", None, "passed", 1e-6) for name in "abc"]
+    first.add(rows[0])
+    second.add(rows[1])
+    first.add(rows[2])
+    assert set(Matrix(tmp_path / "m.json").rows) == set(rows)

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from mobile_export.errors import ArtifactError, SourceError
-from mobile_export.system.files import read_regular_file, regular_file
+from mobile_export.system.files import (
+    read_regular_file,
+    regular_file,
+    require_free_file,
+    write_whole,
+)
 
 
 def test_a_file_and_a_link_to_it(tmp_path: Path) -> None:
@@ -59,3 +64,34 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         regular_file(tmp_path / "dangling")
     with pytest.raises(ArtifactError, match="cannot be read"):
         regular_file(Path("a\0b"))
+
+
+def test_what_a_result_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("folder", "link", "dangling"):
+        with pytest.raises(ArtifactError, match="not a regular file"):
+            require_free_file(tmp_path / name, force=True, error=ArtifactError)
+    with pytest.raises(ArtifactError, match="exists already"):
+        require_free_file(tmp_path / "file", force=False, error=ArtifactError)
+    with pytest.raises(ArtifactError, match="folder does not exist"):
+        require_free_file(tmp_path / "no" / "file", force=False, error=ArtifactError)
+    require_free_file(tmp_path / "file", force=True, error=ArtifactError)
+    require_free_file(tmp_path / "new", force=False, error=ArtifactError)
+
+
+def test_a_result_is_there_in_full_or_not_at_all(tmp_path: Path) -> None:
+    write_whole(tmp_path / "x", b"one", error=ArtifactError)
+    write_whole(tmp_path / "x", b"two", error=ArtifactError)
+    assert (tmp_path / "x").read_bytes() == b"two"
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "x").stat().st_mode == plain.stat().st_mode
+    with pytest.raises(ArtifactError, match="Cannot write"):
+        write_whole(tmp_path / "no" / "x", b"three", error=ArtifactError)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match="Cannot write"):
+        write_whole(tmp_path / "folder", b"four", error=ArtifactError)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "plain", "x"]

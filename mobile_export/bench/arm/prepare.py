@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...errors import ArtifactError, DeviceError
+import msgspec
+
+from ...errors import ArtifactError, DeviceError, MobileExportError
+from ...system.files import MIB, read_regular_file
 
 __all__ = ["MIRROR", "Prepared", "compile_plugin", "default_folder", "find", "prepare"]
 
@@ -78,6 +82,12 @@ class Prepared:
         return self.root / "usr/bin/python3.11"
 
 
+class _Facts(msgspec.Struct):
+    """What ``prepared.json`` says."""
+
+    versions: dict[str, str]
+
+
 def default_folder() -> Path:
     """Where `prepare` puts everything unless it is told otherwise."""
     return Path.home() / ".cache" / "mobile-export" / "qemu"
@@ -91,9 +101,9 @@ def find(folder: Path | None = None) -> Prepared:
     """
     folder = folder or default_folder()
     try:
-        facts = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
-        versions = {name: str(version) for name, version in facts["versions"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = read_regular_file(folder / "prepared.json", limit=MIB)
+        versions = msgspec.json.decode(content, type=_Facts).versions
+    except (MobileExportError, msgspec.MsgspecError, RecursionError, UnicodeError):
         raise DeviceError(
             f"qemu is not prepared: there is no {folder / 'prepared.json'}.",
             hint="Run: mobile-bench prepare-qemu (downloads about 60 MB)",
@@ -132,7 +142,7 @@ def prepare(
         DeviceError: a tool is missing, or a download or the compiler failed.
     """
     folder = folder or default_folder()
-    if folder.exists() and not (force and (folder / "prepared.json").exists()):
+    if os.path.lexists(folder) and not (force and _is_ours(folder)):
         if (folder / "prepared.json").exists():
             return find(folder)
         raise ArtifactError(
@@ -152,6 +162,17 @@ def prepare(
             f"Cannot write to {folder}: {error.strerror or error}.", hint="Give another --folder."
         ) from error
     return _prepared(folder, versions)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds what `prepare` puts into one, and nothing else."""
+    try:
+        content = read_regular_file(folder / "prepared.json", limit=MIB)
+        msgspec.json.decode(content, type=_Facts)
+        inside = {each.name for each in folder.iterdir()}
+    except (MobileExportError, OSError, msgspec.MsgspecError, RecursionError, UnicodeError):
+        return False
+    return not folder.is_symlink() and inside <= {"root", "site", "insncount.so", "prepared.json"}
 
 
 def _fill(made: Path, scratch: Path, mirror: str, stage: Callable[[str], None]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -127,21 +127,28 @@ def main() -> None:
     try:
         app()
     except MobileExportError as error:
-        from ...system.terminal import print_error
-
-        print_error(error)
-        sys.exit(error.exit_code)
+        _fail(error)
     except Exception as error:  # a bug of ours; a person gets one message, not a traceback
+        from ...system.terminal import unprinted
+
+        said = unprinted(error)
+        if said is not None:
+            _fail(MobileExportError(said, hint="What was measured is in the store."))
         if "--verbose" in sys.argv:
             raise
-        from ...system.terminal import print_error
-
-        print_error(_as_bug(error))
-        sys.exit(2)
+        _fail(_as_bug(error))
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             sys.stderr.write("Interrupted; what was measured before is in the store.\n")
         raise
+
+
+def _fail(error: MobileExportError) -> NoReturn:
+    """One message and the exit code."""
+    from ...system.terminal import report_error
+
+    report_error(error, as_json="--json" in sys.argv)
+    sys.exit(error.exit_code)
 
 
 def _as_bug(error: Exception) -> MobileExportError:

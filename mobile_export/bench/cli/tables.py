@@ -55,6 +55,7 @@ def table(
 ) -> None:
     """Lay measurements out: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
     from ...errors import UsageError
+    from ...system.files import require_free_file
     from ..plot import make_series, save_plot, svg_plot
     from ..report import FORMATS, as_csv, as_html, as_latex, as_markdown
     from ..store import read
@@ -64,8 +65,8 @@ def table(
     if as_ not in FORMATS:
         raise UsageError(f"There is no table as {as_!r}.", hint=f"Valid: {', '.join(FORMATS)}.")
     for file in (out, plot):
-        if file is not None and file.exists() and not force:
-            raise UsageError(f"{file} exists already.", hint="Overwrite it with --force.")
+        if file is not None:
+            require_free_file(file, force=force, error=UsageError)
     contents = read(store)
     if not contents.measurements:
         raise UsageError(
@@ -130,14 +131,12 @@ def _can_plot() -> bool:
 
 def _write(text: str, out: Path | None) -> None:
     from ...errors import StoreError
+    from ...system.files import write_whole
 
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"Cannot write {out}: {error.strerror or error}.") from error
+    write_whole(out, text.encode(), error=StoreError)
 
 
 def compare(

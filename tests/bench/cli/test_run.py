@@ -16,9 +16,11 @@ import pytest
 from torch import nn
 
 import mobile_export
+from mobile_export.bench.arm.prepare import prepare as prepare_qemu
 from mobile_export.bench.cli import main as cli
 from mobile_export.bench.devices.local import LocalDevice
-from mobile_export.bench.store import append, read
+from mobile_export.bench.store import append, read, require_store
+from mobile_export.errors import MobileExportError, StoreError
 from mobile_export.pipeline import ExportReport
 from tests.bench.examples import measurement
 from tests.bench.sshd import SSHD, running_sshd
@@ -330,3 +332,56 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_errors_are_json_too(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench("table", "--json", monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["exit_code"] == 2
+    assert said.err.startswith("error: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_table_that_cannot_be_printed(in_tmp: Path) -> None:
+    append(Path("s.jsonl"), measurement())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mobile_export.bench.cli", "table", "--store", "s.jsonl"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "could not be printed" in done.stderr
+    assert "itself failed" not in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("words", [("-o", "t.md"), ("--plot", "t.png")])
+def test_a_table_is_not_written_through_a_link(
+    in_tmp: Path, words: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(Path("s.jsonl"), measurement())
+    Path(words[1]).symlink_to("elsewhere")
+    for force in ((), ("--force",)):
+        words_ = ("table", "--store", "s.jsonl", *words, *force)
+        assert bench(*words_, monkeypatch=monkeypatch) == 2
+    assert not Path("elsewhere").exists()
+
+
+def test_a_store_is_not_made_through_a_link(in_tmp: Path) -> None:
+    Path("s.jsonl").symlink_to("elsewhere")
+    with pytest.raises(StoreError, match="does not exist"):
+        require_store(Path("s.jsonl"))
+    assert not Path("elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "root"])
+def test_prepare_qemu_replaces_its_own_folder_only(in_tmp: Path, name: str) -> None:
+    folder = in_tmp / "mine"
+    folder.mkdir()
+    (folder / "prepared.json").write_text('{"versions": {}}' if name == "thesis.tex" else "[]")
+    (folder / name).write_text("precious")
+    with pytest.raises(MobileExportError, match=r"not made by prepare-qemu|not prepared"):
+        prepare_qemu(folder, force=True)
+    assert (folder / name).read_text() == "precious"
