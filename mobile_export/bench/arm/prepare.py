@@ -143,7 +143,7 @@ def prepare(
     """
     folder = folder or default_folder()
     if os.path.lexists(folder) and not (force and _is_ours(folder)):
-        if (folder / "prepared.json").exists():
+        if not force and (folder / "prepared.json").exists():
             return find(folder)
         raise ArtifactError(
             f"{folder} exists and was not made by prepare-qemu.", hint="Give another --folder."

@@ -382,6 +382,6 @@ def test_prepare_qemu_replaces_its_own_folder_only(in_tmp: Path, name: str) -> N
     folder.mkdir()
     (folder / "prepared.json").write_text('{"versions": {}}' if name == "thesis.tex" else "[]")
     (folder / name).write_text("precious")
-    with pytest.raises(MobileExportError, match=r"not made by prepare-qemu|not prepared"):
+    with pytest.raises(MobileExportError, match="not made by prepare-qemu"):
         prepare_qemu(folder, force=True)
     assert (folder / name).read_text() == "precious"
