@@ -54,6 +54,9 @@ def _slots() -> Iterator[Slot]:
         yield Slot(EXPORT, name, "model", ("program",), f"{name} {{}} -o {{out}}")
         yield Slot(EXPORT, name, "weights", ("checkpoint",), f"{name} {NET} --weights {{}} {where}")
         yield Slot(EXPORT, name, "labels", ("labels",), f"{name} {NET} --labels {{}} {where}", True)
+        yield Slot(
+            EXPORT, name, "samples", ("pictures",), f"{name} {NET} --samples {{}} {where}", True
+        )
         rest = f"{NET} --size 32 --force --name x"
         yield Slot(EXPORT, name, "out_dir", ("models",), f"{name} {rest} -o {{}}", True)
     prepare = f"prepare {NET} --size 32"
@@ -62,7 +65,19 @@ def _slots() -> Iterator[Slot]:
         EXPORT, "prepare", "weights", ("checkpoint",), f"{prepare} --weights {{}} -o {{out}}/x.pt2"
     )
     yield Slot(EXPORT, "prepare", "file", ("program",), f"{prepare} --force -o {{}}", True)
+    yield Slot(
+        EXPORT,
+        "prepare",
+        "samples",
+        ("pictures",),
+        f"{prepare} --samples {{}} -o {{out}}/x.pt2",
+        True,
+    )
     verify = f"{NET} --size 32"
+    yield Slot(
+        EXPORT, "verify", "samples", ("pictures",),
+        f"verify {{good}}/tiny.onnx {verify} --samples {{}}", True,
+    )  # fmt: skip
     yield Slot(EXPORT, "verify", "file", FILES, f"verify {{}} {verify}", True)
     yield Slot(EXPORT, "verify", "model", ("program",), "verify {good}/tiny.onnx {}", True)
     yield Slot(

@@ -740,6 +740,36 @@ def _random_prepared(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
     return made
 
 
+def _random_pictures(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
+    """A folder with one picture or array that is not what its name says."""
+    import numpy as np
+
+    made = folder / "pictures"
+    made.mkdir()
+    name = rng.choice(("a.png", "a.jpg", "a.npy", "a.npz", CONTROL.strip("\r") + ".png"))
+    path = made / name
+    how = rng.randrange(8)
+    if how < 3:
+        makers: list[Callable[[Path], object]] = [os.mkfifo, Path.mkdir, _sparse]
+        makers[how](path)
+    elif how == 3:
+        path.symlink_to(rng.choice(("/dev/zero", "nowhere", path.name)))
+    elif how == 4:  # a pickle inside an array
+        np.save(made / "a.npy", np.array([_Runs(os.system, (COMMAND,))], dtype=object))
+    elif how == 5:
+        head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, %d, 32), }" % rng.choice(
+            (2**62, 2**30, -1, 0)
+        )
+        head = head.ljust(117) + b"\n"
+        (made / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head)
+    else:
+        shown = io.BytesIO()
+        values = np.full((1, 3, 32, 32), rng.choice((0, 1e30, float("nan"))), np.float32)
+        np.savez_compressed(shown, x=values) if path.suffix == ".npz" else np.save(shown, values)
+        path.write_bytes(damaged(shown.getvalue(), rng.getrandbits(32)))
+    return made
+
+
 RANDOM: dict[str, Maker] = {
     "artifact": _random_artifact,
     "checkpoint": _random_checkpoint,
@@ -747,11 +777,12 @@ RANDOM: dict[str, Maker] = {
     "matrix": _random_matrix,
     "models": _random_text("models.txt"),
     "package": _random_package,
+    "pictures": _random_pictures,
     "prepared": _random_prepared,
     "program": _random_program,
     "store": _random_store,
 }
-KINDS.setdefault("prepared", [])
+KINDS |= {"pictures": [], "prepared": []}
 
 
 @makes("labels")
