@@ -331,6 +331,12 @@ def _unwrap(content: Any, path: Path) -> Checkpoint:
             f"{path} holds sparse tensors, such as {odd[0][:80]!r}.",
             hint="Save them dense: tensor.to_dense().",
         )
+    empty = [name for name, value in tensors.items() if value.is_meta]
+    if empty:
+        raise WeightsError(
+            f"{path} holds tensors without values (of the meta device), such as {empty[0][:80]!r}.",
+            hint="Save the state of a model whose weights are loaded.",
+        )
     return Checkpoint(tensors, tuple(notes))
 
 

@@ -97,6 +97,12 @@ def test_archives_that_unpack_to_gigabytes(tmp_path: Path) -> None:
         read_checkpoint(target)
 
 
+def test_tensors_without_values(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pth", {"0.weight": torch.eye(3, device="meta")})
+    with pytest.raises(WeightsError, match="without values"):
+        read_checkpoint(path)
+
+
 def test_sparse_tensors(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pth", {"0.weight": torch.eye(3).to_sparse()})
     with pytest.raises(WeightsError, match="sparse"):
