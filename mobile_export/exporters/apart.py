@@ -19,13 +19,15 @@ from .. import errors
 from ..artifacts.damage import reason
 from ..errors import ArtifactError, MobileExportError
 from ..system.children import Limits, run_module
-from ..system.files import regular_file
+from ..system.files import GIB, regular_file
 from .interface import runtime_of
 from .row import Format
 from .table import get_format
 
 __all__ = ["describe_apart", "main"]
 
+_LARGEST_FILE = 2 * GIB
+"""Bytes: protobuf and FlatBuffers hold no more."""
 _LARGEST_INPUT = 2**28
 """Elements of an input that a file is run on."""
 
@@ -44,7 +46,7 @@ def describe_apart(
     """
     for file in row.files(path):
         if not file.is_dir():
-            regular_file(file)
+            regular_file(file, limit=_LARGEST_FILE)
     words = [row.name, str(path), "run" if run else "describe"]
     ended = run_module(__name__, words, limits=limits)
     if ended.crash is not None:

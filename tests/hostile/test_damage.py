@@ -184,6 +184,17 @@ def test_what_is_no_file(row: object, kind: str, tmp_path: Path) -> None:
         inspect(tmp_path / f"x{get_format(name).suffix}")
 
 
+@pytest.mark.parametrize("name", ["x.onnx", "x.tflite", "x.tnnproto"])
+def test_a_file_that_is_too_large_is_not_read(name: str, tmp_path: Path) -> None:
+    row = next(row for row in FORMATS if name.endswith(row.suffix))
+    need(row.name)
+    for file in row.files(tmp_path / name):
+        with file.open("wb") as stream:
+            stream.truncate(20 * 2**30)  # holes; nothing is stored
+    with pytest.raises(ArtifactError, match="at most 2,147,483,648 are read"):
+        inspect(tmp_path / name)
+
+
 def test_a_reader_that_needs_too_long_or_too_much(exported: Callable[..., ExportReport]) -> None:
     path = made("tnn", exported)
     row = get_format("tnn")
