@@ -9,9 +9,9 @@ from typing import Any
 
 from ..artifacts.names import artifact_stem
 from ..errors import UsageError
+from .journal import read_all
 from .record import Measurement
 from .stats import Comparison, compare
-from .store import read
 from .tables import key_of
 
 __all__ = ["Pair", "compare_sides", "select_side"]
@@ -28,10 +28,6 @@ class Pair:
     baseline: Measurement
     candidate: Measurement
     result: Comparison
-
-    def regressed(self, threshold: float) -> bool:
-        """Slower by more than ``threshold`` (0.05 is 5 %), beyond what chance explains."""
-        return self.result.significant and self.result.ratio > 1 + threshold
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -75,7 +71,7 @@ def select_side(
         StoreError: a store cannot be read.
     """
     by_file, by_model = Path(name).is_file(), False
-    contents = read(Path(name) if by_file else store)
+    contents = read_all(Path(name) if by_file else store)
     everything = contents.measurements
     found = list(everything)
     if not by_file:
@@ -118,7 +114,7 @@ def compare_sides(
         if baseline == candidate:
             continue
         paired = baseline.run == candidate.run
-        result = compare(_blocks(candidate), _blocks(baseline), paired=paired)
+        result = compare(candidate.start_medians, baseline.start_medians, paired=paired)
         pairs.append(Pair(baseline, candidate, result))
     if not pairs:
         raise UsageError(
@@ -147,11 +143,3 @@ def _latest_pair(
         if candidate.run in runs and runs[candidate.run] is not candidate:
             return runs[candidate.run], candidate
     return first[-1], second[-1]
-
-
-def _blocks(measurement: Measurement) -> list[tuple[int, ...]]:
-    blocks, start = [], 0
-    for length in measurement.blocks:
-        blocks.append(measurement.samples[start : start + length])
-        start += length
-    return blocks

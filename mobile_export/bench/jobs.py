@@ -17,6 +17,7 @@ from .runners.runner import Job
 __all__ = ["RunOptions", "make_jobs", "parse_cores"]
 
 
+_FASTER = 1.1
 _CORE_DIGITS = 5
 """Of the number of a core; no machine has a hundred thousand."""
 
@@ -29,6 +30,7 @@ class RunOptions:
         runners: by name; empty takes the preferred one of every format.
         cores: ``0-3,6``, ``big`` or ``little``; None leaves the choice to the scheduler.
         model, weights: of runners that build the model from its code, see `runners.runner.Job`.
+        pin: without ``cores``, take the fastest ones of a device that has several kinds.
     """
 
     runners: tuple[str, ...] = ()
@@ -41,6 +43,7 @@ class RunOptions:
     timeout: float = 300.0
     model: str | None = None
     weights: Path | None = None
+    pin: bool = True
 
 
 def make_jobs(
@@ -68,7 +71,7 @@ def make_jobs(
             f"Nothing on {device.spec} runs files of the format {asked}.",
             hint=f"Valid there: {', '.join(sorted(known))}.",
         )
-    cores = parse_cores(options.cores, device.describe())
+    cores = _cores(device, options)
     runners = {row.name: row.runner() for row in rows}
     jobs: list[RunnerJob] = []
     notes: list[str] = []
@@ -83,6 +86,27 @@ def make_jobs(
     if not jobs:
         raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
     return jobs, tuple(notes)
+
+
+def _cores(device: Device, options: RunOptions) -> tuple[int, ...] | None:
+    """Those that were asked for; on a device with kinds of cores, else the fastest ones.
+
+    Left to the scheduler, a model wanders between slow and fast cores, and a figure is of neither.
+    """
+    info = device.describe()
+    if options.cores is not None or not options.pin or not _has_kinds(info):
+        return parse_cores(options.cores, info)
+    chosen: list[int] = []
+    for cluster in reversed(info.clusters):
+        if len(chosen) < options.threads:
+            chosen += cluster.cores
+    return tuple(sorted(chosen))
+
+
+def _has_kinds(info: DeviceInfo) -> bool:
+    """Its clusters differ in their highest clock by a tenth or more, as ARM's big and little do."""
+    clocks = [cluster.max_mhz for cluster in info.clusters if cluster.max_mhz]
+    return len(clocks) > 1 and clocks[-1] > _FASTER * clocks[0]
 
 
 def _rows_on(device: Device, options: RunOptions) -> list[RunnerRow]:

@@ -84,9 +84,7 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
         plural = "thread" if threads == 1 else "threads"
         where = printable(m.device.soc or m.device.spec)[:_TITLE]
         title = f"{where}, {printable(m.runner['version'])[:_TITLE]}, {threads} {plural}"
-        s = row.summary
-        low = s.low / 1e6 if s and s.low is not None else None
-        high = s.high / 1e6 if s and s.high is not None else None
+        low, high = (None, None) if row.interval is None else (x / 1e6 for x in row.interval)
         groups.setdefault(title, []).append(Point(stem, row.median_ms, accuracy[stem], low, high))
     return [Series(f"measured: {title}", tuple(points), True) for title, points in groups.items()]
 

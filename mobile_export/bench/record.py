@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -98,9 +99,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         versions: of this tool, of Python here, and of what wrote the artifact.
         unit: of samples, ``ns`` or ``instructions``.
         samples: every timed run in the order of execution.
-        blocks: lengths of the runs that were back to back; their sum is ``len(samples)``.
+        blocks: lengths of the runs that were back to back, in turns; their sum is ``len(samples)``.
+        starts: of the process, how many of the blocks each did; their sum is ``len(blocks)``. Empty
+            in records of before there were several: one start did them all.
         warmup: runs before, not among the samples.
         summary: of a tool without raw samples, see `RawResult`.
+        printed: the same of each of its starts.
         load_ns, peak_memory: time from file to ready, bytes of the whole process.
         flags: keys of `FLAGS`, sorted; the store calls them ``marks``, as its first version did.
         notes: sentences for people.
@@ -115,8 +119,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     unit: Name = "ns"
     samples: tuple[Sample, ...] = ()
     blocks: tuple[Count, ...] = ()
+    starts: tuple[Count, ...] = ()
     warmup: Count = 0
     summary: Mapping[Name, Number] = msgspec.field(default_factory=dict)
+    printed: Annotated[tuple[dict[Name, Number], ...], Meta(max_length=10_000)] = ()
     load_ns: Count | None = None
     peak_memory: Count | None = None
     label: Name | None = None
@@ -135,6 +141,30 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     def trusted(self) -> bool:
         """False when a flag says that the figure is not the device's."""
         return not EXCLUDING_FLAGS & set(self.flags)
+
+    @property
+    def turns(self) -> list[tuple[int, ...]]:
+        """The samples of each block."""
+        edges = list(itertools.accumulate(self.blocks, initial=0))
+        return [self.samples[a:b] for a, b in itertools.pairwise(edges)]
+
+    @property
+    def samples_of_starts(self) -> list[tuple[int, ...]]:
+        """The samples of each start of the process that has any."""
+        turns = self.turns
+        edges = list(itertools.accumulate(self.starts or (len(turns),), initial=0))
+        starts = [
+            tuple(s for turn in turns[a:b] for s in turn) for a, b in itertools.pairwise(edges)
+        ]
+        return [start for start in starts if start]
+
+    @property
+    def start_medians(self) -> list[float]:
+        """The median of each start, measured or printed by the tool, or the mean that it prints."""
+        if self.samples:
+            return [statistics.median(start) for start in self.samples_of_starts]
+        found = [one.get("median", one.get("mean")) for one in self.printed or (self.summary,)]
+        return [value for value in found if value is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_json` reads it back."""
@@ -166,8 +196,8 @@ class _Version(msgspec.Struct):
 def make_measurement(
     job: Job,
     runner: str,
-    loaded: Loaded,
-    results: Sequence[RawResult],
+    loaded: Sequence[Loaded],
+    starts: Sequence[Sequence[RawResult]],
     info: DeviceInfo,
     *,
     flags: Mapping[str, str],
@@ -177,12 +207,17 @@ def make_measurement(
     """The record of one artifact.
 
     Args:
-        flags: keys of `measurement.FLAGS`, each with its reason.
+        loaded: what was known of the file after every start of the process.
+        starts: what each of them measured; those without a result are left out.
+        flags: keys of `FLAGS`, each with its reason.
         time: of the first timed run, empty when there was none.
         rest: the other fields of `Measurement`.
     """
     artifact = job.artifact
+    starts = [start for start in starts if start]
+    results = [result for start in starts for result in start]
     last = results[-1] if results else RawResult(())
+    loads = [one.load_ns for one in loaded if one.load_ns is not None]
     return Measurement(
         time=time or datetime.now(UTC).isoformat(timespec="milliseconds"),
         model=artifact.model,
@@ -191,20 +226,22 @@ def make_measurement(
         device=info,
         runner={
             "name": runner,
-            "version": loaded.version,
+            "version": loaded[0].version,
             "threads": job.threads,
             "cores": None if job.cores is None else list(job.cores),
             "backend": job.backend,
-            "precision": loaded.precision,
-            "features": list(loaded.features),
+            "precision": loaded[0].precision,
+            "features": list(loaded[0].features),
         },
         versions=_versions(artifact.manifest),
         unit=last.unit,
         samples=tuple(sample for result in results for sample in result.samples),
         blocks=tuple(len(result.samples) for result in results),
+        starts=tuple(len(start) for start in starts),
         summary=_summary(results),
-        load_ns=loaded.load_ns,
-        peak_memory=last.peak_memory,
+        printed=tuple(dict(result.summary) for result in results if result.summary),
+        load_ns=round(statistics.median(loads)) if loads else None,
+        peak_memory=max((r.peak_memory for r in results if r.peak_memory), default=None),
         flags=tuple(sorted(flags)),
         notes=tuple(f"{flag}: {why}" for flag, why in sorted(flags.items())),
         extra={

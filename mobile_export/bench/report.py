@@ -29,8 +29,7 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _width(row: Row) -> str:
-    width = None if row.summary is None else row.summary.half_width
-    return "" if width is None or not math.isfinite(width) else f"±{width:.1%}"
+    return f"±{row.half_width:.1%}" if math.isfinite(row.half_width) else ""
 
 
 def _percentile(name: str) -> Callable[[Row], str]:

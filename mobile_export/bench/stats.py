@@ -1,15 +1,18 @@
-"""Statistics of latencies: they are skewed, have outliers, and are not independent of each other.
+"""Statistics of latencies: they are skewed, have outliers, and resemble their neighbours.
 
-The figure is the median. Its interval is distribution-free: the order statistics between which the
-true median lies with 95 % probability, by the binomial distribution of how many samples fall below
-it (Conover, Practical Nonparametric Statistics, 3.2). Consecutive runs resemble each other, which
-makes that interval too narrow, so it is widened by the integrated autocorrelation time of the
-series "below the median or not" (the variance of an empirical distribution function of a
-stationary series; Geyer's initial positive sequence estimates the sum).
+A measurement has three levels: starts of the process, turns of one start, runs of one turn. Runs of
+one turn resemble each other, turns of one start do (a clock that stays for a second), and two
+processes of one program may differ by a percent. Only the starts are nearly independent. So the
+figure is the mean over the starts of the median of each start's runs, and its 95 % interval is
+Student's over those medians, whatever happens below them. Fewer than `FEWEST_STARTS` starts have no
+interval: nothing can be told.
 
-Two measurements are compared by the ratio of their medians. Its interval is a percentile bootstrap
-that draws whole rounds with replacement, and its p-value a permutation test that exchanges the two
-within rounds (interleaved), or blocks between them (measured separately).
+How many starts are enough is decided once, after the first `FEWEST_STARTS` (Stein's two-stage
+sample, 1945): a rule that looks again after each start would stop where the spread happens to look
+small. ``benchmarks/bench_statistics.py`` prints how often the intervals cover.
+
+Two measurements are compared by the ratio of their figures; the interval is Student's over the
+logarithms, of the pairs of starts where they took turns in one run, else Welch's.
 """
 
 from __future__ import annotations
@@ -17,28 +20,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
 
 __all__ = [
+    "FEWEST_STARTS",
+    "Answer",
     "Comparison",
+    "Slowdown",
     "Summary",
     "compare",
     "is_settled",
-    "median_interval",
+    "mean_interval",
+    "slowdown",
+    "starts_needed",
     "summarise",
 ]
 
-CONFIDENCE = 0.95
-_Z = 1.959963984540054
-_FEWEST_FOR_INTERVAL = 6  # the range of five samples covers the median with 93.75 % only
-_FEWEST_DEPENDENT = 60  # of fewer, how dependent they are is too rough an estimate
-_DEPENDENT = 1.5
-_FEWEST_ROUNDS = 6
+FEWEST_STARTS = 6
+"""Of two clocks that change every second, six starts agree by chance in 3 % of cases."""
+
+_CONFIDENCE = 0.95
+_MARGIN = 1.06
+"""Of the interval of a figure: starts that follow each other at once are not quite independent."""
 _OUTLIER_MADS = 5.0
-_RESAMPLES = 1000
 _SETTLED = 0.02
 _WINDOWS = 3
+_FEWEST_TURNS = 12
+_SLOWED_BY = 0.03
+_SLOWED_Z = 3.3
+"""Of `slowdown`: exceeded by the largest of all its statistics in 1 % of stationary series."""
+
+Answer = Literal["slower", "not slower", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,11 @@ class Summary:
     """What a table shows of the samples of one measurement, in their unit.
 
     Attributes:
-        low, high: 95 % interval of the median; None with too few samples (`median_interval`).
+        median: mean over the starts of the median of each start's runs.
+        low, high: its 95 % interval; None with fewer than `FEWEST_STARTS` starts.
+        starts: of the process.
         outliers: samples more than 5 scaled median absolute deviations above the median; they are
             counted, never removed.
-        dependence: integrated autocorrelation time; 1 for independent samples.
     """
 
     count: int
@@ -62,7 +78,7 @@ class Summary:
     minimum: float
     maximum: float
     outliers: int = 0
-    dependence: float = 1.0
+    starts: int = 1
 
     @property
     def half_width(self) -> float:
@@ -74,11 +90,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The medians of two measurements.
+    """The figures of two measurements.
 
     Attributes:
-        ratio: median of the first divided by that of the second: above 1, the first is slower.
-        low, high: 95 % interval of the ratio; None with fewer than 6 rounds or blocks.
+        ratio: of the first divided by that of the second: above 1, the first is slower.
+        low, high: 95 % interval of the ratio; None with fewer than `FEWEST_STARTS` starts.
         p_value: of the hypothesis that the two do not differ; None likewise.
         paired: they were interleaved.
     """
@@ -91,23 +107,32 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """The interval excludes 1 and the p-value is below 5 %."""
-        if self.low is None or self.high is None or self.p_value is None:
-            return False
-        return self.p_value < 1 - CONFIDENCE and not self.low <= 1 <= self.high
+        """The interval excludes 1."""
+        return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
+
+    def answer(self, threshold: float) -> Answer:
+        """Whether the first is slower by more than ``threshold`` (0.05 is 5 %).
+
+        The interval decides: all of it above means slower, all of it below means not slower.
+        """
+        if self.low is None or self.high is None:
+            return "cannot tell"
+        if self.low > 1 + threshold:
+            return "slower"
+        return "not slower" if self.high <= 1 + threshold else "cannot tell"
 
 
-def summarise(samples: Sequence[int]) -> Summary:
-    """The summary of at least one sample, in the order of execution."""
-    values = np.asarray(samples, dtype=np.float64)
-    median = float(np.median(values))
-    dependence = dependence_of(values)
-    interval = median_interval(values, dependence)
+def summarise(starts: Sequence[Sequence[int]]) -> Summary:
+    """The summary of the samples of every start, in the order of execution; at least one sample."""
+    medians = [float(np.median(start)) for start in starts if len(start)]
+    values = np.concatenate([np.asarray(start, dtype=np.float64) for start in starts])
+    middle = float(np.median(values))
+    interval = mean_interval(medians)
     p90, p99 = (float(q) for q in np.quantile(values, [0.90, 0.99]))
-    spread = 1.4826 * float(np.median(np.abs(values - median)))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
     return Summary(
         count=len(values),
-        median=median,
+        median=float(np.mean(medians)),
         low=None if interval is None else interval[0],
         high=None if interval is None else interval[1],
         p90=p90,
@@ -115,77 +140,69 @@ def summarise(samples: Sequence[int]) -> Summary:
         mean=float(values.mean()),
         minimum=float(values.min()),
         maximum=float(values.max()),
-        outliers=int((values > median + _OUTLIER_MADS * spread).sum()) if spread > 0 else 0,
-        dependence=dependence,
+        outliers=int((values > middle + _OUTLIER_MADS * spread).sum()) if spread > 0 else 0,
+        starts=len(medians),
     )
 
 
-def _at_most(dependence: float, count: int) -> float:
-    """An estimated autocorrelation time plus one standard error of what exceeds independence.
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean, 6 % wider; None for fewer than `FEWEST_STARTS` values.
 
-    The error is that of Madras and Sokal (1988), with a window of twice the time.
-    """
-    return dependence + (dependence - 1) * math.sqrt(2 * (4 * dependence + 1) / count)
-
-
-def median_interval(values: np.ndarray, dependence: float = 1.0) -> tuple[float, float] | None:
-    """95 % interval of the median of the distribution that ``values`` were drawn from.
-
-    Args:
-        dependence: integrated autocorrelation time, 1 for independent values.
-    Returns:
-        None when there are too few values for any interval of that confidence: fewer than 6, or
-        fewer than 60 that depend on each other.
-    """
-    effective = len(values) / _at_most(dependence, len(values))
-    if effective < _FEWEST_FOR_INTERVAL:
-        return None
-    if dependence > _DEPENDENT and len(values) < _FEWEST_DEPENDENT:
-        return None
-    ordered = np.sort(values)
-    below = _rank(len(values))
-    if dependence > 1:
-        # Student's t for as many values as are independent, by Cornish and Fisher's expansion
-        t = _Z * (1 + (_Z**2 + 1) / (4 * (effective - 1)))
-        half = t * len(values) / math.sqrt(effective) / 2
-        below = max(0, min(below, math.floor(len(values) / 2 - half)))
-    return float(ordered[below]), float(ordered[len(values) - 1 - below])
-
-
-def _rank(count: int) -> int:
-    """Largest k with P(Binomial(count, 1/2) <= k) <= 2.5 %: the order statistics k and count-1-k,
-    counted from 0, enclose the median with at least 95 %."""
-    tail = (1 - CONFIDENCE) / 2
-    total, k = 0.0, -1
-    while total <= tail:
-        k += 1
-        log_choices = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
-        total += math.exp(log_choices - count * math.log(2))
-    return k - 1
-
-
-def dependence_of(values: np.ndarray) -> float:
-    """Integrated autocorrelation time of "below the median or not", at least 1.
-
-    Geyer's initial positive sequence: pairs of neighbouring autocorrelations are summed until a
-    pair is no longer positive.
+    It is never narrower than the one that `starts_needed` counted on.
     """
     count = len(values)
-    signs = np.sign(values - np.median(values))
-    signs = signs - signs.mean()
-    variance = float(np.dot(signs, signs)) / count
-    if count < 2 * _FEWEST_FOR_INTERVAL or variance == 0:
-        return 1.0
-    size = 1 << (2 * count - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(signs, size)) ** 2
-    rho = np.fft.irfft(spectrum, size)[: count // 2] / (count * variance)
-    total = -1.0
-    for k in range(0, len(rho) - 1, 2):
-        pair = float(rho[k] + rho[k + 1])
-        if pair <= 0:
-            break
-        total += 2 * pair
-    return max(1.0, total)
+    if count < FEWEST_STARTS:
+        return None
+    mean = float(np.mean(values))
+    first = float(np.std(values[:FEWEST_STARTS], ddof=1)) * _t(FEWEST_STARTS - 1)
+    half = _MARGIN * max(first, float(np.std(values, ddof=1)) * _t(count - 1)) / math.sqrt(count)
+    return mean - half, mean + half
+
+
+def starts_needed(values: Sequence[float], interval: float) -> int:
+    """Starts after which the half-width of `mean_interval` should be ``interval``, relative.
+
+    Args:
+        values: of the first `FEWEST_STARTS` starts.
+    """
+    half = _MARGIN * float(np.std(values, ddof=1)) * _t(len(values) - 1)
+    spread = half / float(np.mean(values))
+    return max(len(values), math.ceil((spread / interval) ** 2))
+
+
+@cache
+def _t(freedom: float) -> float:
+    """The two-sided 95 % quantile of Student's distribution."""
+    low, high = 0.0, 1e4
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if _two_sided(middle, freedom) > 1 - _CONFIDENCE else (low, middle)
+        )
+    return high
+
+
+def _two_sided(t: float, freedom: float) -> float:
+    """P(|T| > t): the regularised incomplete beta function of x at (freedom / 2, 1 / 2)."""
+    x = freedom / (freedom + t * t)
+    return _beta(x, freedom / 2, 0.5)
+
+
+def _beta(x: float, a: float, b: float) -> float:
+    """Regularised incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta(1 - x, b, a)
+    front = math.exp(
+        a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    )
+    value = 1.0
+    for m in range(200, 0, -1):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m - 1) * (a + b + m - 1) * x / ((a + 2 * m - 2) * (a + 2 * m - 1))
+        value = 1 + odd / (1 + even / value)
+    return front / a / value
 
 
 def is_settled(windows: Sequence[Sequence[int]]) -> bool:
@@ -206,77 +223,97 @@ def is_settled(windows: Sequence[Sequence[int]]) -> bool:
     return max(medians) - min(medians) <= max(_SETTLED * min(medians), 3 * max(errors))
 
 
-def compare(
-    first: Sequence[Sequence[int]], second: Sequence[Sequence[int]], *, paired: bool, seed: int = 0
-) -> Comparison:
-    """The ratio of the medians of two measurements.
+@dataclass(frozen=True)
+class Slowdown:
+    """A series that became slower: by how much (0.1 is 10 %), and from which share of it on."""
+
+    by: float
+    since: float
+
+
+def slowdown(turns: Sequence[Sequence[float]]) -> Slowdown | None:
+    """Whether the runs became slower while they were measured, in a step or gradually.
+
+    The logarithms of the turns' means (outliers pulled in) are fitted by every step and by four
+    ramps. The best fit counts when its height is 3 % or more and 3.3 standard errors or more, which
+    the best fit of a stationary series is in 1 % of cases; the errors are widened by how far
+    neighbouring turns resemble each other, as a first-order autoregression.
 
     Args:
-        first, second: their blocks of runs. With ``paired``, block i of one ran next to block i of
-            the other.
+        turns: the runs of each, in the order of execution.
+    """
+    turns = [turn for turn in turns if len(turn)]
+    if len(turns) < _FEWEST_TURNS:
+        return None
+    values = np.concatenate([np.asarray(turn, dtype=np.float64) for turn in turns])
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    far = max(_OUTLIER_MADS * spread, middle / 2)  # of two speeds, neither is an outlier
+    means = [float(np.clip(turn, middle - far, middle + far).mean()) for turn in turns]
+    series = np.log(np.maximum(means, 1e-300))
+    series = series - series.mean()
+    shapes, since = _shapes(len(series))
+    power = (shapes**2).sum(axis=1)
+    height = shapes @ series / power
+    best = int(np.where(height > 0, height**2 * power, 0).argmax())
+    rest = series - height[best] * shapes[best]
+    total = float(rest @ rest)
+    by = math.expm1(float(height[best] * np.ptp(shapes[best])))
+    if by < _SLOWED_BY:
+        return None
+    if total > 0:
+        count = len(series)
+        rho = float(rest[1:] @ rest[:-1]) / total
+        rho = min(0.9, max(0.0, rho + (1 + 3 * rho) / count))  # less its bias in short series
+        variance = total / (count - 3) * (1 + rho) / (1 - rho) / float(power[best])
+        if height[best] < _SLOWED_Z * math.sqrt(variance):
+            return None
+    return Slowdown(by, since[best])
+
+
+@cache
+def _shapes(count: int) -> tuple[np.ndarray, list[float]]:
+    """Steps and ramps over ``count`` turns, each with a mean of 0, and where each begins."""
+    place = np.arange(count) / (count - 1)
+    edge = max(3, round(0.05 * count))
+    steps = [(np.arange(count) >= k).astype(float) for k in range(edge, count - edge + 1)]
+    begins = (0.0, 0.25, 0.5, 0.75)
+    ramps = [np.clip(place - begin, 0, None) / (1 - begin) for begin in begins]
+    rows = np.array([*steps, *ramps])
+    since = [*(k / count for k in range(edge, count - edge + 1)), *begins]
+    return rows - rows.mean(axis=1, keepdims=True), since
+
+
+def compare(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Comparison:
+    """The ratio of two measurements.
+
+    Args:
+        first, second: the medians of their starts. With ``paired``, start i of one took turns with
+            start i of the other.
     """
     if paired:
-        rounds = min(len(first), len(second))
-        first, second = first[:rounds], second[:rounds]
-    a, b = _Blocks(first), _Blocks(second)
-    ratio = a.median() / b.median()
-    if min(len(first), len(second)) < _FEWEST_ROUNDS:
+        count = min(len(first), len(second))
+        first, second = first[:count], second[:count]
+    ratio = float(np.mean(first) / np.mean(second))
+    if min(len(first), len(second)) < FEWEST_STARTS:
         return Comparison(ratio, None, None, None, paired)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    drawn_a = rng.multinomial(len(first), [1 / len(first)] * len(first), _RESAMPLES)
-    drawn_b = (
-        drawn_a
-        if paired
-        else rng.multinomial(len(second), [1 / len(second)] * len(second), _RESAMPLES)
-    )
-    ratios = a.medians(drawn_a) / b.medians(drawn_b)
-    low, high = (float(q) for q in np.quantile(ratios, [0.025, 0.975]))
-    return Comparison(ratio, low, high, _p_value(first, second, paired, rng), paired)
-
-
-def _p_value(
-    first: Sequence[Sequence[int]],
-    second: Sequence[Sequence[int]],
-    paired: bool,
-    rng: np.random.Generator,
-) -> float:
-    """Share of the exchanges that give a ratio at least as far from 1 as the one observed."""
-    both = _Blocks([*first, *second])
-    count = len(first)
+    a, b = np.log(first), np.log(second)
     if paired:
-        swapped = rng.integers(0, 2, (_RESAMPLES, count)).astype(bool)
-        in_first = np.concatenate([~swapped, swapped], axis=1)
+        centre, error = float(np.mean(a - b)), float(np.std(a - b, ddof=1)) / math.sqrt(len(a))
+        freedom = len(a) - 1.0
     else:
-        order = np.argsort(rng.random((_RESAMPLES, len(first) + len(second))), axis=1)
-        in_first = order < count
-    observed = np.zeros((1, in_first.shape[1]), dtype=bool)
-    observed[:, :count] = True
-    in_first = np.concatenate([observed, in_first])
-    distance = np.abs(np.log(both.medians(in_first) / both.medians(~in_first)))
-    return float(np.mean(distance >= distance[0] - 1e-12))
+        parts = [float(np.var(x, ddof=1)) / len(x) for x in (a, b)]
+        centre, error = float(a.mean() - b.mean()), math.sqrt(sum(parts))
+        freedom = _welch(parts, (len(a), len(b)))
+    half = _t(round(freedom, 3)) * error
+    p_value = _two_sided(abs(centre) / error, freedom) if error > 0 else float(centre == 0)
+    return Comparison(ratio, math.exp(centre - half), math.exp(centre + half), p_value, paired)
 
 
-class _Blocks:
-    """Samples in blocks, sorted once, whose median under block weights is then cheap."""
-
-    def __init__(self, blocks: Sequence[Sequence[int]]) -> None:
-        values = np.concatenate([np.asarray(block, dtype=np.float64) for block in blocks])
-        owners = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
-        order = np.argsort(values, kind="stable")
-        self._values, self._owners = values[order], owners[order]
-
-    def median(self) -> float:
-        """Of all samples."""
-        return float(np.median(self._values))
-
-    def medians(self, weights: np.ndarray) -> np.ndarray:
-        """Median per row of ``weights``, (draws, blocks): how often each block counts."""
-        found = np.empty(len(weights))
-        for start in range(0, len(weights), 250):  # bounds the memory
-            part = weights[start : start + 250]
-            total = np.cumsum(part[:, self._owners], axis=1)
-            half = total[:, -1:] / 2
-            low = self._values[(total < half).sum(axis=1)]
-            high = self._values[(total <= half).sum(axis=1)]
-            found[start : start + 250] = (low + high) / 2
-        return found
+def _welch(variances: Sequence[float], counts: Sequence[int]) -> float:
+    """Degrees of freedom of a difference of two means, by Welch and Satterthwaite."""
+    total = sum(variances)
+    if total == 0:
+        return min(counts) - 1.0
+    parts = zip(variances, counts, strict=True)
+    return float(total**2 / sum(v**2 / (n - 1) for v, n in parts))

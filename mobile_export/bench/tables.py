@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from .record import EXCLUDING_FLAGS, Measurement
-from .stats import Summary, summarise
+from .stats import Summary, mean_interval, summarise
 
 __all__ = ["Row", "key_of", "make_rows"]
 
@@ -22,18 +24,29 @@ class Row:
     @cached_property
     def summary(self) -> Summary | None:
         """Of the raw samples; None when there are none."""
-        return summarise(self.measurement.samples) if self.measurement.samples else None
+        starts = self.measurement.samples_of_starts
+        return summarise(starts) if starts else None
+
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the figure, in its unit; also of what a tool printed at every start."""
+        return mean_interval(self.measurement.start_medians)
+
+    @property
+    def half_width(self) -> float:
+        """Of the interval, relative to the figure; infinity without an interval."""
+        if self.interval is None:
+            return math.inf
+        low, high = self.interval
+        return (high - low) / (high + low)
 
     @property
     def median_ms(self) -> float | None:
-        """Median, or what a tool without raw samples printed as median or mean."""
-        if self.measurement.unit != "ns":
+        """Mean over the starts of their medians, measured or printed by the tool."""
+        medians = self.measurement.start_medians
+        if self.measurement.unit != "ns" or not medians:
             return None
-        if self.summary is not None:
-            return self.summary.median / 1e6
-        printed = self.measurement.summary
-        value = printed.get("median", printed.get("mean"))
-        return None if value is None else value / 1e6
+        return statistics.fmean(medians) / 1e6
 
     @property
     def label(self) -> str:
@@ -64,7 +77,8 @@ class Row:
     def _figures(self) -> dict[str, Any]:
         """Times in milliseconds, or a count, and the memory."""
         m, s = self.measurement, self.summary
-        times = [None] * 5 if s is None else [s.low, s.high, s.p90, s.p99, s.minimum]
+        low, high = self.interval or (None, None)
+        times = [low, high, *((None,) * 3 if s is None else (s.p90, s.p99, s.minimum))]
         names = ("low_ms", "high_ms", "p90_ms", "p99_ms", "min_ms")
         return {
             "median_ms": None if self.median_ms is None else round(self.median_ms, 6),
@@ -72,6 +86,7 @@ class Row:
             "count": None if m.unit == "ns" or s is None else s.median,
             "unit": m.unit,
             "runs": len(m.samples),
+            "starts": len(m.start_medians),
             "outliers": None if s is None else s.outliers,
             "load_ms": self._ms(m.load_ns),
             "peak_memory_mb": None if m.peak_memory is None else round(m.peak_memory / 2**20, 1),

@@ -37,7 +37,7 @@ INFO = DeviceInfo(
 
 
 def measurement(**changes: Any) -> Measurement:
-    """A trusted one: 60 runs of 5 ms in 10 blocks."""
+    """A trusted one: 60 runs of 5 ms in 12 blocks of 6 starts."""
     rng = np.random.Generator(np.random.PCG64(changes.pop("seed", 0)))
     median = changes.pop("median_ms", 5.0)
     facts: dict[str, Any] = {
@@ -54,7 +54,8 @@ def measurement(**changes: Any) -> Measurement:
             "backend": "cpu", "precision": "fp32", "features": [],
         },
         "samples": tuple(int(v) for v in rng.normal(median * 1e6, 2e4, 60)),
-        "blocks": (6,) * 10,
+        "blocks": (5,) * 12,
+        "starts": (2,) * 6,
         "check": Check(True, 1e-6, 1e-5, 1000),
         "load_ns": 12_000_000,
         "peak_memory": 100 * 2**20,
@@ -107,6 +108,7 @@ class FakeDevice:
 
     spec = "local"
     kind = "local"
+    here = True
 
     def __init__(self, states: Sequence[State] = ()) -> None:
         self.states = list(states) or [State()]
@@ -133,6 +135,8 @@ class FakeDevice:
             yield
         finally:
             self.fixed.append("off")
+
+    def reconnect(self) -> None: ...
 
     def close(self) -> None: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,15 +13,15 @@ import pytest
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.bench import files as bench_files
 from mobile_export.bench.devices import DEVICES, adb, local
-from mobile_export.bench.devices.device import Completed
+from mobile_export.bench.devices.device import Cluster, Completed, DeviceInfo
 from mobile_export.bench.devices.linux import INFO_FILES
 from mobile_export.bench.devices.local import LocalDevice
-from mobile_export.bench.jobs import RunOptions, make_jobs
+from mobile_export.bench.jobs import RunOptions, _cores, make_jobs
 from mobile_export.bench.measure import Limits, measure
 from mobile_export.pipeline import ExportReport
-from tests.bench.examples import artifact
+from tests.bench.examples import INFO, FakeDevice, artifact
 
-QUICK = Limits(seconds=0.1, warmup_seconds=0.1, block_seconds=0.02, rounds=1, samples=(6, 10))
+QUICK = Limits(seconds=0.1, warmup_seconds=0.1, block_seconds=0.02, starts=1, turns=1)
 
 
 class Counting(LocalDevice):
@@ -95,4 +97,33 @@ def test_a_file_whose_hash_is_known_is_not_hashed_again_for_a_phone(
 
     monkeypatch.setattr(adb, "sha256_of", refuse)
     (remote,) = made.push_to(Phone())
-    assert remote == f"/data/local/tmp/x/{made.hashes[0][:12]}-tiny.onnx"
+    assert re.fullmatch(r"/data/local/tmp/x/[0-9a-f]{12}-tiny.onnx", remote)
+
+
+def on(*clusters: tuple[tuple[int, ...], float]) -> DeviceInfo:
+    made = tuple(Cluster(cores, mhz) for cores, mhz in clusters)
+    return dataclasses.replace(INFO, clusters=made)
+
+
+LITTLE, BIG, PRIME = ((0, 1, 2, 3), 1800.0), ((4, 5, 6), 2400.0), ((7,), 2840.0)
+
+
+@pytest.mark.parametrize(
+    ("info", "options", "cores"),
+    [
+        (on(LITTLE, BIG, PRIME), RunOptions(), (7,)),
+        (on(LITTLE, BIG, PRIME), RunOptions(threads=4), (4, 5, 6, 7)),
+        (on(LITTLE, BIG, PRIME), RunOptions(pin=False), None),
+        (on(LITTLE, BIG, PRIME), RunOptions(cores="little"), (0, 1, 2, 3)),
+        (on(LITTLE), RunOptions(), None),
+        (on(((0, 1), 4800.0), ((2, 3), 4900.0)), RunOptions(), None),  # favoured cores of a PC
+    ],
+)
+def test_big_cores_are_taken_unless_the_user_says_otherwise(
+    info: DeviceInfo, options: RunOptions, cores: tuple[int, ...] | None
+) -> None:
+    class Phone(FakeDevice):
+        def describe(self) -> DeviceInfo:
+            return info
+
+    assert _cores(Phone(), options) == cores

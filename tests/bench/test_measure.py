@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mobile_export.bench.conditions import busy_cores, contention, throttling
 from mobile_export.bench.devices.device import State
-from mobile_export.bench.measure import Limits, measure
+from mobile_export.bench.measure import Limits, RunnerJob, measure, wait_until_cool
 from mobile_export.bench.record import Measurement
-from mobile_export.bench.runners.runner import Loaded
+from mobile_export.bench.runners.runner import Loaded, RawResult
+from mobile_export.bench.tables import make_rows
 from mobile_export.errors import DeviceError, RunnerError
-from tests.bench.examples import FakeDevice, FakeSession, artifact, work
+from tests.bench.examples import FakeDevice, FakeRow, FakeSession, artifact, work
 
-QUICK = Limits(seconds=1.0, warmup_seconds=0.2, block_seconds=0.02)
+QUICK = Limits(
+    seconds=1.0, warmup_seconds=0.2, block_seconds=0.02, cool_seconds=0.0, retry_seconds=(0.05,) * 6
+)
 
 
 def steady(ns: float = 2e6, seed: int = 0, spread: float = 0.01) -> Callable[[int], float]:
@@ -59,6 +65,7 @@ def test_models_take_turns_and_drift_cancels(tmp_path: Path) -> None:
     assert len(first.blocks) == len(second.blocks)
     (pair,) = compare_sides([first], [second], by_model=True)
     assert pair.result.paired
+    assert pair.result.answer(0.05) == "slower"
     assert pair.result.ratio == pytest.approx(1.1, rel=0.02)
 
 
@@ -95,9 +102,137 @@ def test_what_waits_for_a_core_is_contended(tmp_path: Path) -> None:
 
 
 def test_a_falling_clock_is_throttling(tmp_path: Path) -> None:
-    states = [State(mhz={0: 2400.0})] * 6 + [State(mhz={0: 1200.0})]
+    states = [State(mhz={0: 2400.0})] * 25 + [State(mhz={0: 1200.0})]
     made = measure(FakeDevice(states), [work(FakeSession(steady()), artifact(tmp_path))], QUICK)[0]
     assert "throttled" in made.flags
+
+
+def test_runs_that_become_slower_are_throttled_whatever_the_clocks_say(tmp_path: Path) -> None:
+    session = FakeSession(lambda index: 2e6 if index < 500 else 2.3e6)
+    made = measure(FakeDevice(), [work(session, artifact(tmp_path))], QUICK)[0]
+    assert "throttled" in made.flags
+    assert any("its runs became" in note for note in made.notes)
+
+
+def test_the_process_is_started_several_times_and_the_interval_is_over_the_starts(
+    tmp_path: Path,
+) -> None:
+    """Two processes of one program differ by 1 %, and every run of one is the same."""
+    speeds = [2.00e6, 2.02e6, 1.98e6, 2.01e6, 1.99e6, 2.00e6]
+    job = work(FakeSession(lambda index: 0), artifact(tmp_path))
+
+    class Starting(FakeRow):
+        opened = 0
+
+        def open(self, device: object, job: object) -> FakeSession:
+            speed = speeds[min(type(self).opened, 5)]
+            type(self).opened += 1
+            return FakeSession(lambda index: speed)
+
+    row = Starting(FakeSession(lambda index: 0))
+    limits = dataclasses.replace(QUICK, seconds=60.0)
+    (made,) = measure(FakeDevice(), [RunnerJob(row, job.job, row)], limits)
+    assert made.start_medians == speeds
+    assert made.starts == (9,) * 6
+    (row_of_table,) = make_rows([made], flagged=True)[0]
+    # Student, 5 degrees of freedom, by any table, and 6 %: 1.06 * 2.571 * 14142 / sqrt(6)
+    assert row_of_table.interval == pytest.approx((2e6 - 15734, 2e6 + 15734), rel=1e-4)
+
+
+def test_too_few_starts_have_no_interval(tmp_path: Path) -> None:
+    limits = dataclasses.replace(QUICK, starts=2)
+    (made,) = measure(FakeDevice(), [work(FakeSession(steady()), artifact(tmp_path))], limits)
+    assert len(made.starts) == 2
+    assert "wide_interval" in made.flags
+    assert any("2 starts of the process; an interval takes 6" in note for note in made.notes)
+
+
+class Dropping(FakeDevice):
+    """Lost until it is looked for the third time."""
+
+    tries = 0
+
+    def reconnect(self) -> None:
+        self.tries += 1
+        if self.tries < 3:
+            raise DeviceError("still away")
+
+
+def test_a_dropped_connection_is_found_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    dropped: list[int] = []
+
+    def latency(index: int) -> float:
+        if index == 300 and not dropped:
+            dropped.append(index)
+            raise DeviceError("gone")
+        return 2e6
+
+    device = Dropping()
+    (made,) = measure(device, [work(FakeSession(latency), artifact(tmp_path))], QUICK)
+    assert dropped
+    assert device.tries == 3
+    assert "failed" not in made.flags
+    assert sum(made.blocks) == len(made.samples)
+    assert len(made.starts) >= 6
+
+
+def test_an_error_that_nobody_expects_loses_nothing(tmp_path: Path) -> None:
+    session = FakeSession(failing_after(300, ZeroDivisionError("a bug")))
+    kept: list[Measurement] = []
+    with pytest.raises(ZeroDivisionError):
+        measure(FakeDevice(), [work(session, artifact(tmp_path))], QUICK, record=kept.append)
+    assert "failed" in kept[0].flags
+    assert kept[0].samples
+
+
+def test_the_time_of_this_machine_is_not_the_phones(tmp_path: Path) -> None:
+    """Two cores of a phone are busy with others; here this process works hard meanwhile."""
+
+    class Away(FakeDevice):
+        here = False
+
+        def state(self) -> State:
+            ticks = int(time.monotonic() * 100)
+            return State(busy_ticks=2 * ticks, steal_ticks=0, ticks_per_second=100)
+
+    def busy(index: int) -> float:
+        sum(range(20_000))
+        return 2e6
+
+    made = measure(Away(), [work(FakeSession(busy), artifact(tmp_path))], QUICK)[0]
+    assert any("other processes kept 2.0 cores busy" in note for note in made.notes)
+
+
+def test_waiting_is_a_share_of_the_time_of_all_threads() -> None:
+    result = RawResult((1,), wall_ns=1000, waited_ns=70)
+    assert contention([result], threads=4) is None  # 1.75 % of the time of each
+    assert contention([result], threads=1) is not None
+
+
+def clocks(core: int, mhz: float, ticks: int) -> dict[str, dict[int, float]]:
+    """Core 0 is fast and idle; ``core`` works at ``mhz``."""
+    return {"mhz": {0: 2800.0, core: mhz}, "core_ticks": {0: 0, core: ticks}}
+
+
+def test_the_core_that_ran_is_judged_not_an_idle_one_beside_it() -> None:
+    falling = [State(**clocks(4, 1800 - 40 * i, 100 * i)) for i in range(12)]  # type: ignore[arg-type]
+    assert busy_cores(falling, None) == {4}
+    assert "fell" in (throttling(falling, busy_cores(falling, None)) or "")
+    steady_states = [State(**clocks(4, 1800, 100 * i)) for i in range(12)]  # type: ignore[arg-type]
+    capped = [dataclasses.replace(s, extra={"capped_mhz": {"0": 900}}) for s in steady_states]
+    assert throttling(capped, busy_cores(capped, None)) is None
+    assert throttling(capped, frozenset({0})) is not None
+
+
+def test_a_hot_device_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("mobile_export.bench.measure.time.sleep", slept.append)
+    warm = FakeDevice([State(thermal_status=3)] * 4 + [State(thermal_status=0)])
+    assert wait_until_cool(warm, 60.0).thermal_status == 0
+    assert len(slept) == 4
+    cool = State(temperature_c=40.0, thermal_status=0)
+    cooling = FakeDevice([State(temperature_c=c) for c in (50.0, 44.0, 41.5)])
+    assert wait_until_cool(cooling, 60.0, like=cool).temperature_c == 41.5
 
 
 def test_a_hot_device_is_marked(tmp_path: Path) -> None:
@@ -107,8 +242,8 @@ def test_a_hot_device_is_marked(tmp_path: Path) -> None:
 
 
 def test_noise_is_said_to_be_wide(tmp_path: Path) -> None:
-    session = FakeSession(steady(2e7, spread=0.4))
-    made = measure(FakeDevice(), [work(session, artifact(tmp_path))], Limits(seconds=0.1))[0]
+    session = FakeSession(lambda index: [1e7, 4e7, 2e7][index * index % 7 % 3])
+    made = measure(FakeDevice(), [work(session, artifact(tmp_path))], QUICK)[0]
     assert "wide_interval" in made.flags
     assert made.trusted
 
@@ -136,9 +271,14 @@ def test_a_runner_that_dies_keeps_what_it_did_and_stops_nobody(tmp_path: Path) -
     assert len(second.samples) >= 30
 
 
+class Gone(FakeDevice):
+    def reconnect(self) -> None:
+        raise DeviceError("it does not come back")
+
+
 def test_a_device_that_goes_keeps_everything(tmp_path: Path) -> None:
     gone = FakeSession(failing_after(100, DeviceError("unplugged")))
-    made = measure(FakeDevice(), [work(gone, artifact(tmp_path))], QUICK)[0]
+    made = measure(Gone(), [work(gone, artifact(tmp_path))], QUICK)[0]
     assert "failed" in made.flags
     assert made.samples
 

@@ -96,7 +96,7 @@ def print_runners() -> None:
 
 
 def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
-    """Ratios with their intervals, and a verdict each."""
+    """Ratios with their intervals, and an answer each."""
     table = _table("baseline", "candidate", "device", "runner", "ratio", "95 %", "p", "", "")
     for pair in pairs:
         r = pair.result
@@ -110,19 +110,20 @@ def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
             interval,
             "" if r.p_value is None else f"{r.p_value:.3f}",
             "interleaved" if r.paired else "separate runs",
-            _verdict(pair, threshold),
+            _answer(pair, threshold),
         )
     stdout_console().print(table)
 
 
-def _verdict(pair: Pair, threshold: float) -> str:
-    if pair.result.low is None:
-        return "[yellow]too few rounds to say[/]"
-    if pair.regressed(threshold):
+def _answer(pair: Pair, threshold: float) -> str:
+    answer = pair.result.answer(threshold)
+    if answer == "slower":
         return f"[bold red]slower by more than {threshold:.0%}[/]"
-    if not pair.result.significant:
-        return "no difference seen"
-    return "[green]faster[/]" if pair.result.ratio < 1 else "slower, within the threshold"
+    if answer == "cannot tell":
+        few = pair.result.low is None
+        return f"[yellow]cannot tell{': too few starts of the process' if few else ''}[/]"
+    faster = pair.result.significant and pair.result.ratio < 1
+    return "[green]faster[/]" if faster else f"not slower by more than {threshold:.0%}"
 
 
 def _table(*columns: str) -> Table:

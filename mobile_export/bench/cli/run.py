@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +45,13 @@ def run(
         str | None,
         typer.Option(help="Only these cores: 4-7, big, little.", show_default=False),
     ] = None,
+    pin: Annotated[
+        bool,
+        typer.Option(
+            help="Without --cores: the fastest cores of a device that has several kinds, which "
+            "the record names."
+        ),
+    ] = True,
     backend: Annotated[
         str | None,
         typer.Option(help="Of the runner; see `mobile-bench runners`.", show_default=False),
@@ -76,6 +85,10 @@ def run(
     time_limit: Annotated[
         float, typer.Option(help="Stop after this many seconds of runs per model.")
     ] = 20.0,
+    starts: Annotated[
+        int,
+        typer.Option(help="Start every process so often, at least; fewer than 6 give no interval."),
+    ] = 6,
     timeout: Annotated[
         float, typer.Option(help="Give up a step that takes longer than this many seconds.")
     ] = 300.0,
@@ -96,14 +109,15 @@ def run(
     from ...system.terminal import progress_line
     from ..devices import connect
     from ..jobs import RunOptions, make_jobs
+    from ..journal import Journal, recover
     from ..measure import Limits, measure
     from ..store import append, require_store
     from .console import print_notes
 
-    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0:
+    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0 or starts < 1:
         raise UsageError(
-            "--interval, --time-limit and --timeout must be above 0, --interval below 1.",
-            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300",
+            "--interval, --time-limit, --timeout and --starts must be above 0, --interval below 1.",
+            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300 --starts 6",
         )
     require_store(store)
     options = RunOptions(
@@ -117,16 +131,17 @@ def run(
         timeout=timeout,
         model=model,
         weights=weights,
+        pin=pin,
     )
     failures: list[tuple[RunnerJob, RunnerError]] = []
     measured: list[Measurement] = []
-    notes: list[str] = []
+    notes: list[str] = list(recover(store))
 
     def record(measurement: Measurement) -> None:
         notes.extend(append(store, measurement))
         measured.append(measurement)
 
-    with contextlib.ExitStack() as stack:
+    with signals_interrupt(), contextlib.ExitStack() as stack:
         progress = stack.enter_context(progress_line(enabled=not as_json))
         progress(f"connecting to {device}")
         connected = connect(device)
@@ -139,11 +154,12 @@ def run(
             measure(
                 connected,
                 group,
-                Limits(interval=interval, seconds=time_limit),
+                Limits(interval=interval, seconds=time_limit, starts=starts),
                 label=label,
                 progress=progress,
                 record=record,
                 failed=lambda work, error: failures.append((work, error)),
+                keeper=lambda run: Journal(store, run),
             )
     print_notes(notes)
     _report(measured, failures, as_json=as_json)
@@ -151,6 +167,22 @@ def run(
         raise typer.Exit(2)
     if any("wrong_output" in m.flags for m in measured):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: what was measured is kept."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 _MOST_TOGETHER = 8

@@ -56,9 +56,9 @@ def table(
     """Lay measurements out: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
     from ...errors import UsageError
     from ...system.files import require_free_file
+    from ..journal import read_all
     from ..plot import make_series, save_plot, svg_plot
     from ..report import FORMATS, as_csv, as_html, as_latex, as_markdown
-    from ..store import read
     from ..tables import make_rows
     from .console import print_notes, print_rows
 
@@ -67,7 +67,7 @@ def table(
     for file in (out, plot):
         if file is not None:
             require_free_file(file, force=force, error=UsageError)
-    contents = read(store)
+    contents = read_all(store)
     if not contents.measurements:
         raise UsageError(
             f"{store} holds no measurement" + "".join(f"; {note}" for note in contents.notes) + ".",
@@ -98,6 +98,8 @@ def table(
     if as_ != "terminal" and left_out:
         print_rows((), left_out)
 
+
+_CANNOT_TELL = 3
 
 _SEEDS = {"000": "FreeNet", "001": "EMO", "003": "SeaFormer++"}
 """What ``--seed`` called the papers."""
@@ -147,13 +149,16 @@ def compare(
     store: Store = Path("mobile-bench.jsonl"),
     threshold: Annotated[
         float,
-        typer.Option(help="Exit code 1 if the candidate is slower by more than this share."),
+        typer.Option(
+            help="Exit code 1 if the candidate is slower by more than this share, 0 if it is not, "
+            "3 if the measurements cannot tell."
+        ),
     ] = 0.05,
     flagged: Flagged = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Ratio of medians, candidate to baseline, with its 95 % interval and significance."""
+    """Ratio of medians, candidate to baseline, with its 95 % interval, which decides."""
     from ...errors import UsageError
     from ..compare import compare_sides, select_side
     from .console import print_notes, print_pairs
@@ -164,11 +169,16 @@ def compare(
     second, also_by_model, more = select_side(candidate, store, flagged=flagged)
     print_notes(dict.fromkeys((*notes, *more)))
     pairs = compare_sides(first, second, by_model=by_model and also_by_model)
-    slower = [pair for pair in pairs if pair.regressed(threshold)]
+    answers = [pair.result.answer(threshold) for pair in pairs]
     if as_json:
-        facts = [pair.to_dict() | {"regressed": pair in slower} for pair in pairs]
+        facts = [
+            pair.to_dict() | {"answer": answer, "regressed": answer == "slower"}
+            for pair, answer in zip(pairs, answers, strict=True)
+        ]
         typer.echo(json.dumps(facts, indent=2))
     else:
         print_pairs(pairs, threshold)
-    if slower:
+    if "slower" in answers:
         raise typer.Exit(1)
+    if "cannot tell" in answers:
+        raise typer.Exit(_CANNOT_TELL)

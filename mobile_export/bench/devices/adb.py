@@ -92,6 +92,7 @@ class AdbDevice:
     """One Android device; implements `bench.device.Device`, and `start` of `Interactive`."""
 
     kind = "adb"
+    here = False
 
     def __init__(self, client: AdbClient, serial: str) -> None:
         self.client = client
@@ -250,6 +251,17 @@ class AdbDevice:
             f"{doing}: adb:{self.serial} went away{reason}.",
             hint="Check the cable, the battery and the network, then: adb devices -l",
         )
+
+    def reconnect(self) -> None:
+        """Find the device again, and our folder on it; see `bench.device.Device.reconnect`."""
+        if re.fullmatch(r".+:\d+", self.serial):
+            self.client.disconnect(self.serial)
+            self.client.connect(self.serial)
+        _choose(self.client.listed(), self.serial)
+        self._conversations.clear()
+        if self._shell(f"test -d {self.folder}", timeout=_FACTS_SECONDS).returncode:
+            self._pushed.clear()
+            self._make_folder()
 
     # ---- modes and the end --------------------------------------------------------------------
 

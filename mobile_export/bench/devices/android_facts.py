@@ -106,8 +106,8 @@ def _os(props: Mapping[str, str]) -> str:
 def parse_state(text: str) -> State:
     """The answers of `STATE`; what is not there is None or empty.
 
-    The device is throttled when Android says so (thermal status "moderate" or worse), or when a
-    core may not reach its highest clock.
+    The device is throttled when Android says so (thermal status "moderate" or worse). A core that
+    may not reach its highest clock is told in ``extra``: it matters when it ran.
     """
     parts = _sections(text)
     files = split_files(parts.get("files", ""))
@@ -124,9 +124,7 @@ def parse_state(text: str) -> State:
         state,
         temperature_c=thermal.get("celsius"),
         thermal_status=status,
-        throttled=None
-        if status is None and not state.mhz
-        else bool((status or 0) >= _MODERATE or capped),
+        throttled=None if status is None else status >= _MODERATE,
         battery_percent=battery.get("percent"),
         charging=battery.get("charging"),
         extra={**state.extra, **extra},

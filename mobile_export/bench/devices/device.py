@@ -94,6 +94,7 @@ class State:
         battery_percent: of its capacity; None without a battery.
         charging: on external power.
         load: running processes, 1-minute average.
+        core_ticks: busy ones of each core since boot, in `ticks_per_second`.
         busy_ticks, steal_ticks: since boot, all cores, in `ticks_per_second`; the difference of two
             states says what others did meanwhile.
         extra: what else the device tells, for people.
@@ -110,13 +111,15 @@ class State:
     busy_ticks: Count | None = None
     steal_ticks: Count | None = None
     ticks_per_second: Count | None = None
+    core_ticks: Mapping[int, Count] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; what the device does not tell is left out."""
         facts = {key: value for key, value in vars(self).items() if value not in (None, {})}
-        if self.mhz:
-            facts["mhz"] = {str(core): mhz for core, mhz in self.mhz.items()}
+        for name in ("mhz", "core_ticks"):
+            if facts.get(name):
+                facts[name] = {str(core): value for core, value in facts[name].items()}
         return facts
 
 
@@ -155,10 +158,12 @@ class Device(Protocol):
     Attributes:
         spec: as `DeviceInfo.spec`.
         kind: as `DeviceInfo.kind`.
+        here: it is this machine, whose processor time is also this process's.
     """
 
     spec: str
     kind: str
+    here: bool
 
     def describe(self) -> DeviceInfo:
         """What it is; the device is asked the first time only (`asked_once`)."""
@@ -190,6 +195,14 @@ class Device(Protocol):
 
         Raises:
             DeviceError: on entering, when the device has no such mode; says what it has instead.
+        """
+
+    def reconnect(self) -> None:
+        """Connect again after the connection was lost; what was pushed before is still there, or
+        is pushed again when it is needed.
+
+        Raises:
+            DeviceError: it is not back.
         """
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ class IosDevice:
     """
 
     kind = "ios"
+    here = False
 
     def __init__(self, facts: Mapping[str, Any], handle: Any = None) -> None:
         self.spec = f"{self.kind}:{facts['udid']}"
@@ -84,6 +85,9 @@ class IosDevice:
         raise DeviceError(
             f"{self.spec} has no mode of fixed performance.", hint="Leave --fixed-performance out."
         )
+
+    def reconnect(self) -> None:
+        """Nothing to do: every call opens a connection of its own."""
 
     def close(self) -> None:
         return None

@@ -158,6 +158,7 @@ def state_of(files: Mapping[str, str]) -> State:
         load=float(load[0]) if load else None,
         busy_ticks=busy,
         steal_ticks=steal,
+        core_ticks=_core_ticks(files.get("/proc/stat", "")),
         ticks_per_second=None if busy is None else 100,  # USER_HZ, the same on all Linux ABIs
         extra={"throttle_count": sum(throttles)} if throttles else {},
     )
@@ -221,6 +222,13 @@ def _temperature(files: Mapping[str, str]) -> float | None:
                 zones.append((bool(_CPU_ZONE.search(types.get(zone[1], ""))), celsius))
     of_cpu = [celsius for named, celsius in zones if named]
     return max(of_cpu or [celsius for _, celsius in zones], default=None)
+
+
+def _core_ticks(stat: str) -> dict[int, int]:
+    """Busy ticks of each core since boot."""
+    lines = re.findall(r"^cpu(\d{1,5})\s+([\d ]+)$", stat, re.M)
+    found = {int(core): [int(n) for n in numbers.split()] for core, numbers in lines}
+    return {core: sum(n[:3]) + sum(n[5:7]) for core, n in found.items()}
 
 
 def _ticks(stat: str) -> tuple[int | None, int | None]:

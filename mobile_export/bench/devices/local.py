@@ -32,6 +32,7 @@ class LocalDevice:
 
     spec = "local"
     kind = "local"
+    here = True
     python = sys.executable
 
     @asked_once
@@ -85,6 +86,9 @@ class LocalDevice:
             hint="As root: cpupower frequency-set -g performance; and leave out "
             "--fixed-performance.",
         )
+
+    def reconnect(self) -> None:
+        return None
 
     def close(self) -> None:
         return None

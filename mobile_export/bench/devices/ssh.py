@@ -8,7 +8,6 @@ temporary folder there, which `close` removes.
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from ...artifacts.content import sha256_of
 from ...errors import DeviceError
+from ..files import plain_name
 from . import Found
 from .device import Completed, DeviceInfo, State, asked_once
 from .linux import (
@@ -57,6 +57,7 @@ class SshDevice:
     """
 
     kind = "ssh"
+    here = False
 
     def __init__(self, spec: str) -> None:
         parts = urlsplit(spec)
@@ -64,22 +65,22 @@ class SshDevice:
             port = parts.port
         except ValueError:
             port = -1
-        if parts.scheme != self.kind or not parts.hostname or port == -1:
+        host, user = parts.hostname or "", parts.username or ""
+        options = _is_option(host) or _is_option(user)
+        if parts.scheme != self.kind or not host or port == -1 or options:
             raise DeviceError(f"{spec!r} names no host.", hint=f"Valid: {_SPEC}")
         if shutil.which("ssh") is None:
             raise DeviceError("There is no ssh on this machine.", hint="Install OpenSSH's client.")
         self.spec = spec
         self.python = parts.path if len(parts.path) > 1 else "python3"
-        self._host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
+        self._host = f"{user}@{host}" if user else host
         self._port = () if port is None else ("-p", str(port))
         self._sockets = tempfile.mkdtemp(prefix="mbench-")  # a socket's path must be short
         self._pushed: dict[str, str] = {}
         self._folder: str | None = None
         try:
             self._open_master()
-            self._folder = self._checked(
-                ["sh", "-c", 'mktemp -d "${TMPDIR:-/tmp}/mobile-bench.XXXXXX"']
-            ).strip()
+            self._make_folder()
         except BaseException:
             self.close()
             raise
@@ -107,7 +108,7 @@ class SshDevice:
 
     def push(self, local: Path, name: str | None = None, *, sha256: str | None = None) -> str:
         key = sha256 or sha256_of(local)
-        remote = f"{self._folder}/{name or f'{key[:16]}-{_plain(local.name)}'}"
+        remote = f"{self._folder}/{name or f'{key[:16]}-{plain_name(local.name)}'}"
         if self._pushed.get(remote) == key:
             return remote
         if local.is_dir():
@@ -146,24 +147,38 @@ class SshDevice:
             "--fixed-performance.",
         )
 
+    def _make_folder(self) -> None:
+        script = 'mktemp -d "${TMPDIR:-/tmp}/mobile-bench.XXXXXX"'
+        self._folder = self._checked(["sh", "-c", script]).strip()
+
+    def reconnect(self) -> None:
+        self._close_master()
+        self._open_master()
+        if self._folder is None or self._ssh(["test", "-d", self._folder], timeout=60).returncode:
+            self._pushed.clear()
+            self._make_folder()
+
     def close(self) -> None:
         if self._folder is not None:
             with contextlib.suppress(DeviceError):
                 self._ssh(["rm", "-rf", self._folder], timeout=_CONNECT_SECONDS)
             self._folder = None
+        self._close_master()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _close_master(self) -> None:
         subprocess.run(
-            [*self._base(), "-O", "exit", self._host],
+            [*self._base(), "-O", "exit", "--", self._host],
             capture_output=True,
             check=False,
             stdin=subprocess.DEVNULL,
         )
-        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _base(self) -> list[str]:
         return ["ssh", *_OPTIONS, *self._port, "-S", f"{self._sockets}/master"]
 
     def _command(self, argv: Sequence[str]) -> list[str]:
-        return [*self._base(), "-T", self._host, shlex.join(argv)]
+        return [*self._base(), "-T", "--", self._host, shlex.join(argv)]
 
     def _open_master(self) -> None:
         """Open the connection that all commands share.
@@ -172,7 +187,7 @@ class SshDevice:
         """
         with tempfile.TemporaryFile() as messages:
             done = subprocess.run(
-                [*self._base(), "-M", "-N", "-f", self._host],
+                [*self._base(), "-M", "-N", "-f", "--", self._host],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=messages,
@@ -237,8 +252,9 @@ def find() -> list[Found]:
     return []
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
+def _is_option(name: str) -> bool:
+    """ssh would take it for an option, which may name a command to run here."""
+    return name.startswith("-")
 
 
 def _last_line(said: bytes) -> str:

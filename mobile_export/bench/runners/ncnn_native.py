@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...errors import MobileExportError, RunnerError
+from ...errors import DeviceError, MobileExportError, RunnerError
 from ..devices.device import Starter
 from ..lines import LineReader, Tail
 from ..native.build import find_runner
@@ -215,6 +215,8 @@ class NativeSession:
         """Why there was no answer: the device, or the program."""
         self._device.run(["true"], timeout=self._job.timeout)  # raises when the device is gone
         code = self._conversation.wait(self._job.timeout)
+        if code == 0:  # it ends so only with its input: adb's client says so of a lost connection
+            return DeviceError(f"The connection to {self._device.spec} was lost and is back.")
         how = _SIGNALS.get(code, f"signal {-code}" if code < 0 else f"exit code {code}")
         return RunnerError(
             f"The ncnn runner on {self._device.spec} ended without an answer "

@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from ...errors import DeviceError, RunnerError
+from ...errors import DeviceError, MobileExportError, RunnerError
 from .. import worker
 from ..devices.device import Device, Interactive
 from .runner import Job, Loaded, NamedOutput, RawResult
@@ -26,6 +26,8 @@ from .runner import Job, Loaded, NamedOutput, RawResult
 __all__ = ["PythonRunner", "create"]
 
 _ASK_SECONDS = 60.0
+_LOST = 255
+"""How ssh's client ends when the connection does."""
 _TAIL = 2000
 _FROM_CODE = frozenset({"torch-eager"})
 """Runners that build the model from its code instead of reading a file."""
@@ -110,9 +112,11 @@ class _Worker:
             self._errors.append(line)
             del self._errors[:-40]
 
-    def _died(self) -> RunnerError:
+    def _died(self) -> MobileExportError:
         self.close()
         code = self._process.poll()
+        if code == _LOST:
+            return DeviceError(f"The connection to {self._device.spec} was lost.")
         said = b"".join(self._errors).decode(errors="replace").strip()[-_TAIL:]
         return RunnerError(
             f"The worker on {self._device.spec} died (exit code {code})"

@@ -32,6 +32,25 @@ def host(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     device.close()
 
 
+@pytest.mark.parametrize(
+    "spec", ["ssh://-oProxyCommand=touch%20x", "ssh://-oProxyCommand=x/", "ssh://-l@host"]
+)
+def test_a_host_is_never_an_option_of_ssh(spec: str) -> None:
+    with pytest.raises(DeviceError, match="names no host"):
+        connect(spec)
+
+
+@needs_sshd
+def test_a_connection_that_ended_is_opened_again(host: SshDevice, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    remote = host.push(file)
+    host._close_master()
+    host.reconnect()
+    assert host.run(["cat", remote]).stdout == "kept"
+    assert host.push(file) == remote
+
+
 @needs_sshd
 def test_what_it_is(host: SshDevice) -> None:
     """The loopback host is this machine, so both must say the same."""

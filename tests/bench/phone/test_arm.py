@@ -151,7 +151,7 @@ def test_a_file_that_changes_after_it_was_checked_is_not_measured(
         create("ncnn-native").open(arm_device, Job(artifact))
 
 
-LIMITS = Limits(seconds=0.5, warmup_seconds=0.2, rounds=2, samples=(4, 2000))
+LIMITS = Limits(seconds=0.5, warmup_seconds=0.2, starts=1, turns=2, retry_seconds=(0.2,))
 
 
 def test_measured_checked_and_stored(
@@ -199,7 +199,7 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
         if len(stages) == 5:  # after loading, checking, warming up and one round
             arm_phone.vanish()
 
-    long = dataclasses.replace(LIMITS, seconds=60.0, rounds=1000)
+    long = dataclasses.replace(LIMITS, seconds=60.0, turns=1000)
     measure(
         arm_device,
         [work],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mobile_export.bench.conditions import throttling
 from mobile_export.bench.devices import Found, adb
 from mobile_export.bench.devices.adb import AdbDevice
 from mobile_export.bench.devices.device import Device, Starter
@@ -45,11 +46,12 @@ def test_it_says_how_it_feels(device: AdbDevice) -> None:
     assert (state.load, state.busy_ticks, state.steal_ticks) == (3.25, 1430, 7)
 
 
-def test_a_lowered_clock_is_throttling(device: AdbDevice, phone: Phone) -> None:
+def test_a_lowered_clock_is_throttling_of_what_ran_there(device: AdbDevice, phone: Phone) -> None:
     phone.file("sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq").write_text("1400000\n")
     state = device.state()
-    assert state.throttled
     assert state.extra["capped_mhz"] == {"7": 1400.0}
+    assert throttling([state], frozenset({7})) == "core 7 may not run faster than 1400 MHz"
+    assert throttling([state], frozenset({0, 1})) is None
 
 
 def test_arguments_arrive_as_they_are(device: AdbDevice) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 
 from mobile_export.bench.devices import adb
 from mobile_export.bench.devices.adb import AdbDevice
-from mobile_export.bench.runners.ncnn_native import create
-from mobile_export.bench.runners.runner import Job, RunnerSession
+from mobile_export.bench.devices.device import Device
+from mobile_export.bench.journal import Journal
+from mobile_export.bench.measure import Limits, RunnerJob, measure
+from mobile_export.bench.runners import get_runner
+from mobile_export.bench.runners.ncnn_native import NativeRunner, NativeSession, create
+from mobile_export.bench.runners.runner import Job, RawResult, RunnerSession
 from mobile_export.errors import BenchError, DeviceError, RunnerError
 from tests.bench.phone.ncnn_file import make_artifact, make_module
 from tests.bench.phone.phone import Phone
@@ -234,6 +239,47 @@ def test_what_was_measured_before_a_death_is_kept(
     with pytest.raises(BenchError, match=r"went away|no longer connected|offline|signal 9"):
         results.append(session.run(2))
     assert [result.samples for result in results] == [(11, 12)]
+
+
+class Silent(NativeRunner):
+    """Our runner, of whose outputs nobody asks."""
+
+    def open(self, device: Device, job: Job) -> NativeSession:
+        session = super().open(device, job)
+        session.outputs = lambda image: None  # type: ignore[method-assign, assignment, return-value]
+        return session
+
+
+def test_a_connection_that_drops_for_a_moment_fails_nothing(
+    phone: Phone, device: AdbDevice, tmp_path: Path
+) -> None:
+    """0.3 s without the device, in the middle of a start: it is found again, and a new start of
+    the runner goes on."""
+    program = tmp_path / "runner"
+    answers = f"while read -r line; do sleep 0.02; cat <<'E'\n{_ANSWER}\nE\ndone"
+    program.write_text(f"#!/bin/sh\ncat <<'E'\n{_HELLO}\nE\n{answers}\n")
+    job = Job(make_artifact(tmp_path, make_module()), binary=program, timeout=20)
+    blocks: list[RawResult] = []
+
+    class Keeper(Journal):
+        def add(self, entry: int, start: int, result: RawResult) -> None:
+            super().add(entry, start, result)
+            blocks.append(result)
+            if len(blocks) == 3:
+                phone.vanish()
+                threading.Timer(0.3, phone.switch_on).start()
+
+    limits = Limits(seconds=60, warmup_seconds=0.1, turns=4, retry_seconds=(0.5,) * 6)
+    (made,) = measure(
+        device,
+        [RunnerJob(get_runner("ncnn-native"), job, Silent())],
+        limits,
+        keeper=lambda run: Keeper(tmp_path / "s.jsonl", run),
+    )
+    assert "failed" not in made.flags
+    assert len(made.blocks) == len(blocks)
+    assert made.starts[0] == 3
+    assert len(made.starts) >= 6
 
 
 def test_errors_are_one_paragraph(phone: Phone) -> None:
