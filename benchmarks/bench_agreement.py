@@ -195,6 +195,11 @@ def start(ours: Block, native: Block, rounds: int) -> tuple[list[Timed], list[Ti
     return taken
 
 
+def _medians(sides: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+    """Of every start of every side."""
+    return [[statistics.median(start) for start in side] for side in sides]
+
+
 def measure(artifact: BenchArtifact, threads: int, starts: int, rounds: int) -> Row:
     """The row of one file."""
     runner, name, native = NATIVE[artifact.path.suffix]
@@ -218,8 +223,8 @@ def measure(artifact: BenchArtifact, threads: int, starts: int, rounds: int) -> 
         threads=threads,
         ours_ns=medians[0],
         native_ns=medians[1],
-        wall=compare(*wall, paired=True),
-        cpu=compare(*cpu, paired=True),
+        wall=compare(*_medians(wall), paired=True),
+        cpu=compare(*_medians(cpu), paired=True),
         beside_ns=beside,
     )
 
