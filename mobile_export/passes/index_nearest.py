@@ -4,8 +4,9 @@
 
 PyTorch takes row floor(i · in / out). litert-torch 0.10 writes TFLite's half-pixel resizing, which
 is the same only when the size grows by a whole factor (3 -> 7 picks other rows, and the converter
-says nothing). Only formats that ask for it in their row get this pass; what grows by a
-whole factor is left alone.
+says nothing); coremltools 9.0 stores the factor (out + 1e-4) / in, and what Core ML picks by it is
+not settled (docs/coreml-evaluator.md). Only formats that ask for it in their row get this pass;
+what repeats every pixel equally often is left alone.
 """
 
 from __future__ import annotations
@@ -34,15 +35,21 @@ def index_nearest(program: Program) -> PassResult:
         before, after = shape_of(source_of(node))[2:], shape_of(node)[2:]
         new = source_of(node)
         for axis, (old, size) in enumerate(zip(before, after, strict=True), start=2):
-            if size % old:
-                indices = graph.add_constant(_picked(node, axis), f"{node.name}.index")
+            picked = _picked(node, axis)
+            if not _repeats(picked, old, size):
+                indices = graph.add_constant(picked, f"{node.name}.index")
                 new = graph.call(aten.index_select.default, new, axis, indices, like=node)
-        if any(size % old for old, size in zip(before, after, strict=True)):
+        if new is not source_of(node):
             rest = [max(a, b) for a, b in zip(shape_of(new)[2:], after, strict=True)]
             if tuple(rest) != shape_of(new)[2:]:
                 new = graph.call(aten.upsample_nearest2d.vec, new, rest, None, like=node)
             graph.replace(node, new, "rows and columns selected by stored numbers")
     return graph.result()
+
+
+def _repeats(picked: torch.Tensor, old: int, size: int) -> bool:
+    """Whether every position is taken equally often, in order."""
+    return size % old == 0 and torch.equal(picked, torch.arange(size) * old // size)
 
 
 def _picked(node: Node, axis: int) -> torch.Tensor:

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mobile_export import api
+from mobile_export.exporters.coreml.evaluator import load_program
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.passes.index_nearest import index_nearest
 from tests.conftest import load_file, write_file
@@ -51,6 +53,25 @@ def test_any_size(height: int, width: int, out_height: int, out_width: int) -> N
 @pytest.mark.parametrize("factor", [1.5, 2.3, 0.4])
 def test_a_given_factor(factor: float) -> None:
     apply(index_nearest, Resize(None, factor), (1, 2, 7, 9))
+
+
+def test_a_broken_factor_between_sizes_of_a_whole_one() -> None:
+    """10 pixels by 3.05 are 30, but not each of them three times."""
+    result = apply(index_nearest, Resize(None, 3.05), (1, 2, 10, 10))
+    assert ops(result.program) == {"index_select": 2, "exp": 1}
+
+
+def test_core_ml_gathers_what_its_resizing_leaves_open(tmp_path: Path) -> None:
+    """4 -> 6 rows: by coremltools' factor 6.0001 / 4, row 3 is ⌊1.99997⌋; PyTorch has 2."""
+    pytest.importorskip("coremltools")
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), Resize((6, 10)), nn.Conv2d(4, 2, 1)).eval()
+    report = api.export(net, ["coreml"], tmp_path, size=(4, 5))
+    (artifact,) = report.artifacts
+    assert artifact.parity.passed
+    assert not any("not settled" in note for note in artifact.parity.notes)
+    kinds = load_program(artifact.path).op_counts()
+    assert kinds["gather"] == 1
+    assert kinds["upsample_nearest_neighbor"] == 1
 
 
 def test_litert_then_agrees(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ ROW = Format(
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
     passes=PassChoice(
         add=(
+            "index_nearest",
             "slice_windows",
             "move_narrow",
             "limit_rank",

@@ -6,26 +6,34 @@ with TNN built for x86-64 from its public source, commit f0cb08129a05c5b60f08e4e
 small C++ program loads the two files, sets the inputs as NCHW float matrices, runs the network and
 writes every output blob. Weights and inputs are multiples of 1/8 from a seeded generator, positive
 where the function needs it.
+
+``vendor_edges.npz`` is the same, recorded on 2026-11-28 with the same commit (the first file's
+outputs came out again, all 183), of forms at the edges of the layers: windows of ``ceil_mode`` that
+reach past the padding or lie outside, ties, every kind of size for resizing, factors whose product
+ends in a half, bounds that cross, large arguments, steps and negative axes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mobile_export.errors import ExecutionError
 from mobile_export.exporters.tnn.evaluator import load_network
 from mobile_export.exporters.tnn.evaluator.table import LAYERS
 from mobile_export.exporters.tnn.evaluator.weights import _FIELDS
 
-VENDOR = np.load(Path(__file__).parent / "vendor.npz")
-CASES = sorted({key.split("/")[0] for key in VENDOR.files})
+HERE = Path(__file__).parent
+VENDOR = {**np.load(HERE / "vendor.npz"), **np.load(HERE / "vendor_edges.npz")}
+CASES = sorted({key.split("/")[0] for key in VENDOR})
 
 
 def blobs(case: str, kind: str) -> dict[str, np.ndarray]:
     prefix = f"{case}/{kind}/"
-    return {key.removeprefix(prefix): VENDOR[key] for key in VENDOR.files if key.startswith(prefix)}
+    return {key.removeprefix(prefix): VENDOR[key] for key in VENDOR if key.startswith(prefix)}
 
 
 def files_of(case: str, folder: Path) -> Path:
@@ -34,7 +42,18 @@ def files_of(case: str, folder: Path) -> Path:
     return folder / "net.tnnproto"
 
 
-@pytest.mark.parametrize("case", CASES)
+OUTSIDE = ("edge_pool1_ceil_past", "edge_pool1_ceil_stride")
+"""Averages of windows outside of the input: TNN's outputs have NaN and -0 there."""
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_averages_of_nothing_are_refused(case: str, tmp_path: Path) -> None:
+    assert not np.nan_to_num(blobs(case, "out")["out"])[..., -1, :].any()
+    with pytest.raises(ExecutionError, match="a window outside of its input"):
+        load_network(files_of(case, tmp_path)).run(blobs(case, "in"))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in OUTSIDE])
 def test_same_as_tnn(case: str, tmp_path: Path) -> None:
     network = load_network(files_of(case, tmp_path))
     results = network.run(blobs(case, "in"))
@@ -54,3 +73,36 @@ def test_every_layer_has_a_case(tmp_path: Path) -> None:
     }
     assert set(LAYERS) == seen
     assert set(_FIELDS) <= seen
+
+
+PAGE = HERE.parents[3] / "docs" / "tnn.md"
+HEAD = "| layer | section | recorded cases | refused |"
+REFUSED = {
+    "Convolution": "a dilation above the image's size: wrong on x86",
+    "Pooling": "adaptive maxima; an average of a window outside of the input: 0 or NaN",
+}
+
+
+def rows() -> list[str]:
+    """The table of docs/tnn.md."""
+    cases = Counter(
+        line.split()[0].lstrip('"')
+        for case in CASES
+        for line in VENDOR[f"{case}/proto"].tobytes().decode().splitlines()[5:]
+    )
+    lines = []
+    for type_ in sorted(LAYERS):
+        section = LAYERS[type_].function.__module__.rpartition(".")[2]
+        lines.append(f"| `{type_}` | {section} | {cases[type_]} | {REFUSED.get(type_, '')} |")
+    return lines
+
+
+def test_the_page_has_the_table() -> None:
+    lines = PAGE.read_text().splitlines()
+    start = lines.index(HEAD) + 2
+    assert lines[start : start + len(LAYERS)] == rows()
+    assert all(" | 0 | " not in row for row in rows())
+
+
+if __name__ == "__main__":
+    print(HEAD, "| --- | --- | --- | --- |", *rows(), sep="\n")

@@ -56,7 +56,7 @@ for _type, _function in _PLAIN.items():
 @layer("Clip")
 def clip(x: Tensor, *, params: Params) -> Tensor:
     low, high = params.number(0.0), params.number(0.0)
-    return x.clamp(low, high)
+    return x.clamp(max=high).clamp(min=low)  # where they cross, the lower one wins
 
 
 @layer("Elu")

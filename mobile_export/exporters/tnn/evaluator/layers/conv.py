@@ -192,9 +192,15 @@ def _pool_windows(size: int, kernel: int, stride: int, pad: int, pad_type: int, 
 
 
 def _pool(x: Tensor, mode: str, kernel: list[int], stride: Pair, sides: list[int]) -> Tensor:
+    """A window that lies outside of the input altogether has the maximum 0, as in TNN.
+
+    Its average, TNN's sum of nothing divided by no or fewer elements, is refused.
+    """
+    inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), sides), kernel, stride)
     if mode == "max":
         lowest = torch.finfo(x.dtype).min
-        return F.max_pool2d(F.pad(x, sides, value=lowest), kernel, stride)
-    inside = F.pad(torch.ones_like(x[:1, :1]), sides)
-    mean = F.avg_pool2d(F.pad(x, sides), kernel, stride)
-    return mean / F.avg_pool2d(inside, kernel, stride)
+        result = F.max_pool2d(F.pad(x, sides, value=lowest), kernel, stride)
+        return torch.where(inside > 0, result, 0.0)
+    if not bool((inside > 0).all()):
+        raise FormatError("an average of a window outside of its input; TNN gives 0 or NaN there")
+    return F.avg_pool2d(F.pad(x, sides), kernel, stride) / inside

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ def upsample(x: Tensor, *, params: Params) -> Tensor:
     corners = params.integer(0)
     size = params.rest()[:2]
     if len(size) < 2:
-        size = tuple(_round(n * scale) for n, scale in zip(x.shape[2:], scales, strict=True))
+        size = tuple(_scaled(n, scale) for n, scale in zip(x.shape[2:], scales, strict=True))
         if corners < 0:
             corners = int(min(scales) < 1)
     if mode not in (_NEAREST, _BILINEAR, _BICUBIC):
@@ -39,9 +40,9 @@ def upsample(x: Tensor, *, params: Params) -> Tensor:
     return rows @ x @ columns.T
 
 
-def _round(value: float) -> int:
-    """C's ``round``: a half goes away from zero."""
-    return math.floor(value + 0.5)
+def _scaled(size: int, scale: float) -> int:
+    """C's ``round`` of a product in float32: 5 * 1.3f is 6.5 there, and a half goes up."""
+    return math.floor(float(np.float32(size) * np.float32(scale)) + 0.5)
 
 
 def _matrix(n: int, m: int, mode: int, corners: bool) -> Tensor:
