@@ -1,0 +1,83 @@
+"""Forms of operations that some version of a runtime or converter computes wrongly, as data.
+
+A row is shown by a minimal graph in tests/exporters/test_runtime_faults.py, which fails when an
+installed version computes otherwise than the row says; docs/runtime-faults.md has the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FAULTS", "RuntimeFault", "table"]
+
+
+@dataclass(frozen=True)
+class RuntimeFault:
+    """One form that is computed wrongly.
+
+    Attributes:
+        name: of the row, and of its minimal graph.
+        library: that computes or writes it, as pip knows it.
+        seen: the first and the last version that were run here and were wrong.
+        mended: the first version that was run here and is right; empty where there is none.
+        form: what is wrong.
+        source: a public report.
+        instead: what files of ours hold in its place; empty where the form is still written.
+    """
+
+    name: str
+    library: str
+    seen: tuple[str, str]
+    mended: str
+    form: str
+    source: str
+    instead: str
+
+
+FAULTS: tuple[RuntimeFault, ...] = (
+    RuntimeFault(
+        "average_pool_ceil",
+        "onnxruntime",
+        ("1.22.0", "1.28.0"),
+        "1.31.1",
+        "AveragePool of opset 18 and below, ceil_mode, padding counts: the last windows are "
+        "divided by the whole kernel",
+        "https://github.com/microsoft/onnxruntime/pull/29629",
+        "opset 20",
+    ),
+    RuntimeFault(
+        "average_pool_pads",
+        "onnxruntime",
+        ("1.22.0", "1.24.4"),
+        "1.26.0",
+        "AveragePool of opset 19 and above, padding counts and differs between the axes: what is "
+        "padded behind does not count",
+        "https://github.com/microsoft/onnxruntime/issues/24681",
+        "",
+    ),
+    RuntimeFault(
+        "pad_max_pool",
+        "onnxruntime",
+        ("1.22.0", "1.31.1"),
+        "1.32.0",
+        "Pad of zeros in front of MaxPool: taken for the pool's own padding, which never wins",
+        "https://github.com/microsoft/onnxruntime/issues/24737",
+        "a concatenation (`guard_padding`)",
+    ),
+)
+"""Versions between `seen` and `mended` were not all run."""
+
+
+def table() -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| library | wrong in | right in | form | report | files hold instead |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for fault in FAULTS:
+        number = fault.source.rpartition("/")[2]
+        lines.append(
+            f"| {fault.library} | {fault.seen[0]} to {fault.seen[1]} | {fault.mended or '-'} | "
+            f"{fault.form} | [{number}]({fault.source}) | {fault.instead or 'the form itself'} |"
+        )
+    return "\n".join(lines)

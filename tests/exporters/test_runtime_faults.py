@@ -1,0 +1,90 @@
+"""Minimal graphs of `FAULTS`, run in the installed library; the oracle is eager PyTorch.
+
+Where the installed version is one that a row calls wrong, it must be wrong, and where the row calls
+it mended, right: a row that is out of date fails here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from packaging.version import Version
+from torch.nn import functional as F
+
+from mobile_export.exporters.runtime_faults import FAULTS, RuntimeFault, table
+
+DOCS = Path(__file__).parents[2] / "docs" / "runtime-faults.md"
+
+
+def onnx_run(opset: int, nodes: list[tuple[str, str, str, dict[str, Any]]], x: np.ndarray) -> Any:
+    """Result ``y`` of ONNX nodes (type, inputs, output, attributes) on ``x``."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, float_type = onnx.helper, onnx.TensorProto.FLOAT
+    pads = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads")
+    graph = helper.make_graph(
+        [helper.make_node(kind, i.split(), [o], **more) for kind, i, o, more in nodes],
+        "graph",
+        [helper.make_tensor_value_info("x", float_type, x.shape)],
+        [helper.make_tensor_value_info("y", float_type, None)],
+        [pads],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 9
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})[0]
+
+
+def average_pool_ceil() -> float:
+    x = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    options = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    node = ("AveragePool", "x", "y", {**options, "ceil_mode": 1, "count_include_pad": 1})
+    exact = F.avg_pool2d(torch.tensor(x), 3, 2, 1, ceil_mode=True).numpy()
+    return float(np.abs(onnx_run(18, [node], x) - exact).max())
+
+
+def average_pool_pads() -> float:
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 6, 1)
+    options = {"kernel_shape": [5, 1], "pads": [2, 0, 2, 0], "count_include_pad": 1}
+    exact = F.avg_pool2d(torch.tensor(x), (5, 1), 1, (2, 0)).numpy()
+    return float(np.abs(onnx_run(20, [("AveragePool", "x", "y", options)], x) - exact).max())
+
+
+def pad_max_pool() -> float:
+    x = np.linspace(-2, -1, 36, dtype=np.float32).reshape(1, 1, 6, 6)
+    pool = ("MaxPool", "padded", "y", {"kernel_shape": [3, 3], "strides": [2, 2]})
+    exact = F.max_pool2d(F.pad(torch.tensor(x), (1, 1, 1, 1)), 3, 2).numpy()
+    return float(np.abs(onnx_run(20, [("Pad", "x pads", "padded", {}), pool], x) - exact).max())
+
+
+GRAPHS: dict[str, Callable[[], float]] = {
+    graph.__name__: graph for graph in (average_pool_ceil, average_pool_pads, pad_max_pool)
+}
+
+
+def test_every_row_has_a_graph() -> None:
+    assert {fault.name for fault in FAULTS} == set(GRAPHS)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_installed_version_does_what_the_row_says(fault: RuntimeFault) -> None:
+    error = GRAPHS[fault.name]()
+    installed = Version(importlib.metadata.version(fault.library))
+    first, last = map(Version, fault.seen)
+    if first <= installed <= last:
+        assert error > 0.1, f"{fault.library} {installed} is right: mend the row"
+    elif fault.mended and installed >= Version(fault.mended):
+        assert error < 1e-5, f"{fault.library} {installed} is wrong again: mend the row"
+    else:
+        pytest.skip(f"{fault.library} {installed} was not run when the row was written")
+
+
+def test_the_docs_have_the_table() -> None:
+    assert table() in DOCS.read_text(encoding="utf-8")
