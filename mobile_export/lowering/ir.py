@@ -90,6 +90,7 @@ NonlinearityName = Literal[
 UnaryOp = Literal[
     "abs", "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal",
     "sin", "cos", "floor", "ceil", "round", "sign", "erf", "trunc", "tan", "atan", "log10",
+    "asin", "acos", "step",
 ]  # fmt: skip
 BinaryOp = Literal["add", "sub", "mul", "div", "max", "min", "pow", "rsub", "rdiv", "rpow"]
 """``rsub``, ``rdiv`` and ``rpow`` take their operands in reverse order; only with a scalar."""
@@ -213,7 +214,10 @@ class PReLU(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unary(Layer):
-    """``op`` of every element; ``round`` goes to the even neighbour of a half."""
+    """``op`` of every element.
+
+    ``round`` goes to the even neighbour of a half; ``step`` is 1 above 0, else (and for NaN) 0.
+    """
 
     op: UnaryOp
 

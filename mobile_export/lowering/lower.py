@@ -23,17 +23,24 @@ from torch.fx import Node
 
 from ..errors import LoweringError, MobileExportError, summary
 from ..graph.float64 import Float64Mode
-from ..passes.normalize_ops import REPLACED
+from ..graph.ops import argument
+from ..operators import expand
+from ..passes.normalize_ops import REPLACED, SPELLINGS, normalize_ops
 from . import ir
 from .builder import Builder
+from .rules import affine as _affine
+from .rules import comparing as _comparing
 from .rules import elementwise as _elementwise
+from .rules import functions as _functions
 from .rules import linear as _linear
 from .rules import masking as _masking
 from .rules import moving_ops as _moving_rules
+from .rules import ordering as _ordering
 from .rules import products as _products
 from .rules import recurrent as _recurrent
 from .rules import sampling as _sampling
 from .rules import statistics as _statistics
+from .rules import windows as _windows
 from .simplify import simplify
 from .table import RULES, Call
 from .view import View
@@ -43,15 +50,22 @@ if TYPE_CHECKING:
 
 __all__ = ["lower"]
 
+aten = torch.ops.aten
+
 _FAMILIES = (
+    _affine,
+    _comparing,
     _elementwise,
+    _functions,
     _linear,
     _masking,
     _moving_rules,
+    _ordering,
     _products,
     _recurrent,
     _sampling,
     _statistics,
+    _windows,
 )  # fill RULES
 
 
@@ -63,6 +77,7 @@ def lower(program: Program) -> ir.LayerGraph:
             holds ops that `normalize_ops` replaces, so its passes have not run.
     """
     _refuse_other_spellings(program)
+    program = _in_known_operators(program)
     builder = Builder()
     exported = program.exported
     signature = exported.graph_signature
@@ -91,6 +106,29 @@ def lower(program: Program) -> ir.LayerGraph:
     names = tuple(output.name for output in program.outputs)
     shapes = tuple(tuple(result.meta["val"].shape) for result in results)
     return simplify(ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes))
+
+
+def _in_known_operators(program: Program) -> Program:
+    """With what has no rule as PyTorch defines it by what may have one."""
+    for _ in range(_ROUNDS):
+        expanded = expand(program, {*RULES, *REPLACED, *SPELLINGS}, _is_taken)
+        if not expanded.changes:
+            break
+        program = normalize_ops(expanded.program).program
+    return program
+
+
+_ROUNDS = 4
+"""Decompositions of decompositions; operators need two."""
+
+
+def _is_taken(node: Node) -> bool:
+    """Whether the rule of an operator takes this call of it."""
+    if node.target is aten.einsum.default:
+        return len(node.args[1]) == 2 and "." not in str(node.args[0])  # type: ignore[arg-type]
+    if node.target is aten.scaled_dot_product_attention.default:
+        return not argument(node, "enable_gqa")
+    return True
 
 
 def _refuse_other_spellings(program: Program) -> None:

@@ -142,7 +142,7 @@ def _prelu(layer: ir.PReLU, x: torch.Tensor) -> torch.Tensor:
 def _unary(layer: ir.Unary, x: torch.Tensor) -> torch.Tensor:
     import torch
 
-    result: torch.Tensor = getattr(torch, layer.op)(x)
+    result: torch.Tensor = (x > 0).double() if layer.op == "step" else getattr(torch, layer.op)(x)
     return result
 
 

@@ -86,6 +86,11 @@ class Call:
         """An argument by its name in the schema; tensors are operands."""
         return self._known(argument(self.node, name))
 
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype of a tensor by the name of its argument."""
+        dtype: torch.dtype = argument(self.node, name).meta["val"].dtype
+        return dtype
+
     def first(self) -> Operand:
         """The first argument."""
         operand: Operand = self._known(self.node.args[0])

@@ -7,5 +7,6 @@ stays whole.
 """
 
 from .decompose import decompose, needs_decomposing
+from .pytorch import expand
 
-__all__ = ["decompose", "needs_decomposing"]
+__all__ = ["decompose", "expand", "needs_decomposing"]

@@ -20,7 +20,7 @@ _RANK = 4  # litert-torch 0.10: "failed to legalize" of a power of five axes
 def logsumexp(graph: GraphEditor, node: Node) -> Node | None:
     """log(sum(exp(x - m))) + m with m the largest, which keeps the exponentials at most 1."""
     x = source_of(node)
-    axes = [axis % len(shape_of(x)) for axis in argument(node, "dim")]
+    axes = [axis % max(len(shape_of(x)), 1) for axis in argument(node, "dim")]
     if not axes:
         return None
     largest = graph.call(aten.amax.default, x, axes, True, like=node)

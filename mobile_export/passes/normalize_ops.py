@@ -39,7 +39,7 @@ from . import spellings
 if TYPE_CHECKING:
     from ..graph.program import Program
 
-__all__ = ["REPLACED", "normalize_ops"]
+__all__ = ["REPLACED", "SPELLINGS", "normalize_ops"]
 
 aten = torch.ops.aten
 
@@ -455,3 +455,7 @@ def _attention(graph: GraphEditor, node: Node) -> Node | None:
     kwargs = {name: merged(x) for name, x in node.kwargs.items()}
     flat = graph.call(node.target, *args, like=node, kwargs=kwargs)
     return graph.call(aten.reshape.default, flat, list(shape_of(node)), like=node)
+
+
+SPELLINGS = frozenset(_RULES)
+"""Operators that this pass may write in another way."""

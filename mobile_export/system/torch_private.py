@@ -2,19 +2,21 @@
 
 What breaks when they change: passes and readers that ask whether a node calls an ATen operator
 (`OpOverload`), the reader of .pt2 files (`Verifier`, `FakeTensorMode`), the float64 run
-(`TorchDispatchMode`, `tree_map`), Core ML files of models with bicubic resizing (`decompositions`).
+(`TorchDispatchMode`, `tree_map`), Core ML files of models with bicubic resizing (`decompositions`),
+operators without a rule of their own in ncnn and TNN (`core_decompositions`, `trace_call`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._decomp import get_decompositions
+from torch._decomp import core_aten_decompositions, decomposition_table, get_decompositions
 from torch._export.verifier import TrainingIRVerifier, Verifier
 from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -25,7 +27,9 @@ __all__ = [
     "TorchDispatchMode",
     "TrainingIRVerifier",
     "Verifier",
+    "core_decompositions",
     "decompositions",
+    "trace_call",
     "tree_map",
 ]
 
@@ -36,3 +40,39 @@ def decompositions(
     """PyTorch's own decompositions of those of ``operators`` that a program calls."""
     present = {node.target for node in exported.graph.nodes}
     return dict(get_decompositions([op for op in operators if op in present]))
+
+
+def core_decompositions() -> dict[Any, Any]:
+    """Of operators outside PyTorch's core set that it decomposes: operator -> function.
+
+    With some that it counts as core, or forgets.
+    """
+    aten = torch.ops.aten
+    others = (
+        aten._native_batch_norm_legit_functional.default,
+        aten.dist.default,
+        aten.narrow_copy.default,
+        aten.native_batch_norm.default,
+        aten.native_group_norm.default,
+        aten.native_layer_norm.default,
+        aten.permute_copy.default,
+        aten.view_copy.default,
+    )
+    return {**core_aten_decompositions(), **{op: decomposition_table[op] for op in others}}
+
+
+def trace_call(
+    call: Callable[..., Any], tensors: Sequence[torch.Tensor], table: Mapping[Any, Any]
+) -> torch.fx.Graph:
+    """The ATen calls of ``call(*tensors)``, whose placeholders are ``tensors``.
+
+    Operators of ``table`` and those that are compositions in C++ are taken apart, and nothing is
+    written in place but into ``tensors``. Only shapes and dtypes of these count.
+    """
+    fakes = FakeTensorMode(static_shapes=True)
+    with fakes, torch.no_grad():
+        given = [torch.empty(t.shape, dtype=t.dtype) for t in tensors]
+        traced = make_fx(call, decomposition_table=dict(table))(*given)
+        functional = make_fx(torch.func.functionalize(traced))(*given)
+    graph: torch.fx.Graph = functional.graph
+    return graph

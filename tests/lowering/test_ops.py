@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.lowering import ir
+from tests.lowering.core_set import CORE
 from tests.lowering.graphs import Calls, check
 
 IMAGE = (1, 6, 8, 10)
@@ -133,6 +134,7 @@ def test_elementwise(name: str) -> None:
 
 # function, input shape, submodules and buffers
 CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
+    **CORE,
     # broadcasting
     "channel gate": (lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(), IMAGE, ()),
     "row and column gate": (

@@ -13,7 +13,9 @@ from mobile_export.system.torch_private import (
     TorchDispatchMode,
     TrainingIRVerifier,
     Verifier,
+    core_decompositions,
     decompositions,
+    trace_call,
     tree_map,
 )
 
@@ -63,3 +65,17 @@ def test_only_operators_of_the_program_are_decomposed() -> None:
     exported = torch.export.export(Both(), (torch.ones(2),), strict=False)
     wanted = (aten.addcmul.default, aten.upsample_bicubic2d.vec)
     assert list(decompositions(exported, wanted)) == [aten.addcmul.default]
+
+
+def test_a_call_is_traced_without_what_its_table_names() -> None:
+    graph = trace_call(aten.hardshrink.default, [torch.ones(3)], core_decompositions())
+    targets = [node.target for node in graph.nodes if node.op == "call_function"]
+    assert aten.hardshrink.default not in targets
+    assert aten.where.self in targets
+
+
+def test_nothing_is_written_in_place() -> None:
+    """``cosine_similarity`` clamps norms in place."""
+    traced = trace_call(aten.cosine_similarity.default, [torch.ones(2, 3)] * 2, {})
+    targets = [node.target for node in traced.nodes if node.op == "call_function"]
+    assert not any(target._schema.is_mutable for target in targets)

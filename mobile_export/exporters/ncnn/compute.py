@@ -45,6 +45,8 @@ def _prelu(layer: ir.PReLU) -> list[NcnnLayer]:
 def _unary(layer: ir.Unary) -> list[NcnnLayer]:
     if layer.op == "erf":
         return [one_layer(layer, "Erf")]
+    if layer.op == "step":
+        return [one_layer(layer, "Threshold", {0: 0.0})]
     if layer.op not in tables.UNARY_OPS:
         raise unsupported(layer, layer.op)
     return [one_layer(layer, "UnaryOp", {0: tables.UNARY_OPS[layer.op]})]
@@ -139,22 +141,19 @@ def _convolution(layer: ir.Convolution) -> list[NcnnLayer]:
 
 @rule(ir.ConvTranspose)
 def _conv_transpose(layer: ir.ConvTranspose) -> list[NcnnLayer]:
-    if len(layer.kernel) != 2:
-        raise unsupported(layer, f"a transposed convolution of {len(layer.kernel)} axes")
     groups = layer.groups
     kind = "Deconvolution" if groups == 1 else "DeconvolutionDepthWise"
     inputs, outputs, *kernel = layer.weight.shape
     weight = layer.weight.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
-    extra_h, extra_w = layer.output_padding
     params = _spatial(layer) | {
         0: outputs * groups,
         5: int(layer.bias is not None),
         6: layer.weight.size,
-        18: extra_w,
-        19: extra_h,
     }
+    params |= dict(zip((18, 19, 20), reversed(layer.output_padding), strict=False))
     if groups > 1:
         params[7] = groups
+    kind += _RANK_SUFFIX[len(layer.kernel)]
     return _with_activation(layer, one_layer(layer, kind, params, _weights(weight, layer.bias)))
 
 

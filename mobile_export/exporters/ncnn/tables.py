@@ -26,8 +26,8 @@ BINARY_OPS: dict[ir.BinaryOp, int] = {
 
 UNARY_OPS: dict[ir.UnaryOp, int] = {
     "abs": 0, "neg": 1, "floor": 2, "ceil": 3, "square": 4, "sqrt": 5, "rsqrt": 6, "exp": 7,
-    "log": 8, "sin": 9, "cos": 10, "tan": 11, "atan": 14, "reciprocal": 15, "log10": 17,
-    "round": 18, "trunc": 19, "sign": 20,
+    "log": 8, "sin": 9, "cos": 10, "tan": 11, "asin": 12, "acos": 13, "atan": 14,
+    "reciprocal": 15, "log10": 17, "round": 18, "trunc": 19, "sign": 20,
 }  # fmt: skip
 """``erf`` is a layer of its own."""
 

@@ -19,6 +19,7 @@ _BINARY = {
 _UNARY = {
     "abs": "Abs", "neg": "Neg", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "rsqrt": "Rsqrt",
     "reciprocal": "Reciprocal", "sin": "Sin", "cos": "Cos", "tan": "Tan", "atan": "Atan",
+    "asin": "Asin", "acos": "Acos",
     "floor": "Floor", "ceil": "Ceil", "sign": "Sign", "erf": "Erf",
 }  # fmt: skip
 _PLAIN = {
@@ -120,15 +121,36 @@ def _unary(layer: ir.Unary, out: Emitter) -> Blob:
     if layer.op == "trunc":
         whole = unary(out, "Floor", unary(out, "Abs", x))
         return pair(out, "Mul", whole, unary(out, "Sign", x))
+    if layer.op == "step":
+        return unary(out, "ReLU", unary(out, "Sign", x))
+    if layer.op == "round":
+        return _round(out, x)
     if layer.op not in _UNARY:
         refuse(layer, f"it has no {layer.op}", "Compute it outside of the model.")
     return unary(out, _UNARY[layer.op], x)
+
+
+def _round(out: Emitter, x: Blob) -> Blob:
+    """To the nearest integer, from a half to the even one; all differences are exact.
+
+    floor(x) + [d > 1/2] + [d = 1/2] [floor(x) is odd], with d = x - floor(x).
+    """
+    down = unary(out, "Floor", x)
+    sign = unary(out, "Sign", with_number(out, "Sub", pair(out, "Sub", x, down), 0.5))
+    more = unary(out, "ReLU", sign)
+    tie = with_number(out, "Sub", unary(out, "Abs", sign), 1.0, left=True)
+    half = unary(out, "Floor", with_number(out, "Mul", down, 0.5))
+    odd = pair(out, "Sub", down, with_number(out, "Mul", half, 2.0))
+    return pair(out, "Add", down, pair(out, "Add", more, pair(out, "Mul", tie, odd)))
 
 
 @rule(ir.Binary)
 def _binary(layer: ir.Binary, out: Emitter) -> Blob:
     if layer.scalar is not None:
         return _scalar(layer, out, layer.scalar)
+    if layer.op == "pow":
+        a, b = (out.blob(value) for value in layer.inputs)
+        return unary(out, "Exp", pair(out, "Mul", unary(out, "Log", a), b))
     if layer.op not in _BINARY:
         refuse(layer, f"it has no {layer.op} of two tensors", "Write it as exp(b * log(a)).")
     type_ = _BINARY[layer.op]

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...errors import ExportError
 from ...lowering import ir
-from .files import Field, TnnLayer, TnnModel
+from .files import Field, TnnLayer, TnnModel, Weight
 
 __all__ = ["RULES", "Blob", "Emitter", "dims_of", "emit_model", "keep_silu", "refuse", "rule"]
 
@@ -151,9 +151,24 @@ class Emitter:
         result = RULES[type(layer)](layer, self)
         self._blobs[layer.output] = self.reshape(result, dims_of(layer.output.shape))
 
+    def write_constant(self, value: ir.Value, image: ir.Value) -> None:
+        """A stored value as an output, which TNN has to compute: 0 times a pixel, and the value."""
+        self._prefix = value.name
+        pixel = self.blob(image)
+        for axis, size in enumerate(pixel.dims):
+            if size > 1:
+                cut = [1 if i <= axis else n for i, n in enumerate(pixel.dims)]
+                pixel = self.emit("StridedSliceV2", [pixel], cut, 1, 0, 1, 1, 1, axis, 1, 1)
+        dims = dims_of(value.shape)
+        pixel = self.reshape(pixel, (1,) * len(dims))
+        zero = self.emit("Mul", [pixel], pixel.dims, 1, fields=(Weight(np.zeros(1)),))
+        wide = self.emit("Tile", [zero], dims, *dims)
+        stored = Weight(self.constant_values[value], dims)
+        self._blobs[value] = self.emit("Add", [wide], dims, 1, fields=(stored,))
+
     def finish(self, value: ir.Value, name: str, shape: ir.Shape) -> None:
         """An output of the file: a layer of its own, which no optimizer of TNN merges away."""
-        result = self._reshape(self.blob(value), shape)
+        result = self._reshape(self.blob(value), shape or dims_of(value.shape))
         last = self.layers[-1]
         self.layers[-1] = replace(last, name=_clean(name), outputs=(_clean(name),))
         assert last.name == result.name
@@ -196,7 +211,7 @@ def emit_model(graph: ir.LayerGraph) -> TnnModel:
         if layer.output not in emitter.constant_values:
             emitter.write(layer)
         elif layer.output in outputs:
-            refuse(layer, "an output does not depend on the image", "Do not return it.")
+            emitter.write_constant(layer.output, graph.inputs[0])
         _finish(emitter, layer.output, outputs)
     return TnnModel(
         {emitter.blob(value).name: dims_of(value.shape) for value in graph.inputs},

@@ -38,6 +38,7 @@ class _Session(Session):
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         with reading(path, "TNN"):
             self.network = load_network(path)
+        self.specs = outputs
         self.precision = self.network.precision
         names = self.network.outputs
         wanted = tuple(output.name for output in outputs)
@@ -51,7 +52,13 @@ class _Session(Session):
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         results = self.network.run(self._feed(sample))
-        return [results[name] for name in self.outputs]
+        arrays = [results[name] for name in self.outputs]
+        if len(arrays) != len(self.specs):
+            return arrays
+        return [  # TNN has no blob without dimensions
+            array.reshape(spec.shape) if not spec.shape and array.size == 1 else array
+            for array, spec in zip(arrays, self.specs, strict=True)
+        ]
 
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """The evaluator computes in float32; TNN in float16 where a device does that."""

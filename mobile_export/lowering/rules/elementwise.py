@@ -31,6 +31,8 @@ _UNARY: dict[Any, ir.UnaryOp] = {
     aten.sin.default: "sin",
     aten.cos.default: "cos",
     aten.tan.default: "tan",
+    aten.asin.default: "asin",
+    aten.acos.default: "acos",
     aten.atan.default: "atan",
     aten.floor.default: "floor",
     aten.ceil.default: "ceil",
@@ -281,17 +283,6 @@ def _celu(call: Call) -> View:
 @lowers(aten.selu.default)
 def _selu(call: Call) -> View:
     return activate(call.builder, call.x, ir.Nonlinearity("selu", *_SELU))
-
-
-@lowers(aten.softplus.default)
-def _softplus(call: Call) -> View:
-    """log(1 + exp(beta x)) / beta; above ``threshold`` x itself, to which it is equal there."""
-    beta = float(call.get("beta"))
-    if call.get("threshold") < 20:
-        raise call.refuse("its threshold is below 20, where it is not the identity")
-    scaled = binary(call.builder, "mul", call.x, beta, call.shape)
-    soft = activate(call.builder, scaled, ir.Nonlinearity("softplus"))
-    return binary(call.builder, "div", soft, beta, call.shape)
 
 
 @lowers(aten.log_sigmoid.default)

@@ -9,6 +9,7 @@ import torch
 
 from ..table import Call, Operand, lowers
 from ..view import View
+from .comparing import negated
 from .elementwise import binary
 from .linear import linear
 from .moving import concat, expand, narrow, reshape
@@ -68,32 +69,42 @@ def _scatter(call: Call) -> View:
 
 @lowers(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar)
 def _where(call: Call) -> View:
-    condition = call.array("condition", "only a stored mask can choose")
-    assert condition is not None
-    return _chosen(call, condition, call.get("self"), call.get("other"))
+    return _chosen(call, call.get("condition"), call.get("self"), call.get("other"))
 
 
 @lowers(aten.masked_fill.Scalar, aten.masked_fill.Tensor)
 def _masked_fill(call: Call) -> View:
-    mask = call.array("mask", "only a stored mask can choose")
-    assert mask is not None
-    return _chosen(call, ~mask.astype(np.bool_), call.first(), call.get("value"))
+    mask = call.get("mask")
+    kept = negated(call.builder, mask) if isinstance(mask, View) else ~mask.astype(np.bool_)
+    return _chosen(call, kept, call.first(), call.get("value"))
 
 
-def _chosen(call: Call, mask: np.ndarray, yes: Any, no: Any) -> View:
+def _chosen(call: Call, mask: Operand, yes: Any, no: Any) -> View:
     """``yes`` mask + ``no`` (1 - mask), with -inf bounded."""
+    if isinstance(mask, View):
+        weights: tuple[Operand, Operand] = mask, negated(call.builder, mask)
+    else:
+        held = mask.astype(np.float64)
+        weights = held, 1.0 - held
     total: Any = None
-    for value, weight in ((yes, mask.astype(np.float64)), (no, 1.0 - mask)):
-        if isinstance(value, View):
-            term: Any = binary(call.builder, "mul", value, weight, call.shape)
-        else:
-            bounded = np.maximum(value, _LOWEST) if np.min(value) == -np.inf else value
-            term = bounded * weight
-        total = term if total is None else _sum(call, total, term)
+    for value, weight in zip((yes, no), weights, strict=True):
+        total = _sum(call, total, _weighted(call, value, weight))
     return call.view(total)
 
 
-def _sum(call: Call, a: Operand, b: Operand) -> Operand:
+def _weighted(call: Call, value: Any, weight: Operand) -> Operand:
+    if not isinstance(value, View):
+        value = np.maximum(value, _LOWEST) if np.min(value) == -np.inf else value
+        if isinstance(weight, np.ndarray):
+            product: np.ndarray = value * weight
+            return product
+        value = np.asarray(value)
+    return binary(call.builder, "mul", value, weight, call.shape)
+
+
+def _sum(call: Call, a: Operand | None, b: Operand) -> Operand:
+    if a is None:
+        return b
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         total: np.ndarray = a + b
         return total

@@ -11,6 +11,9 @@ import torch
 from ..lookahead import preferred_layout
 from ..table import Call, lowers
 from ..view import View
+from .affine import affine
+from .comparing import as_truth
+from .elementwise import unary
 from .gathering import gather
 from .moving import concat, expand, narrow, pad, reshape
 
@@ -30,13 +33,23 @@ def _permute(call: Call) -> View:
     return x.permute([axis % len(x.shape) for axis in call.get("dims")])
 
 
-@lowers(aten.clone.default, aten._to_copy.default, aten.to.dtype)
+@lowers(
+    aten.clone.default,
+    aten._to_copy.default,
+    aten.to.dtype,
+    aten.to.dtype_layout,
+    aten.to.device,
+    aten.to.other,
+    aten.type_as.default,
+)
 def _same(call: Call) -> View:
-    source, result = (node.meta["val"].dtype for node in (call.node.args[0], call.node))  # type: ignore[union-attr]
-    if source != result and not (source.is_floating_point and result.is_floating_point):
-        if result.is_floating_point or call.x.size == 0:
-            return call.x  # an integer or a truth value is kept as a float
-        raise call.refuse(f"it turns {source} into {result}", "Keep image data in float32.")
+    """Everything is a float: only what becomes an integer or a truth value changes."""
+    name = call.names[0]
+    source, result = call.dtype(name), call.node.meta["val"].dtype
+    if result == torch.bool and source != torch.bool:
+        return call.view(as_truth(call, name))
+    if source.is_floating_point and not result.is_floating_point and call.x.size:
+        return unary(call.builder, "trunc", call.x)
     return call.x
 
 
@@ -71,11 +84,13 @@ def _select(call: Call) -> View:
     aten.chunk.default,
     aten.unbind.int,
     aten.tensor_split.sections,
+    aten.tensor_split.indices,
+    aten.unbind_copy.int,
 )
 def _split(call: Call) -> tuple[View, ...]:
     x = call.x
     axis = call.get("dim") % len(x.shape)
-    unbound = call.target is aten.unbind.int
+    unbound = call.target in (aten.unbind.int, aten.unbind_copy.int)
     parts, start = [], 0
     for number, shape in enumerate(call.shapes):
         size = 1 if unbound else shape[axis]
@@ -149,7 +164,7 @@ def _roll(call: Call) -> View:
     x, builder = call.x, call.builder
     shifts, axes = call.get("shifts"), call.get("dims")
     if not axes:
-        raise call.refuse("it rolls the flattened tensor", "Give roll its dims.")
+        x, axes = reshape(builder, x, [x.size]), [0]
     for shift, axis in zip(shifts, axes, strict=True):
         axis %= len(x.shape)
         size = x.shape[axis]
@@ -160,7 +175,7 @@ def _roll(call: Call) -> View:
                 narrow(builder, x, axis, 0, size - shift),
             ]
             x = concat(builder, parts, axis, x.shape)
-    return x
+    return reshape(builder, x, call.shape)
 
 
 @lowers(aten.flip.default)
@@ -177,19 +192,23 @@ def _index_select(call: Call) -> View:
     index = call.array("index", "a gather needs a stored index")
     assert index is not None
     x = call.x
+    if not x.shape:
+        return reshape(call.builder, x, call.shape)
     axis = call.get("dim") % len(x.shape)
     return gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
 
 
-@lowers(aten.index.Tensor)
+@lowers(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(call: Call) -> View:
-    """One stored index, of any rank."""
+    """One stored index of any rank, or several together."""
     x = call.x
     given = [(axis, item) for axis, item in enumerate(call.get("indices")) if item is not None]
     if len(given) != 1 or not isinstance(given[0][1], np.ndarray):
-        raise call.refuse("only one stored index can be taken", "Use slices or masks.")
+        return affine(call)
     axis, index = given[0]
     if index.dtype == np.bool_:
+        if index.ndim != 1:
+            return affine(call)
         index = np.flatnonzero(index)
     flat = gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
     return reshape(call.builder, flat, call.shape)
@@ -201,15 +220,25 @@ def _pad(call: Call) -> View:
     mode = call.get("mode") if named else "constant"
     if mode not in ("constant", "reflect", "replicate"):
         raise call.refuse(f"its mode is {mode}", "constant, reflect and replicate can be.")
+    if mode != "constant" and min(call.get("pad")) < 0:
+        return affine(call)
     return _pad_last(call, mode, call.get("value") or 0.0)
 
 
-@lowers(aten.reflection_pad1d.default, aten.reflection_pad2d.default)
+@lowers(
+    aten.reflection_pad1d.default,
+    aten.reflection_pad2d.default,
+    aten.reflection_pad3d.default,
+)
 def _reflection_pad(call: Call) -> View:
     return _pad_last(call, "reflect", 0.0, name="padding")
 
 
-@lowers(aten.replication_pad1d.default, aten.replication_pad2d.default)
+@lowers(
+    aten.replication_pad1d.default,
+    aten.replication_pad2d.default,
+    aten.replication_pad3d.default,
+)
 def _replication_pad(call: Call) -> View:
     return _pad_last(call, "replicate", 0.0, name="padding")
 

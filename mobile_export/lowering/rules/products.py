@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,11 +118,17 @@ def _batched_product(builder: Builder, a: View, b: View, shape: ir.Shape) -> Vie
 
 @lowers(aten.matmul.default)
 def _matmul(call: Call) -> View:
-    return _product(call, call.first(), call.get("other"))
+    return _product(call.builder, call.first(), call.get("other"), call.shape, call.view)
 
 
-def _product(call: Call, first: Operand, second: Operand) -> View:
-    builder, shape = call.builder, call.shape
+def _product(
+    builder: Builder,
+    first: Operand,
+    second: Operand,
+    shape: ir.Shape,
+    stored: Callable[[Operand], View],
+) -> View:
+    """``first @ second``; ``stored`` makes a view of an operand."""
     if isinstance(second, np.ndarray) and isinstance(first, View):
         matrix = _matrix(second)
         if matrix is not None and len(first.shape) > 1:
@@ -132,7 +139,7 @@ def _product(call: Call, first: Operand, second: Operand) -> View:
         if matrix is not None and len(second.shape) > 1:
             axis = len(second.shape) - 2
             return reshape(builder, linear(builder, second, axis, matrix, None), shape)
-    return matmul(builder, call.view(first), call.view(second), shape)
+    return matmul(builder, stored(first), stored(second), shape)
 
 
 def _matrix(array: np.ndarray) -> np.ndarray | None:
@@ -142,13 +149,34 @@ def _matrix(array: np.ndarray) -> np.ndarray | None:
     return array.reshape(array.shape[-2:])
 
 
-@lowers(aten.baddbmm.default, aten.addmm.default)
+_SUMS = {
+    aten.addmm.default: ("mat1", "mat2"),
+    aten.baddbmm.default: ("batch1", "batch2"),
+    aten.addbmm.default: ("batch1", "batch2"),
+    aten.addmv.default: ("mat", "vec"),
+}
+
+
+@lowers(*_SUMS)
 def _product_plus(call: Call) -> View:
-    if call.get("beta") != 1 or call.get("alpha") != 1:
-        raise call.refuse("it has factors alpha and beta", "Multiply the operands instead.")
-    names = ("mat1", "mat2") if call.target is aten.addmm.default else ("batch1", "batch2")
-    product = _product(call, call.get(names[0]), call.get(names[1]))
-    return binary(call.builder, "add", product, call.first(), call.shape)
+    """alpha a @ b + beta c; ``addbmm`` adds up the products of its batch."""
+    builder, shape = call.builder, call.shape
+    a, b = (call.get(name) for name in _SUMS[call.target])
+    batched = call.target is aten.addbmm.default
+    whole = (a.shape[0], *shape) if batched else shape
+    product = _product(builder, a, b, whole, call.view)
+    if batched:
+        product = reduce(builder, "sum", product, [0], shape)
+    if call.get("alpha") != 1:
+        product = binary(builder, "mul", product, call.get("alpha"), shape)
+    other, beta = call.first(), call.get("beta")
+    if beta == 0:
+        return product
+    if beta != 1:
+        other = other * beta if isinstance(other, np.ndarray) else binary(
+            builder, "mul", other, beta, other.shape
+        )  # fmt: skip
+    return binary(builder, "add", product, other, shape)
 
 
 @lowers(aten.einsum.default)

@@ -18,6 +18,7 @@ from .elementwise import binary
 from .linear import linear
 from .moving import concat, narrow, reshape
 from .statistics import reduce
+from .windows import adaptive_max_by_taps, max_by_taps
 
 __all__: list[str] = []
 
@@ -50,14 +51,13 @@ def _pool(call: Call) -> View | tuple[View, ...]:
     """Ceil mode becomes more padding behind, which a maximum does not see."""
     rank = _POOLS[call.target]
     several = call.target is aten.max_pool2d_with_indices.default
-    if several and call.items - {0}:
-        raise call.refuse("the positions of the maxima are used")
     average = call.target in _AVERAGES
+    dilated = not average and set(as_list(call.get("dilation"), rank)) != {1}
+    if dilated or (several and call.items - {0}):
+        return max_by_taps(call, rank)
     x, shape = call.x, call.shape
     kernel, padding = (tuple(as_list(call.get(n), rank)) for n in ("kernel_size", "padding"))
     stride = tuple(as_list(call.get("stride") or kernel, rank))
-    if not average and set(as_list(call.get("dilation"), rank)) != {1}:
-        raise call.refuse("it is dilated", "Use max pools without dilation.")
     pairs, ceiled = [], False
     for axis in range(rank):
         size, out = x.shape[axis - rank], shape[axis - rank]
@@ -118,13 +118,17 @@ def _with_divisor(
 @lowers(
     aten.adaptive_avg_pool1d.default,
     aten.adaptive_avg_pool2d.default,
+    aten._adaptive_avg_pool3d.default,
     aten.adaptive_max_pool2d.default,
 )
 def _adaptive_pool(call: Call) -> View | tuple[View, ...]:
     """An average along each axis is a product with a matrix, a maximum one of slices."""
     x, shape, builder = call.x, call.shape, call.builder
     maximum = call.target is aten.adaptive_max_pool2d.default
-    rank = 1 if call.target is aten.adaptive_avg_pool1d.default else 2
+    if maximum and call.items - {0}:
+        return adaptive_max_by_taps(call, 2)
+    ranks = {aten.adaptive_avg_pool1d.default: 1, aten._adaptive_avg_pool3d.default: 3}
+    rank = ranks.get(call.target, 2)
     for axis in range(len(shape) - rank, len(shape)):
         size, out = x.shape[axis], shape[axis]
         bounds = [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
@@ -190,6 +194,42 @@ def _resize(call: Call) -> View:
     for axis in (0, 1):
         matrix = _resize_matrix(op, sizes[axis], wanted[axis], corners, scales[axis], mode)
         x = linear(builder, x, len(shape) - 2 + axis, matrix, None)
+    return x
+
+
+_PER_AXIS: dict[Any, tuple[Any, int]] = {
+    getattr(getattr(aten, f"{name}{rank}d"), overload): (one, rank)
+    for name, one in (
+        ("upsample_nearest", aten.upsample_nearest1d),
+        ("_upsample_nearest_exact", aten._upsample_nearest_exact1d),
+    )
+    for rank in (1, 3)
+    for overload in ("default", "vec")
+} | {
+    op: (aten.upsample_linear1d, rank)
+    for rank, packet in ((1, aten.upsample_linear1d), (3, aten.upsample_trilinear3d))
+    for op in (packet.default, packet.vec)
+}
+"""Resizing of one and of three axes: the operator of one axis, and how many there are."""
+
+
+@lowers(*_PER_AXIS)
+def _resize_axes(call: Call) -> View:
+    """A product with a stored matrix along each axis, made by the operator of one axis."""
+    op, rank = _PER_AXIS[call.target]
+    x = call.x
+    first = len(x.shape) - rank
+    corners = [bool(call.get("align_corners"))] if "align_corners" in call.names else []
+    if "scale_factors" in call.names:
+        scales = call.get("scale_factors") or [None] * rank
+    else:
+        scales = [call.get(name) for name in call.names if name.startswith("scales")]
+    for i in range(rank):
+        size, out = x.shape[first + i], call.shape[first + i]
+        units = torch.eye(size, dtype=torch.float64)[None]
+        matrix = op.default(units, [out], *corners, scales[i])[0].T.contiguous().numpy()
+        if size != out or not np.array_equal(matrix, np.eye(size)):
+            x = linear(call.builder, x, first + i, matrix, None)
     return x
 
 
@@ -289,6 +329,8 @@ def _col2im(call: Call) -> View:
 def _unfold(call: Call) -> View:
     """Tensor.unfold: windows along one axis, their elements on a new last axis."""
     x, builder = call.x, call.builder
+    if not x.shape:
+        return reshape(builder, x, call.shape)
     axis = call.get("dimension") % len(x.shape)
     size, step = call.get("size"), call.get("step")
     count = (x.shape[axis] - size) // step + 1

@@ -15,13 +15,14 @@ from ..table import Call, lowers
 from ..view import View
 from .elementwise import binary, unary
 
-__all__ = ["reduce", "softmax"]
+__all__ = ["argmax", "axes_of", "reduce", "softmax"]
 
 aten = torch.ops.aten
 
 _REDUCE: dict[Any, ir.ReduceOp] = {
     aten.mean.default: "mean",
     aten.mean.dim: "mean",
+    aten.nanmean.default: "mean",
     aten.sum.default: "sum",
     aten.sum.dim_IntList: "sum",
     aten.amax.default: "max",
@@ -56,43 +57,55 @@ def softmax(builder: Builder, view: View, axis: int) -> View:
     return held.view(builder.add(ir.Softmax, [held.value], held.value.shape, axis=held.axis))
 
 
-def _axes(call: Call, name: str = "dim") -> list[int]:
+def axes_of(call: Call, name: str = "dim") -> list[int]:
+    """The axes that ``call`` reduces; all where it names none."""
     rank = len(call.x.shape)
     names = call.names
     given = call.get(name) if name in names else None
     if given is None or given == []:
         return list(range(rank))
     listed = given if isinstance(given, list) else [given]
-    return sorted(axis % max(rank, 1) for axis in listed)
+    return sorted(axis % rank for axis in listed) if rank else []
 
 
 @lowers(*_REDUCE)
 def _reduce(call: Call) -> View:
-    return reduce(call.builder, _REDUCE[call.target], call.x, _axes(call), call.shape)
+    return reduce(call.builder, _REDUCE[call.target], call.x, axes_of(call), call.shape)
 
 
-@lowers(aten.max.dim, aten.min.dim)
-def _extreme(call: Call) -> tuple[View, ...]:
-    if call.items - {0}:
-        raise call.refuse("the positions of the extremes are used", "Use argmax beside amax.")
-    op: ir.ReduceOp = "max" if call.target is aten.max.dim else "min"
-    return (reduce(call.builder, op, call.x, _axes(call), call.shape),)
-
-
-@lowers(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim)
+@lowers(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar)
 def _vector_norm(call: Call) -> View:
-    dotted = call.target is aten.norm.ScalarOpt_dim
-    order = call.get("p" if dotted else "ord")
-    if order is not None and order not in (1, 2):
-        raise call.refuse(f"it is of order {order}; orders 1 and 2 can be")
-    op: ir.ReduceOp = "l1" if order == 1 else "l2"
-    return reduce(call.builder, op, call.x, _axes(call), call.shape)
+    """(sum |x|^p)^(1 / p); the extremes for an infinite p, how many are not 0 for 0."""
+    builder, x, axes, shape = call.builder, call.x, axes_of(call), call.shape
+    order = call.get("ord" if "ord" in call.names else "p")
+    order = 2.0 if order is None else float(order)
+    if order in (1.0, 2.0):
+        return reduce(builder, "l1" if order == 1 else "l2", x, axes, shape)
+    size = unary(builder, "abs", x)
+    if math.isinf(order):
+        return reduce(builder, "max" if order > 0 else "min", size, axes, shape)
+    if order == 0:
+        return reduce(builder, "sum", unary(builder, "step", size), axes, shape)
+    powers = binary(builder, "pow", size, order, size.shape)
+    return binary(builder, "pow", reduce(builder, "sum", powers, axes, shape), 1 / order, shape)
+
+
+@lowers(aten.var_mean.correction)
+def _variance_and_mean(call: Call) -> tuple[View, ...]:
+    mean = reduce(call.builder, "mean", call.x, axes_of(call), call.shape)
+    return _variance(call), mean
 
 
 @lowers(aten.var.correction, aten.var.dim, aten.std.correction, aten.std.dim)
+def _spread(call: Call) -> View:
+    variance = _variance(call)
+    roots = (aten.std.correction, aten.std.dim)
+    return unary(call.builder, "sqrt", variance) if call.target in roots else variance
+
+
 def _variance(call: Call) -> View:
     """Sum of squares around the mean / (n - correction)."""
-    builder, x, axes = call.builder, call.x, _axes(call)
+    builder, x, axes = call.builder, call.x, axes_of(call)
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
     if "correction" in call.names:
         given = call.get("correction")
@@ -103,15 +116,19 @@ def _variance(call: Call) -> View:
     centred = binary(builder, "sub", x, mean, x.shape)
     total = reduce(builder, "sum_square", centred, axes, call.shape)
     count = math.prod(x.shape[axis] for axis in axes) - correction
-    variance = binary(builder, "div", total, float(count), call.shape)
-    roots = (aten.std.correction, aten.std.dim)
-    return unary(builder, "sqrt", variance) if call.target in roots else variance
+    return binary(builder, "div", total, float(count), call.shape)
 
 
 @lowers(aten.argmax.default)
 def _argmax(call: Call) -> View:
+    return argmax(call, call.x)
+
+
+def argmax(call: Call, x: View) -> View:
+    """The first place of the largest element of ``x`` along the axis that ``call`` names."""
     axis, builder = call.get("dim"), call.builder
-    x = call.x
+    if not x.shape:
+        return binary(builder, "mul", x, 0.0, x.shape)
     if axis is None:
         flat = builder.contiguous(x).reshape([x.size])
         assert flat is not None  # it is contiguous
@@ -148,7 +165,8 @@ def _log_softmax(call: Call) -> View:
 @lowers(aten.layer_norm.default)
 def _layer_norm(call: Call) -> View:
     shape = call.get("normalized_shape")
-    weight, bias = _affine(call, math.prod(shape))
+    computed = any(isinstance(call.get(name), View) for name in ("weight", "bias"))
+    weight, bias = (None, None) if computed else _affine(call, math.prod(shape))
     rank = len(call.x.shape)
     axes = list(range(rank - len(shape), rank))
     held = isolate(call.builder, call.x, axes, "last")
@@ -160,7 +178,26 @@ def _layer_norm(call: Call) -> View:
         weight=weight,
         bias=bias,
     )
-    return held.view(value)
+    result = held.view(value)
+    return _scaled(call, result, (1,) * (rank - len(shape))) if computed else result
+
+
+def _with_units(view: View, shape: ir.Shape) -> View:
+    """``view`` with axes of size 1 more."""
+    there = view.reshape(shape)
+    assert there is not None  # only unit axes are new
+    return there
+
+
+def _scaled(call: Call, x: View, lead: ir.Shape, tail: ir.Shape = ()) -> View:
+    """``x`` weight + bias, of which one depends on the image; axes of size 1 around them."""
+    for name, op in (("weight", "mul"), ("bias", "add")):
+        given = call.get(name)
+        if given is not None:
+            view = call.view(given)
+            there = _with_units(view, (*lead, *view.shape, *tail))
+            x = binary(call.builder, op, x, there, x.shape)  # type: ignore[arg-type]
+    return x
 
 
 @lowers(aten.group_norm.default, aten.instance_norm.default)
@@ -172,8 +209,10 @@ def _group_norm(call: Call) -> View:
     if instance and not call.get("use_input_stats"):
         raise call.refuse("it uses running statistics")
     groups = channels if instance else call.get("num_groups")
+    computed = any(isinstance(call.get(name), View) for name in ("weight", "bias"))
     weight, bias = (
-        None if array is None else np.tile(array, batch) for array in _affine(call, channels)
+        None if array is None else np.tile(array, batch)
+        for array in ((None, None) if computed else _affine(call, channels))
     )
     held = isolate(builder, x, [0, 1], "first")
     value = builder.add(
@@ -185,7 +224,8 @@ def _group_norm(call: Call) -> View:
         weight=weight,
         bias=bias,
     )
-    return held.view(value)
+    result = held.view(value)
+    return _scaled(call, result, (1,), (1,) * (len(x.shape) - 2)) if computed else result
 
 
 def _affine(call: Call, size: int) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -200,11 +240,11 @@ def _affine(call: Call, size: int) -> tuple[np.ndarray | None, np.ndarray | None
 
 @lowers(aten.batch_norm.default)
 def _batch_norm(call: Call) -> View:
-    """x scale + shift with the running statistics."""
-    why = "batch norm has stored statistics in eval mode"
-    mean, variance = call.array("running_mean", why), call.array("running_var", why)
-    if mean is None or variance is None or call.get("training"):
-        raise call.refuse("it normalises by the statistics of the batch", "Call model.eval().")
+    """x scale + shift with the running statistics; with those of the batch if there are none."""
+    mean, variance = call.get("running_mean"), call.get("running_var")
+    tensors = [mean, variance, call.get("weight"), call.get("bias")]
+    if mean is None or call.get("training") or any(isinstance(t, View) for t in tensors):
+        return _normalised(call, mean, variance)
     x, builder = call.x, call.builder
     weight, bias = _affine(call, mean.size)
     root = np.sqrt(variance.astype(np.float64) + call.get("eps"))
@@ -217,6 +257,24 @@ def _batch_norm(call: Call) -> View:
     sizes = [1, -1, *[1] * (len(x.shape) - 2)]
     scaled = binary(builder, "mul", x, scale.reshape(sizes), x.shape)
     return binary(builder, "add", scaled, shift.reshape(sizes), x.shape)
+
+
+def _normalised(call: Call, mean: Any, variance: Any) -> View:
+    """(x - mean) / sqrt(variance + eps) weight + bias, of which any may depend on the image."""
+    builder, x = call.builder, call.x
+    kept = (1, x.shape[1], *[1] * (len(x.shape) - 2))
+    if mean is None or call.get("training"):
+        axes = [axis for axis in range(len(x.shape)) if axis != 1]
+        mean = reduce(builder, "mean", x, axes, kept)
+        centred = binary(builder, "sub", x, mean, x.shape)
+        total = reduce(builder, "sum_square", centred, axes, kept)
+        spread = binary(builder, "div", total, float(x.size // x.shape[1]), kept)
+    else:
+        mean, spread = (_with_units(call.view(t), kept) for t in (mean, variance))
+        centred = binary(builder, "sub", x, mean, x.shape)
+    root = unary(builder, "sqrt", binary(builder, "add", spread, float(call.get("eps")), kept))
+    result = binary(builder, "div", centred, root, x.shape)
+    return _scaled(call, result, (1,), (1,) * (len(x.shape) - 2))
 
 
 @lowers(aten.rms_norm.default)

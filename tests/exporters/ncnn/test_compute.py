@@ -21,6 +21,7 @@ from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.lowering import ir
 from mobile_export.lowering.lower import lower
 from mobile_export.lowering.simplify import fuse_activations, unfold_as_convolutions
+from tests.lowering.core_set import ENDS, compared
 from tests.lowering.graphs import Calls, prepared
 from tests.lowering.test_ops import CASES, ELEMENTWISE, IMAGE
 from tests.passes.graphs import busy
@@ -83,3 +84,12 @@ def test_a_clip_of_frames(first: Any, tmp_path: Path) -> None:
     """An input of four axes besides the batch (SqueezeTime): 3 channels, 4 frames, 6x8."""
     conv = torch.nn.Conv2d(12, 5, 3)
     check(lambda x, f: f(first(x).flatten(1, 2)), (1, 3, 4, 6, 8), (conv,), tmp_path / "n.param")
+
+
+def test_comparisons_are_exact_at_infinities(tmp_path: Path) -> None:
+    graph = lower(prepared(Calls(lambda x: compared(x[:, :1], x[:, 1:])), tuple(ENDS.shape)))
+    path = tmp_path / "net.ncnn.param"
+    build(graph).write(path, path.with_suffix(".bin"), half=False)
+    exact = compared(ENDS[:, :1], ENDS[:, 1:]).numpy()
+    (got,) = run(path, graph, ENDS[0].numpy())
+    assert np.array_equal(got.reshape(exact.shape), exact)

@@ -296,7 +296,7 @@ for _name in ("gelu", "silu", "sigmoid", "hard_swish"):
         )  # fmt: skip
 for _name in (
     "abs", "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos", "floor",
-    "ceil", "sign", "erf", "trunc", "tan", "atan", "log10",
+    "ceil", "sign", "erf", "trunc", "tan", "atan", "log10", "round", "step",
 ):  # fmt: skip
     CASES[f"unary_{_name}"] = (ir.Unary, (IMAGE,), IMAGE, {"op": _name})
 for _name in ("add", "sub", "mul", "div", "max", "min"):

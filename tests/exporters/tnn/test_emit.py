@@ -14,8 +14,11 @@ from mobile_export.exporters.tnn.evaluator import TnnNetwork, load_network
 from mobile_export.exporters.tnn.files import TnnLayer, TnnModel, Weight
 from mobile_export.exporters.tnn.writer import emit_model
 from mobile_export.lowering import ir
+from mobile_export.lowering.lower import lower
 from mobile_export.lowering.reference import run_graph
 from tests.exporters.tnn.cases import CASES, graph_of, inputs_of
+from tests.lowering.core_set import ENDS, compared
+from tests.lowering.graphs import Calls, prepared
 
 TWO_INPUTS = [name for name, (_, shapes, _, _) in CASES.items() if len(shapes) == 2]
 X = ir.Value("image", (6, 9, 10))
@@ -159,10 +162,35 @@ def test_what_does_not_depend_on_the_image_is_computed(tmp_path: Path) -> None:
     assert relative_error(graph, network, [inputs_of("conv_3x3")[0]])["out0"] < 1e-6
 
 
-def test_a_constant_output_is_refused() -> None:
-    stored = ir.Constant(inputs=(), output=ir.Value("tokens", X.shape), value=np.zeros(X.shape))
-    with pytest.raises(ExportError, match="does not depend on the image"):
-        emit_model(graph_with(stored, outputs=(stored.output,)))
+def test_a_constant_output(tmp_path: Path) -> None:
+    """TNN has to compute an output: the number is added to 0 times a pixel."""
+    number = np.arange(12.0).reshape(3, 4)
+    stored = ir.Constant(inputs=(), output=ir.Value("tokens", (3, 4)), value=number)
+    graph = graph_with(stored, outputs=(stored.output,))
+    image = np.random.default_rng(0).standard_normal(X.shape)
+    assert relative_error(graph, written(graph, tmp_path), [image])["out0"] == 0
+
+
+def test_comparisons_are_exact_at_infinities(tmp_path: Path) -> None:
+    graph = lower(prepared(Calls(lambda x: compared(x[:, :1], x[:, 1:])), tuple(ENDS.shape)))
+    network = written(graph, tmp_path)
+    (got,) = network.run({graph.inputs[0].name: ENDS.numpy()}).values()
+    assert np.array_equal(got, compared(ENDS[:, :1], ENDS[:, 1:]).numpy())
+
+
+@pytest.mark.parametrize("op", ["step", "round", "trunc"])
+def test_functions_that_jump_are_exact(op: ir.UnaryOp, tmp_path: Path) -> None:
+    """At halves, at 0, next to them, and far away."""
+    edges = np.arange(-4.0, 4.5, 0.5)
+    near = [np.nextafter(edges.astype(np.float32), np.float32(end)) for end in (-9, 9)]
+    numbers = np.concatenate([edges, *near, [8388607.5, -8388607.5, 1e9, -1e9, 1e-20]])
+    value = ir.Value("x", (numbers.size,))
+    layer = ir.Unary(inputs=(value,), output=ir.Value("y", value.shape), op=op)
+    graph = ir.LayerGraph((value,), (layer.output,), (layer,), ("out",), ((1, numbers.size),))
+    network = written(graph, tmp_path)
+    got = network.run({"x": numbers[None].astype(np.float32)})["out"]
+    exact = {"step": lambda x: x > 0, "round": np.rint, "trunc": np.trunc}[op]
+    assert np.array_equal(got[0], exact(numbers.astype(np.float32)).astype(np.float32))
 
 
 def test_a_line_longer_than_tnn_reads() -> None:
@@ -181,8 +209,6 @@ def test_an_array_larger_than_tnn_counts() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("unary_abs", {"op": "round"}, "no round"),
-        ("binary_add", {"op": "pow"}, "pow of two tensors"),
         ("binary_rpow_1.7", {"scalar": -1.0}, "powers of -1.0"),
         ("conv_3x3", {"dilation": (1, 2)}, "dilations"),
         ("pool_avg_padded", {"padding": ((1, 0), (0, 1)), "kernel": (2, 2)}, "leave the padding"),

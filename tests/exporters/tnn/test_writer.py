@@ -19,20 +19,15 @@ from mobile_export.pipeline import ExportReport
 from tests.conftest import MultiOutput
 
 
-class Rounds(nn.Module):
-    """TNN has no rounding to the nearest even number."""
+class Dilated(nn.Module):
+    """TNN has no dilations that differ."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), Rounding())
+        self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, dilation=(1, 2)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.inner(x)
-
-
-class Rounding(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.round(x)
 
 
 def test_two_files_and_their_manifest(exported: Callable[..., ExportReport]) -> None:
@@ -81,8 +76,8 @@ def test_several_outputs(tmp_path: Path) -> None:
 
 def test_what_tnn_lacks_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    with pytest.raises(ExportError, match="round") as caught:
-        mobile_export.export(Rounds().eval(), "tnn", folder, name="net", size=(16, 16))
+    with pytest.raises(ExportError, match="dilations") as caught:
+        mobile_export.export(Dilated().eval(), "tnn", folder, name="net", size=(16, 16))
     assert "inner.1" in caught.value.message
     assert caught.value.hint
     assert not folder.exists()
