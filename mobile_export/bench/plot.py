@@ -69,7 +69,9 @@ def make_series(
         for row in published_rows()
         if row.metric == metric and row.accuracy and (wanted is None or row.paper in wanted)
     ]
-    accuracy = {artifact_stem(row.name): row.accuracy for row in printed if row.name}
+    accuracy = {
+        artifact_stem(row.name): row.accuracy for row in printed if row.name and row.accuracy
+    }
     return [*_measured(rows, accuracy), *_published(printed)]
 
 
@@ -92,7 +94,7 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
 def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
     groups: dict[str, list[Point]] = {}
     for row in printed:
-        if row.latency_ms is None or row.processor in _DESKTOP:
+        if row.latency_ms is None or row.accuracy is None or row.processor in _DESKTOP:
             continue
         where = row.device if row.processor == _UNSAID else f"{row.device} {row.processor}"
         precision = f", {row.precision}" if row.precision else ""

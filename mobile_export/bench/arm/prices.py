@@ -192,7 +192,9 @@ def calibrate(
     points = tuple(
         Point(latency, found[latency.name, latency.size])
         for latency in soc.latencies()
-        if latency.name is not None and (latency.name, latency.size) in found
+        if latency.name is not None
+        and latency.size is not None
+        and (latency.name, latency.size) in found
     )
     model = _fit(points, terms)
     left_out = tuple(

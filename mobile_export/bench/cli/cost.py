@@ -125,7 +125,7 @@ def _ranked(calibration: Calibration) -> dict[str, object]:
             {
                 "model": point.latency.model,
                 "name": point.count.model,
-                "size": list(point.latency.size),
+                "size": [point.count.height, point.count.width],
                 "published_ms": point.milliseconds,
                 "left_out_estimate_ms": predicted,
                 "counts": point.count.count.to_dict(),
@@ -146,7 +146,7 @@ def _rank_table(calibration: Calibration) -> Table:
     for point, predicted, error in sorted(rows, key=lambda row: row[0].milliseconds):
         table.add_row(
             point.latency.model,
-            f"{point.latency.size[0]}",
+            f"{point.count.height}",
             f"{point.count.count.instructions / 1e6:.0f}",
             f"{point.milliseconds:g}",
             f"{predicted:.1f}",

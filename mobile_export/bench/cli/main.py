@@ -16,6 +16,7 @@ from . import cost as cli_cost
 from . import tables as cli_tables
 from .build import build_runner
 from .options import AsJson, Verbose
+from .published import published
 from .run import run
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def runners(as_json: AsJson = False) -> None:
 
 app.command()(cli_tables.table)
 app.command()(cli_tables.compare)
+app.command()(published)
 app.command()(build_runner)
 cli_cost.add_commands(app)
 

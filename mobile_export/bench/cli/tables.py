@@ -10,7 +10,7 @@ import typer
 
 from .options import AsJson, Flagged, Force, Label, Store, Verbose
 
-__all__ = ["compare", "table"]
+__all__ = ["chosen_papers", "compare", "table"]
 
 
 def table(
@@ -77,7 +77,7 @@ def table(
         contents.measurements, flagged=flagged, history=history, device=device, label=label
     )
     print_notes(contents.notes)
-    series = make_series(rows, metric=metric, papers=_papers(paper, seed))
+    series = make_series(rows, metric=metric, papers=chosen_papers(paper, seed))
     if plot is not None:
         save_plot(series, plot, metric=metric)
     if as_json:
@@ -105,7 +105,7 @@ _SEEDS = {"000": "FreeNet", "001": "EMO", "003": "SeaFormer++"}
 """What ``--seed`` called the papers."""
 
 
-def _papers(papers: list[str] | None, seeds: list[str] | None) -> list[str] | None:
+def chosen_papers(papers: list[str] | None, seeds: list[str] | None) -> list[str] | None:
     """Keys of `mobile_export.models.papers.PAPERS`; None for all of them.
 
     Raises:

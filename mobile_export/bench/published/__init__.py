@@ -1,10 +1,10 @@
 """The latencies that the papers print, as data.
 
-``latencies.csv`` has one row per printed figure: of FreeNet Tables 3 and 4, of EMO Table 11 and the
-unnumbered table of MHSA in different stages, here table "stages", and of SeaFormer++ Tables 2, 13,
-14 and 16. ``columns.csv`` says under which conditions each column of a
-table was measured, as far as the paper states them. What was ambiguous in the text, and what was
-taken from another table of the same paper, stands in ``note``. Names of models are those of
+``latencies.csv`` has one row per printed figure: of FreeNet Tables 2 (operators) to 5, of EMO Table
+11 and the unnumbered table of MHSA in different stages, here table "stages", and of SeaFormer++
+Tables 2, 3, 6 to 10, 12 to 14, 16 and 17. ``columns.csv`` says under which conditions each column
+of a table was measured, as far as the paper states them. What was ambiguous in the text, and what
+was taken from another table of the same paper, stands in ``note``. Names of models are those of
 ``mobile_export.models.papers``. Importable without torch.
 """
 
@@ -14,6 +14,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from ...models.papers import PAPERS
 
@@ -33,14 +34,14 @@ class PublishedLatency:
         head: what stands on the backbone; empty for a classifier.
         name: of the same network here, in the zoo or ``timm/…``; None if there is none, and then
         reason: why.
-        size: (height, width) of the input in pixels.
+        size: (height, width) of the input in pixels; None where the paper does not say.
         device: as the paper names it, a SoC for phones; processor: "mobile CPU", "mobile GPU",
             "CPU", "GPU", or "phone" where Core ML chose.
         precision, threads, batch, framework: None where the paper does not say.
         value: as printed; None where the table has a dash.
         unit: "ms" per image or "images/s".
-        params_m: parameters in millions; macs_m: "FLOPs" in millions.
-        metric, accuracy: in percent.
+        params_m: parameters in millions; macs_m: "FLOPs" in millions; None where none are printed.
+        metric, accuracy: in percent; empty and None where none is printed.
         note: what a reader of the figure must know; may be empty.
     """
 
@@ -52,7 +53,7 @@ class PublishedLatency:
     head: str
     name: str | None
     reason: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     device: str
     processor: str
     precision: str | None
@@ -61,16 +62,23 @@ class PublishedLatency:
     framework: str | None
     value: float | None
     unit: str
-    params_m: float
+    params_m: float | None
     macs_m: float | None
     metric: str
-    accuracy: float
+    accuracy: float | None
     note: str
 
     @property
     def latency_ms(self) -> float | None:
         """Milliseconds per image; None for a dash and for a throughput, which is no latency."""
         return self.value if self.unit == "ms" else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; what the paper does not state is None, except for the conditions of the
+        measurement, which are "not stated"."""
+        facts = dict(vars(self))
+        conditions = ("precision", "threads", "batch", "framework")
+        return facts | {name: facts[name] or "not stated" for name in conditions}
 
     @property
     def citation(self) -> str:
@@ -114,18 +122,22 @@ def _row(figure: _Record, column: _Record) -> PublishedLatency:
         head=figure["head"],
         name=figure["name"] or None,
         reason=figure["reason"],
-        size=(int(figure["height"]), int(figure["width"])),
+        size=(int(figure["height"]), int(figure["width"])) if figure["height"] else None,
         device=column["device"],
         processor=column["processor"],
         precision=column["precision"] or None,
         threads=int(column["threads"]) if column["threads"] else None,
         batch=int(column["batch"]) if column["batch"] else None,
         framework=column["framework"] or None,
-        value=float(figure["value"]) if figure["value"] else None,
+        value=_number(figure["value"]),
         unit=column["unit"],
-        params_m=float(figure["params_m"]),
-        macs_m=float(figure["macs_m"]) if figure["macs_m"] else None,
+        params_m=_number(figure["params_m"]),
+        macs_m=_number(figure["macs_m"]),
         metric=figure["metric"],
-        accuracy=float(figure["accuracy"]),
+        accuracy=_number(figure["accuracy"]),
         note="; ".join(note for note in (figure["note"], column["note"]) if note),
     )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

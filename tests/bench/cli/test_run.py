@@ -390,3 +390,19 @@ def test_prepare_qemu_replaces_its_own_folder_only(in_tmp: Path, name: str) -> N
     with pytest.raises(MobileExportError, match="not made by prepare-qemu"):
         prepare_qemu(folder, force=True)
     assert (folder / name).read_text() == "precious"
+
+
+def test_published_tables_are_printed(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("published", "--paper", "freenet", "--table", "5")
+    assert code == 0
+    assert "FreeNet (AAAI 2025), Table 5" in out
+    assert "precision not stated" in out
+    assert "seed" not in out
+    code, out, _ = run("published", "--paper", "SeaFormer++", "--table", "3", "--as", "csv")
+    assert len(out.splitlines()) == 1 + 17
+    code, out, _ = run("published", "--json")
+    assert len(json.loads(out)) == 427
+    code, _, err = run("published", "--table", "99")
+    assert (code, "Valid: --table" in err) == (2, True)
+    code, _, err = run("published", "--paper", "ResNet")
+    assert (code, "No latencies are known of a paper 'ResNet'" in err) == (2, True)
