@@ -30,7 +30,14 @@ def flags() -> dict[str, str]:
     found = {
         name: said.flag for owner in owners for name, said in options_of(owner).items() if said.flag
     }
-    return {**found, "out_dir": "-o", "name": "--name", "nms": "--nms", "layers": "--layers"}
+    return {
+        **found,
+        "out_dir": "-o",
+        "name": "--name",
+        "nms": "--nms",
+        "layers": "--layers",
+        "runtime": "--runtime",
+    }
 
 
 def said_of_options(value: Any) -> Any:

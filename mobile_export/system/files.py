@@ -92,7 +92,7 @@ def require_free_file(path: Path, *, force: bool, error: type[MobileExportError]
             f"{path} is not a regular file; it is not replaced.", hint="Write to another file."
         )
     if not force:
-        raise error(f"{path} exists already.", hint="Overwrite it with --force.")
+        raise error(f"{path} exists already.", hint="Overwrite it with `force=True`.")
 
 
 def write_whole(path: Path, content: bytes, *, error: type[MobileExportError]) -> None:
