@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +30,7 @@ class RunOptions:
         runners: by name; empty takes the preferred one of every format.
         cores: ``0-3,6``, ``big`` or ``little``; None leaves the choice to the scheduler.
         model, weights: of runners that build the model from its code, see `runners.runner.Job`.
+        backends: of the runners, each a measurement of its own; empty takes the default ones.
         pin: without ``cores``, take the fastest ones of a device that has several kinds.
     """
 
@@ -37,7 +38,7 @@ class RunOptions:
     formats: tuple[str, ...] = ()
     threads: int = 1
     cores: str | None = None
-    backend: str | None = None
+    backends: tuple[str, ...] = ()
     precision: str | None = None
     binary: Path | None = None
     timeout: float = 300.0
@@ -76,8 +77,8 @@ def make_jobs(
     jobs: list[RunnerJob] = []
     notes: list[str] = []
     for artifact in find_artifacts(names, sorted(formats)):
-        for row in _rows_for(artifact, rows, device, options):
-            job = _job(artifact, row, cores, options)
+        for row, backend in _with_backends(_rows_for(artifact, rows, device, options), options):
+            job = _job(artifact, row, backend, cores, options)
             problem = runners[row.name].missing(device, job)
             if problem is None:
                 jobs.append(RunnerJob(row, job, runners[row.name]))
@@ -152,17 +153,32 @@ def _which_tool(rows: Sequence[RunnerRow]) -> NoReturn:
     )
 
 
+def _with_backends(
+    rows: Sequence[RunnerRow], options: RunOptions
+) -> Iterator[tuple[RunnerRow, str]]:
+    """Every runner with each of its backends that was asked for, the default one otherwise.
+
+    Raises:
+        UsageError: a runner has none of those that were asked for.
+    """
+    for row in rows:
+        chosen = [name for name in options.backends if name in row.backends]
+        if options.backends and not chosen:
+            raise UsageError(
+                f"{row.title} has no backend {', '.join(map(repr, options.backends))}.",
+                hint=f"Valid: {', '.join(row.backends)}.",
+            )
+        for backend in chosen or row.backends[:1]:
+            yield row, backend
+
+
 def _job(
     artifact: BenchArtifact,
     row: RunnerRow,
+    backend: str,
     cores: tuple[int, ...] | None,
     options: RunOptions,
 ) -> Job:
-    backend = options.backend or row.backends[0]
-    if backend not in row.backends:
-        raise UsageError(
-            f"{row.title} has no backend {backend!r}.", hint=f"Valid: {', '.join(row.backends)}."
-        )
     if options.precision is not None and options.precision not in row.precisions:
         choices = ", ".join(row.precisions) or f"leave --precision out for {row.name}"
         raise UsageError(

@@ -49,6 +49,15 @@ def _type(row: Row) -> str:
     return str(stored) if same else f"{stored} in {computed}"
 
 
+def _backend(row: Row) -> str:
+    """Empty for the CPU; with the share of nodes where not all were given to the accelerator."""
+    name = row.measurement.runner["backend"]
+    share = row.delegated
+    if name == "cpu":
+        return ""
+    return name if share is None or share >= 1 else f"{name}, {share:.0%} of nodes"
+
+
 def _flags(row: Row) -> str:
     return ", ".join(flag.replace("_", " ") for flag in row.measurement.flags)
 
@@ -58,6 +67,7 @@ _COLUMNS = (
     _Column("type", _type),
     _Column("device", lambda row: row.measurement.device.spec),
     _Column("runs in", lambda row: row.measurement.runner["version"]),
+    _Column("backend", _backend),
     _Column("threads", lambda row: str(row.measurement.runner["threads"]), True),
     _Column("median ms", _figure, True),
     _Column("95 %", _width, True),

@@ -49,6 +49,13 @@ class Row:
         return statistics.fmean(medians) / 1e6
 
     @property
+    def delegated(self) -> float | None:
+        """Share of the graph's nodes that an accelerator did, where the tool says so."""
+        extra = self.measurement.extra
+        done, nodes = extra.get("delegated_nodes"), extra.get("nodes")
+        return done / nodes if isinstance(done, int) and isinstance(nodes, int) and nodes else None
+
+    @property
     def label(self) -> str:
         """Of a point in a plot."""
         return f"{self.measurement.model} ({self.measurement.artifact['format']})"
@@ -99,6 +106,7 @@ class Row:
         m = self.measurement
         return {
             "output": "unchecked" if m.check is None else ("ok" if m.check.passed else "wrong"),
+            "delegated": self.delegated,
             "max_rel": None if m.check is None else m.check.max_rel,
             "flags": list(m.flags),
             "label": m.label,

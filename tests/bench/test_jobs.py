@@ -16,8 +16,10 @@ from mobile_export.bench.devices import DEVICES, adb, local
 from mobile_export.bench.devices.device import Cluster, Completed, DeviceInfo
 from mobile_export.bench.devices.linux import INFO_FILES
 from mobile_export.bench.devices.local import LocalDevice
-from mobile_export.bench.jobs import RunOptions, _cores, make_jobs
+from mobile_export.bench.jobs import RunOptions, _cores, _with_backends, make_jobs
 from mobile_export.bench.measure import Limits, measure
+from mobile_export.bench.runners import get_runner
+from mobile_export.errors import UsageError
 from mobile_export.pipeline import ExportReport
 from tests.bench.examples import INFO, FakeDevice, artifact
 
@@ -127,3 +129,12 @@ def test_big_cores_are_taken_unless_the_user_says_otherwise(
             return info
 
     assert _cores(Phone(), options) == cores
+
+
+def test_every_backend_is_a_job_of_its_own() -> None:
+    rows = [get_runner("benchmark-model")]
+    both = list(_with_backends(rows, RunOptions(backends=("gpu", "cpu", "vulkan"))))
+    assert [backend for _, backend in both] == ["gpu", "cpu"]
+    assert [backend for _, backend in _with_backends(rows, RunOptions())] == ["cpu"]
+    with pytest.raises(UsageError, match="has no backend 'vulkan'"):
+        list(_with_backends(rows, RunOptions(backends=("vulkan",))))

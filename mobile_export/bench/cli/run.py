@@ -54,7 +54,11 @@ def run(
     ] = True,
     backend: Annotated[
         str | None,
-        typer.Option(help="Of the runner; see `mobile-bench runners`.", show_default=False),
+        typer.Option(
+            help="Of the runner; see `mobile-bench runners`. Several, one measurement each: "
+            "cpu,gpu,nnapi.",
+            show_default=False,
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -125,7 +129,7 @@ def run(
         formats=tuple(format_ or ()),
         threads=threads,
         cores=cores,
-        backend=backend,
+        backends=tuple(dict.fromkeys(word.strip() for word in (backend or "").split(",") if word)),
         precision=precision,
         binary=binary,
         timeout=timeout,

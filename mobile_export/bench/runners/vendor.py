@@ -1,23 +1,28 @@
 """The vendors' own tools, which the user points at with ``--binary``: started, and what they print.
 
-They print summaries and no raw samples, and no outputs that could be compared, so a measurement
-with one of them is flagged "unchecked", and its interval is unknown. Each parser takes what the
+They print summaries and no raw samples; every start gives one figure. LiteRT's ``benchmark_model``
+writes its outputs into a file, so they are checked like any other runner's, on the backend that is
+timed; the other tools give none that could be compared, and a measurement with one of them is
+flagged "unchecked". Each parser takes what the
 tool printed on stdout and stderr together, finds its figures wherever they stand, and ignores the
 rest. A tool that was cut off before its last line gives an error, whatever its exit code.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from ...errors import RunnerError
 from ..devices.device import Device
-from .runner import Job, Loaded, RawResult
+from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["TOOLS", "create"]
 
@@ -137,6 +142,29 @@ def _tnn_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
     ]  # fmt: skip
 
 
+_ACCELERATORS = ("gpu", "nnapi")
+
+
+def read_delegated(text: str, backend: str) -> dict[str, int] | None:
+    """How much of the graph ``benchmark_model`` gave to a delegate: nodes, of how many.
+
+    Source: its log, "Explicitly applied GPU delegate, and the model graph will be completely
+    executed by the delegate" (benchmark_tflite_model.cc), and "Replacing 85 out of 90 node(s) with
+    delegate (TfLiteGpuDelegateV2) node, yielding 2 partitions" (subgraph.cc).
+
+    Returns:
+        None when nothing was delegated; without numbers where it prints none.
+    """
+    name = backend.upper()
+    if not re.search(rf"Explicitly applied {name} delegate", text, re.IGNORECASE):
+        return None
+    pattern = r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w*)\)"
+    found = [m for m in re.findall(pattern, text) if name.lower() in m[2].lower()]
+    if not found:
+        return {}
+    return {"delegated_nodes": sum(int(m[0]) for m in found), "nodes": int(found[0][1])}
+
+
 @dataclass(frozen=True)
 class Tool:
     """How one tool is started and how its print is read.
@@ -146,6 +174,7 @@ class Tool:
         read: what it printed to the figures in nanoseconds; empty when they are not all there.
         precisions: backend to the precisions that it can be told to compute in; a backend that is
             not there cannot be told, and what it computes in is unknown.
+        outputs: it takes an input and writes its outputs, as ``benchmark_model`` does.
         weights: it reads the weights from a file whose name it derives from the network's, and
             prints figures without them, too.
     """
@@ -155,6 +184,7 @@ class Tool:
     read: Callable[[str], Figures]
     precisions: Mapping[str, tuple[str, ...]]
     weights: bool = False
+    outputs: bool = False
 
     def precision(self, job: Job) -> str:
         """Of the arithmetic: what the tool is told, or ``unknown``."""
@@ -169,6 +199,7 @@ TOOLS: Mapping[str, Tool] = {
         _benchmark_model,
         read_benchmark_model,
         {"cpu": _BOTH, "gpu": _BOTH, "nnapi": _BOTH},
+        outputs=True,
     ),
     "perf-test": Tool(
         "onnxruntime_perf_test",
@@ -201,11 +232,40 @@ class _Session:
         self._files = job.artifact.push_to(device)
         self.loaded = Loaded(tool.title, precision=tool.precision(job), resident=False)
 
-    def outputs(self, image: np.ndarray) -> None:
-        return None
+    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
+        """What it computes on the backend that is timed; None for a tool that gives none, and for
+        a file whose input or outputs are not float32."""
+        graph = _tflite_graph(self._job.artifact.path) if self._tool.outputs else None
+        if graph is None:
+            return None
+        nhwc = graph.shape != image.shape
+        fed = np.ascontiguousarray(image.transpose(0, 2, 3, 1) if nhwc else image, dtype="<f4")
+        if fed.shape != graph.shape:
+            raise RunnerError(f"The file takes {graph.shape}, the input is {image.shape}.")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "input.f32"
+            file.write_bytes(fed.tobytes())
+            remote = self._device.push(file)
+            written = f"{remote}-output-{self._job.backend}"
+            self._figures(1, _feed(graph, remote, written))
+            self._device.pull(written, file)
+            data = np.fromfile(file, dtype="<f4")
+        if data.size != sum(math.prod(shape) for _, shape in graph.outputs):
+            raise RunnerError(f"{self._tool.title} wrote {data.size} values of its outputs.")
+        found, place = [], 0
+        for name, shape in graph.outputs:
+            size = math.prod(shape)
+            found.append(NamedOutput(name, data[place : place + size].reshape(shape), nhwc))
+            place += size
+        return tuple(found)
 
     def run(self, count: int) -> RawResult:
-        command = self._tool.command(self._binary, self._files, self._job, count)
+        figures, extra = self._figures(count, [])
+        return RawResult((), summary={"count": count, **figures}, extra=extra)
+
+    def _figures(self, count: int, options: list[str]) -> tuple[Figures, dict[str, int]]:
+        """What it prints, and how much of the graph an accelerator did."""
+        command = [*self._tool.command(self._binary, self._files, self._job, count), *options]
         if self._job.cores is not None:
             mask = sum(1 << core for core in self._job.cores)
             command = ["taskset", f"{mask:x}", *command]
@@ -223,7 +283,17 @@ class _Session:
             )
         if self._tool.weights:
             self._require_weights(counters)
-        return RawResult((), summary={"count": count, **figures})
+        if not self._tool.outputs or self._job.backend not in _ACCELERATORS:
+            return figures, {}
+        delegated = read_delegated(f"{done.stdout}\n{stderr}", self._job.backend)
+        if delegated is None:
+            raise RunnerError(
+                f"{self._tool.title} on {self._device.spec} gave nothing to the "
+                f"{self._job.backend} and ran on the CPU.",
+                hint="That is no figure of the accelerator. Does the device have it? Does the file "
+                "have operators that its delegate takes?",
+            )
+        return figures, delegated
 
     def _require_weights(self, counters: str) -> None:
         """Raise RunnerError when the tool read fewer bytes than its weights have.
@@ -244,6 +314,63 @@ class _Session:
 
     def __exit__(self, *exception: object) -> None:
         return None
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What a TFLite file takes and gives, in the file's layout.
+
+    Attributes:
+        name, shape: of the one input.
+        outputs: name in the signature, and shape, in the order of the graph.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    outputs: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _tflite_graph(path: Path) -> _Graph | None:
+    """None when the file has not one float32 input and float32 outputs of known shapes, or when
+    there is no reader of it here (ai-edge-litert)."""
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError:
+        return None
+    try:
+        model = schema.Model.GetRootAs(path.read_bytes(), 0)
+        graph = model.Subgraphs(0)
+        tensors = {i: graph.Tensors(i) for i in (*graph.InputsAsNumpy(), *graph.OutputsAsNumpy())}
+        names = {}
+        if model.SignatureDefsLength():
+            signature = model.SignatureDefs(0)
+            maps = (signature.Outputs(i) for i in range(signature.OutputsLength()))
+            names = {one.TensorIndex(): one.Name().decode() for one in maps}
+        float32 = all(tensor.Type() == schema.TensorType.FLOAT32 for tensor in tensors.values())
+        if graph.InputsLength() != 1 or not float32:
+            return None
+        first = tensors[graph.Inputs(0)]
+        return _Graph(
+            first.Name().decode(),
+            tuple(int(n) for n in first.ShapeAsNumpy()),
+            tuple(
+                (names.get(i, ""), tuple(int(n) for n in tensors[i].ShapeAsNumpy()))
+                for i in graph.OutputsAsNumpy()
+            ),
+        )
+    except Exception:  # noqa: BLE001 (a damaged flatbuffer raises anything; the tool will say so)
+        return None
+
+
+def _feed(graph: _Graph, file: str, outputs: str) -> list[str]:
+    """Options of ``benchmark_model``: the input from a file, the outputs into one."""
+    escaped = graph.name.replace(":", r"\:")
+    return [
+        f"--input_layer={graph.name}",
+        f"--input_layer_shape={','.join(map(str, graph.shape))}",
+        f"--input_layer_value_files={escaped}:{file}",
+        f"--output_filepath={outputs}",
+    ]
 
 
 class VendorRunner:

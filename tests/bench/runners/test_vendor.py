@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ from mobile_export.bench.runners.vendor import (
 )
 from mobile_export.bench.tables import Row
 from mobile_export.errors import RunnerError
+from mobile_export.pipeline import ExportReport
 from tests.bench.examples import artifact, write_manifest
 
 # As the sources of the tools print them (tensorflow/lite/tools/benchmark, tflite::util::Stat;
@@ -143,7 +146,7 @@ def test_a_tool_is_started_and_read(
     assert words in (tmp_path / "args").read_text()
     assert Row(made).median_ms == pytest.approx(ms)
     assert made.samples == ()
-    assert "unchecked" in made.flags
+    assert "unchecked" in made.flags  # the file of benchmark_model is none here
     assert made.runner["precision"] == ("unknown" if name == "benchncnn" else "fp32")
 
 
@@ -252,3 +255,90 @@ def test_a_tool_must_be_pointed_at(tmp_path: Path) -> None:
     assert "there is no" in str(runner.missing(device, Job(made, binary=tmp_path / "none")))
     with pytest.raises(RunnerError):
         runner.open(device, Job(made, binary=script(tmp_path, "x"))).run(1)
+
+
+MODEL = f"""\
+#!{sys.executable}
+# As benchmark_model: runs the file by LiteRT itself, with the input from a file, the outputs into
+# one, and a log of what the delegate took.
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+options = dict(word[2:].split("=", 1) for word in sys.argv[1:])
+model = Interpreter(options["graph"], num_threads=1)
+model.allocate_tensors()
+(taken,) = model.get_input_details()
+if "input_layer" in options:
+    assert options["input_layer"] == taken["name"]
+    assert options["input_layer_shape"] == ",".join(map(str, taken["shape"]))
+    name, file = options["input_layer_value_files"].rsplit(":", 1)
+    assert name == taken["name"].replace(":", "\\\\:")
+    model.set_tensor(taken["index"], np.fromfile(file, "<f4").reshape(taken["shape"]))
+model.invoke()
+if "output_filepath" in options:
+    with open(options["output_filepath"], "wb") as stream:
+        for output in model.get_output_details():
+            stream.write((model.get_tensor(output["index"]) * SCALE).tobytes())
+print(LOG)
+print({BENCHMARK_MODEL!r})
+"""
+
+WHOLE = (
+    "VERBOSE: Replacing 30 out of 30 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 1 "
+    "partitions for subgraph 0.\n"
+    "INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the "
+    "delegate."
+)
+PART = WHOLE.replace("30 out of 30", "24 out of 30").replace("completely", "partially")
+NOTHING = (
+    "INFO: Though GPU delegate is explicitly applied, the model graph will not be executed by the "
+    "delegate."
+)
+
+
+def litert_job(
+    folder: Path, exported: Callable[..., ExportReport], backend: str, log: str, scale: str = "1.0"
+) -> RunnerJob:
+    tool = folder / "benchmark_model"
+    tool.write_text(MODEL.replace("LOG", repr(log)).replace("SCALE", scale))
+    tool.chmod(0o755)
+    path = exported("tflite").artifacts[0].files[0]
+    row = get_runner("benchmark-model")
+    return RunnerJob(
+        row, Job(read_artifact(path), backend=backend, binary=tool, timeout=60), row.runner()
+    )
+
+
+ONCE = Limits(seconds=60, starts=1)
+
+
+@pytest.mark.parametrize(("log", "share"), [(WHOLE, 1.0), (PART, 0.8)])
+def test_the_outputs_of_a_gpu_are_checked_and_its_share_is_read(
+    tmp_path: Path, exported: Callable[..., ExportReport], log: str, share: float
+) -> None:
+    work = litert_job(tmp_path, exported, "gpu", log)
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert made.check is not None
+    assert made.check.passed
+    assert "unchecked" not in made.flags
+    assert made.runner["backend"] == "gpu"
+    assert Row(made).delegated == share
+
+
+def test_a_gpu_that_computes_something_else_is_not_timed(
+    tmp_path: Path, exported: Callable[..., ExportReport]
+) -> None:
+    work = litert_job(tmp_path, exported, "gpu", WHOLE, scale="1.5")
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert "wrong_output" in made.flags
+    assert Row(made).median_ms is None
+
+
+@pytest.mark.parametrize("log", [NOTHING, "", WHOLE.replace("GPU delegate", "XNNPACK delegate")])
+def test_a_run_that_fell_back_to_the_cpu_is_no_figure_of_the_gpu(
+    tmp_path: Path, exported: Callable[..., ExportReport], log: str
+) -> None:
+    (made,) = measure(connect("local"), [litert_job(tmp_path, exported, "gpu", log)], ONCE)
+    assert "failed" in made.flags
+    assert any("gave nothing to the gpu and ran on the CPU" in note for note in made.notes)
+    assert Row(made).median_ms is None
