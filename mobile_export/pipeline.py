@@ -23,7 +23,7 @@ from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExpor
 from .exporters.config import ExportConfig
 from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
 from .exporters.row import Format, Precision
-from .exporters.table import precision_named
+from .exporters.table import get_format, precision_named
 from .graph.capture import trace
 from .graph.program import Program
 from .graph.source import Source
@@ -236,9 +236,10 @@ class _Preparation:
     def passed(self, row: Format, without: Sequence[str]) -> tuple[Program, tuple[PassReport, ...]]:
         """After the passes of a format, without those named."""
         chosen = select_passes((*without, *row.passes.without), row.passes.add)
-        if chosen not in self._passed:
-            self._passed[chosen] = self._runner.run(chosen)
-        return self._passed[chosen]
+        key = (chosen, row.passes.native)
+        if key not in self._passed:
+            self._passed[key] = self._runner.run(chosen, row.passes.native)
+        return self._passed[key]
 
     def adapted(self, row: Format, program: Program, job: WriteJob) -> Prepared:
         """``program``, of `passed`, as the writer of a format takes it.
@@ -362,7 +363,8 @@ class _Run:
     def _suspects(self, row: Format) -> list[str]:
         """The passes that rewrote something; all where one of them failed.
 
-        Without `normalize_ops`, on which every other pass relies.
+        Without `normalize_ops` and the decomposition of operators, on which every other pass
+        relies.
         """
         try:
             _, passes = self.preparation.passed(row, self.config.no_passes)
@@ -370,7 +372,7 @@ class _Run:
         except PassError:
             without = (*self.config.no_passes, *row.passes.without)
             names = [function.__name__ for function in select_passes(without, row.passes.add)]
-        return [name for name in names if name != "normalize_ops"]
+        return [name for name in names if name not in ("normalize_ops", "operators")]
 
     def _attempt(self, row: Format, path: Path, without: Sequence[str] = ()) -> _Attempt:
         """Write the file and execute it; what an earlier attempt left there is replaced."""
@@ -512,6 +514,8 @@ def export_program(
                 if len(formats) == 1:
                     raise
                 failures.append(Failure(row.name, error))
+    for failure in failures:
+        _name_takers(failure.error, artifacts)
     return ExportReport(
         source=spec,
         weights=program.weights.describe(),
@@ -522,6 +526,15 @@ def export_program(
         passes=_by_format(passes),
         notes=(*program.notes, *_left_out_notes(artifacts)),
     )
+
+
+def _name_takers(error: MobileExportError, artifacts: Sequence[ArtifactReport]) -> None:
+    """Say which formats of the run took the model that another one did not."""
+    titles = [get_format(a.format).title for a in artifacts if a.parity.passed]
+    if titles:
+        error.hint = " ".join(
+            filter(None, [error.hint, f"Written and right in this run: {', '.join(titles)}."])
+        )
 
 
 def _left_out_notes(artifacts: Sequence[ArtifactReport]) -> Iterator[str]:

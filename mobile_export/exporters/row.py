@@ -81,10 +81,12 @@ class PassChoice:
     Attributes:
         add: what its converter lacks, gets wrong or writes slowly.
         without: passes that make its files slower.
+        native: ATen operators that it takes as they are though others do not, without overloads.
     """
 
     add: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    native: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.fx import Node
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 
-__all__ = ["padded_transposed_convolution", "same_convolution"]
+__all__ = ["convolution", "padded_transposed_convolution", "same_convolution", "unbatched"]
 
 aten = torch.ops.aten
 
@@ -44,6 +44,23 @@ def same_convolution(graph: GraphEditor, node: Node) -> Node | None:
     )
 
 
+def unbatched(node: Node) -> bool:
+    """Whether the image of a convolution has no batch axis."""
+    weight: Any = argument(node, "weight")
+    return len(shape_of(source_of(node))) < len(shape_of(weight))
+
+
+def convolution(graph: GraphEditor, node: Node) -> Node | None:
+    """One image without a batch: a batch of one."""
+    x = source_of(node)
+    if not unbatched(node):
+        return None
+    batch = graph.call(aten.reshape.default, x, [1, *shape_of(x)], like=node)
+    kwargs = dict(node.kwargs)
+    y = graph.call(node.target, batch, *node.args[1:], like=node, kwargs=kwargs)
+    return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
+
+
 # aten::conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None,
 #     SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] output_padding=[0, 0],
 #     SymInt groups=1, SymInt[2] dilation=[1, 1]) -> Tensor
@@ -58,7 +75,9 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
     names = ("stride", "padding", "output_padding", "dilation")
     stride, padding, extra, dilation = (as_list(argument(node, name), rank) for name in names)
     given = shape_of(source_of(node))
-    if len(given) != rank + 2 or all(e < s for e, s in zip(extra, stride, strict=True)):
+    if len(given) != rank + 2:
+        return convolution(graph, node)
+    if all(e < s for e, s in zip(extra, stride, strict=True)):
         return None
     zeros = [0] * rank
     numbers = (stride, zeros, zeros, argument(node, "groups"), dilation)

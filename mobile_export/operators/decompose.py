@@ -2,57 +2,289 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Node
 
 from ..graph.changes import PassResult
-from ..graph.editor import GraphEditor
-from . import convolution, padding, pointwise, pooling, products, resizing
+from ..graph.editor import GraphEditor, where
+from ..graph.ops import CONVS, is_call
+from ..system.torch_private import OpOverload, decomposition_of
+from . import (
+    convolution,
+    elements,
+    indexing,
+    norms,
+    ordering,
+    padding,
+    pointwise,
+    pooling,
+    products,
+    resizing,
+    sums,
+)
+from .core import SPELLINGS, is_core
+from .inline import inlined
 
 if TYPE_CHECKING:
     from ..graph.program import Program
 
-__all__ = ["OPERATORS", "decompose", "needs_decomposing"]
+__all__ = ["OPERATORS", "decompose", "needs_decomposing", "rule_of"]
 
 aten = torch.ops.aten
+Rule = Callable[[GraphEditor, Node], Any]
 
-OPERATORS: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
+_GRAPH: dict[Any, Rule] = {
+    aten.max_pool1d_with_indices.default: pooling.max_pool_with_indices,
+    aten.max_pool2d_with_indices.default: pooling.max_pool_with_indices,
+    aten.max_pool3d_with_indices.default: pooling.max_pool_with_indices,
     aten.adaptive_max_pool1d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool2d.default: pooling.adaptive_max_pool,
+    aten.adaptive_max_pool3d.default: pooling.adaptive_max_pool,
     aten.avg_pool2d.default: pooling.avg_pool,
+    aten.batch_norm.default: norms.batch_norm,
+    aten.constant_pad_nd.default: padding.constant_pad,
+    aten.conv1d.default: convolution.convolution,
+    aten.conv2d.default: convolution.convolution,
+    aten.conv3d.default: convolution.convolution,
     aten.conv1d.padding: convolution.same_convolution,
     aten.conv2d.padding: convolution.same_convolution,
     aten.conv_transpose1d.default: convolution.padded_transposed_convolution,
     aten.conv_transpose2d.input: convolution.padded_transposed_convolution,
-    aten.pad.default: padding.circular_pad,
+    aten.conv_transpose3d.input: convolution.padded_transposed_convolution,
+    aten.pad.default: padding.pad,
     aten.logsumexp.default: pointwise.logsumexp,
     aten.pow.Tensor_Scalar: pointwise.power,
     aten.cdist.default: products.distances,
     aten.einsum.default: products.einsum,
-    aten._upsample_bicubic2d_aa.default: resizing.antialiased,
-    aten._upsample_bicubic2d_aa.vec: resizing.antialiased,
-    aten._upsample_bilinear2d_aa.default: resizing.antialiased,
-    aten._upsample_bilinear2d_aa.vec: resizing.antialiased,
+    aten._upsample_bicubic2d_aa.default: resizing.resized,
+    aten._upsample_bicubic2d_aa.vec: resizing.resized,
+    aten._upsample_bilinear2d_aa.default: resizing.resized,
+    aten._upsample_bilinear2d_aa.vec: resizing.resized,
+    aten.upsample_linear1d.default: resizing.resized,
+    aten.upsample_linear1d.vec: resizing.resized,
+    aten.upsample_nearest1d.default: resizing.resized,
+    aten.upsample_nearest1d.vec: resizing.resized,
+    aten.upsample_nearest3d.default: resizing.resized,
+    aten.upsample_nearest3d.vec: resizing.resized,
+    aten.upsample_trilinear3d.default: resizing.resized,
+    aten.upsample_trilinear3d.vec: resizing.resized,
+    aten._upsample_nearest_exact1d.default: resizing.resized,
+    aten._upsample_nearest_exact1d.vec: resizing.resized,
+    aten._upsample_nearest_exact2d.default: resizing.resized,
+    aten._upsample_nearest_exact2d.vec: resizing.resized,
+    aten._upsample_nearest_exact3d.default: resizing.resized,
+    aten._upsample_nearest_exact3d.vec: resizing.resized,
+    aten.upsample_bilinear2d.default: resizing.fractional,
+    aten.upsample_bilinear2d.vec: resizing.fractional,
+    aten.upsample_nearest2d.default: resizing.fractional,
+    aten.upsample_nearest2d.vec: resizing.fractional,
+    aten.upsample_bicubic2d.default: resizing.fractional,
+    aten.upsample_bicubic2d.vec: resizing.fractional,
 }
+
+_PLAIN: dict[Any, Callable[..., Any]] = {
+    aten.adaptive_avg_pool1d.default: sums.adaptive_avg_pool,
+    aten.adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
+    aten._adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
+    aten.aminmax.default: sums.aminmax,
+    aten.angle.default: elements.angle,
+    aten.argsort.default: ordering.argsort,
+    aten.argsort.stable: ordering.argsort,
+    aten.bilinear.default: sums.bilinear,
+    aten.celu.default: elements.celu,
+    aten.conj_physical.default: elements.positive,
+    aten.copysign.Scalar: elements.copysign,
+    aten.copysign.Tensor: elements.copysign,
+    aten.count_nonzero.default: sums.count_nonzero,
+    aten.count_nonzero.dim_IntList: sums.count_nonzero,
+    aten.cummax.default: ordering.cummax,
+    aten.cummin.default: ordering.cummin,
+    aten.cumprod.default: ordering.cumprod,
+    aten.diag.default: indexing.diag,
+    aten.diag_embed.default: indexing.diag_embed,
+    aten.diagflat.default: indexing.diagflat,
+    aten.diagonal.default: indexing.diagonal,
+    aten.diagonal_copy.default: indexing.diagonal,
+    aten.diagonal_scatter.default: indexing.diagonal_scatter,
+    aten.dist.default: sums.dist,
+    aten.erfc.default: elements.erfc,
+    aten.float_power.Tensor_Scalar: elements.float_power,
+    aten.float_power.Tensor_Tensor: elements.float_power,
+    aten.floor_divide.Scalar: elements.floor_divide,
+    aten.floor_divide.default: elements.floor_divide,
+    aten.fmax.default: elements.larger,
+    aten.fmin.default: elements.smaller,
+    aten.fmod.Scalar: elements.fmod,
+    aten.fmod.Tensor: elements.fmod,
+    aten.frac.default: elements.frac,
+    aten.hardshrink.default: elements.hardshrink,
+    aten.heaviside.default: elements.heaviside,
+    aten.hypot.default: elements.hypot,
+    aten.index_add.default: indexing.index_add,
+    aten.index_copy.default: indexing.index_copy,
+    aten.index_fill.int_Scalar: indexing.index_fill,
+    aten.index_fill.int_Tensor: indexing.index_fill,
+    aten.kthvalue.default: ordering.kthvalue,
+    aten.ldexp.Tensor: elements.ldexp,
+    aten.lerp.Scalar: elements.lerp,
+    aten.lerp.Tensor: elements.lerp,
+    aten.linalg_diagonal.default: indexing.diagonal,
+    aten.linalg_matrix_power.default: sums.matrix_power,
+    aten.log_sigmoid.default: elements.log_sigmoid,
+    aten.logaddexp.default: elements.logaddexp,
+    aten.logaddexp2.default: elements.logaddexp2,
+    aten.logcumsumexp.default: ordering.logcumsumexp,
+    aten.logical_or.default: elements.logical_or,
+    aten.logical_xor.default: elements.logical_xor,
+    aten.logit.default: elements.logit,
+    aten.masked_scatter.default: indexing.masked_scatter,
+    aten.max_unpool2d.default: indexing.unpool,
+    aten.max_unpool3d.default: indexing.unpool,
+    aten.median.default: ordering.median_of_all,
+    aten.median.dim: ordering.median,
+    aten.mode.default: ordering.mode,
+    aten.msort.default: ordering.msort,
+    aten.nanmean.default: sums.nanmean,
+    aten.nanmedian.default: ordering.median_of_all,
+    aten.nanmedian.dim: ordering.median,
+    aten.nanquantile.default: ordering.quantile,
+    aten.nanquantile.scalar: ordering.quantile,
+    aten.nansum.default: sums.nansum,
+    aten.positive.default: elements.positive,
+    aten.prod.default: sums.prod,
+    aten.prod.dim_int: sums.prod_along,
+    aten.quantile.default: ordering.quantile,
+    aten.quantile.scalar: ordering.quantile,
+    aten.real.default: elements.positive,
+    aten.remainder.Scalar: elements.remainder,
+    aten.remainder.Scalar_Tensor: elements.remainder,
+    aten.remainder.Tensor: elements.remainder,
+    aten.resolve_conj.default: elements.positive,
+    aten.resolve_neg.default: elements.positive,
+    aten.rot90.default: indexing.rot90,
+    aten.sgn.default: elements.sgn,
+    aten.signbit.default: elements.signbit,
+    aten.sinc.default: elements.sinc,
+    aten.softshrink.default: elements.softshrink,
+    aten.sum_to_size.default: sums.sum_to_size,
+    aten.take.default: indexing.take,
+    aten.take_along_dim.default: indexing.take_along_dim,
+    aten.trunc.default: elements.trunc,
+    aten.unfold.default: indexing.unfold,
+    aten.unfold_copy.default: indexing.unfold,
+    aten.vdot.default: sums.vdot,
+    aten.xlogy.Scalar_Other: elements.xlogy,
+    aten.xlogy.Scalar_Self: elements.xlogy,
+    aten.xlogy.Tensor: elements.xlogy,
+    aten._native_batch_norm_legit.default: sums.batch_statistics,
+    aten._native_batch_norm_legit_functional.default: sums.batch_statistics,
+    aten.addbmm.default: sums.addbmm,
+    aten.bucketize.Tensor: ordering.bucketize,
+    aten.grid_sampler_3d.default: indexing.grid_sample,
+    aten.index_reduce.default: indexing.index_reduce,
+    aten.nan_to_num.default: elements.nan_to_num,
+    aten.native_batch_norm.default: sums.batch_statistics,
+    aten.native_group_norm.default: sums.native_group_norm,
+    aten.native_layer_norm.default: sums.native_layer_norm,
+    aten.outer.default: sums.outer,
+    aten.put.default: indexing.put,
+    aten.scatter.src: indexing.scatter,
+    aten.scatter.value: indexing.scatter,
+    aten.scatter_add.default: indexing.scatter_add,
+    aten.scatter_reduce.two: indexing.scatter_reduce,
+    aten.sort.default: ordering.sort,
+    aten.std_mean.correction: sums.deviation,
+    aten.std_mean.default: sums.deviation,
+    aten.std_mean.dim: sums.deviation,
+    aten.topk.default: ordering.topk,
+    aten.true_divide.Scalar: elements.true_divide,
+    aten.true_divide.Tensor: elements.true_divide,
+    aten.var_mean.correction: sums.moments,
+    aten.var_mean.default: sums.moments,
+    aten.var_mean.dim: sums.moments,
+    aten.zero.default: elements.zero,
+}
+
+OPERATORS: dict[Any, Rule] = {
+    **_GRAPH,
+    **{target: inlined(function) for target, function in _PLAIN.items()},
+}
+"""Ours, by overload. What is neither here nor core is written as PyTorch itself would."""
+
+
+def rule_of(target: Any, native: Collection[str] = ()) -> Rule | None:
+    """How a call of ``target`` is written in core operators: ours, PyTorch's, or None.
+
+    Args:
+        native: operators that are left as they are; names of ATen without their overloads.
+    """
+    if not isinstance(target, OpOverload) or target.namespace != "aten":
+        return None
+    name = target._schema.name.split("::")[1]
+    if name in native:
+        return None
+    if target in OPERATORS:
+        return OPERATORS[target]
+    if is_core(target) or name in SPELLINGS or target._schema.is_mutable:
+        return None
+    function = decomposition_of(target)
+    return None if function is None else inlined(function, whole=False)
 
 
 def needs_decomposing(program: Program) -> bool:
-    """Whether ``program`` calls an operator of `OPERATORS`."""
-    return any(node.target in OPERATORS for node in program.exported.graph.nodes)
+    """Whether ``program`` calls an operator that has a rule."""
+    nodes = [node for node in program.exported.graph.nodes if node.op == "call_function"]
+    found = {target for target in {node.target for node in nodes} if rule_of(target) is not None}
+    return any(node.target in found and _SELDOM.get(node.target, _always)(node) for node in nodes)
 
 
-def decompose(program: Program) -> PassResult:
-    """Every call that has a function in `OPERATORS` is written in core operators.
+def _always(node: Node) -> bool:
+    return True
+
+
+_SELDOM: dict[Any, Callable[[Node], bool]] = {
+    **dict.fromkeys(CONVS, convolution.unbatched),
+    aten.batch_norm.default: norms.trains,
+}
+"""Of operators that nearly every model has, which calls a rule is for."""
+
+
+def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
+    """Every call that has a rule is written in core operators, or in others that have one.
 
     Nothing may be written in place (`normalize_ops` sees to that): a function may return its
     operand, where PyTorch makes a copy.
+
+    Args:
+        native: operators that a format takes, beside the core ones (`rule_of`).
     """
     graph = GraphEditor(program)
-    for node in graph.find(*OPERATORS):
-        new = OPERATORS[node.target](graph, node)
-        if new is not None:
+    stored: set[Node] = set()
+    for node in graph.nodes:
+        if graph.is_constant(node):
+            stored.add(node)
+        if node.op != "call_function" or node not in graph:
+            continue
+        if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
+            stored.add(node)
+            continue
+        rule = rule_of(node.target, native)
+        new = None if rule is None else rule(graph, node)
+        if isinstance(new, Node):
             graph.replace(node, new, f"{node.target} in core operators")
+        elif new is not None:
+            _replace_items(graph, node, new)
     return graph.result()
+
+
+def _replace_items(graph: GraphEditor, node: Node, items: Any) -> None:
+    """The results of a call that returns several tensors."""
+    graph.changed(node, f"{node.target} in core operators")
+    for user in list(node.users):
+        if not is_call(user, operator.getitem):
+            raise AssertionError(f"{where(user)} uses all results of {where(node)} at once")
+        graph.replace(user, items[user.args[1]])

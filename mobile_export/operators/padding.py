@@ -8,17 +8,43 @@ from torch.fx import Node
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, source_of
 
-__all__ = ["circular_pad"]
+__all__ = ["constant_pad", "pad"]
 
 aten = torch.ops.aten
 
 
 # aten::pad(Tensor self, SymInt[] pad, str mode="constant", float? value=None) -> Tensor
-def circular_pad(graph: GraphEditor, node: Node) -> Node | None:
-    """The end in front of the tensor and its beginning behind it, axis by axis."""
+def pad(graph: GraphEditor, node: Node) -> Node | None:
+    """Negative amounts as slices; a circular pad as the end in front and the beginning behind."""
     amounts = list(argument(node, "pad"))
-    if argument(node, "mode") != "circular" or min(amounts) < 0:
-        return None
+    if min(amounts) < 0:
+        return _cropped(graph, node, amounts)
+    return _circular(graph, node, amounts) if argument(node, "mode") == "circular" else None
+
+
+# aten::constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor
+def constant_pad(graph: GraphEditor, node: Node) -> Node | None:
+    """Negative amounts as slices."""
+    amounts = list(argument(node, "pad"))
+    return _cropped(graph, node, amounts) if min(amounts) < 0 else None
+
+
+def _cropped(graph: GraphEditor, node: Node, amounts: list[int]) -> Node:
+    """Padded first, since what is cut off may be all that there was."""
+    x, kwargs = source_of(node), dict(node.kwargs)
+    added = [max(amount, 0) for amount in amounts]
+    if any(added):
+        x = graph.call(node.target, x, added, *node.args[2:], like=node, kwargs=kwargs)
+    for index in range(0, len(amounts), 2):
+        axis = len(shape_of(x)) - 1 - index // 2
+        before, after = (max(-amount, 0) for amount in amounts[index : index + 2])
+        if before or after:
+            end = shape_of(x)[axis] - after
+            x = graph.call(aten.slice.Tensor, x, axis, before, end, like=node)
+    return x
+
+
+def _circular(graph: GraphEditor, node: Node, amounts: list[int]) -> Node:
     x = source_of(node)
     for index in range(0, len(amounts), 2):
         axis = len(shape_of(x)) - 1 - index // 2

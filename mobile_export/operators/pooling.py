@@ -4,34 +4,71 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
+from .inline import inline
 
-__all__ = ["adaptive_max_pool", "avg_pool"]
+__all__ = ["adaptive_max_pool", "avg_pool", "max_pool_with_indices"]
 
 aten = torch.ops.aten
+_AXES: dict[Any, int] = {
+    aten.adaptive_max_pool1d.default: 1,
+    aten.adaptive_max_pool2d.default: 2,
+    aten.adaptive_max_pool3d.default: 3,
+}
 
 
 # aten::adaptive_max_pool2d(Tensor self, int[2] output_size) -> (Tensor, Tensor)
 def adaptive_max_pool(graph: GraphEditor, node: Node) -> None:
     """One max pool where all windows are alike, else the largest of each window, axis by axis.
 
-    Replaces the first item of the call; a call whose indices are used is left.
+    Replaces the items of the call.
     """
     items = [item for item in node.users if item.users]
     if not all(is_call(item, operator.getitem) and item.args[1] == 0 for item in items):
+        both = inline(
+            graph,
+            node,
+            lambda x: _with_indices(x, shape_of(items[0]), _AXES[node.target]),
+            source_of(node),
+        )
+        for item in items:
+            graph.replace(item, both[item.args[1]], f"{node.target} in core operators")
         return
     for item in items:
         y = source_of(node)
         rank = len(shape_of(y))
-        axes = 2 if node.target is aten.adaptive_max_pool2d.default else 1
+        axes = _AXES[node.target]
         for axis in range(rank - axes, rank):
             y = _largest(graph, y, axis, shape_of(item)[axis], item)
         graph.replace(item, y, f"{node.target} in core operators")
+
+
+def _with_indices(x: torch.Tensor, shape: Sequence[int], axes: int) -> Any:
+    """The largest of each window and where it stands in the plane, axis by axis from the last."""
+    sizes = x.shape[-axes:]
+    places = None
+    for axis in range(x.ndim - 1, x.ndim - axes - 1, -1):
+        size, count = x.shape[axis], shape[axis]
+        step = math.prod(sizes[axis - x.ndim + axes + 1 :])
+        values, indices = [], []
+        for i in range(count):
+            start, end = i * size // count, -(-(i + 1) * size // count)
+            value, index = aten.slice.Tensor(x, axis, start, end).max(axis, keepdim=True)
+            place = (index + start) * step
+            if places is not None:
+                part = aten.slice.Tensor(places, axis, start, end)
+                place = place + torch.gather(part, axis, index)
+            values.append(value)
+            indices.append(place)
+        x, places = torch.cat(values, axis), torch.cat(indices, axis)
+    return x, places
 
 
 def _largest(graph: GraphEditor, x: Node, axis: int, count: int, like: Node) -> Node:
@@ -83,3 +120,60 @@ def avg_pool(graph: GraphEditor, node: Node) -> Node | None:
         x = graph.call(aten.constant_pad_nd.default, x, behind, 0.0, like=node)
     y = graph.call(aten.avg_pool2d.default, x, kernel, stride, padding, like=node)
     return graph.call(aten.mul.Tensor, y, math.prod(kernel) / divisor, like=node)
+
+
+_LARGEST = 1 << 20  # elements of all windows
+
+
+# aten::max_pool2d_with_indices(Tensor self, int[2] kernel_size, int[2] stride=[],
+#     int[2] padding=0, int[2] dilation=1, bool ceil_mode=False) -> (Tensor, Tensor)
+def max_pool_with_indices(graph: GraphEditor, node: Node) -> Any:
+    """The elements of all windows, by stored indices, and the first of the largest of each.
+
+    None where the indices are not used, or the windows hold more than a million elements.
+    """
+    items = [item for item in node.users if item.users]
+    if all(is_call(item, operator.getitem) and item.args[1] == 0 for item in items):
+        return None
+    axes = _POOLED[node.target]
+    x = source_of(node)
+    sizes = shape_of(x)[-axes:]
+    wanted = shape_of(items[0])[-axes:]
+    places = [_window(node, axis, axes, size, wanted[axis]) for axis, size in enumerate(sizes)]
+    flat = places[0]
+    for size, more in zip(sizes[1:], places[1:], strict=True):
+        count, width = flat.shape[0] * more.shape[0], flat.shape[1] * more.shape[1]
+        both = flat[:, None, :, None] * size + more[None, :, None, :]
+        outside = (flat[:, None, :, None] < 0) | (more[None, :, None, :] < 0)
+        flat = torch.where(outside, -1, both).reshape(count, width)
+    if flat.numel() * math.prod(shape_of(x)[:-axes]) > _LARGEST:
+        return None
+
+    def pooled(x: torch.Tensor, index: torch.Tensor, inside: torch.Tensor) -> Any:
+        lead = x.shape[:-axes]
+        rows = torch.index_select(x.reshape([*lead, -1]), -1, index.reshape(-1))
+        windows = rows.reshape([*lead, *index.shape])
+        lowest = torch.full_like(windows, -65504.0)
+        values, first = torch.where(inside, windows, lowest).max(-1)
+        width = torch.arange(index.shape[1])
+        chosen = torch.where(first.unsqueeze(-1) == width, index, torch.zeros_like(index)).sum(-1)
+        return values.reshape([*lead, *wanted]), chosen.reshape([*lead, *wanted])
+
+    return inline(graph, node, pooled, x, flat.clamp(min=0), flat >= 0)
+
+
+_POOLED: dict[Any, int] = {
+    aten.max_pool1d_with_indices.default: 1,
+    aten.max_pool2d_with_indices.default: 2,
+    aten.max_pool3d_with_indices.default: 3,
+}
+
+
+def _window(node: Node, axis: int, axes: int, size: int, count: int) -> torch.Tensor:
+    """(windows, kernel): which places along ``axis`` each window takes, -1 for the padding."""
+    kernel = as_list(argument(node, "kernel_size"), axes)
+    stride = as_list(argument(node, "stride") or kernel, axes)[axis]
+    padding, dilation = (as_list(argument(node, n), axes)[axis] for n in ("padding", "dilation"))
+    starts = torch.arange(count).unsqueeze(1) * stride - padding
+    places = starts + torch.arange(kernel[axis]) * dilation
+    return torch.where((places < 0) | (places >= size), -1, places)

@@ -379,8 +379,8 @@ def _convolution(graph: GraphEditor, node: Node) -> Node | None:
 
 @_rule(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
 def _named_padding(graph: GraphEditor, node: Node) -> Node | None:
-    rank = len(shape_of(source_of(node))) - 2
     kernel = shape_of(node.args[1])[2:]  # type: ignore[arg-type]
+    rank = len(kernel)  # the image may come without a batch
     dilation = as_list(argument(node, "dilation"), rank)
     total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
     mode = argument(node, "padding")

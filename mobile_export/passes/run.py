@@ -7,7 +7,8 @@ what the model computes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,18 +66,32 @@ class PassRunner:
         refuse_nan(program, reference)
         self._program = program
         self._reference = reference
-        self._start = _Rewritten(program, {}, {}, {})
-        if needs_decomposing(program):
-            self._start = self._start.after(normalize_ops).after(decompose)
-        self._shared: dict[tuple[Pass, ...], _Rewritten] = {}
+        self._decomposed: dict[frozenset[str], _Rewritten] = {}
+        self._shared: dict[tuple[frozenset[str], tuple[Pass, ...]], _Rewritten] = {}
         self._proven: list[tuple[Program, Program]] = []  # before and after rounding to float32
 
-    def run(self, passes: Sequence[Pass]) -> tuple[Program, tuple[PassReport, ...]]:
+    def _start(self, native: frozenset[str]) -> _Rewritten:
+        """In core operators, and those that a format takes beside them."""
+        if native not in self._decomposed:
+            state = _Rewritten(self._program, {}, {}, {})
+            if needs_decomposing(self._program):
+                state = _settled(state, (normalize_ops, _decompose_but(native)))
+            else:
+                state = next(iter(self._decomposed.values()), state)
+            self._decomposed[native] = state
+        return self._decomposed[native]
+
+    def run(
+        self, passes: Sequence[Pass], native: Collection[str] = ()
+    ) -> tuple[Program, tuple[PassReport, ...]]:
         """Apply ``passes`` until none finds anything, prove the result, round it to float32.
 
         First those that formats share, then these with the others, each until none finds
         anything; then the last ones, once (`table.Stage`). The proof is a run in
         float64 on the reference's last sample.
+
+        Args:
+            native: operators outside the core set that stay as they are (`operators.rule_of`).
 
         Returns:
             The program, and one report per pass: all its changes, and its last refusals.
@@ -85,11 +100,13 @@ class PassRunner:
             TraceError: the captured program, before any pass, is not what the model computes.
             PassError: the program after the passes is not what the eager model computes.
         """
+        start = self._start(frozenset(native))
         first = tuple(function for function in passes if stage_of(function) == "shared")
-        if first not in self._shared:
-            self._shared[first] = _settled(self._start, first)
+        key = (frozenset(native) if start.results else frozenset(), first)
+        if key not in self._shared:
+            self._shared[key] = _settled(start, first)
         rounds = [function for function in passes if stage_of(function) != "last"]
-        state = _settled(self._shared[first], rounds)
+        state = _settled(self._shared[key], rounds)
         for function in passes:
             if stage_of(function) == "last":
                 state = state.after(function)
@@ -97,8 +114,9 @@ class PassRunner:
             PassReport(f.__name__, state.changes.get(f, ()), state.refusals.get(f, ()))
             for f in passes
         )
-        if self._start.changes.get(decompose):
-            reports = (PassReport("operators", self._start.changes[decompose], ()), *reports)
+        written = start.changes.get(_decompose_but(frozenset(native)))
+        if written:
+            reports = (PassReport("operators", written, ()), *reports)
         return self._prove(state.program, reports), reports
 
     def _prove(self, rewritten: Program, reports: tuple[PassReport, ...]) -> Program:
@@ -129,6 +147,15 @@ class PassRunner:
             f"float64, allowed is {EXACT:.0e}. Passes that rewrote something: {names}.",
             hint="No file was written; `no_passes` leaves passes out. Please report the model.",
         )
+
+
+@functools.cache
+def _decompose_but(native: frozenset[str]) -> Pass:
+    @functools.wraps(decompose)
+    def rule(program: Program) -> PassResult:
+        return decompose(program, native)
+
+    return rule
 
 
 def run_passes(
@@ -170,6 +197,6 @@ def _apply(function: Pass, program: Program) -> PassResult:
             f"The pass {function.__name__} failed on {program.spec}: "
             f"{type(error).__name__}: {error}",
             hint="Please report the model."
-            if function is decompose
+            if function.__name__ == decompose.__name__
             else f"Leave {function.__name__} out with `no_passes`, and please report the model.",
         ) from error

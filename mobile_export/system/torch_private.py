@@ -2,8 +2,9 @@
 
 What breaks when they change: passes and readers that ask whether a node calls an ATen operator
 (`OpOverload`), the reader of .pt2 files (`Verifier`, `FakeTensorMode`), the float64 run
-(`TorchDispatchMode`, `tree_map`), Core ML files of models with bicubic resizing (`decompositions`),
-operators without a rule of their own in ncnn and TNN (`core_decompositions`, `trace_call`).
+(`TorchDispatchMode`, `tree_map`), operators that some format lacks (`decomposition_of`, `make_fx`),
+Core ML files of models with bicubic resizing (`decompositions`), operators without a rule of their
+own in ncnn and TNN (`core_decompositions`, `trace_call`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ __all__ = [
     "TrainingIRVerifier",
     "Verifier",
     "core_decompositions",
+    "decomposition_of",
     "decompositions",
+    "make_fx",
     "trace_call",
     "tree_map",
 ]
@@ -76,3 +79,15 @@ def trace_call(
         functional = make_fx(torch.func.functionalize(traced))(*given)
     graph: torch.fx.Graph = functional.graph
     return graph
+
+
+def decomposition_of(operator: OpOverload) -> Callable[..., Any] | None:
+    """PyTorch's own decomposition of an operator, in Python or compiled, or None."""
+    if torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), _COMPOSITE):
+        compiled: Callable[..., Any] = operator.decompose
+        return compiled
+    found: Callable[..., Any] | None = decomposition_table.get(operator)
+    return found
+
+
+_COMPOSITE = "CompositeImplicitAutograd"

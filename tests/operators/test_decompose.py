@@ -110,8 +110,13 @@ def test_adaptive_max_pool_of_one_axis() -> None:
     written(lambda x: F.adaptive_max_pool1d(x, 4), (1, 3, 10), "adaptive_max_pool1d")
 
 
-def test_adaptive_max_pool_with_its_indices_stays() -> None:
-    stays(lambda x: F.adaptive_max_pool2d(x, 3, return_indices=True)[1].float(), (1, 2, 8, 8))
+@pytest.mark.parametrize("size", [(3, 2), (5, 7), (1, 1)])
+def test_adaptive_max_pool_with_its_indices(size: tuple[int, int]) -> None:
+    def both(x: torch.Tensor) -> torch.Tensor:
+        values, indices = F.adaptive_max_pool2d(x, size, return_indices=True)
+        return values + indices
+
+    written(both, (1, 2, 8, 9), "adaptive_max_pool2d")
 
 
 @pytest.mark.parametrize("ceil", [True, False])

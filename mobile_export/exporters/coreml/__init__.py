@@ -30,6 +30,7 @@ ROW = Format(
             "guard_padding",
         ),
         without=("move_less",),
+        native=("sort", "topk"),
     ),
     options=CoreMLOptions,
     suppresses=True,

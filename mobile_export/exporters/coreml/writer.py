@@ -23,6 +23,7 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
+from ...operators.core import outside
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
 from .mil_passes import add_our_passes
@@ -250,7 +251,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         )
     except Exception as error:  # coremltools raises whatever its op handlers raise
         raise ExportError(
-            f"coremltools cannot convert {program.spec}: {summary(error)}",
+            f"coremltools cannot convert {program.spec}: {summary(error)}.{outside(program)}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     if job.nms is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...detection.contract import check_detector
 from ...errors import ExportError, summary
+from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
 from .nms import append_suppression
 from .views import separate_views
@@ -58,7 +59,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
-            f"torch.onnx cannot convert {program.spec}: {_cause(error)}",
+            f"torch.onnx cannot convert {program.spec}: {_cause(error)}.{outside(program)}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     assert converted is not None

@@ -17,6 +17,7 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
+from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .nms import append_suppression
@@ -95,7 +96,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
-            f"litert-torch cannot convert {program.spec}: {summary(error)}",
+            f"litert-torch cannot convert {program.spec}: {summary(error)}.{outside(program)}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()

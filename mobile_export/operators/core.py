@@ -1,0 +1,210 @@
+"""The core set: ATen operators that formats take as they are, and what each of them computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..graph.editor import where
+
+if TYPE_CHECKING:
+    from ..graph.program import Program
+
+__all__ = ["CORE", "SPELLINGS", "is_core", "outside"]
+
+CORE: dict[str, str] = {
+    # elements
+    "abs": "|x|",
+    "acos": "arc cosine, 0 to π",
+    "acosh": "log(x + √(x² - 1))",
+    "add": "x + alpha · y",
+    "addcmul": "x + value · y · z",
+    "addcdiv": "x + value · y / z",
+    "asin": "arc sine, -π/2 to π/2",
+    "asinh": "log(x + √(x² + 1))",
+    "atan": "arc tangent, -π/2 to π/2",
+    "atan2": "angle of (y, x), -π to π",
+    "atanh": "½ log((1 + x) / (1 - x))",
+    "ceil": "smallest whole number not below x",
+    "clamp": "min(max(x, low), high)",
+    "clamp_max": "min(x, high)",
+    "clamp_min": "max(x, low)",
+    "cos": "cosine of radians",
+    "cosh": "½ (eˣ + e⁻ˣ)",
+    "div": "x / y; `floor` and `trunc` round the quotient",
+    "elu": "x above 0, alpha (eˣ - 1) below",
+    "eq": "x = y, as truth values",
+    "erf": "2/√π ∫₀ˣ e⁻ᵗ² dt",
+    "exp": "eˣ",
+    "exp2": "2ˣ",
+    "expm1": "eˣ - 1",
+    "floor": "largest whole number not above x",
+    "ge": "x ≥ y, as truth values",
+    "gelu": "x Φ(x), or its tanh form",
+    "gt": "x > y, as truth values",
+    "hardsigmoid": "clamp(x / 6 + ½, 0, 1)",
+    "hardswish": "x · hardsigmoid(x)",
+    "hardtanh": "clamp(x, low, high)",
+    "le": "x ≤ y, as truth values",
+    "leaky_relu": "x above 0, slope · x below",
+    "log": "natural logarithm",
+    "log10": "logarithm to base 10",
+    "log1p": "log(1 + x)",
+    "log2": "logarithm to base 2",
+    "logical_and": "both are not 0",
+    "logical_not": "x is 0",
+    "lt": "x < y, as truth values",
+    "maximum": "the larger of x and y",
+    "minimum": "the smaller of x and y",
+    "mish": "x tanh(log(1 + eˣ))",
+    "mul": "x · y",
+    "ne": "x ≠ y, as truth values",
+    "neg": "-x",
+    "pow": "xʸ",
+    "prelu": "x above 0, weight of the channel · x below",
+    "reciprocal": "1 / x",
+    "relu": "max(x, 0)",
+    "relu6": "clamp(x, 0, 6)",
+    "round": "nearest whole number, ties to even",
+    "rsqrt": "1 / √x",
+    "rsub": "y - alpha · x",
+    "selu": "scale · elu(x, alpha) of Klambauer et al. 2017",
+    "sigmoid": "1 / (1 + e⁻ˣ)",
+    "sign": "-1, 0 or 1",
+    "silu": "x · sigmoid(x)",
+    "sin": "sine of radians",
+    "sinh": "½ (eˣ - e⁻ˣ)",
+    "softplus": "log(1 + e^(βx)) / β, and x where βx > threshold",
+    "sqrt": "√x",
+    "square": "x²",
+    "sub": "x - alpha · y",
+    "tan": "tangent of radians",
+    "tanh": "hyperbolic tangent",
+    "threshold": "x above the threshold, else a value",
+    "to": "another type; whole numbers are cut towards zero",
+    "_to_copy": "as `to`",
+    "where": "y where the condition is true, else z",
+    "masked_fill": "a value where the mask is true, else x",
+    # along axes
+    "amax": "the largest along axes",
+    "amin": "the smallest along axes",
+    "argmax": "index of the first largest",
+    "argmin": "index of the first smallest",
+    "cumsum": "sums of all beginnings of an axis",
+    "linalg_vector_norm": "(Σ|x|ᵖ)^(1/p) along axes",
+    "log_softmax": "x - log Σ eˣ along an axis",
+    "max": "the largest, and its index where an axis is given",
+    "mean": "the mean along axes",
+    "min": "the smallest, and its index where an axis is given",
+    "softmax": "eˣ / Σ eˣ along an axis",
+    "sort": "in order along an axis, and the indices",
+    "std": "root of `var`",
+    "sum": "the sum along axes",
+    "topk": "the k largest along an axis, and their indices",
+    "var": "Σ(x - mean)² / (n - correction) along axes",
+    # products
+    "addmm": "beta · x + alpha · a @ b",
+    "baddbmm": "the same of batches",
+    "conv1d": "cross-correlation along one axis, zeros around it",
+    "conv2d": "along two axes",
+    "conv3d": "along three axes",
+    "conv_transpose1d": "the transpose of conv1d",
+    "conv_transpose2d": "the transpose of conv2d",
+    "conv_transpose3d": "the transpose of conv3d",
+    "einsum": "sums of products by index letters",
+    "linear": "x Wᵀ + b",
+    "matmul": "products of matrices, batches broadcast",
+    "scaled_dot_product_attention": "softmax(q kᵀ · scale + mask) v",
+    "lstm": "long short-term memory, Hochreiter and Schmidhuber 1997",
+    "gru": "gated recurrent unit, Cho et al. 2014",
+    # norms
+    "batch_norm": "(x - mean) / √(var + ε) · weight + bias, with stored mean and var",
+    "group_norm": "the same with the mean and var of groups of channels",
+    "instance_norm": "the same with those of each channel",
+    "layer_norm": "the same with those of the last axes",
+    "rms_norm": "x / √(mean(x²) + ε) · weight along the last axes",
+    # windows
+    "adaptive_avg_pool2d": "mean of windows floor(i·n/m) to ceil((i+1)·n/m)",
+    "avg_pool1d": "mean of windows of one axis",
+    "avg_pool2d": "of two axes",
+    "avg_pool3d": "of three axes",
+    "max_pool1d": "largest of windows of one axis",
+    "max_pool2d": "of two axes",
+    "max_pool3d": "of three axes",
+    "max_pool2d_with_indices": "and its index in the plane",
+    "max_pool3d_with_indices": "and its index in the volume",
+    "col2im": "windows added into an image",
+    "im2col": "windows of an image as columns",
+    "grid_sampler": "values at positions of a grid, `bilinear` or `nearest`",
+    "upsample_bicubic2d": "cubic convolution, a = -0.75",
+    "upsample_bilinear2d": "between the four neighbours",
+    "upsample_nearest2d": "row floor(i · in / out)",
+    # moving
+    "cat": "one after the other along an axis",
+    "constant_pad_nd": "a value around it",
+    "embedding": "rows of stored indices",
+    "expand": "axes of 1 repeated",
+    "flip": "axes backwards",
+    "gather": "elements of indices along an axis",
+    "index": "elements of indices of several axes",
+    "index_put": "x with values at indices",
+    "index_select": "rows of indices along an axis",
+    "pad": "`constant`, `reflect` or `replicate` around it",
+    "permute": "axes in another order",
+    "pixel_shuffle": "channels (c, r, r) to pixels",
+    "pixel_unshuffle": "pixels to channels (c, r, r)",
+    "repeat": "copies along axes",
+    "reshape": "another shape, elements in the same order",
+    "roll": "turned around along axes",
+    "scatter": "x with values at indices along an axis",
+    "select": "one index of an axis, which is gone",
+    "slice": "a part of an axis, in steps",
+    "split": "parts of one size along an axis",
+    "split_with_sizes": "parts of given sizes",
+    "stack": "along a new axis",
+    "tril": "zeros above a diagonal",
+    "triu": "zeros below a diagonal",
+    "unbind": "all indices of an axis",
+    # made
+    "arange": "numbers in steps",
+    "full": "one value",
+    "full_like": "one value, shaped like x",
+    "ones_like": "ones, shaped like x",
+    "zeros_like": "zeros, shaped like x",
+}
+"""What is in no other operator; names of ATen without their overloads."""
+
+
+_NAMES = """
+    _unsafe_view adjoint alias bmm broadcast_to channel_shuffle chunk clone contiguous detach
+    dropout expand_as flatten lift_fresh_copy mT mm movedim numpy_T reshape_as squeeze swapaxes
+    swapdims t transpose type_as unflatten unsqueeze view view_as
+"""
+SPELLINGS = frozenset(_NAMES.split())
+"""Not core, and left to `normalize_ops` and to the formats, which all take them."""
+
+
+def is_core(target: Any) -> bool:
+    """Whether ``target`` is an overload of an operator of `CORE`, or no ATen operator."""
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return True
+    return target._schema.name.split("::")[1] in CORE
+
+
+def outside(program: Program) -> str:
+    """The calls of a program that are not core, with their module and line; for a message."""
+    found = []
+    for node in program.exported.graph.nodes:
+        if node.op != "call_function" or is_core(node.target):
+            continue
+        if node.target._schema.name.split("::")[1] in SPELLINGS:
+            continue
+        lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+        files = [line for line in lines if line.startswith("File ")]
+        place = f", {files[-1]}" if files else ""
+        found.append(f"{str(node.target).removesuffix('.default')} at {where(node)}{place}")
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return f" It calls operators outside the core set: {'; '.join(found[:5])}{more}."

@@ -1,0 +1,321 @@
+"""Choosing and placing elements, as plain PyTorch of the operators' own schemas."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .sums import prod_along
+
+__all__ = [
+    "diag",
+    "diag_embed",
+    "diagflat",
+    "diagonal",
+    "diagonal_scatter",
+    "grid_sample",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_reduce",
+    "masked_scatter",
+    "put",
+    "rot90",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "take",
+    "take_along_dim",
+    "unfold",
+    "unpool",
+]
+
+LARGEST = 1 << 20
+"""Elements of a comparison of every place with every index."""
+
+
+def unfold(x: Tensor, dim: int, size: int, step: int) -> Tensor:
+    """Windows along ``dim`` as a last axis: elements of stored indices."""
+    if not x.ndim:
+        return x.reshape(size)
+    dim %= x.ndim
+    count = (x.shape[dim] - size) // step + 1
+    index = torch.tensor([i * step + j for i in range(count) for j in range(size)])
+    rows = torch.index_select(x, dim, index)
+    shape = [*x.shape[:dim], count, size, *x.shape[dim + 1 :]]
+    return rows.reshape(shape).movedim(dim + 1, -1)
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A diagonal of two axes as a last one: elements of stored indices."""
+    a, b = dim1 % x.ndim, dim2 % x.ndim
+    rest = [axis for axis in range(x.ndim) if axis not in (a, b)]
+    rows, columns = x.shape[a], x.shape[b]
+    places = [(i, i + offset) for i in range(rows) if 0 <= i + offset < columns]
+    flat = x.permute([*rest, a, b]).reshape([*(x.shape[axis] for axis in rest), rows * columns])
+    return torch.index_select(flat, -1, torch.tensor([i * columns + j for i, j in places]))
+
+
+def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The last axis on a diagonal of zeros."""
+    size = x.shape[-1] + abs(offset)
+    rank = x.ndim + 1
+    before, behind = max(-offset, 0), max(offset, 0)
+    line = torch.nn.functional.pad(x, (before, behind)) if offset else x
+    rows = torch.arange(size)
+    on = (rows.unsqueeze(1) + offset) == rows.unsqueeze(0)
+    matrix = torch.where(on, line.unsqueeze(-1), torch.zeros((), dtype=x.dtype))
+    a, b = dim1 % rank, dim2 % rank
+    if a > b:
+        return matrix.movedim((-2, -1), (a, b))
+    return matrix.movedim((-2, -1), (a, b))
+
+
+def diag(x: Tensor, diagonal_of: int = 0) -> Tensor:
+    """A diagonal of a matrix, or a matrix of a diagonal."""
+    return diag_embed(x, diagonal_of) if x.ndim == 1 else diagonal(x, diagonal_of)
+
+
+def diagflat(x: Tensor, offset: int = 0) -> Tensor:
+    """All elements on a diagonal of zeros."""
+    return diag_embed(x.reshape(-1), offset)
+
+
+def diagonal_scatter(x: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """x with ``src`` on a diagonal."""
+    a, b = dim1 % x.ndim, dim2 % x.ndim
+    rows, columns = x.shape[a], x.shape[b]
+    moved = x.movedim((a, b), (-2, -1))
+    start = max(-offset, 0)
+    index = torch.tensor([min(max(i - start, 0), src.shape[-1] - 1) for i in range(rows)])
+    line = torch.index_select(src, -1, index).unsqueeze(-1)
+    on = (torch.arange(rows).unsqueeze(1) + offset) == torch.arange(columns).unsqueeze(0)
+    return torch.where(on, line, moved).movedim((-2, -1), (a, b))
+
+
+def rot90(x: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """A quarter turn from the first of ``dims`` to the second, ``k`` times."""
+    a, b = dims
+    turns = k % 4
+    if turns == 0:
+        return x
+    if turns == 2:
+        return torch.flip(x, [a, b])
+    return torch.flip(x, [b]).transpose(a, b) if turns == 1 else torch.flip(x.transpose(a, b), [b])
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Elements of all axes as one."""
+    flat = torch.index_select(x.reshape(-1), 0, index.reshape(-1) % x.numel())
+    return flat.reshape(index.shape)
+
+
+def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """`gather` of shapes that broadcast."""
+    if dim is None:
+        return take(x, indices.reshape(-1))
+    dim %= x.ndim
+    wanted = [max(a, b) for a, b in zip(x.shape, indices.shape, strict=True)]
+    size = [
+        n if axis == dim else w for axis, (n, w) in enumerate(zip(x.shape, wanted, strict=True))
+    ]
+    places = [
+        n if axis == dim else w
+        for axis, (n, w) in enumerate(zip(indices.shape, wanted, strict=True))
+    ]
+    return torch.gather(x.expand(size), dim, indices.expand(places))
+
+
+def _rows(index: Tensor, size: int) -> Tensor:
+    """(size, n): 1 where row r is ``index[i]``."""
+    return torch.arange(size).unsqueeze(1) == (index.reshape(-1) % size).unsqueeze(0)
+
+
+def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """x with ``value`` at the places of ``index``."""
+    if not x.ndim:
+        return torch.full_like(x, value)
+    hit = _rows(index, x.shape[dim]).any(1)
+    mask = hit.reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
+    return torch.where(mask, value, x)
+
+
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Any:
+    """x and a product of ``source`` with the 0-1 matrix of ``index``."""
+    if not x.ndim or not source.ndim:
+        return NotImplemented
+    rows = _rows(index, x.shape[dim]).to(x.dtype)
+    added = torch.matmul(source.movedim(dim, -1), rows.transpose(0, 1)).movedim(-1, dim)
+    return x + (added if alpha == 1 else added * alpha)
+
+
+def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
+    """x with rows of ``source`` at the places of ``index``, which are distinct."""
+    if not x.ndim or not source.ndim:
+        return NotImplemented
+    rows = _rows(index, x.shape[dim])
+    placed = torch.matmul(source.movedim(dim, -1), rows.to(x.dtype).transpose(0, 1))
+    mask = rows.any(1).reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
+    return torch.where(mask, placed.movedim(-1, dim), x)
+
+
+def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """x with the elements of ``source``, in order, where ``mask`` is true."""
+    mask = mask.expand(x.shape)
+    order = torch.cumsum(mask.reshape(-1).to(torch.int64), 0) - 1
+    taken = torch.index_select(source.reshape(-1), 0, order.clamp(0, source.numel() - 1))
+    return torch.where(mask, taken.reshape(x.shape), x)
+
+
+def unpool(x: Tensor, indices: Tensor, output_size: Any, *_: Any) -> Any:
+    """Zeros with x at ``indices`` of each plane.
+
+    The last of what has the same index, as on PyTorch's CPU.
+    """
+    axes = len(output_size)
+    places = 1
+    for size in output_size:
+        places *= size
+    lead = x.shape[:-axes]
+    if x.numel() * places > LARGEST:
+        return NotImplemented
+    values = x.reshape([*lead, 1, -1])
+    index = indices.reshape([*lead, 1, -1])
+    here = index == torch.arange(places).reshape(-1, 1)
+    return _last(here, values).sum(-1).reshape([*lead, *output_size])
+
+
+def _last(here: Tensor, values: Tensor) -> Tensor:
+    """(…, places, n): ``values`` (…, 1, n) where ``here`` is true last, else 0."""
+    order = torch.arange(1, here.shape[-1] + 1, dtype=values.dtype)
+    zero = torch.zeros_like(values)
+    placed = torch.where(here, order, zero)
+    last = placed.amax(-1, True)
+    return torch.where(torch.logical_and(here, placed == last), values, zero)
+
+
+# Scatter ----------------------------------------------------------------------------------------
+
+
+def _lines(x: Tensor, dim: int, index: Tensor, source: Any) -> Any:
+    """x (…, n), the index as a mask (…, n, m), the source (…, 1, m): with ``dim`` last."""
+    dim %= x.ndim
+    rest = [
+        (a, b) for axis, (a, b) in enumerate(zip(x.shape, index.shape, strict=True)) if axis != dim
+    ]
+    if any(a != b for a, b in rest) or x.shape[dim] * index.numel() > LARGEST:
+        return None
+    if isinstance(source, Tensor):
+        for axis, size in enumerate(index.shape):
+            source = source.narrow(axis, 0, size) if source.shape[axis] != size else source
+        source = source.movedim(dim, -1).unsqueeze(-2)
+    else:
+        source = torch.full_like(index, source, dtype=x.dtype).movedim(dim, -1).unsqueeze(-2)
+    here = index.movedim(dim, -1).unsqueeze(-2) == torch.arange(x.shape[dim]).reshape(-1, 1)
+    return x.movedim(dim, -1), here, source
+
+
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
+    """x and the sums of what has the index of a place."""
+    return scatter_reduce(x, dim, index, src, "sum")
+
+
+def scatter(x: Tensor, dim: int, index: Tensor, src: Any) -> Any:
+    """x with the last of what has the index of a place."""
+    lines = _lines(x, dim, index, src) if x.ndim else None
+    if lines is None:
+        return NotImplemented
+    x, here, source = lines
+    any_of = here.any(-1)
+    return torch.where(any_of, _last(here, source).sum(-1), x).movedim(-1, dim)
+
+
+def scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    """Sum, product, mean, largest or smallest of what has the index of a place, and of x itself."""
+    lines = _lines(x, dim, index, src) if x.ndim else None
+    if lines is None or not x.is_floating_point():
+        return NotImplemented
+    x, here, source = lines
+    one, zero = torch.ones_like(source), torch.zeros_like(source)
+    hit = here.any(-1)
+    if reduce in ("sum", "mean"):
+        y = torch.where(here, source, zero).sum(-1)
+        count = torch.where(here, one, zero).sum(-1)
+        y, count = (y + x, count + 1) if include_self else (y, count)
+        y = y / count.clamp(min=1) if reduce == "mean" else y
+    elif reduce == "prod":
+        y = prod_along(torch.where(here, source, one), -1)
+        y = y * x if include_self else y
+    elif reduce == "amax":
+        y = torch.where(here, source, source.amin()).amax(-1)
+        y = torch.maximum(x, y) if include_self else y
+    else:
+        y = torch.where(here, source, source.amax()).amin(-1)
+        y = torch.minimum(x, y) if include_self else y
+    return torch.where(hit, y, x).movedim(-1, dim)
+
+
+def index_reduce(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    """`scatter_reduce` of whole rows."""
+    if not x.ndim:
+        return NotImplemented
+    shape = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
+    places = index.reshape(shape).expand(source.shape)
+    return scatter_reduce(x, dim, places, source, reduce, include_self=include_self)
+
+
+def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Any:
+    """`scatter` of all axes as one."""
+    flat, places = x.reshape(-1), index.reshape(-1) % x.numel()
+    function = scatter_add if accumulate else scatter
+    y = function(flat, 0, places, source.reshape(-1))
+    return y if y is NotImplemented else y.reshape(x.shape)
+
+
+# Grids ------------------------------------------------------------------------------------------
+
+
+def grid_sample(
+    x: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Any:
+    """Values between the neighbours of each position: 2 or 3 axes, zeros or the border outside.
+
+    PyTorch's grid_sampler: positions from -1 to 1, the last axis of ``grid`` is (x, y) or
+    (x, y, z); interpolation 0 is linear, 1 nearest; padding 0 is zeros, 1 the border.
+    """
+    if interpolation_mode > 1 or padding_mode > 1:
+        return NotImplemented
+    batch, channels, *sizes = x.shape
+    rank = len(sizes)
+    places = grid.reshape(batch, 1, -1, rank)
+    index, weight = None, None
+    choices: list[list[tuple[Tensor, Tensor]]] = []
+    for axis, size in enumerate(sizes):
+        p = places[..., rank - 1 - axis]
+        p = (p + 1) * ((size - 1) / 2) if align_corners else ((p + 1) * size - 1) / 2
+        p = p.clamp(0, size - 1) if padding_mode == 1 else p
+        low = torch.round(p) if interpolation_mode == 1 else torch.floor(p)
+        both = [(low, torch.ones_like(p))] if interpolation_mode == 1 else [
+            (low, 1 - (p - low)), (low + 1, p - low)
+        ]  # fmt: skip
+        choices.append(both)
+    result = None
+    flat = x.reshape(batch, channels, -1)
+    for corner in itertools.product(*choices):
+        index, weight = torch.zeros_like(corner[0][0]), torch.ones_like(corner[0][0])
+        for (place, share), size in zip(corner, sizes, strict=True):
+            kept = place.clamp(0, size - 1)
+            inside = torch.where(place == kept, share, torch.zeros_like(share))
+            index, weight = index * size + kept, weight * inside
+        rows = index.to(torch.int64).expand(batch, channels, index.shape[-1])
+        value = torch.gather(flat, 2, rows) * weight
+        result = value if result is None else result + value
+    assert result is not None
+    return result.reshape(batch, channels, *grid.shape[1:-1])

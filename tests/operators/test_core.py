@@ -1,0 +1,153 @@
+"""Decompositions against eager PyTorch in float64, on PyTorch's own samples.
+
+Tests mobile_export/operators/{core,decompose,elements,indexing,inline,ordering,sums}.py: each model
+of one operator is captured, written in core operators, and executed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mobile_export.graph.capture import trace
+from mobile_export.graph.float64 import run_float64
+from mobile_export.graph.program import Program
+from mobile_export.operators import decompose
+from mobile_export.operators.core import CORE, is_core
+from mobile_export.operators.decompose import OPERATORS, rule_of
+from mobile_export.parity.compare import compare
+from mobile_export.passes.normalize_ops import normalize_ops
+from tests.conftest import make_source
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "operators.py"
+aten = torch.ops.aten
+
+_NAMES = """
+    addbmm angle aminmax _native_batch_norm_legit bucketize copysign count_nonzero cummax
+    cumprod diag_embed diagonal_scatter dist fmod heaviside hypot index_add index_copy
+    index_fill index_reduce.amax index_reduce.mean kthvalue linalg.matrix_power logaddexp2
+    logcumsumexp logical_xor logit masked_scatter median mode msort nan_to_num
+    nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool3d nn.functional.bilinear
+    nn.functional.celu nn.functional.interpolate.trilinear nn.functional.logsigmoid
+    nn.functional.max_pool2d nn.functional.max_unpool2d nn.functional.pad.replicate_negative
+    nn.functional.softshrink
+    prod put quantile remainder rot90 scatter scatter_reduce.prod sinc sort std_mean
+    take_along_dim topk trunc unfold xlogy
+"""
+SAMPLED = _NAMES.split()
+
+
+def core(program: Program) -> Program:
+    """``program`` in core operators."""
+    for _ in range(8):
+        program = normalize_ops(program).program
+        result = decompose(program)
+        program = result.program
+        if not result.changes:
+            return program
+    raise AssertionError("decompositions that never end")
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> Any:
+    pytest.importorskip("expecttest")
+    spec = importlib.util.spec_from_file_location("benchmarks_operators", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def table(benchmark: Any) -> dict[str, Any]:
+    found: dict[str, Any] = benchmark.entries()
+    return found
+
+
+def hold(benchmark: Any, info: Any, samples: int) -> int:
+    """Compare up to ``samples`` samples of an operator in float64; how many there were."""
+    count = 0
+    for facts, module, size in benchmark.models(info, samples):
+        program = core(trace(benchmark.source_of("op", module, size)))
+        image = benchmark._images(size)[0]
+        got = [t.detach().numpy() for t in run_float64(program.float64(), image)]
+        exact = benchmark._run(benchmark.double_copy(module), image)
+        errors = [compare(g, e).max_rel for g, e in zip(got, exact, strict=True)]
+        assert max(errors) < 1e-9, (facts["call"], errors)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_a_sample(benchmark: Any, table: dict[str, Any], name: str) -> None:
+    assert hold(benchmark, table[name], 1) == 1
+
+
+@pytest.mark.matrix
+def test_every_sample(benchmark: Any, table: dict[str, Any]) -> None:
+    for name, info in table.items():
+        if name != "tensor_split":  # it asks for the values of a stored tensor
+            hold(benchmark, info, 4)
+
+
+class Calls(nn.Module):
+    """The image, and a function of it."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.clone().zero_() + x,
+        lambda x: torch.logical_or(x > 0, x < -1).float() * x,
+        lambda x: torch.median(x, dim=2).values,
+        lambda x: torch.nn.functional.conv3d(x.reshape(3, 8, 8, 16), torch.ones(2, 3, 3, 3, 3)),
+        lambda x: torch.nn.functional.interpolate(x, scale_factor=1.3, mode="bilinear"),
+        lambda x: torch.nn.functional.interpolate(x, scale_factor=0.7),
+        lambda x: x.unfold(2, 3, 2),
+        lambda x: torch.diagonal(x, 1, 2, 3),
+    ],
+)
+def test_a_call(function: Any) -> None:
+    source = make_source(Calls(function), (32, 32))
+    program = core(trace(source))
+    image = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(1))
+    [got] = run_float64(program.float64(), image)
+    with torch.no_grad():
+        exact = source.module(image.double()) if got.dtype == torch.float64 else None
+    if exact is None or exact.dtype != torch.float64:
+        exact = source.module(image)
+    assert compare(got.numpy(), exact.numpy()).max_rel < 1e-6
+    for node in program.exported.graph.nodes:
+        assert is_core(node.target) or node.target not in OPERATORS, node
+
+
+def test_the_core_set_is_of_aten() -> None:
+    assert [name for name in CORE if not hasattr(aten, name)] == []
+
+
+def test_what_a_format_takes_is_left() -> None:
+    assert rule_of(aten.sort.default) is not None
+    assert rule_of(aten.sort.default, ("sort",)) is None
+    assert rule_of(aten.relu.default) is None
+
+
+def test_the_documentation_names_all_of_it() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
+    assert [name for name in CORE if f"| `{name}` |" not in text] == []
+    ours = {target._schema.name.split("::")[1] for target in OPERATORS}
+    assert [name for name in ours if f"`{name}`" not in text] == []
