@@ -20,7 +20,6 @@ CORE: dict[str, str] = {
     "acosh": "log(x + √(x² - 1))",
     "add": "x + alpha · y",
     "addcmul": "x + value · y · z",
-    "addcdiv": "x + value · y / z",
     "asin": "arc sine, -π/2 to π/2",
     "asinh": "log(x + √(x² + 1))",
     "atan": "arc tangent, -π/2 to π/2",

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from mobile_export.graph.capture import trace
-from mobile_export.graph.float64 import run_float64
+from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.operators import decompose
 from mobile_export.operators.core import CORE, is_core
@@ -127,11 +127,8 @@ def test_a_call(function: Any) -> None:
     program = core(trace(source))
     image = torch.randn(source.input.shape, generator=torch.Generator().manual_seed(1))
     [got] = run_float64(program.float64(), image)
-    with torch.no_grad():
-        exact = source.module(image.double()) if got.dtype == torch.float64 else None
-    if exact is None or exact.dtype != torch.float64:
-        exact = source.module(image)
-    assert compare(got.numpy(), exact.numpy()).max_rel < 1e-6
+    exact = run_float64(double_copy(source.module), image)
+    assert compare(got.numpy(), exact.detach().numpy()).max_rel < 1e-9
     for node in program.exported.graph.nodes:
         assert is_core(node.target) or node.target not in OPERATORS, node
 

@@ -46,6 +46,8 @@ class _EvaluatorSession(Session):
         names = self.program.outputs
         wanted = tuple(output.name for output in outputs)
         self.outputs = wanted if set(wanted) <= set(names) else names
+        # A multi-array has at least one axis.
+        self.scalars = {output.name for output in outputs if output.shape == ()}
         if self.program.classes is not None:
             self.outputs = tuple(name for name in names if name != self.package.label_name)
         with reading(path, "Core ML"):
@@ -77,8 +79,11 @@ class _EvaluatorSession(Session):
         if self.detector is not None:
             return self.detector.detect(sample)[0]
         results = self._network(sample)
-        arrays = [results[name] for name in self.outputs]
+        arrays = [self._shaped(name, results[name]) for name in self.outputs]
         return [a[None] if self.program.classes is not None and a.ndim == 1 else a for a in arrays]
+
+    def _shaped(self, name: str, value: np.ndarray) -> np.ndarray:
+        return value.reshape(()) if name in self.scalars and value.size == 1 else value
 
     def notes(self) -> tuple[str, ...]:
         return self.program.findings.notes(self.modules)
@@ -124,7 +129,7 @@ class _CoreMLSession(_EvaluatorSession):
         results = self._predict(self.model, sample)
         classes = self.program.classes
         if classes is None:
-            return [np.asarray(results[name]) for name in self.outputs]
+            return [self._shaped(name, np.asarray(results[name])) for name in self.outputs]
         return [np.asarray([[results[n][label] for label in classes]]) for n in self.outputs]
 
     def _network(self, sample: Sample) -> Mapping[str, np.ndarray]:
