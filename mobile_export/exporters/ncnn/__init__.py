@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from ..row import FLOAT16, FLOAT32, LAYERED, Format, PassChoice, Precision
 
 __all__ = ["ROW"]
 
@@ -18,6 +18,6 @@ ROW = Format(
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     checked_by="ncnn",
-    passes=PassChoice(add=("repeat_channels",)),
+    passes=PassChoice(add=("repeat_channels",), native=LAYERED),
     runners=("ncnn", "ncnn-native", "benchncnn", "arm-ncnn"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from ..row import FLOAT16, FLOAT32, LAYERED, Format, PassChoice, Precision
 
 __all__ = ["ROW"]
 
@@ -17,6 +17,6 @@ ROW = Format(
     libraries=(),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     checked_by="the reference evaluator of TNN models",
-    passes=PassChoice(add=("repeat_channels",)),
+    passes=PassChoice(add=("repeat_channels",), native=LAYERED),
     runners=("tnn-test",),
 )
