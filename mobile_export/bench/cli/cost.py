@@ -178,8 +178,10 @@ def _estimate_table(found: list[Estimate]) -> Table:
 def _summary(calibration: Calibration) -> Iterator[str]:
     runtime = calibration.points[0].count.runtime
     yield f"{len(calibration.points)} models, {runtime} for aarch64, one thread, fp32."
+    low, high = calibration.median_error_interval
     yield (
-        f"Each estimated without itself: rank correlation {calibration.rank_correlation:.3f}, "
+        f"Each estimated without its family: rank correlation {calibration.rank_correlation:.3f}, "
         f"correlation of logarithms {calibration.log_correlation:.3f}, "
-        f"error {calibration.median_error:.0%} (median), {calibration.worst_error:.0%} (worst)."
+        f"error {calibration.median_error:.1%} (median; 95 % interval over families "
+        f"{low:.0%} to {high:.0%}), {calibration.worst_error:.0%} (worst)."
     )
