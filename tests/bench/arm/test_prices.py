@@ -108,7 +108,7 @@ def test_a_prediction_does_not_know_its_own_model() -> None:
     assert changed.left_out[0] == pytest.approx(1e-7 * 10**12, rel=1e-6)
     assert changed.errors[0] == pytest.approx(1e5 / changed.points[0].milliseconds - 1, rel=1e-6)
     before = calibrate(PHONE, ("instructions",), counts)
-    assert changed.left_out[1:] == pytest.approx(before.left_out[1:], rel=1e-6)  # nor is one bent
+    assert changed.left_out[1] != pytest.approx(before.left_out[1], rel=1e-3)
 
 
 def test_rank_correlation() -> None:
