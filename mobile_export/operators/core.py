@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..graph.editor import where
+from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
     from ..graph.program import Program
@@ -186,7 +185,7 @@ SPELLINGS = frozenset(_NAMES.split())
 
 def is_core(target: Any) -> bool:
     """Whether ``target`` is an overload of an operator of `CORE`, or no ATen operator."""
-    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+    if not isinstance(target, OpOverload) or target.namespace != "aten":
         return True
     return target._schema.name.split("::")[1] in CORE
 

@@ -188,7 +188,7 @@ def logit(x: Tensor, eps: float | None = None) -> Tensor:
     return torch.log(x) - torch.log1p(-x)
 
 
-def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
+def lerp(x: Tensor, end: Tensor, weight: Any) -> Any:
     """x + weight · (end - x)."""
     return x + (end - x) * weight
 

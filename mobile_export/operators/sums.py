@@ -76,7 +76,7 @@ def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     return x.amin(axes, keepdim), x.amax(axes, keepdim)
 
 
-def dist(x: Tensor, other: Tensor, p: Any = 2) -> Tensor:
+def dist(x: Tensor, other: Tensor, p: Any = 2) -> Any:
     """The norm of the difference, all axes as one."""
     return torch.linalg.vector_norm((x - other).reshape(-1), p)
 
@@ -186,7 +186,7 @@ def batch_statistics(
     return y, mean, root, new_mean, new_var
 
 
-def addbmm(x: Tensor, first: Tensor, second: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addbmm(x: Tensor, first: Tensor, second: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta · x + alpha · the sum of the products of a batch of matrices."""
     return beta * x + alpha * torch.matmul(first, second).sum(0)
 

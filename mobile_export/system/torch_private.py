@@ -83,7 +83,7 @@ def trace_call(
 
 def decomposition_of(operator: OpOverload) -> Callable[..., Any] | None:
     """PyTorch's own decomposition of an operator, in Python or compiled, or None."""
-    if torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), _COMPOSITE):
+    if torch._C._dispatch_has_kernel_for_dispatch_key(operator._name, _COMPOSITE):
         compiled: Callable[..., Any] = operator.decompose
         return compiled
     found: Callable[..., Any] | None = decomposition_table.get(operator)
