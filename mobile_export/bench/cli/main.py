@@ -17,6 +17,7 @@ from . import tables as cli_tables
 from .build import build_runner
 from .options import AsJson, Verbose
 from .published import published
+from .queue import queue
 from .run import run
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def options(
 
 
 app.command()(run)
+app.command()(queue)
 
 
 @app.command()

@@ -406,3 +406,17 @@ def test_published_tables_are_printed(run: Callable[..., tuple[int, str, str]]) 
     assert (code, "Valid: --table" in err) == (2, True)
     code, _, err = run("published", "--paper", "ResNet")
     assert (code, "No latencies are known of a paper 'ResNet'" in err) == (2, True)
+
+
+def test_a_queue_goes_on_where_it_was(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    quick = [f"--option={word}" for word in ("--time-limit=0.3", "--starts=1")]
+    code, out, err = run("queue", ".", "--device", "local", "--json", *quick)
+    assert code == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events] == ["started", "done"] * 2
+    assert len(read(Path("mobile-bench.jsonl")).measurements) == 2
+    code, out, err = run("queue", ".", "--device", "local", *quick)
+    assert (code, out) == (0, "")
+    assert "2 of 2 are in mobile-bench.jsonl already" in err
