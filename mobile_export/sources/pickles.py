@@ -6,6 +6,7 @@ fills the memory, or for a key whose hash takes years: tuples of tuples, each tw
 
 from __future__ import annotations
 
+import itertools
 import pickletools
 from typing import IO, Any
 
@@ -17,6 +18,10 @@ _DEEPEST = 100
 """Tuples in each other; a hash goes down by recursion in C."""
 _MOST_BYTES = 2**26
 """Of a bytearray that is asked for by its length."""
+_LONGEST_NUMBER = 512
+"""Bits; torch.save writes none longer than 64."""
+_MOST_STEPS = 2**22
+"""Opcodes; a state dict has about 50 for each of its tensors, and each takes microseconds."""
 _TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 _MARK = pickletools.markobject
 
@@ -42,17 +47,22 @@ def check_pickle(file: IO[bytes]) -> None:
     A pickle that breaks off, or is none, is left to its reader.
 
     Raises:
-        ValueError: a tuple in it unfolds to too many items, or a bytearray would be too large.
+        ValueError: a tuple in it unfolds to too many items, a bytearray would be too large, a
+            number is very long, or it has too many opcodes.
     """
     stack: list[Any] = []
     memo: dict[Any, Any] = {}
     operations = pickletools.genops(file)
-    while True:
+    for step in itertools.count():
+        if step > _MOST_STEPS:
+            raise ValueError(f"its pickle has more than {_MOST_STEPS:,} opcodes")
         try:
             opcode, argument, _ = next(operations)
         except Exception:  # noqa: BLE001 - StopIteration, or whatever broken pickles provoke
             return
         name = opcode.name
+        if isinstance(argument, int) and argument.bit_length() > _LONGEST_NUMBER:
+            raise ValueError(f"a number in its pickle has {argument.bit_length():,} bits")
         if "PUT" in name or name == "MEMOIZE":
             memo[len(memo) if argument is None else argument] = stack[-1] if stack else None
             continue

@@ -22,11 +22,18 @@ from .files import GIB, MIB
 __all__ = ["Ended", "Limits", "run_module"]
 
 _BOOT = """
-import json, runpy, sys
+import ctypes, json, os, runpy, sys
 limits = json.loads(sys.argv[1])
+if sys.platform == "linux":
+    try:
+        ctypes.CDLL(None).prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0)))  # PR_SET_NO_NEW_PRIVS
+    except (AttributeError, OSError):
+        pass
 try:
     import resource
-    for name, most in (("AS", limits["memory"]), ("FSIZE", limits["output"]), ("CORE", 0)):
+    spent = int(limits["seconds"] * (os.cpu_count() or 1)) + 1  # of all threads together
+    for name, most in (("AS", limits["memory"]), ("FSIZE", limits["output"]), ("CORE", 0),
+                       ("CPU", spent)):
         try:
             kind = getattr(resource, "RLIMIT_" + name)
             hard = resource.getrlimit(kind)[1]
@@ -46,7 +53,8 @@ class Limits:
     """What a child may use.
 
     Attributes:
-        seconds: of wall time.
+        seconds: of wall time. The system itself ends the child when all cores together were busy
+            for so long, which matters when this process is gone.
         memory: bytes of address space (Linux), which counts libraries and reserved room too.
         output: bytes of its standard output, and of any file that it writes.
     """
@@ -86,7 +94,8 @@ def run_module(
 ) -> Ended:
     """Run ``python -m module arguments`` in a child and wait for it.
 
-    The current folder is not on the child's path. Ctrl-C ends the child too.
+    The current folder is not on the child's path. Ctrl-C ends the child too. On Linux a program
+    that the child starts gets no more rights than it has (no set-user-ID).
 
     Args:
         limits: None takes those of `Limits`.

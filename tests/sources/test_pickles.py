@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mobile_export.errors import WeightsError
+from mobile_export.sources import pickles
 from mobile_export.sources.checkpoint import read_checkpoint
 from mobile_export.sources.pickles import check_pickle
 
@@ -36,10 +37,11 @@ class Huge:
         return bytearray, (2**36,)
 
 
-TRAPS = [doubled(60), deep(10**6), pickle.dumps({"a": Huge()}, 2)]
+LONG = b"\x80\x02}\x8b" + (2**22).to_bytes(4, "little") + b"\x7f" * 2**22 + b"K\x01s."
+TRAPS = [doubled(60), deep(10**6), pickle.dumps({"a": Huge()}, 2), LONG]
 
 
-@pytest.mark.parametrize("trap", TRAPS, ids=["wide", "deep", "huge"])
+@pytest.mark.parametrize("trap", TRAPS, ids=["wide", "deep", "huge", "long"])
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
 def test_traps(trap: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
@@ -100,3 +102,11 @@ def test_checkpoints_that_hold_themselves(tmp_path: Path) -> None:
     torch.save(wrapper, path)
     with pytest.raises(WeightsError, match="holds itself"):
         read_checkpoint(path)
+
+
+def test_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a gigabyte of them would take a quarter of an hour."""
+    monkeypatch.setattr(pickles, "_MOST_STEPS", 1000)
+    check_pickle(io.BytesIO(b"\x80\x02" + b"N0" * 490 + b"}."))
+    with pytest.raises(ValueError, match="more than 1,000 opcodes"):
+        check_pickle(io.BytesIO(b"\x80\x02" + b"N0" * 500 + b"}."))

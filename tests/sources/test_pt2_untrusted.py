@@ -1,17 +1,19 @@
 """``file.pt2`` as input from strangers: hidden expressions, operators, sizes, zips, special files.
 
-Tests `mobile_export.sources.pt2` (archive, arguments, build, names, nesting, operators, schema) and
-`mobile_export.sources.zips`; good programs and the other attacks are in test_pt2.py.
+Tests `mobile_export.sources.pt2` (archive, arguments, build, memory, names, nesting, operators,
+schema) and `mobile_export.sources.zips`; good programs and the other
+attacks are in test_pt2.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +26,9 @@ from torch import nn
 import mobile_export
 from mobile_export.errors import SourceError
 from mobile_export.sources.pt2.load import read_program
+from mobile_export.sources.pt2.memory import peak_bytes
 from mobile_export.sources.pt2.operators import ALLOWED
+from mobile_export.system.torch_private import FakeTensorMode
 from tests.conftest import load_source
 from tests.pt2_files import (
     CONSTANTS,
@@ -354,6 +358,79 @@ def test_shapes_are_bounded_before_anything_is_allocated(good: Path, tmp_path: P
 class Cut(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat(x.flatten(1).split(64, 1), 1)
+
+
+class Trap(nn.Module):
+    """Calls that PyTorch accepts by their shapes, and whose kernels crash."""
+
+    def __init__(self, call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.call(x)
+
+
+aten = torch.ops.aten
+TRAPS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "scale": ("with the scale 1e-12", lambda x: aten._upsample_bilinear2d_aa.default(
+        x, [16, 16], False, 1e-12, 1e-12)),
+    "scale of nan": ("with the scale nan", lambda x: aten.upsample_nearest2d.default(
+        x, [16, 16], math.nan, None)),
+    "scale of one axis": ("with the scale 1e-18", lambda x: aten.upsample_nearest1d.default(
+        x[0], [16], 1e-18)),
+    "attention": ("without elements", lambda x:
+        aten._scaled_dot_product_flash_attention_for_cpu.default(*[x[:, :, :0]] * 3)[0]),
+    "division": ("may be -1", lambda x: aten.div.Tensor_mode(
+        x.to(torch.int32), x.to(torch.int64), rounding_mode="trunc")),
+    "division by a number": ("by -1", lambda x: aten.div.Scalar_mode(
+        x.to(torch.int32), -1, rounding_mode="trunc")),
+    "memory": ("GiB at once", lambda x: sum(
+        x.mean() + aten.full.default([2**30], i).sum() for i in range(30))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_calls_that_crash_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobile_export.sources.pt2.build.memory_here", lambda: 2**36)
+    said, call = TRAPS[name]
+    with pytest.raises(SourceError, match=said):
+        read_program(save_program(tmp_path / "trap.pt2", Trap(call)))
+
+
+def test_calls_that_only_look_like_it(tmp_path: Path) -> None:
+    """Scales that made the size, floats that are truncated, and one large value after another."""
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.interpolate(x, scale_factor=(1.7, 0.6), mode="bilinear")
+        y = torch.div(y, -1, rounding_mode="trunc") + torch.div(y.long(), 2, rounding_mode="trunc")
+        return y.repeat(1, 100, 1, 1).mean((1, 2, 3)) + y.repeat(1, 100, 1, 1).mean((1, 2, 3))
+
+    path = save_program(tmp_path / "fine.pt2", Trap(call))
+    x = torch.randn(1, 3, 8, 12)
+    torch.testing.assert_close(load_source(str(path)).module(x), call(x))
+
+
+@pytest.mark.parametrize("views", [1, 50])
+def test_memory_is_counted_once_for_all_views(views: int) -> None:
+    """Of float32 values of 8 and 4 numbers: the input and its double, then both sums of halves."""
+    graph = torch.fx.Graph()
+    values: dict[torch.fx.Node, torch.Tensor] = {}
+    with FakeTensorMode():
+        x = graph.placeholder("x")
+        values[x] = torch.zeros(8)
+        y = graph.call_function(aten.mul.Scalar, (x, 2))
+        values[y] = values[x] * 2
+        for _ in range(views):
+            view = graph.call_function(aten.slice.Tensor, (y, 0, 0, 4))
+            values[view] = values[y][:4]
+        z = graph.call_function(aten.add.Scalar, (view, 1))
+        values[z] = values[view] + 1
+        graph.output((z,))
+    assert peak_bytes(graph, values, [x]) == (8 + 8) * 8
+    assert peak_bytes(graph, values, []) == (8 + 8 + 4) * 8  # constants stay
 
 
 def test_calls_that_would_give_countless_tensors(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ elif what == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 elif what == "hang":
     subprocess.run(["sleep", "60"])
+elif what == "limits":
+    import resource
+    cpu, core = (resource.getrlimit(k)[0] for k in (resource.RLIMIT_CPU, resource.RLIMIT_CORE))
+    status = open("/proc/self/status").read() if sys.platform == "linux" else "NoNewPrivs:\t1"
+    print(cpu, core, "NoNewPrivs:\t1" in status)
 elif what == "memory":
     bytearray(2 << 30)
 elif what == "talk":
@@ -55,6 +60,12 @@ def test_a_child_that_hangs_is_ended_with_its_own(module: str) -> None:
     assert ended.code is None
     assert ended.crash == "it did not end in time"
     assert time.monotonic() - start < 30
+
+
+def test_limits_that_the_system_keeps(module: str) -> None:
+    ended = run_module(module, ["limits"], limits=Limits(seconds=7))
+    seconds = 7 * (os.cpu_count() or 1) + 1
+    assert ended.output.split() == [b"%d" % seconds, b"0", b"True"]
 
 
 def test_too_much_memory(module: str) -> None:

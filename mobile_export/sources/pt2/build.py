@@ -29,10 +29,13 @@ from torch.export.graph_signature import TensorArgument as TorchTensorArgument
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from ...errors import SourceError
+from ...system.files import GIB
+from ...system.memory import memory_here
 from ...system.torch_private import FakeTensorMode, OpOverload, TrainingIRVerifier, Verifier
 from . import schema
 from .archive import Contents, damaged, dtype_of, extents_of, static, unsafe
 from .arguments import CONSTANTS, plain_value, refused, value_of
+from .memory import peak_bytes
 from .names import python_name
 from .nesting import example_inputs, module_calls
 from .operators import MAX_ELEMENTS, arguments_of, check_values, operator_of
@@ -98,7 +101,9 @@ class _Builder:
             self.name,
         )
         placeholders = zip(self.graph.find_nodes(op="placeholder"), self.specs, strict=True)
-        given = [node.meta["val"] for node, (kind, _) in placeholders if kind in _USER]
+        users = [node for node, (kind, _) in placeholders if kind in _USER]
+        self._check_memory(users)
+        given = [node.meta["val"] for node in users]
         return torch.export.ExportedProgram(
             root=torch.nn.Module(),
             graph=self.graph,
@@ -224,6 +229,16 @@ class _Builder:
                 f"{self.name} was not loaded: its value {given!r} of shape {list(sizes)} has "
                 f"{count:,} elements, and all together {self.total:,}.",
                 hint=f"At most {MAX_ELEMENTS:,} are taken in one tensor.",
+            )
+
+    def _check_memory(self, inputs: Sequence[torch.fx.Node]) -> None:
+        """Refuse a program whose values do not fit into the memory of this machine."""
+        needed, there = peak_bytes(self.graph, self.values, inputs), memory_here()
+        if there is not None and needed > there:
+            raise SourceError(
+                f"{self.name} was not loaded: its values take {needed / GIB:.1f} GiB at once in "
+                f"float64, in which it is compared; there are {there / GIB:.1f} GiB here.",
+                hint="Export it at a smaller size, or on a machine with more memory.",
             )
 
     def _record(self, given: str, node: torch.fx.Node, value: Tensor) -> None:

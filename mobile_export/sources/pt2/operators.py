@@ -284,6 +284,13 @@ def check_values(
         _check_vectors(name, values, extents[1], ("weight", "bias"))
     elif name == "as_strided":
         _check_strided(values)
+    elif values.get("rounding_mode") == "trunc":
+        _check_truncation(values)
+    elif "flash_attention" in name:
+        if 0 in (*values["query"].shape, *values["key"].shape, *values["value"].shape):
+            raise ValueError(f"{op} is given a tensor without elements")  # it divides by extents
+    elif name.lstrip("_").startswith("upsample"):
+        _check_scales(name, values)
     elif name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         steps = max(values["input"].shape, default=0) * int(values["num_layers"])
         if steps > MAX_PARTS:
@@ -318,6 +325,32 @@ def _check_strided(values: Mapping[str, Any]) -> None:
         tensor.storage_offset() <= first and last < tensor.storage_offset() + tensor.numel()
     ):
         raise ValueError(f"as_strided reads element {last} of a tensor of {tensor.numel()}")
+
+
+def _check_truncation(values: Mapping[str, Any]) -> None:
+    """The smallest integer divided by -1 ends the process (SIGFPE)."""
+    dividend, divisor = values["self"], values["other"]
+    operands = [x for x in (dividend, divisor) if isinstance(x, torch.Tensor)]
+    if any(x.is_floating_point() or x.is_complex() for x in operands):
+        return
+    if isinstance(divisor, torch.Tensor) or divisor == -1:
+        raise ValueError("integers are divided and rounded towards zero, by -1 or what may be -1")
+
+
+def _check_scales(name: str, values: Mapping[str, Any]) -> None:
+    """A scale beside an output size is trusted by the kernels: it says where they read.
+
+    It is what made the size, which is the product rounded down.
+    """
+    keys = [key for key in values if key == "scales" or key.startswith("scales_")]
+    if not keys:  # the overload that makes the size itself
+        return
+    for extent, size, key in zip(
+        values["self"].shape[2:], values["output_size"], keys, strict=True
+    ):
+        scale = values[key]
+        if scale is not None and not -1 <= extent * scale - size <= 1:
+            raise ValueError(f"{name} makes {size} of {extent} with the scale {scale}")
 
 
 _PIECES = {
