@@ -1,4 +1,4 @@
-"""Accuracy over latency: measured points beside the published ones, as PNG or SVG."""
+"""Accuracy over latency: measured points beside the published ones, as PNG, SVG or PDF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from .tables import Row
 
 __all__ = ["Point", "Series", "make_series", "save_plot", "svg_plot"]
 
-SUFFIXES = (".png", ".svg")
+_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""The same figures make the same file."""
+SUFFIXES = (".png", ".svg", ".pdf")
 _DESKTOP = ("GPU",)
 """Processors of published columns that no phone or board has."""
 _UNSAID = "phone"
@@ -69,13 +71,14 @@ def make_series(
         for row in published_rows()
         if row.metric == metric and row.accuracy and (wanted is None or row.paper in wanted)
     ]
-    accuracy = {
-        artifact_stem(row.name): row.accuracy for row in printed if row.name and row.accuracy
-    }
+    accuracy: dict[str, dict[str, float]] = {}
+    for row in printed:
+        if row.name and row.accuracy:
+            accuracy.setdefault(artifact_stem(row.name), {})[row.paper] = row.accuracy
     return [*_measured(rows, accuracy), *_published(printed)]
 
 
-def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
+def _measured(rows: Sequence[Row], accuracy: dict[str, dict[str, float]]) -> list[Series]:
     groups: dict[str, list[Point]] = {}
     for row in rows:
         m = row.measurement
@@ -87,7 +90,11 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, float]) -> list[Series]:
         where = printable(m.device.soc or m.device.spec)[:_TITLE]
         title = f"{where}, {printable(m.runner['version'])[:_TITLE]}, {threads} {plural}"
         low, high = (None, None) if row.interval is None else (x / 1e6 for x in row.interval)
-        groups.setdefault(title, []).append(Point(stem, row.median_ms, accuracy[stem], low, high))
+        points = groups.setdefault(title, [])
+        differ = len(set(accuracy[stem].values())) > 1
+        for paper, value in accuracy[stem].items() if differ else [*accuracy[stem].items()][:1]:
+            name = f"{stem} ({paper})" if differ else stem
+            points.append(Point(name, row.median_ms, value, low, high))
     return [Series(f"measured: {title}", tuple(points), True) for title, points in groups.items()]
 
 
@@ -105,7 +112,7 @@ def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
 
 
 def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:
-    """Write a PNG or SVG file.
+    """Write a PNG, SVG or PDF file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -153,7 +160,7 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is one
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    figure.savefig(stream, format=kind, dpi=150, metadata=_NO_DATE.get(kind))
     return stream.getvalue()
 
 
@@ -196,4 +203,6 @@ def _label(axes: Any, point: Point, *, size: int, weight: str, colour: str) -> N
 
 
 def _metrics() -> list[str]:
-    return sorted({row.metric for row in published_rows()})
+    """Of the published latencies that are drawn."""
+    drawn = (r for r in published_rows() if r.latency_ms and r.processor not in _DESKTOP)
+    return sorted({row.metric for row in drawn if row.metric})

@@ -75,7 +75,7 @@ _COLUMNS = (
     _Column("p99", _percentile("p99_ms"), True),
     _Column("runs", lambda row: str(len(row.measurement.samples) or ""), True),
     _Column("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True),
-    _Column("MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
+    _Column("memory MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
     _Column("output", lambda row: row.to_dict()["output"]),
     _Column("flags", _flags),
 )
@@ -218,6 +218,7 @@ def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
     if plot is not None:
         caption = "Accuracy over latency. The points are in the tables of the papers and above."
         figure = f"<figure>{plot}<figcaption>{caption}</figcaption></figure>"
+    notice = "" if rows else "<p>No measurement can be shown; flagged ones are left out.</p>\n"
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{html.escape(title)}</title>
@@ -225,7 +226,7 @@ def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
 <style>{_STYLE}</style></head>
 <body>
 <h1>{html.escape(title)}</h1>
-<div class="scroll" tabindex="0" role="region" aria-label="Measurements">
+{notice}<div class="scroll" tabindex="0" role="region" aria-label="Measurements">
 <table><caption>Latency of one inference: median, its 95 % interval, percentiles</caption>
 <thead><tr>{line("th", titles)}</tr></thead>
 <tbody>

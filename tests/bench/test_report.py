@@ -146,8 +146,10 @@ def test_plots(tmp_path: Path) -> None:
     ET.parse(tmp_path / "p.svg")
     svg = ET.fromstring(svg_plot(series))
     assert svg.get("role") == "img"
+    save_plot(series, tmp_path / "p.pdf")
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(UsageError, match="Valid suffixes"):
-        save_plot(series, tmp_path / "p.pdf")
+        save_plot(series, tmp_path / "p.gif")
     with pytest.raises(UsageError, match="nothing to draw"):
         save_plot([], tmp_path / "q.png")
 
@@ -268,3 +270,24 @@ def test_hostile_names_in_a_plot(hostile_rows: Sequence[Row]) -> None:
     svg = svg_plot(make_series(hostile_rows, papers=["EMO"]))
     assert all(node.tag.rpartition("}")[2] != "script" for node in ET.fromstring(svg).iter())
     assert len(svg) < 10**7
+
+
+def test_a_model_of_two_papers_has_each_accuracy_with_its_paper() -> None:
+    """EdgeNeXt-S: FreeNet's Table 3 prints 79.4, EMO's Table 11 (as its Table 5) 78.8."""
+    rows, _ = make_rows([measurement(model="timm/edgenext_small"), measurement(model="emo_2m")])
+    (series,) = (one for one in make_series(rows) if one.measured)
+    found = {(point.name, point.accuracy) for point in series.points}
+    assert found == {
+        ("edgenext_small (FreeNet)", 79.4), ("edgenext_small (EMO)", 78.8), ("emo_2m", 75.1),
+    }  # fmt: skip
+
+
+def test_an_empty_report_says_so() -> None:
+    assert "No measurement can be shown" in as_html([], title="t")
+    assert "No measurement can be shown" not in as_html(ROWS, title="t")
+
+
+def test_a_metric_that_nobody_measured_on_a_phone_is_not_offered() -> None:
+    with pytest.raises(UsageError, match="nothing to draw") as error:
+        svg_plot(make_series((), metric="box AP"), metric="box AP")
+    assert error.value.hint == "Published figures have the metrics mIoU, top-1."

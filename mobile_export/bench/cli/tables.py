@@ -24,12 +24,12 @@ def table(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw accuracy over latency, measured and published: a .png or .svg file.",
+            help="Draw accuracy over latency, measured and published: a .png, .svg or .pdf file.",
             show_default=False,
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="Of the plot: top-1, mIoU or box AP, as published.")
+        str, typer.Option(help="Of the plot: top-1 or mIoU, as published.")
     ] = "top-1",
     paper: Annotated[
         list[str] | None,
