@@ -19,12 +19,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from mobile_export.api import inspect, verify
 from mobile_export.artifacts.damage import reading
-from mobile_export.errors import ArtifactError, MobileExportError
+from mobile_export.errors import ArtifactError, ExecutionError, MobileExportError
 from mobile_export.exporters.apart import describe_apart
+from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.parity.samples import Sample
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.table import Source
 from mobile_export.system.children import Limits
@@ -70,6 +73,7 @@ DRIVER = """
 import json, resource, sys, time, traceback
 from pathlib import Path
 from mobile_export.errors import MobileExportError
+from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.table import get_format
 from tests.hostile.test_damage import copies
@@ -173,6 +177,15 @@ def test_an_ncnn_input_without_a_size(
         verify(file, source.module, size=32)
 
 
+def test_an_ncnn_image_of_another_size(exported: Callable[..., ExportReport]) -> None:
+    """The probe in a child ran the size that the file says."""
+    path = made("ncnn", exported)
+    session = runtime_of(get_format("ncnn")).load(path, ())
+    image = torch.zeros(1, 3, 32, 48)
+    with pytest.raises(ExecutionError, match=r"takes an image of shape \(1, 3, 32, 32\)"):
+        session.run(Sample("noise-0", image, image))
+
+
 @pytest.mark.parametrize("row", FORMATS, ids=NAMES)
 @pytest.mark.parametrize("kind", ["pipe", "zero"])
 def test_what_is_no_file(row: object, kind: str, tmp_path: Path) -> None:
@@ -193,6 +206,42 @@ def test_a_file_that_is_too_large_is_not_read(name: str, tmp_path: Path) -> None
             stream.truncate(20 * 2**30)  # holes; nothing is stored
     with pytest.raises(ArtifactError, match="at most 2,147,483,648 are read"):
         inspect(tmp_path / name)
+
+
+def test_onnx_weights_that_lie_elsewhere(
+    exported: Callable[..., ExportReport], source: Source, tmp_path: Path
+) -> None:
+    """No hash in the manifest is theirs, whether they are a graph's or in a node of a branch."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(made("onnx", exported)))
+    file = tmp_path / "x.onnx"
+    onnx.save(model, str(file), save_as_external_data=True, location="w.bin", size_threshold=0)
+    for call in (lambda: inspect(file), lambda: verify(file, source.module, size=32)):
+        with pytest.raises(ArtifactError, match=r"in another file, 'w.bin'"):
+            call()
+
+    outside = onnx.TensorProto(name="t", data_type=1, dims=[1], data_location=1)
+    outside.external_data.add(key="location", value="w.bin")
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=outside)
+    branch = onnx.helper.make_graph([constant], "b", [], [onnx.ValueInfoProto(name="c")])
+    model = onnx.load(str(made("onnx", exported)))
+    choice = onnx.helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    model.graph.node.append(choice)
+    onnx.save(model, str(file))
+    with pytest.raises(ArtifactError, match=r"in another file, 'w.bin'"):
+        inspect(file)
+
+
+@pytest.mark.parametrize("dims", [[10**6, 10**6], [-1, 3]])
+def test_onnx_weights_of_another_size(
+    exported: Callable[..., ExportReport], tmp_path: Path, dims: list[int]
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(made("onnx", exported)))
+    model.graph.initializer.add(name="more", data_type=1, dims=dims)
+    onnx.save(model, str(tmp_path / "x.onnx"))
+    with pytest.raises(ArtifactError, match=r"'more' of shape .* has 0 numbers"):
+        runtime_of(get_format("onnx")).describe(tmp_path / "x.onnx")
 
 
 def test_a_reader_that_needs_too_long_or_too_much(exported: Callable[..., ExportReport]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -68,6 +69,12 @@ class NativeRunner:
         program = device.push(_program(device, job))
         param, weights = _push_model(device, job.artifact)
         name = job.artifact.manifest.input.name
+        if re.fullmatch(r"[^\s=]+", name) is None or not name.isprintable():
+            raise RunnerError(  # it becomes a word of a command
+                f"The manifest of {job.artifact.path} calls the input {name[:80]!r}, which is no "
+                "name of ncnn.",
+                hint="Export the model again.",
+            )
         shape = ",".join(map(str, job.artifact.input_shape[1:]))
         argv = [program, "--param", param, "--bin", weights, "--input", f"{name}={shape}"]
         conversation = device.start([*argv, *_options(job)])

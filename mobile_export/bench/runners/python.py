@@ -12,9 +12,9 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["PythonRunner", "create"]
 
+_T = TypeVar("_T")
 _ASK_SECONDS = 60.0
 _LOST = 255
 """How ssh's client ends when the connection does."""
@@ -127,7 +128,7 @@ class _Worker:
 
 class _Session:
     def __init__(self, device: Device, job: Job, name: str) -> None:
-        self._job = job
+        self._job, self._device = job, device
         self._worker = _Worker(device)
         try:
             answer = self._worker.ask(
@@ -152,11 +153,13 @@ class _Session:
         except BaseException:
             self._worker.close()
             raise
-        self.loaded = Loaded(
-            version=answer["version"],
-            load_ns=answer["load_ns"],
-            precision=answer["precision"],
-            features=tuple(answer["features"]),
+        self.loaded = self._read(
+            lambda: Loaded(
+                version=answer["version"],
+                load_ns=answer["load_ns"],
+                precision=answer["precision"],
+                features=tuple(answer["features"]),
+            )
         )
 
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
@@ -165,25 +168,46 @@ class _Session:
             {"do": "outputs", "shape": image.shape, "image": data.decode("ascii")},
             self._job.timeout,
         )
-        return tuple(
-            NamedOutput(
-                item["name"],
-                np.frombuffer(base64.b64decode(item["data"]), item["dtype"]).reshape(item["shape"]),
-                nhwc=answer["nhwc"],
+        return self._read(
+            lambda: tuple(
+                NamedOutput(
+                    item["name"],
+                    np.frombuffer(base64.b64decode(item["data"]), item["dtype"]).reshape(
+                        item["shape"]
+                    ),
+                    nhwc=answer["nhwc"],
+                )
+                for item in answer["outputs"]
             )
-            for item in answer["outputs"]
         )
 
     def run(self, count: int) -> RawResult:
         answer = self._worker.ask({"do": "run", "count": count}, self._job.timeout)
-        return RawResult(
-            samples=tuple(answer["samples"]),
-            peak_memory=answer["peak_memory"],
-            switches=answer["switches"],
-            wall_ns=answer["wall_ns"],
-            cpu_ns=answer["cpu_ns"],
-            waited_ns=answer["waited_ns"],
+        return self._read(
+            lambda: RawResult(
+                samples=tuple(answer["samples"]),
+                peak_memory=answer["peak_memory"],
+                switches=answer["switches"],
+                wall_ns=answer["wall_ns"],
+                cpu_ns=answer["cpu_ns"],
+                waited_ns=answer["waited_ns"],
+            )
         )
+
+    def _read(self, read: Callable[[], _T]) -> _T:
+        """What an answer says.
+
+        Raises:
+            RunnerError: a part of it is missing or of another kind.
+        """
+        try:
+            return read()
+        except (KeyError, TypeError, ValueError) as error:
+            self._worker.close()
+            raise RunnerError(
+                f"The worker on {self._device.spec} gave an answer that cannot be read "
+                f"({type(error).__name__}: {error})."
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,8 @@ class _NcnnSession(Session):
         self.layers = layers
         self.specs = outputs
         self.options = dict.fromkeys(_FLOAT16_OPTIONS, half) | {"num_threads": 1}
-        self.input = _input_layer(path, layers).outputs[0]
+        image = _input_layer(path, layers)
+        self.input, self.shape = image.outputs[0], tuple(_shape(image))
         made = _outputs(layers)
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(made) else made
@@ -80,6 +81,12 @@ class _NcnnSession(Session):
     def _extractor(self, sample: Sample) -> Any:
         import ncnn
 
+        given = tuple(sample.image.shape)
+        if given != self.shape:  # ncnn may read beyond the image, or crash
+            raise ExecutionError(
+                f"{self.path} takes an image of shape {self.shape}; it was given {given}.",
+                hint="Give the size that the file was exported for.",
+            )
         extractor = self._open().create_extractor()
         image = np.ascontiguousarray(sample.image[0].float().numpy())
         extractor.input(self.input, ncnn.Mat(image).clone())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class _OnnxSession(Session):
 
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
         self.path = path
+        _read(path)
         self.session = _open(path)
         self.input = self.session.get_inputs()[0].name
         names = [output.name for output in self.session.get_outputs()]
@@ -165,14 +166,50 @@ def _read(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise ArtifactError(
             f"{path} is not an ONNX file: {error}", hint="Export it again."
         ) from error
     if not model.opset_import:  # an empty file is an empty message
         raise ArtifactError(f"{path} is not an ONNX file: it is empty.", hint="Export it again.")
+    with reading(path, "ONNX"):
+        _require_whole(path, model)
     return model
+
+
+def _require_whole(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse a file whose weights lie in another one: no hash of this file vouches for them."""
+    from onnx.external_data_helper import uses_external_data
+
+    for tensor in (*_tensors(model.graph.node), *_stored(model.graph)):
+        if uses_external_data(tensor):
+            places = {entry.key: entry.value for entry in tensor.external_data}
+            raise ArtifactError(
+                f"{path} keeps {tensor.name!r} in another file, {places.get('location', '')!r}.",
+                hint="Save it as one file: onnx.save(onnx.load('OLD.onnx'), 'NEW.onnx').",
+            )
+    for function in model.functions:
+        if any(map(uses_external_data, _tensors(function.node))):
+            raise ArtifactError(f"{path} keeps constants in another file.", hint="Export it again.")
+
+
+def _stored(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+
+
+def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    """Tensors in the attributes of nodes, and those of the graphs in them."""
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _stored(graph)
+                yield from _tensors(graph.node)
 
 
 def _value(info: onnx.ValueInfoProto) -> dict[str, Any]:
@@ -190,7 +227,26 @@ def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters, precision and metadata of an ONNX file."""
     model = _read(path)
     with reading(path, "ONNX"):
+        for tensor in model.graph.initializer:
+            _require_values(path, tensor)
         return _facts(model)
+
+
+def _require_values(path: Path, tensor: onnx.TensorProto) -> None:
+    """Refuse float weights that say another size than they have."""
+    import onnx
+
+    widths = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2}
+    width = widths.get(tensor.data_type)
+    if width is None:
+        return
+    stored = len(tensor.raw_data) / width or len(tensor.float_data) or len(tensor.int32_data)
+    if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) != stored:
+        raise ArtifactError(
+            f"{path} is damaged: {tensor.name!r} of shape {list(tensor.dims)} has {stored:g} "
+            "numbers.",
+            hint="Copy it again from where it was made, or export it again.",
+        )
 
 
 def _facts(model: onnx.ModelProto) -> dict[str, Any]:

@@ -10,20 +10,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import mobile_export
 from mobile_export.artifacts.content import sha256_of
+from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench import worker
 from mobile_export.bench.cli import main as cli
 from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.runners import python
 from mobile_export.bench.runners.python import PythonRunner
 from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.store import read
+from mobile_export.errors import RunnerError
 from mobile_export.pipeline import save_program as save_prepared
-from tests.bench.examples import artifact
+from tests.bench.examples import artifact, make_manifest, write_manifest
 from tests.pt2_files import edited, save_program
 
 QUICK = ("--time-limit", "0.3", "--interval", "0.5")
@@ -218,3 +222,49 @@ def test_the_torch_runner_takes_no_module(in_tmp: Path) -> None:
     assert isinstance(
         worker.Torch([str(save_program(Path("a.pt2")))], 1, "cpu", None).module, nn.Module
     )
+
+
+def test_a_file_is_measured_without_what_lies_beside_it(
+    in_tmp: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    """An ONNX file whose weights are in another one, and one that gives no numbers."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    given = helper.make_tensor_value_info("image", kinds.FLOAT, [1, 3, 8, 8])
+    weights = onnx.numpy_helper.from_array(np.ones((1, 3, 8, 8), np.float32), "w")
+    output = helper.make_tensor_value_info("output", kinds.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["image", "w"], ["output"])], "g", [given], [output], [weights]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, "beside.onnx", save_as_external_data=True, location="w", size_threshold=0)
+    model = onnx.load("beside.onnx")
+    texts = helper.make_tensor("t", kinds.STRING, [1], [b"\x1b[31m"])
+    model.graph.initializer.append(texts)
+    model.graph.node.add(op_type="Identity", input=["t"], output=["text"])
+    model.graph.output.append(helper.make_tensor_value_info("text", kinds.STRING, [1]))
+    onnx.save(model, "text.onnx")
+    for name, said in (("beside", "onnxruntime on local cannot load"), ("text", "no numbers")):
+        path, image = Path(f"{name}.onnx"), seeded_input((1, 3, 8, 8), 0)
+        write_manifest(path, make_manifest(path, image, {"output": image + 1}))
+        code, err = run(f"{name}.onnx", *QUICK)
+        assert code == 2, err
+        assert said in err
+        assert "itself failed" not in err
+        assert "\x1b" not in err
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"outputs": 3, "nhwc": True}, {"outputs": [{"name": 1}], "nhwc": False}]
+)
+def test_a_worker_that_answers_nonsense(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    loaded = {"version": "1", "load_ns": 1, "precision": "fp32", "features": []}
+    answers = iter([loaded, answer])
+    monkeypatch.setattr(python._Worker, "ask", lambda self, command, timeout: next(answers))
+    job = Job(artifact(in_tmp))
+    session = PythonRunner("onnxruntime").open(LocalDevice(), job)
+    with session, pytest.raises(RunnerError, match="cannot be read"):
+        session.outputs(np.zeros((1, 3, 8, 8), np.float32))
