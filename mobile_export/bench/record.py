@@ -48,6 +48,9 @@ Sample = Annotated[int, Meta(ge=1, le=2**62)]
 class Check:
     """The output on the device against the expected one of the manifest.
 
+    It proves that the device computes what the manifest expects, not that the manifest, which
+    travels with the file, is honest; that is for `mobile-export verify`.
+
     Attributes:
         max_rel: largest error relative to the largest magnitude expected; None when not computed.
         tolerance: allowed.

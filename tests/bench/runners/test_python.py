@@ -268,3 +268,21 @@ def test_a_worker_that_answers_nonsense(
     session = PythonRunner("onnxruntime").open(LocalDevice(), job)
     with session, pytest.raises(RunnerError, match="cannot be read"):
         session.outputs(np.zeros((1, 3, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize("more", [(), ("--model", "network:build"), ("--weights", "w.pth")])
+def test_no_line_to_paste_comes_from_a_manifest(
+    prepared: Path, run: Callable[..., tuple[int, str]], more: tuple[str, ...]
+) -> None:
+    """What a manifest says is quoted; what follows the name of a program or an option is ours."""
+    source = "evil:build\x1b[31m; touch canary #"
+    vouch(prepared, source=source, precision="fp32", tools={"torch": "; touch canary"})
+    code, err = run("net.pt2", "--runner", "torch-eager", *more, *QUICK)
+    assert code == 2
+    assert "\x1b" not in err
+    quoted = repr(source)
+    assert quoted.replace("\\", "") in err.replace("\\", "")
+    rest = err.replace("\\", "").replace(quoted.replace("\\", ""), "")
+    assert "evil" not in rest
+    assert "touch" not in rest
+    assert not Path("built").exists()

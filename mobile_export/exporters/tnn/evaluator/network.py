@@ -6,6 +6,7 @@ mode) ARM devices do when they load a file.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["TnnNetwork", "Watch", "load_network", "model_path"]
 Watch = Callable[[LayerText, str, torch.Tensor], None]
 """Called after every layer with (layer, blob name, value)."""
 
+_LARGEST_INPUT = 2**28
+"""Elements."""
 _HINT = "Run the model with TNN itself; the covered layers are listed in docs/tnn.md."
 
 
@@ -189,6 +192,9 @@ class TnnNetwork:
 
     def _check(self, weights: Weights) -> None:
         """Every blob is made before it is read, and every set of weights has its layer."""
+        for spec in self.inputs:
+            if min(spec.dims, default=1) < 1 or math.prod(spec.dims) > _LARGEST_INPUT:
+                raise FormatError(f"the input {spec.name!r} has the dimensions {spec.dims}")
         known = {spec.name for spec in self.inputs} | set(weights.constants)
         for layer in self.proto.layers:
             unknown = [name for name in layer.inputs if name not in known]

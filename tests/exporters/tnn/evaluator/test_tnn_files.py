@@ -96,6 +96,8 @@ def test_version_1(net: Path) -> None:
         ("1 3 1 4206624772", "1 3 1", "first line"),
         ("image 4 1 2", "image 9 1 2", "input line"),
         ("3 3 0 ,", "3 3 17 ,", "data type 17"),
+        ("image 4 1 2 3 3", "image 4 1 2 40000 40000", "has the dimensions"),
+        ("image 4 1 2 3 3", "image 4 1 2 -3 3", "has the dimensions"),
         ("1 1 image a 2", "1 image a 2", "whole number"),
         ("Mul out 2 1 a k out -1", "Mul out 2 7 a k", "cut off"),
         ("Mul out 2 1 a k", "Mul out 2 1 b k", "reads 'b', which nothing made"),
