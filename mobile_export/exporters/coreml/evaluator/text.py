@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ....artifacts.damage import reason
 from ....system.files import GIB, MIB, read_regular_file
 from ....system.folders import file_inside, path_inside, require_closed
 from .wire import Message, WireError
@@ -157,7 +158,7 @@ def model_path(path: Path) -> Path:
         items = {key: str(item["path"]) for key, item in manifest["itemInfoEntries"].items()}
         root = items[manifest["rootModelIdentifier"]]
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise FormatError(f"its Manifest.json names no root model ({error!r})") from error
+        raise FormatError(f"its Manifest.json names no root model: {reason(error)}") from error
     for name in items.values():
         path_inside(path, f"Data/{name}")
     return file_inside(path, f"Data/{root}", limit=_MODEL_LIMIT)

@@ -366,5 +366,7 @@ class TestRefusals:
         broken = tmp_path / "broken.mlpackage"
         shutil.copytree(small, broken)
         (broken / "Manifest.json").write_text(json.dumps({"itemInfoEntries": {}}))
-        with pytest.raises(ArtifactError, match="names no root model"):
+        with pytest.raises(
+            ArtifactError, match="names no root model: it refers to something that is not in it"
+        ):
             load_program(broken)
