@@ -21,7 +21,7 @@ class RuntimeFault:
         seen: the first and the last version that were run here and were wrong.
         mended: the first version that was run here and is right; empty where there is none.
         form: what is wrong.
-        source: a public report.
+        source: a public report; empty where there is none.
         instead: what files of ours hold in its place; empty where the form is still written.
     """
 
@@ -53,7 +53,7 @@ FAULTS: tuple[RuntimeFault, ...] = (
         "AveragePool of opset 19 and above, padding counts and differs between the axes: what is "
         "padded behind does not count",
         "https://github.com/microsoft/onnxruntime/issues/24681",
-        "",
+        "padding that does not count, times each window's share (`exclude_padding`)",
     ),
     RuntimeFault(
         "pad_max_pool",
@@ -63,6 +63,44 @@ FAULTS: tuple[RuntimeFault, ...] = (
         "Pad of zeros in front of MaxPool: taken for the pool's own padding, which never wins",
         "https://github.com/microsoft/onnxruntime/issues/24737",
         "a concatenation (`guard_padding`)",
+    ),
+    RuntimeFault(
+        "litert_nearest",
+        "litert-torch",
+        ("0.10.0", "0.10.0"),
+        "",
+        "nearest resizing by no whole factor (3 to 7 pixels): rows are picked by TFLite's rule",
+        "",
+        "two gathers (`index_nearest`)",
+    ),
+    RuntimeFault(
+        "litert_bilinear",
+        "litert-torch",
+        ("0.10.0", "0.10.0"),
+        "",
+        "bilinear resizing by a factor that does not fit the sizes (7 pixels by 1.5): the points "
+        "are laid by the sizes",
+        "",
+        "products with stored matrices (`operators/`)",
+    ),
+    RuntimeFault(
+        "litert_sort",
+        "litert-torch",
+        ("0.10.0", "0.10.0"),
+        "",
+        "sorting: STABLEHLO_SORT is written, which LiteRT 2.3.0 does not load",
+        "",
+        "ranks by comparisons, up to 2^18 of them (`operators/`); beyond, no file",
+    ),
+    RuntimeFault(
+        "coremltools_nearest",
+        "coremltools",
+        ("9.0", "9.0"),
+        "",
+        "nearest resizing by no whole factor: the factor is stored as (out + 1e-4) / in, by which "
+        "row 3 of 4 to 6 is row 1 and not 2",
+        "",
+        "two gathers (`index_nearest`)",
     ),
 )
 """Versions between `seen` and `mended` were not all run."""
@@ -76,8 +114,9 @@ def table() -> str:
     ]
     for fault in FAULTS:
         number = fault.source.rpartition("/")[2]
+        report = f"[{number}]({fault.source})" if number else "-"
         lines.append(
             f"| {fault.library} | {fault.seen[0]} to {fault.seen[1]} | {fault.mended or '-'} | "
-            f"{fault.form} | [{number}]({fault.source}) | {fault.instead or 'the form itself'} |"
+            f"{fault.form} | {report} | {fault.instead or 'the form itself'} |"
         )
     return "\n".join(lines)

@@ -17,14 +17,14 @@ Pools whose windows all fit stay as they are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.fx import Node
 
+from ..graph.average_pools import AVERAGE_POOLS, PoolAxis, pool_axes
 from ..graph.editor import GraphEditor, shape_of
-from ..graph.ops import argument, as_list, source_of
+from ..graph.ops import argument, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,49 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["settle_pools"]
 
 aten = torch.ops.aten
-_POOLS: dict[Any, int] = {
-    aten.avg_pool1d.default: 1,
-    aten.avg_pool2d.default: 2,
-    aten.avg_pool3d.default: 3,
-}
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of a pool: sizes in elements, and how many windows there are."""
-
-    size: int
-    kernel: int
-    stride: int
-    padding: int
-    windows: int
-
-    @property
-    def past(self) -> int:
-        """Elements of the last window that lie past the padded input; below 0 when it ends before.
-
-        Windows are dropped, not cut, where ``ceil_mode`` is off: then it is never above 0.
-        """
-        return (self.windows - 1) * self.stride + self.kernel - self.size - 2 * self.padding
-
-    @property
-    def pads(self) -> tuple[int, int]:
-        """What to lay before and behind the input, so that the windows fit in."""
-        return self.padding, max(self.padding + self.past, 0)
-
-    def inside(self) -> list[int]:
-        """Of each window, how many elements lie in the padded input."""
-        end = self.size + 2 * self.padding
-        starts = (window * self.stride for window in range(self.windows))
-        return [min(start + self.kernel, end) - start for start in starts]
 
 
 def settle_pools(program: Program) -> PassResult:
     """No average pool's divisor depends on how Core ML counts what lies past the edge."""
     graph = GraphEditor(program)
-    for node in graph.find(*_POOLS):
-        axes = _axes(node)
-        divisor = None if _POOLS[node.target] == 1 else argument(node, "divisor_override")
+    for node in graph.find(*AVERAGE_POOLS):
+        axes = pool_axes(node)
+        divisor = None if AVERAGE_POOLS[node.target] == 1 else argument(node, "divisor_override")
         counts = bool(argument(node, "count_include_pad"))
         past = any(axis.past > 0 for axis in axes)
         if divisor is None and not (past and counts):
@@ -93,17 +58,14 @@ def settle_pools(program: Program) -> PassResult:
     return graph.result()
 
 
-def _axes(node: Node) -> list[_Axis]:
-    rank = _POOLS[node.target]
-    kernel = as_list(argument(node, "kernel_size"), rank)
-    stride = as_list(argument(node, "stride") or kernel, rank)
-    padding = as_list(argument(node, "padding"), rank)
-    sizes, windows = shape_of(source_of(node))[-rank:], shape_of(node)[-rank:]
-    return [_Axis(*n) for n in zip(sizes, kernel, stride, padding, windows, strict=True)]
-
-
 def _pool(
-    graph: GraphEditor, node: Node, source: Node, axes: Sequence[_Axis], *, ceil: bool, counts: bool
+    graph: GraphEditor,
+    node: Node,
+    source: Node,
+    axes: Sequence[PoolAxis],
+    *,
+    ceil: bool,
+    counts: bool,
 ) -> Node:
     """The pool of ``node`` without padding."""
     kernel, stride = [axis.kernel for axis in axes], [axis.stride for axis in axes]
@@ -111,7 +73,7 @@ def _pool(
     return graph.call(node.target, source, kernel, stride, none, ceil, counts, like=node)
 
 
-def _padded(graph: GraphEditor, node: Node, axes: Sequence[_Axis]) -> Node:
+def _padded(graph: GraphEditor, node: Node, axes: Sequence[PoolAxis]) -> Node:
     """The pool's input with zeros around it, as many as its windows read."""
     amounts = [amount for axis in reversed(axes) for amount in axis.pads]
     if not any(amounts):
@@ -120,7 +82,7 @@ def _padded(graph: GraphEditor, node: Node, axes: Sequence[_Axis]) -> Node:
 
 
 def _scale(
-    graph: GraphEditor, node: Node, axes: Sequence[_Axis], divisor: int | None
+    graph: GraphEditor, node: Node, axes: Sequence[PoolAxis], divisor: int | None
 ) -> Node | float:
     """What the mean over the whole kernel is multiplied by: a number, or one per window."""
     whole = math.prod(axis.kernel for axis in axes)

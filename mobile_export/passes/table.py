@@ -9,6 +9,7 @@ from typing import Literal
 from ..errors import UsageError
 from ..graph.changes import Pass
 from .compose_layers import compose_layers
+from .exclude_padding import exclude_padding
 from .fold_constants import fold_constants
 from .fold_norms import fold_norms
 from .fold_scales import fold_scales
@@ -97,6 +98,7 @@ ROWS: tuple[PassRow, ...] = (
     PassRow(split_depthwise, "last", False, "merge_branches would join its parts again"),
     PassRow(guard_norms, "last", False, "what others fold into norms or between them is settled"),
     PassRow(settle_pools, "last", False, "others know pools, not their pads and factors apart"),
+    PassRow(exclude_padding, "last", False, "others know pools, not their factors apart"),
     PassRow(
         guard_padding, "last", False, "its concatenations say what a pad says better to others"
     ),

@@ -6,7 +6,10 @@ it mended, right: a row that is out of date fails here.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import math
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from packaging.version import Version
+from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.exporters.runtime_faults import FAULTS, RuntimeFault, table
@@ -64,8 +68,82 @@ def pad_max_pool() -> float:
     return float(np.abs(onnx_run(20, [("Pad", "x pads", "padded", {}), pool], x) - exact).max())
 
 
+class Resizes(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nearest = F.interpolate(x[..., :3, :3], size=(7, 7), mode="nearest")
+        return nearest, F.interpolate(x, scale_factor=1.5, mode="bilinear")
+
+
+class Sorted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sort(-x, dim=-1).values
+
+
+ROWS = torch.arange(49.0).reshape(1, 1, 7, 7)
+
+
+@functools.cache
+def litert_errors(module: type[nn.Module]) -> list[float]:
+    """Of each output of a module on `ROWS`, by litert-torch alone; infinite where nothing loads."""
+    converter = pytest.importorskip("litert_torch")
+    from ai_edge_litert.interpreter import Interpreter
+
+    converted = converter.convert(module().eval(), (ROWS,))
+    with tempfile.TemporaryDirectory() as folder:
+        converted.export(f"{folder}/m.tflite")
+        content = Path(folder, "m.tflite").read_bytes()
+    try:
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        if "STABLEHLO" not in str(error):
+            raise
+        return [math.inf]
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], ROWS.numpy())
+    interpreter.invoke()
+    got = [interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()]
+    exact = module()(ROWS)
+    exact = exact if isinstance(exact, tuple) else (exact,)
+    return [float(np.abs(a - b.numpy()).max()) for a, b in zip(got, exact, strict=True)]
+
+
+def litert_nearest() -> float:
+    return litert_errors(Resizes)[0]
+
+
+def litert_bilinear() -> float:
+    return litert_errors(Resizes)[1]
+
+
+def litert_sort() -> float:
+    return litert_errors(Sorted)[0]
+
+
+def coremltools_nearest() -> float:
+    """Rows off, where the row of the source is what the stored factor says, rounded down."""
+    tools = pytest.importorskip("coremltools")
+    net = nn.Upsample((6, 6), mode="nearest").eval()
+    traced = torch.jit.trace(net, torch.zeros(1, 1, 4, 4))
+    program = tools.convert(
+        traced, inputs=[tools.TensorType(shape=(1, 1, 4, 4))], convert_to="milinternal"
+    )
+    (call,) = program.functions["main"].find_ops(op_type="upsample_nearest_neighbor")
+    picked = np.floor(np.arange(6) / float(call.scale_factor_height.val))
+    rows = torch.arange(4.0).reshape(1, 1, 4, 1).expand(1, 1, 4, 4)
+    return float(np.abs(picked - net(rows)[0, 0, :, 0].numpy()).max())
+
+
 GRAPHS: dict[str, Callable[[], float]] = {
-    graph.__name__: graph for graph in (average_pool_ceil, average_pool_pads, pad_max_pool)
+    graph.__name__: graph
+    for graph in (
+        average_pool_ceil,
+        average_pool_pads,
+        pad_max_pool,
+        litert_nearest,
+        litert_bilinear,
+        litert_sort,
+        coremltools_nearest,
+    )
 }
 
 

@@ -23,7 +23,7 @@ ROW = Format(
     precisions=(Precision("fp32", FLOAT32, 32),),
     checked_by="onnxruntime",
     passes=PassChoice(
-        add=("repeat_channels", "guard_padding", "settle_layouts"),
+        add=("repeat_channels", "exclude_padding", "guard_padding", "settle_layouts"),
         native=("celu", "grid_sampler_3d", "hardshrink", "softshrink", "sort", "topk"),
     ),
     suppresses=True,
