@@ -15,7 +15,7 @@ from .options import AsJson, Device, Label, Models, Store, Verbose
 
 if TYPE_CHECKING:
     from ...errors import RunnerError
-    from ..measure import RunnerJob
+    from ..measure import Limits, RunnerJob
     from ..record import Measurement
 
 __all__ = ["run"]
@@ -109,20 +109,15 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Measure files: check their output, warm up, run them interleaved, keep every sample."""
-    from ...errors import UsageError
     from ...system.terminal import progress_line
     from ..devices import connect
     from ..jobs import RunOptions, make_jobs
     from ..journal import Journal, recover
-    from ..measure import Limits, measure
+    from ..measure import measure
     from ..store import append, require_store
     from .console import print_notes
 
-    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0 or starts < 1:
-        raise UsageError(
-            "--interval, --time-limit, --timeout and --starts must be above 0, --interval below 1.",
-            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300 --starts 6",
-        )
+    limits = _limits(interval, time_limit, timeout, starts)
     require_store(store)
     options = RunOptions(
         runners=tuple(runner or ()),
@@ -158,7 +153,7 @@ def run(
             measure(
                 connected,
                 group,
-                Limits(interval=interval, seconds=time_limit, starts=starts),
+                limits,
                 label=label,
                 progress=progress,
                 record=record,
@@ -171,6 +166,18 @@ def run(
         raise typer.Exit(2)
     if any("wrong_output" in m.flags for m in measured):
         raise typer.Exit(1)
+
+
+def _limits(interval: float, time_limit: float, timeout: float, starts: int) -> Limits:
+    from ...errors import UsageError
+    from ..measure import Limits
+
+    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0 or starts < 1:
+        raise UsageError(
+            "--interval, --time-limit, --timeout and --starts must be above 0, --interval below 1.",
+            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300 --starts 6",
+        )
+    return Limits(interval=interval, seconds=time_limit, starts=starts)
 
 
 @contextlib.contextmanager
