@@ -13,8 +13,8 @@ Up to ``--samples`` samples of an operator are taken evenly from PyTorch's list,
 always; tensors without an axis or with no element are left out. The first tensor of a sample is
 computed from the image by slices and a reshape, and so are others of the same shape (`add`, `cat`);
 what is left is stored. Where the operator is not defined or badly conditioned on what images give
-(`log`), the image is mapped to 0.5 + |x|, 1.5 + |x|, 0.05 + 0.9 sigmoid(x) or max(x, 0) first, the
-first of these that is. Truth values are returned as 0 and 1.
+(`log`), the image is mapped to 0.5 + |x|, 1.5 + |x|, 0.05 + 0.9 sigmoid(x), max(x, 0) or 1 + x / 16
+first, the first of these that is. Truth values are returned as 0 and 1.
 
 All run in a child process that is replaced when it dies or takes too long. Each operator has a
 result of its own (``FOLDER/NAME.json``), so a run can be stopped and continued, and several may
@@ -175,6 +175,7 @@ MAPS = {
     "1.5 + |x|": lambda x: x.abs() + 1.5,
     "0.05 + 0.9 sigmoid(x)": lambda x: x.sigmoid() * 0.9 + 0.05,
     "max(x, 0)": lambda x: x.relu(),
+    "1 + x / 16": lambda x: 1 + x / 16,  # products of many
 }
 
 

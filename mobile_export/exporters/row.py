@@ -110,9 +110,9 @@ class OtherRuntime:
 
 _LAYERED = """
     _adaptive_avg_pool3d _upsample_nearest_exact1d _upsample_nearest_exact2d
-    _upsample_nearest_exact3d adaptive_avg_pool1d adaptive_max_pool3d addbmm addcdiv addmv all
-    angle any argsort bitwise_and bitwise_not bitwise_or bitwise_xor celu copysign cummax cummin
-    cumprod diagonal diagonal_scatter erfc floor_divide fmax fmin fmod glu grid_sampler_2d
+    _upsample_nearest_exact3d acosh adaptive_avg_pool1d adaptive_max_pool3d addbmm addcdiv addmv
+    all angle any argsort asinh bitwise_and bitwise_not bitwise_or bitwise_xor celu copysign cummax
+    cummin cumprod diagonal diagonal_scatter erfc floor_divide fmax fmin fmod glu grid_sampler_2d
     grid_sampler_3d hypot index_add index_copy index_fill index_reduce isfinite isinf isnan
     isneginf isposinf kthvalue ldexp lerp log_sigmoid logaddexp logaddexp2 logcumsumexp
     logical_or logical_xor masked_scatter max_pool2d_with_indices max_pool3d_with_indices

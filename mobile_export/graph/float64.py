@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import SourceError
 from ..system.torch_private import TorchDispatchMode, tree_map
+from .ties import ties_in_order
 from .user_code import described, guarded
 
 __all__ = ["Float64Mode", "deep_copy", "double_copy", "run_float64"]
@@ -38,7 +39,10 @@ def _raise_precision(value: Any) -> Any:
 
 
 class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode under which float16, bfloat16 and float32 do not exist."""
+    """Dispatch mode under which float16, bfloat16 and float32 do not exist.
+
+    Equal elements are ordered by their index (`ties_in_order`).
+    """
 
     def __torch_dispatch__(
         self,
@@ -50,7 +54,7 @@ class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten._assert_tensor_metadata.default:
             return None  # torch.export recorded the float32 dtypes here
         args, kwargs = tree_map(_raise_precision, (args, kwargs or {}))
-        return tree_map(_raise_precision, func(*args, **kwargs))
+        return tree_map(_raise_precision, ties_in_order(func)(*args, **kwargs))
 
 
 class _Float32Seen(TorchFunctionMode):

@@ -46,9 +46,7 @@ class Builder:
         where = f"module {path!r}" if path else "the model itself"
         return LoweringError(
             f"{self.node.target} in {where} ({self.node.name}) cannot be lowered: {what}.",
-            hint=hint
-            or "Write it with convolutions, matrix products and elementwise functions, "
-            "or export to onnx, coreml or tflite.",
+            hint=hint or "Write it with convolutions, matrix products and elementwise functions.",
         )
 
     def reserve(self, name: str) -> None:

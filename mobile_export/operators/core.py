@@ -8,19 +8,21 @@ from ..graph.editor import where
 from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from torch.fx import Node
+
     from ..graph.program import Program
 
-__all__ = ["CORE", "SPELLINGS", "is_core", "outside"]
+__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "outside"]
 
 CORE: dict[str, str] = {
     # elements
     "abs": "|x|",
     "acos": "arc cosine, 0 to π",
-    "acosh": "log(x + √(x² - 1))",
     "add": "x + alpha · y",
     "addcmul": "x + value · y · z",
     "asin": "arc sine, -π/2 to π/2",
-    "asinh": "log(x + √(x² + 1))",
     "atan": "arc tangent, -π/2 to π/2",
     "atan2": "angle of (y, x), -π to π",
     "atanh": "½ log((1 + x) / (1 - x))",
@@ -192,17 +194,38 @@ def is_core(target: Any) -> bool:
 
 def outside(program: Program) -> str:
     """The calls of a program that are not core, with their module and line; for a message."""
-    found = []
-    for node in program.exported.graph.nodes:
-        if node.op != "call_function" or is_core(node.target):
-            continue
-        if node.target._schema.name.split("::")[1] in SPELLINGS:
-            continue
-        lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-        files = [line for line in lines if line.startswith("File ")]
-        place = f", {files[-1]}" if files else ""
-        found.append(f"{str(node.target).removesuffix('.default')} at {where(node)}{place}")
-    if not found:
-        return ""
+    found = [
+        _place(node)
+        for node in program.exported.graph.nodes
+        if node.op == "call_function"
+        and not is_core(node.target)
+        and node.target._schema.name.split("::")[1] not in SPELLINGS
+    ]
+    return f" It calls operators outside the core set: {_few(found)}." if found else ""
+
+
+def calls_of(program: Program, names: Collection[str]) -> str:
+    """The calls of operators of these names, with their module and line; for a message.
+
+    Args:
+        names: of ATen without their overloads.
+    """
+    found = [
+        _place(node)
+        for node in program.exported.graph.nodes
+        if isinstance(node.target, OpOverload) and node.target._schema.name.split("::")[1] in names
+    ]
+    return _few(found)
+
+
+def _place(node: Node) -> str:
+    """A call: its operator, module and line."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    files = [line for line in lines if line.startswith("File ")]
+    place = f", {files[-1]}" if files else ""
+    return f"{str(node.target).removesuffix('.default')} at {where(node)}{place}"
+
+
+def _few(found: list[str]) -> str:
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return f" It calls operators outside the core set: {'; '.join(found[:5])}{more}."
+    return "; ".join(found[:5]) + more

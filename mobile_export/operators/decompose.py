@@ -87,6 +87,7 @@ _GRAPH: dict[Any, Rule] = {
 }
 
 _PLAIN: dict[Any, Callable[..., Any]] = {
+    aten.acosh.default: elements.acosh,
     aten.adaptive_avg_pool1d.default: sums.adaptive_avg_pool,
     aten.adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
     aten._adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
@@ -94,6 +95,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.angle.default: elements.angle,
     aten.argsort.default: ordering.argsort,
     aten.argsort.stable: ordering.argsort,
+    aten.asinh.default: elements.asinh,
     aten.bilinear.default: sums.bilinear,
     aten.celu.default: elements.celu,
     aten.conj_physical.default: elements.positive,

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "acosh",
     "angle",
+    "asinh",
     "celu",
     "copysign",
     "erfc",
@@ -47,6 +49,17 @@ __all__ = [
 def positive(x: Tensor, *_: Any) -> Tensor:
     """x, which is real."""
     return x
+
+
+def acosh(x: Tensor) -> Tensor:
+    """log(x + √(x² - 1)), as √((x - 1) / (x + 1)) of x + 1: no square that overflows."""
+    return torch.log(x + torch.sqrt((x - 1) / (x + 1)) * (x + 1))
+
+
+def asinh(x: Tensor) -> Tensor:
+    """sign(x) log(|x| + √(x² + 1))."""
+    size = x.abs()
+    return torch.sign(x) * torch.log(size + hypot(size, torch.ones_like(size)))
 
 
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:

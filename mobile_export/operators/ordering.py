@@ -155,14 +155,13 @@ def mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
 # Scans ------------------------------------------------------------------------------------------
 
 
-def _scan(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor], neutral: float) -> Tensor:
+def _scan(x: Tensor, dim: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """All beginnings of ``dim`` joined, by doubling (Hillis and Steele 1986): log2(n) steps."""
     dim %= x.ndim
     size, step = x.shape[dim], 1
     while step < size:
-        fill = torch.full_like(x.narrow(dim, 0, step), neutral)
-        shifted = torch.cat([fill, x.narrow(dim, 0, size - step)], dim)
-        x = join(shifted, x)
+        joined = join(x.narrow(dim, 0, size - step), x.narrow(dim, step, size - step))
+        x = torch.cat([x.narrow(dim, 0, step), joined], dim)
         step *= 2
     return x
 
@@ -171,7 +170,7 @@ def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
     """The products of all beginnings."""
     if not x.ndim or dtype not in (None, x.dtype):
         return NotImplemented
-    return _scan(x, dim, torch.mul, 1.0)
+    return _scan(x, dim, torch.mul)
 
 
 def logcumsumexp(x: Tensor, dim: int) -> Any:
@@ -182,14 +181,11 @@ def logcumsumexp(x: Tensor, dim: int) -> Any:
     return torch.log(torch.cumsum(torch.exp(x - largest), dim)) + largest
 
 
-_LOWEST = -65504.0  # of float16
-
-
 def cummax(x: Tensor, dim: int) -> Any:
     """The largest of each beginning, and where it stands last."""
     if not x.ndim or not x.is_floating_point():
         return NotImplemented
-    values = _scan(x, dim, torch.maximum, _LOWEST)
+    values = _scan(x, dim, torch.maximum)
     return values, _last_place(x, values, dim)
 
 
@@ -197,7 +193,7 @@ def cummin(x: Tensor, dim: int) -> Any:
     """The smallest of each beginning, and where it stands last."""
     if not x.ndim or not x.is_floating_point():
         return NotImplemented
-    values = _scan(x, dim, torch.minimum, -_LOWEST)
+    values = _scan(x, dim, torch.minimum)
     return values, _last_place(x, values, dim)
 
 
@@ -205,7 +201,7 @@ def _last_place(x: Tensor, values: Tensor, dim: int) -> Tensor:
     shape = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
     index = torch.arange(x.shape[dim], dtype=x.dtype).reshape(shape)
     here = torch.where(x == values, index, torch.zeros_like(x))
-    return _scan(here, dim, torch.maximum, 0.0).to(torch.int64)
+    return _scan(here, dim, torch.maximum).to(torch.int64)
 
 
 def bucketize(x: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Any:

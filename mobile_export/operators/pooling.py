@@ -146,20 +146,21 @@ def max_pool_with_indices(graph: GraphEditor, node: Node) -> Any:
         both = flat[:, None, :, None] * size + more[None, :, None, :]
         outside = (flat[:, None, :, None] < 0) | (more[None, :, None, :] < 0)
         flat = torch.where(outside, -1, both).reshape(count, width)
-    if flat.numel() * math.prod(shape_of(x)[:-axes]) > _LARGEST:
+    inside = flat >= 0
+    if flat.numel() * math.prod(shape_of(x)[:-axes]) > _LARGEST or not inside.any(1).all():
         return None
+    # What is outside is the window's first element that is inside once more.
+    flat = torch.where(inside, flat, flat.gather(1, inside.int().argmax(1, keepdim=True)))
 
-    def pooled(x: torch.Tensor, index: torch.Tensor, inside: torch.Tensor) -> Any:
+    def pooled(x: torch.Tensor, index: torch.Tensor) -> Any:
         lead = x.shape[:-axes]
         rows = torch.index_select(x.reshape([*lead, -1]), -1, index.reshape(-1))
-        windows = rows.reshape([*lead, *index.shape])
-        lowest = torch.full_like(windows, -65504.0)
-        values, first = torch.where(inside, windows, lowest).max(-1)
+        values, first = rows.reshape([*lead, *index.shape]).max(-1)
         width = torch.arange(index.shape[1])
         chosen = torch.where(first.unsqueeze(-1) == width, index, torch.zeros_like(index)).sum(-1)
         return values.reshape([*lead, *wanted]), chosen.reshape([*lead, *wanted])
 
-    return inline(graph, node, pooled, x, flat.clamp(min=0), flat >= 0)
+    return inline(graph, node, pooled, x, flat)
 
 
 _POOLED: dict[Any, int] = {

@@ -13,6 +13,7 @@ import torch
 from ..errors import MobileExportError, SourceError
 from ..graph.capture import flatten_outputs
 from ..graph.float64 import double_copy, run_float64
+from ..graph.ties import TiesInOrder
 from ..graph.user_code import described, guarded
 from .compare import compare
 from .samples import Sample
@@ -102,7 +103,7 @@ class _Run:
 
 def _run_both(module: torch.nn.Module, double: torch.nn.Module, sample: Sample) -> _Run:
     exact = _arrays(_run_exactly(double, sample.image))
-    with guarded(partial(_failed_again, module)), torch.no_grad():
+    with guarded(partial(_failed_again, module)), torch.no_grad(), TiesInOrder():  # type: ignore[no-untyped-call]
         single = _arrays(module(sample.image.float().clone()))  # it may write to it
     errors = [compare(b, a).max_rel for a, b in zip(exact, single, strict=True)]
     return _Run(sample, exact, max(errors, default=0.0))

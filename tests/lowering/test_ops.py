@@ -466,3 +466,13 @@ def test_an_image_is_moved_before_its_padding_grows_it() -> None:
     place = next(i for i, layer in enumerate(layers) if isinstance(layer, ir.Pad))
     assert layers[place].output.shape == (5, 10, 13)
     assert [layer.kind for layer in layers[place:]] == ["Pad", "Convolution"]
+
+
+@pytest.mark.parametrize("size", [2048, 2100])
+def test_a_long_row_of_large_values_is_sorted(size: int) -> None:
+    """By a network; a row whose size is no power of two is filled up with its own largest."""
+
+    def ordered(x: torch.Tensor) -> torch.Tensor:
+        return (x * 1e6).sort(2)[0]
+
+    check(Calls(ordered), (1, 1, size, 1))

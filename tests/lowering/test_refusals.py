@@ -77,3 +77,12 @@ def test_programs_whose_passes_have_not_run(function: Callable[..., object], op:
         lower(program)
     assert op in str(caught.value)
     assert "run_passes" in (caught.value.hint or "")
+
+
+def test_the_hint_names_no_format_that_was_not_tried() -> None:
+    with pytest.raises(LoweringError) as caught:
+        lower(prepared(Nested(lambda x: torch.histc(x, 4)), (1, 6, 8, 8)))
+    assert caught.value.hint is not None
+    assert not {"onnx", "coreml", "tflite", "ncnn", "tnn"} & set(
+        caught.value.hint.lower().replace(",", " ").replace(".", " ").split()
+    )

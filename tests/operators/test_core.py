@@ -133,6 +133,26 @@ def test_a_call(function: Any) -> None:
         assert is_core(node.target) or node.target not in OPERATORS, node
 
 
+def _far(x: torch.Tensor) -> torch.Tensor:
+    """Numbers that float16 does not hold."""
+    return (x.abs() + 2) * 1e5
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: -_far(x).cummin(3)[0],
+        lambda x: (-_far(x)).cummax(3)[0],
+        lambda x: _far(x).cummin(3)[0],
+        lambda x: torch.nn.functional.max_pool2d(-_far(x), 3, 2, 1, return_indices=True)[0],
+        lambda x: torch.nn.functional.max_pool2d(-_far(x), 3, 2, 1, return_indices=True)[1],
+    ],
+)
+def test_a_call_with_values_beyond_float16(function: Any) -> None:
+    """What fills up a scan or a window is below or above all float32 numbers."""
+    test_a_call(function)
+
+
 def test_the_core_set_is_of_aten() -> None:
     assert [name for name in CORE if not hasattr(aten, name)] == []
 

@@ -216,3 +216,8 @@ def test_passes_run_it_behind_what_removes_writes_in_place() -> None:
     program, reports = run_passes(trace(source), reference)  # proves it, too
     assert reports[0].name == "operators"
     assert not {"logsumexp", "adaptive_max_pool2d"} & set(ops(program))
+
+
+def test_inverse_hyperbolic_functions() -> None:
+    written(lambda x: torch.acosh(x.abs() + 1), (1, 2, 5, 7), "acosh")
+    written(lambda x: torch.asinh(x * 3e4), (1, 2, 5, 7), "asinh")

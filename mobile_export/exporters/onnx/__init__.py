@@ -24,7 +24,16 @@ ROW = Format(
     checked_by="onnxruntime",
     passes=PassChoice(
         add=("repeat_channels", "exclude_padding", "guard_padding", "settle_layouts"),
-        native=("celu", "grid_sampler_3d", "hardshrink", "softshrink", "sort", "topk"),
+        native=(
+            "acosh",
+            "asinh",
+            "celu",
+            "grid_sampler_3d",
+            "hardshrink",
+            "softshrink",
+            "sort",
+            "topk",
+        ),
     ),
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),

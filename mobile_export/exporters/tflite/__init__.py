@@ -32,7 +32,8 @@ ROW = Format(
             "repeat_channels",
             "split_depthwise",
             "guard_padding",
-        )
+        ),
+        native=("acosh", "asinh", "sort", "topk"),
     ),
     options=TFLiteOptions,
     suppresses=True,

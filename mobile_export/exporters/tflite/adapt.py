@@ -12,11 +12,16 @@ there are seven, none of which moves anything.
 
 Products of batches of matrices: litert-torch joins the batch dimensions, and undoes it behind each
 product, though TFLite's BATCH_MATMUL takes several. `_product` is an op that is lowered to that.
+
+Sorting: litert-torch writes STABLEHLO_SORT, which LiteRT does not have, for all but the largest
+elements along the last axis with their indices, which are TOPK_V2. So sorting is that, of negated
+elements where the smallest come first, and the values are gathered by the indices.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +48,10 @@ def avoid_gaps(program: Program) -> Program:
         _norm_in_parts(graph, node)
     for node in graph.find(_ATEN.matmul.default):
         _multiply_stacks(graph, node)
+    for node in [*graph.find(_ATEN.sort.default), *graph.find(_ATEN.sort.stable)]:
+        _choose_largest(graph, node)
+    for node in graph.find(_ATEN.topk.default):
+        _choose_largest(graph, node)
     return graph.result().program
 
 
@@ -84,6 +93,30 @@ def _multiply_stacks(graph: GraphEditor, node: Node) -> None:
     first, second = (shape_of(operand) for operand in node.args)  # type: ignore[arg-type]
     if len(first) == len(second) == 4 and first[:2] == second[:2]:
         graph.replace(node, graph.call(_product(), *node.args, like=node), "batch kept")
+
+
+def _choose_largest(graph: GraphEditor, node: Node) -> None:
+    """sort or topk -> indices of the largest elements along the last axis, and a gather."""
+    x: Any = argument(node, "self")
+    shape = shape_of(x)
+    if not shape or not x.meta["val"].is_floating_point():
+        return
+    axis, last = argument(node, "dim") % len(shape), len(shape) - 1
+    some = node.target is _ATEN.topk.default
+    count = argument(node, "k") if some else shape[axis]
+    largest = argument(node, "largest" if some else "descending")
+    call = functools.partial(graph.call, like=node)
+    order = [i for i in range(len(shape)) if i != axis]
+    rows = x if axis == last else call(_ATEN.permute.default, x, [*order, axis])
+    key = rows if largest else call(_ATEN.neg.default, rows)
+    chosen = call(_ATEN.topk.default, key, count, -1, True, True)
+    indices = call(operator.getitem, chosen, 1)
+    items = [call(_ATEN.gather.default, rows, -1, indices), indices]
+    if axis != last:
+        back = [*range(axis), last, *range(axis, last)]
+        items = [call(_ATEN.permute.default, item, back) for item in items]
+    for user in list(node.users):
+        graph.replace(user, items[user.args[1]], "sorted by indices")  # type: ignore[index]
 
 
 @functools.cache

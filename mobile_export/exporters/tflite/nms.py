@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .flatbuffer import pack, unpack
+
 if TYPE_CHECKING:
     from ...detection.options import NmsOptions
 
@@ -27,8 +29,6 @@ __all__ = ["append_suppression"]
 _OP = b"TFLite_Detection_PostProcess"
 _CUSTOM = 32
 """``BuiltinOperator.CUSTOM`` of TFLite's schema."""
-_ALIGNMENT = 16
-"""In bytes, that TFLite's schema demands of constants."""
 
 
 def append_suppression(
@@ -42,8 +42,7 @@ def append_suppression(
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    _take_in_constants(model, content)
+    model = unpack(content)
     graph = model.subgraphs[0]
     signature = model.signatureDefs[0]
     tensors = {output.name.decode(): output.tensorIndex for output in signature.outputs}
@@ -80,7 +79,7 @@ def append_suppression(
     graph.operators.append(op)
     graph.outputs = op.outputs
     signature.outputs = [_tensor_map(schema, name, index) for name, index in made.items()]
-    return _pack(model)
+    return pack(model)
 
 
 def _options(options: NmsOptions, classes: int) -> bytes:
@@ -109,32 +108,3 @@ def _tensor_map(schema: Any, name: str, index: int) -> Any:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, index
     return entry
-
-
-def _take_in_constants(model: Any, content: bytes) -> None:
-    """Constants that lie behind the table (of files near 2 GB) become part of it."""
-    for buffer in model.buffers:
-        if buffer.size and buffer.offset > 1:
-            part = content[buffer.offset : buffer.offset + buffer.size]
-            buffer.data = np.frombuffer(part, dtype=np.uint8)
-            buffer.offset = buffer.size = 0
-
-
-def _pack(model: Any) -> bytes:
-    import flatbuffers
-
-    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
-        """Keeps the alignment of constants, which the generated Python classes forget."""
-
-        def CreateNumpyVector(self, x: np.ndarray) -> Any:
-            if x.dtype != np.uint8:
-                return super().CreateNumpyVector(x)
-            self.StartVector(1, x.size, _ALIGNMENT)
-            head = self.Head() - x.size
-            self.head = head
-            self.Bytes[head : head + x.size] = x.tobytes()
-            return self.EndVector()
-
-    builder = Aligned(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

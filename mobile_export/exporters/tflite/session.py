@@ -19,6 +19,7 @@ from ...parity.session import Session, Tensor
 from ...system.files import GIB, read_regular_file
 from ...system.litert_private import operations_of
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
+from .flatbuffer import LAYOUT
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
@@ -55,7 +56,8 @@ class _LiteRTSession(Session):
         self.shape = tuple(int(n) for n in self.runner.get_input_details()[self.input]["shape"])
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
-        self.precision = describe(path)["precision"]
+        facts = describe(path)
+        self.precision, self.layout = facts["precision"], facts.get("layout")
         found = find_post_processing(path)
         self.detector = (
             None
@@ -65,9 +67,12 @@ class _LiteRTSession(Session):
 
     def _feed(self, sample: Sample) -> np.ndarray:
         image = sample.image.float()
-        if tuple(image.shape) != self.shape:
+        if self._is_nhwc(sample):
             image = image.movedim(1, -1)
         return np.ascontiguousarray(image.numpy())
+
+    def _is_nhwc(self, sample: Sample) -> bool:
+        return self.layout == "nhwc" or tuple(sample.image.shape) != self.shape
 
     def _invoke(self, sample: Sample) -> dict[str, np.ndarray]:
         try:
@@ -79,7 +84,7 @@ class _LiteRTSession(Session):
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:
             return self.detector.detect(sample)[0]
-        nhwc = self.shape != tuple(sample.image.shape)
+        nhwc = self._is_nhwc(sample)
         results = self._invoke(sample)
         arrays = [results[name] for name in self.outputs]
         if len(arrays) != len(self.specs):
@@ -197,7 +202,13 @@ def _facts(content: bytes) -> dict[str, Any]:
     def interface(indices: Iterator[int]) -> list[dict[str, Any]]:
         return [{k: v for k, v in tensors[i].items() if k != "stored"} for i in indices]
 
+    metadata = {
+        model.Metadata(i).Name(): model.Buffers(model.Metadata(i).Buffer())
+        for i in indices(model.MetadataLength())
+    }
+    layout = metadata.get(LAYOUT)
     return {
+        **({} if layout is None else {"layout": layout.DataAsNumpy().tobytes().decode()}),
         "inputs": interface(graph.Inputs(i) for i in indices(graph.InputsLength())),
         "outputs": interface(graph.Outputs(i) for i in indices(graph.OutputsLength())),
         "ops": dict(ops.most_common()),

@@ -9,6 +9,7 @@ fp16 the weights are stored as float16 and widened when the file is loaded (ai-e
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,11 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
-from ...operators.core import outside
+from ...operators.core import calls_of, outside
+from ...operators.ordering import LARGEST
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
+from .flatbuffer import with_layout
 from .nms import append_suppression
 
 if TYPE_CHECKING:
@@ -100,6 +103,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()
+    _require_kernels(program, content)
     if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
     if job.nms is not None:
@@ -110,7 +114,44 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             scores=SCORES,
             classes=len(class_names(program)),
         )
+    if nhwc and len(set(program.example.shape[1:])) == 1:
+        content = with_layout(content, job.options.layout)
     path.write_bytes(content)
+
+
+_SORTING = ("sort", "topk", "argsort", "msort")
+_MISSING = re.compile(r"find op for builtin opcode '(\w+)'")
+
+
+def _require_kernels(program: Program, content: bytes) -> None:
+    """Refuse a file with an operation that litert-torch writes and LiteRT does not have.
+
+    Raises:
+        ExportError: it names the calls, where they are known.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = schema.Model.GetRootAs(content, 0)
+    codes = {model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())}
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    if not any(names.get(code, "").startswith("STABLEHLO_") for code in codes):
+        return  # LiteRT has all others
+    try:
+        Interpreter(model_content=content)
+    except (RuntimeError, ValueError) as error:
+        found = _MISSING.search(str(error))
+        if found is None:
+            return  # the check of the written file says it
+        calls = calls_of(program, _SORTING) if found[1] == "STABLEHLO_SORT" else ""
+        raise ExportError(
+            f"LiteRT has no kernel for {found[1]}, which litert-torch writes for "
+            f"{calls or program.spec}.",
+            hint=f"At most {LARGEST} comparisons (elements times length of the axis) are written "
+            "with other operators: sort or choose among fewer elements."
+            if calls
+            else "Run again with `verbose=True` for the converter's own report.",
+        ) from error
 
 
 def _store_weights_as_float16(content: bytes) -> bytes:

@@ -21,7 +21,7 @@ from ..view import View
 from .comparing import equal, step
 from .elementwise import activate, binary, unary
 from .linear import linear
-from .moving import concat, narrow, pad, reshape
+from .moving import concat, narrow, reshape
 from .statistics import reduce
 
 __all__: list[str] = []
@@ -187,7 +187,10 @@ def _merged(builder: Builder, x: View, axis: int) -> View:
     rest = math.prod(lead)
     rows = reshape(builder, x.permute([*order, axis]), (rest, size))
     whole = 1 << (size - 1).bit_length()
-    rows = pad(builder, rows, {1: (0, whole - size)}, "constant", _BEYOND)
+    if whole > size:  # filled up with the largest of the row, which changes no place before it
+        top = reduce(builder, "max", rows, [1], (rest, 1))
+        fill = binary(builder, "mul", top, np.ones((1, whole - size)), (rest, whole - size))
+        rows = concat(builder, [rows, fill], 1, (rest, whole))
     width = 2
     while width <= whole:
         blocks = reshape(builder, rows, (rest * whole // width, 2, width // 2))
@@ -204,10 +207,6 @@ def _merged(builder: Builder, x: View, axis: int) -> View:
     kept = narrow(builder, reshape(builder, rows, (rest, whole)), 1, 0, size)
     apart = reshape(builder, kept, [*lead, size])
     return apart.permute([*range(axis), len(lead), *range(axis, len(lead))])
-
-
-_BEYOND = 6e4
-"""Fills up a row that is sorted: above what float16 holds there is nothing to sort."""
 
 
 def _exchanged(builder: Builder, low: View, high: View) -> View:

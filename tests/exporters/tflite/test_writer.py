@@ -135,3 +135,45 @@ def test_weights_that_are_not_contiguous_stay_apart(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = source.module(image).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(got["logits"], expected, atol=1e-4)
+
+
+class _Sorts(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rows = x.reshape(3, 40, 32)
+        return rows.sort(1)[0], rows.flatten(1).topk(5, largest=False)[1]
+
+
+def test_sorting_is_top_k(tmp_path: Path) -> None:
+    """LiteRT has no STABLEHLO_SORT; NumPy's stable sort is the reference."""
+    path = tmp_path / "m.tflite"
+    write_file("tflite", trace(make_source(_Sorts(), (40, 32))), path)
+    image = torch.randint(0, 256, (1, 40, 32, 3), generator=torch.Generator().manual_seed(0))
+    rows = image.permute(0, 3, 1, 2).numpy().astype(np.float32).reshape(3, 40, 32)
+    values, places = run(path, image.float().numpy()).values()
+    assert np.array_equal(values, np.sort(rows, axis=1))
+    expected = np.argsort(rows.reshape(3, -1), axis=1, kind="stable")[:, :5]
+    assert np.array_equal(places, expected)
+
+
+class _Part(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 1:] * x[:, :1]
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_an_image_as_high_and_wide_as_it_has_channels(layout: str, tmp_path: Path) -> None:
+    """The shape does not tell the layout; the file does, and the check feeds it so."""
+    report = export(
+        _Part(),
+        formats=["tflite"],
+        out_dir=tmp_path,
+        size=3,
+        name="cube",
+        tflite=TFLiteOptions(layout=layout),
+    )
+    assert report.artifacts[0].parity.passed
+    image = np.random.default_rng(0).random((1, 3, 3, 3), np.float32)
+    fed = np.ascontiguousarray(image.transpose(0, 2, 3, 1)) if layout == "nhwc" else image
+    got = next(iter(run(report.artifacts[0].path, fed).values()))
+    got = got.transpose(0, 3, 1, 2) if layout == "nhwc" else got
+    np.testing.assert_allclose(got, image[:, 1:] * image[:, :1], rtol=1e-6)

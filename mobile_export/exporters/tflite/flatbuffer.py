@@ -1,0 +1,65 @@
+"""TFLite's flatbuffer as objects and back, and the layout of an image that its shape does not tell.
+
+An image (1, C, H, W) with C = H = W has the same shape as (1, H, W, C). Files with such an input
+say which it is, as metadata of `LAYOUT`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["LAYOUT", "pack", "unpack", "with_layout"]
+
+LAYOUT = b"mobile_export.layout"
+_ALIGNMENT = 16
+"""In bytes, that TFLite's schema demands of constants."""
+
+
+def unpack(content: bytes) -> Any:
+    """The model in ``content``, to be changed."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.size and buffer.offset > 1:  # it lies behind the table, in files near 2 GB
+            part = content[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(part, dtype=np.uint8)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """The flatbuffer of ``model``, whose constants stay aligned."""
+    import flatbuffers
+
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
+        """Keeps the alignment of constants, which the generated Python classes forget."""
+
+        def CreateNumpyVector(self, x: np.ndarray) -> Any:
+            if x.dtype != np.uint8:
+                return super().CreateNumpyVector(x)
+            self.StartVector(1, x.size, _ALIGNMENT)
+            head = self.Head() - x.size
+            self.head = head
+            self.Bytes[head : head + x.size] = x.tobytes()
+            return self.EndVector()
+
+    builder = Aligned(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def with_layout(content: bytes, layout: str) -> bytes:
+    """``content`` with the metadata `LAYOUT`: ``nhwc`` or ``nchw``."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = unpack(content)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(layout.encode(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = LAYOUT, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return pack(model)
