@@ -22,6 +22,7 @@ from .detection.contract import check_values, class_names, pick
 from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExportError, PassError
 from .exporters.config import ExportConfig
 from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
+from .exporters.record import file_interface, preprocessing
 from .exporters.row import Format, Precision
 from .exporters.table import get_format, precision_named
 from .graph.capture import trace
@@ -408,6 +409,9 @@ class _Run:
             parity=attempt.parity.to_dict(),
             tools=installed_versions(row.libraries),
             nms=None if suppression is None else _nms_record(prepared, suppression),
+            interface=file_interface(session, self.program),
+            preprocessing=preprocessing(self.program),
+            task=self.program.task if suppression is None else "detection",
         )
         companions = [file.name for file in row.companions_of(path)]
         return self.work.commit(path.name, manifest.to_dict(), companions)
@@ -610,6 +614,8 @@ def save_program(
             PROGRAM_FORMAT,
             expected=expected_outputs(reference, [output.name for output in program.outputs]),
             passes=[report.to_dict() for report in passes],
+            preprocessing=preprocessing(program),
+            task=program.task,
         )
         return work.commit(path.name, manifest.to_dict())
 
@@ -682,6 +688,8 @@ def verify_artifact(
 ) -> tuple[ParityReport, LayerReport | None]:
     """Parity of an existing artifact and, with ``layers``, where it diverges from the model.
 
+    In a file that passed nothing does: what has no counterpart in the model was rewritten.
+
     ``runtime`` is one of the row's others; None is the format's own.
     """
     from .parity.localise import localise
@@ -695,4 +703,5 @@ def verify_artifact(
             return parity, None
         progress(f"{row.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
-        return parity, localise(session, program, sample, parity.tolerance)
+        found = localise(session, program, sample, parity.tolerance)
+        return parity, replace(found, errors=()) if parity.passed else found

@@ -34,6 +34,7 @@ from .fields import (
     decode,
     element_count,
 )
+from .interface import Build, Interface, Preprocessing, Task
 from .names import manifest_path
 
 __all__ = [
@@ -236,6 +237,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         precision: that it was written in.
         source: the model as the user named it. Nobody may import it because it stands here.
         outputs, expected: of the model; of a file that ends with detections, in front of them.
+        task: what the model is for; null where nobody said.
+        interface: what the file itself takes and gives; null of older manifests and of programs.
+        preprocessing: how the model's authors bring a picture to its size, where that is known.
+        build: what was asked of the source; null of older manifests.
         nms: of a file that ends with detections.
         parity: None of a file that was not compared (a saved program).
         tools: version of every library that had a hand in it.
@@ -254,6 +259,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=256)]
     expected: Expected
     labels: Annotated[tuple[Text, ...], Meta(max_length=1_000_000)] | None = None
+    task: Task | None = None
+    interface: Interface | None = None
+    preprocessing: Preprocessing | None = None
+    build: Build | None = None
     nms: Nms | None = None
     passes: Annotated[tuple[Pass, ...], Meta(max_length=1000)] = ()
     parity: Parity | None = None
@@ -281,6 +290,9 @@ def artifact_manifest(
     passes: Sequence[Mapping[str, Any]],
     companions: Sequence[Path] = (),
     precision: str = "fp32",
+    interface: Interface | None = None,
+    preprocessing: Preprocessing | None = None,
+    task: Task | None = None,
     parity: Mapping[str, Any] | None = None,
     tools: Mapping[str, str] | None = None,
     nms: Nms | None = None,
@@ -288,12 +300,15 @@ def artifact_manifest(
     """The manifest of the file of ``program`` at ``path``, which is hashed.
 
     Args:
-        program: has ``spec``, ``input``, ``outputs``, ``weights``, ``labels`` and ``notes``, as a
-            `graph.program.Program` has them.
+        program: has ``spec``, ``input``, ``outputs``, ``weights``, ``labels``, ``asked`` and
+            ``notes``, as a `graph.program.Program` has them.
         expected: what the file must compute.
         passes: what each graph pass did.
         companions: the other files of the artifact.
         precision: of the file.
+        interface: what the file takes and gives.
+        preprocessing: how pictures are made ready for it.
+        task: what it is for.
         parity: a report, JSON-ready.
         tools: versions by distribution.
 
@@ -312,6 +327,10 @@ def artifact_manifest(
         "outputs": program.outputs,
         "expected": expected,
         "labels": program.labels,
+        "task": task,
+        "interface": interface,
+        "preprocessing": preprocessing,
+        "build": dict(program.asked) or None,
         "nms": nms,
         "passes": passes,
         "parity": parity,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..graph.specs import Meaning
+
 __all__ = ["Detections", "FileOutput", "Suppression", "suppress"]
 
 
@@ -38,11 +40,15 @@ class FileOutput:
     Attributes:
         shape: None for a number of rows that depends on the image.
         layout: what the values are, for people.
+        meaning: in one of the words of `graph.specs.Meaning`.
+        box: of boxes: their four numbers in order, and their unit, "pixels" or "image".
     """
 
     name: str
     shape: tuple[int | None, ...]
     layout: str
+    meaning: Meaning
+    box: tuple[tuple[str, str, str, str], str] | None = None
 
 
 @dataclass(frozen=True)

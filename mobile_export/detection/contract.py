@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ..graph.program import Program
     from .options import NmsOptions
 
-__all__ = ["BOXES", "SCORES", "check_detector", "check_values", "class_names", "pick"]
+__all__ = ["BOXES", "CORNERS", "SCORES", "check_detector", "check_values", "class_names", "pick"]
 
+CORNERS = (("left", "top", "right", "bottom"), "pixels")
+"""What the four numbers of a model's boxes are, and their unit."""
 BOXES = "boxes"
 SCORES = "scores"
 _WANTED = (

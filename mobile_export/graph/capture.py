@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from ..errors import SourceError, TraceError, UsageError
 from .contexts import inline_contexts
 from .program import Program
-from .specs import OutputSpec
+from .specs import OutputSpec, Task
 from .user_code import described, guarded, place_in_code
 
 if TYPE_CHECKING:
@@ -101,23 +102,31 @@ def trace(source: Source) -> Program:
         )
     if source.output_names is not None and len(source.output_names) == len(names):
         names = source.output_names
+    meanings = [source.meanings.get(name) for name in names]
     names = _distinct([_identifier(name) for name in names], source.input.name)
     outputs = tuple(
-        OutputSpec(name, tuple(tensor.shape)) for name, tensor in zip(names, tensors, strict=True)
+        OutputSpec(name, tuple(tensor.shape), meaning)
+        for name, tensor, meaning in zip(names, tensors, meanings, strict=True)
     )
     for output, tensor in zip(outputs, tensors, strict=True):
         _check_output(source.spec, output, tensor)
     exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
     _refuse_constant(exported, source.spec, names)
+    labels, task = _labels(source, outputs), source.task
+    if task is None and labels is not None:
+        task, outputs = _task_of_labels(outputs, tensors)
     return Program(
         exported=inline_contexts(exported, source.spec),
         spec=source.spec,
         input=source.input,
         outputs=outputs,
-        labels=_labels(source, outputs),
+        labels=labels,
         weights=source.weights,
         notes=source.weights.notes,
+        task=task,
+        recipe=source.recipe,
+        asked=source.asked,
     )
 
 
@@ -197,6 +206,25 @@ def _labels(source: Source, outputs: Sequence[OutputSpec]) -> tuple[str, ...] | 
         f"{len(source.labels)} labels do not fit the {shape[1]} classes of {source.spec}.",
         hint="Give a text file with one label a line, in the order of the logits.",
     )
+
+
+def _task_of_labels(
+    outputs: tuple[OutputSpec, ...], tensors: Sequence[torch.Tensor]
+) -> tuple[Task | None, tuple[OutputSpec, ...]]:
+    """What a model is for that has class names and says no more, and its outputs with meanings.
+
+    One row of numbers are a classifier's, one row for each pixel a segmenter's. Numbers of which
+    some are not between 0 and 1 are logits; those that sum to 1 probabilities.
+    """
+    if len(outputs) != 1 or len(outputs[0].shape) not in (2, 4):
+        return None, outputs
+    task: Task = "classification" if len(outputs[0].shape) == 2 else "segmentation"
+    values, meaning = tensors[0].double(), outputs[0].meaning
+    if not ((values >= 0) & (values <= 1)).all():
+        meaning = meaning or "logits"
+    elif torch.allclose(values.sum(1), torch.ones(()).double(), atol=1e-5):
+        meaning = meaning or "probabilities"
+    return task, (replace(outputs[0], meaning=meaning),)
 
 
 def _distinct(names: Sequence[str], taken: str) -> tuple[str, ...]:

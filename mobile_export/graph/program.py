@@ -8,14 +8,14 @@ capture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.export.graph_signature import OutputKind
 
-from .specs import InputSpec, OutputSpec, WeightsInfo
+from .specs import InputSpec, OutputSpec, Recipe, Task, WeightsInfo
 
 if TYPE_CHECKING:
     pass
@@ -44,6 +44,7 @@ class Program:
         outputs: one per user output of the graph, in order.
         labels: class names in the order of the logits, or None.
         notes: what the reader of a report should know (dropped outputs, changed modes).
+        task, recipe, asked: as of the `Source`.
     """
 
     exported: torch.export.ExportedProgram
@@ -53,6 +54,9 @@ class Program:
     labels: tuple[str, ...] | None
     weights: WeightsInfo
     notes: tuple[str, ...] = field(default=())
+    task: Task | None = None
+    recipe: Recipe | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def module(self) -> torch.nn.Module:
         """The program as a plain module: `input.shape` to a tensor or a tuple of tensors."""

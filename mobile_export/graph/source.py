@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from .specs import InputSpec, WeightsInfo
+from .specs import InputSpec, Meaning, Recipe, Task, WeightsInfo
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,10 @@ class Source:
         output_names: None when they follow from what the module returns.
         labels: the user's class names, or ImageNet's for a classifier of 1000 classes, or None.
         labels_given: the labels are the user's; a wrong number of them is an error.
+        task: what the model is for; None where nobody said.
+        meanings: what the outputs are, by name.
+        recipe: how its authors make pictures ready for it.
+        asked: what was asked of the source beside its name and weights, JSON-ready.
         exported: the program of a ``.pt2`` file, of which ``module`` is a view.
     """
 
@@ -35,3 +40,7 @@ class Source:
     weights: WeightsInfo
     exported: torch.export.ExportedProgram | None = None
     labels_given: bool = False
+    task: Task | None = None
+    meanings: Mapping[str, Meaning] = field(default_factory=dict)
+    recipe: Recipe | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)

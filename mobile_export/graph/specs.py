@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "InputSpec", "OutputSpec", "WeightsInfo"]
+from ..artifacts.words import Meaning, Task
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "InputSpec",
+    "Meaning",
+    "OutputSpec",
+    "Recipe",
+    "Task",
+    "WeightsInfo",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,10 +47,34 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """One output tensor of a program: its stable name and its static shape."""
+    """One output tensor of a program: its stable name and its static shape.
+
+    Attributes:
+        meaning: what its numbers are; None where nobody said.
+    """
 
     name: str
     shape: tuple[int, ...]
+    meaning: Meaning | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model's authors bring a picture to its size when they measure its accuracy.
+
+    In the words of timm's data configurations: the picture is resized to the input's size divided
+    by ``crop_pct``, and the middle of it is the input.
+
+    Attributes:
+        crop_mode: "center" keeps the picture's proportions, "squash" does not, "border" fills up.
+        interpolation: of the resizing.
+        source: who says so.
+    """
+
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    source: str
 
 
 @dataclass(frozen=True)

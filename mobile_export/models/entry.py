@@ -6,12 +6,12 @@ Importable without torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UsageError
-from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD
+from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, Meaning, Recipe, Task
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,17 @@ SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 
 DETECTION = (("output", ("boxes", "raw")),)
 """The options of every detector: see `emo.detector.DetectionOutput`."""
+
+_OUTPUTS: dict[str, tuple[Meaning, ...]] = {
+    "upsampled": ("logits",),
+    "boxes": ("boxes", "scores"),
+    "raw": ("logits", "deltas"),
+    "super-resolution": ("upscaled",),
+    "embedding": ("embedding",),
+    "classification": ("logits",),
+    "video classification": ("logits",),
+}
+"""What a network returns, by the value of its option ``output`` or, without one, by its task."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,9 @@ class ModelEntry:
         frames: of a video clip, which is (N, C, frames, H, W); None: the input is an image.
         mean, std: normalisation of pixels scaled to [0, 1], in the model's order.
         num_classes: of the official weights; None: the model tells no classes apart.
+        classes: the names of these, a list of `sources.labels`; None: not known here.
+        recipe: how the authors bring pictures to the model's size; None: not known, or not to a
+            fixed size.
         options: further keywords of the builder that users may give, ``NAME?key=value``, with the
             values that each can have; the first is the default. ``weight_options`` names those
             that change the names or shapes of the weights.
@@ -81,7 +95,7 @@ class ModelEntry:
     family: str
     builder: str
     published: Published
-    task: str = "classification"
+    task: Task = "classification"
     size: tuple[int, int] = (224, 224)
     size_step: int = 1
     min_size: int = 1
@@ -92,6 +106,8 @@ class ModelEntry:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     num_classes: int | None = 1000
+    classes: str | None = None
+    recipe: Recipe | None = None
     options: tuple[tuple[str, tuple[str, ...]], ...] = ()
     weight_options: tuple[str, ...] = ()
 
@@ -103,6 +119,11 @@ class ModelEntry:
         """
         clip = () if self.frames is None else (self.frames,)
         return (1, self.channels, *clip, *(size or self.size))
+
+    def outputs(self, options: Mapping[str, str]) -> tuple[Meaning, ...]:
+        """What the network returns with these `options`, in order; also the outputs' names."""
+        chosen = options.get("output") or dict(self.options).get("output", (self.task,))[0]
+        return _OUTPUTS.get(chosen) or (cast("Meaning", chosen),)
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Refuse a size that the model cannot take.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..detection import Detections, Suppression
     from .samples import Sample
 
-__all__ = ["Detector", "Session", "Tensor"]
+__all__ = ["Detector", "FileTensor", "Session", "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,29 @@ class Tensor:
     value: np.ndarray
     module: str | None = None
     op: str = ""
+
+
+@dataclass(frozen=True)
+class FileTensor:
+    """An input or output of a file, as its runtime has it.
+
+    Attributes:
+        name: by which an app gives or takes it.
+        shape: in the file's order of axes; None is what depends on the image.
+        dtype: in NumPy's words; ``str`` and ``dict`` of what is no array.
+        inner: name of the tensor inside the file, where that is another one.
+        image: the channel order of an input that is an image, and no array.
+        optional: it has a value of its own.
+        label: it is the name of the best class.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    inner: str | None = None
+    image: str | None = None
+    optional: bool = False
+    label: bool = False
 
 
 class Detector(Protocol):
@@ -73,6 +96,10 @@ class Session:
     remedy: str = ""
     modules: Mapping[str, str] = MappingProxyType({})
     detector: Detector | None = None
+
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        """What the file takes and what it gives, in its own order; called after `run`."""
+        raise NotImplementedError
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         """Outputs in the program's order and layout (NCHW for rank 4).

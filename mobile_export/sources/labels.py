@@ -1,4 +1,8 @@
-"""Class names: ImageNet-1k's, in the order of the logits, and those of a user's file."""
+"""Class names in the order of the logits: those of public data sets, and those of a user's file.
+
+``imagenet1k`` and ``coco80`` are torchvision's lists (``torchvision.models._meta``), ``ade20k150``
+is mmsegmentation's (``mmseg/datasets/ade.py``), with which the official segmenters were trained.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..system.files import MIB, read_regular_file
 
-__all__ = ["check_labels", "imagenet_labels", "labels_for", "read_labels"]
+__all__ = ["check_labels", "imagenet_labels", "known_labels", "labels_for", "read_labels"]
 
 MAX_LABELS = 16 * MIB
 """Bytes of a file of labels"""
@@ -22,10 +26,13 @@ def imagenet_labels() -> tuple[str, ...]:
     They are torchvision's, where the machine (517) is called "construction crane", so that it is
     told apart from 134, "crane bird", in every version; Core ML's dictionaries need unique keys.
     """
-    text = (
-        resources.files("mobile_export.models.data").joinpath("imagenet1k.txt").read_text("utf-8")
-    )
-    return tuple(text.splitlines())
+    return known_labels("imagenet1k")
+
+
+def known_labels(name: str) -> tuple[str, ...]:
+    """The names of the list ``name``, all different."""
+    place = resources.files("mobile_export.models.data").joinpath(f"{name}.txt")
+    return tuple(place.read_text("utf-8").splitlines())
 
 
 def labels_for(num_classes: int | None) -> tuple[str, ...] | None:

@@ -156,6 +156,11 @@ class ModelRequest:
             **others,
         )
 
+    def asked(self) -> dict[str, Any]:
+        """What changes the model that is built, beside its name and its weights."""
+        names = ("size", "num_classes", "channels", "mean", "std", "seed", "pretrained")
+        return {name: getattr(self, name) for name in (*names, "allow_missing")}
+
     @property
     def spec(self) -> str:
         """The model as it is named in reports: as typed, or the name of the module's class."""

@@ -61,7 +61,7 @@ def load_source(request: ModelRequest) -> Source:
         SourceError: the model cannot be found or built; `WeightsError` for its checkpoint.
     """
     kind = next(row for row in SOURCES if row.matches(request.model))
-    source = kind.load(request)
+    source = replace(kind.load(request), asked={"kind": kind.name, **request.asked()})
     if request.labels is None:
         return source
     return replace(source, labels=request.labels, labels_given=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ..errors import MissingExtraError, SourceError, summary
 from ..graph.source import Source
-from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, WeightsInfo
+from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Recipe, WeightsInfo
 from .build import build_with_weights
 from .labels import labels_for
 from .request import ModelRequest, near_matches
@@ -72,8 +72,55 @@ def load_timm(request: ModelRequest) -> Source:
             f"timm could not build {name} with {wanted}: {type(error).__name__}: {error}",
             hint=f"Its own input is {native[1]}x{native[2]}; try without `size` and `num_classes`.",
         ) from error
-    classes = getattr(module, "num_classes", None)
-    return Source(spec, module.eval(), input_spec, None, labels_for(classes), weights)
+    return _source(module.eval(), input_spec, weights, request, facts)
+
+
+def _source(
+    module: torch.nn.Module,
+    input_spec: InputSpec,
+    weights: WeightsInfo,
+    request: ModelRequest,
+    facts: dict[str, Any],
+) -> Source:
+    meaning = _meaning(module, request)
+    return Source(
+        request.spec,
+        module,
+        input_spec,
+        None if meaning is None else (meaning,),
+        labels_for(getattr(module, "num_classes", None)),
+        weights,
+        task="classification" if meaning == "logits" else meaning,
+        meanings={} if meaning is None else {meaning: meaning},
+        recipe=_recipe(facts) if facts else None,
+    )
+
+
+def _meaning(
+    module: torch.nn.Module, request: ModelRequest
+) -> Literal["logits", "features"] | None:
+    """What the output is: without a classifier, features; with one of an ImageNet set, or of as
+    many classes as were asked for, logits. Other widths, such as CLIP's, say nothing.
+    """
+    from timm.data import infer_imagenet_subset
+
+    if getattr(module, "num_classes", None) == 0:
+        return "features"
+    known = request.num_classes is not None or infer_imagenet_subset(module) is not None
+    return "logits" if known else None
+
+
+def _recipe(facts: dict[str, Any]) -> Recipe:
+    """timm's data configuration, with its defaults."""
+    from timm.data import resolve_data_config
+
+    config = resolve_data_config({}, pretrained_cfg=facts)
+    return Recipe(
+        float(config["crop_pct"]),
+        str(config["crop_mode"]),
+        str(config["interpolation"]),
+        f"timm's data configuration of {facts.get('architecture') or 'the model'}",
+    )
 
 
 def _create(name: str, kwargs: dict[str, Any]) -> torch.nn.Module:

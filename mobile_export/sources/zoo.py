@@ -15,7 +15,7 @@ __all__ = ["load_zoo"]
 def load_zoo(request: ModelRequest) -> Source:
     """Build a model of `models/table.py`; its options stand behind its name."""
     from ..models import table as registry
-    from .labels import labels_for
+    from .labels import known_labels, labels_for
 
     name, _, query = request.spec.partition("?")
     if name not in registry.names():
@@ -46,7 +46,20 @@ def load_zoo(request: ModelRequest) -> Source:
     )
     classes = request.num_classes or entry.num_classes
     labels = labels_for(classes) if entry.task == "classification" else None
-    return Source(request.spec, module, spec, None, labels, info)
+    if entry.classes is not None and classes == entry.num_classes:
+        labels = known_labels(entry.classes)
+    outputs = entry.outputs(options)
+    return Source(
+        request.spec,
+        module,
+        spec,
+        outputs,
+        labels,
+        info,
+        task=entry.task,
+        meanings={meaning: meaning for meaning in outputs},
+        recipe=entry.recipe,
+    )
 
 
 def _unknown_name(name: str) -> SourceError:

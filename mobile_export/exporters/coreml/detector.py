@@ -32,12 +32,16 @@ def suppression_of(program: MilProgram, nms: NmsModel) -> Suppression:
         limit=boxes if most is None else most,
         best_class_only=True,
         outputs=(
-            FileOutput(confidence, (rows, classes), "each class's probability, a row a detection"),
+            FileOutput(
+                confidence, (rows, classes), "each class's probability, a row a detection", "scores"
+            ),
             FileOutput(
                 coordinates,
                 (rows, 4),
                 "centre x, centre y, width, height from the upper left corner, in units of the "
                 "image's width and height",
+                "boxes",
+                (("centre x", "centre y", "width", "height"), "image"),
             ),
         ),
     )

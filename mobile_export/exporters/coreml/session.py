@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import torch
 from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Session, Tensor
+from ...parity.session import FileTensor, Session, Tensor
 from .detector import PipelineDetector, Rows, suppression_of
 from .evaluator import MilProgram, NmsModel, load_program, read_nms
 
@@ -53,6 +53,21 @@ class _EvaluatorSession(Session):
         with reading(path, "Core ML"):
             self.nms = read_nms(path)
             self.detector = None if self.nms is None else self._detector(self.nms, wanted)
+
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        """As the model description says; it leaves out the shapes of an ML Program's outputs."""
+        types = self.program.output_types()
+        made = (
+            {}
+            if self.detector is None
+            else {each.name: each.shape for each in self.detector.suppression.outputs}
+        )
+        known = {name: tuple(type_.shape) for name, type_ in types.items()} | made
+        outputs = (
+            replace(each, shape=known.get(each.name, each.shape)) if each.dtype != "str" else each
+            for each in self.package.outputs
+        )
+        return self.package.inputs, tuple(outputs)
 
     def _detector(self, nms: NmsModel, names: tuple[str, ...]) -> PipelineDetector:
         height, width = self.program.inputs[0].shape[-2:]
@@ -172,9 +187,15 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _EvaluatorSession:
 class _Description:
     """The part of a package's model description that parity and ``inspect`` need."""
 
-    image_input: bool
     label_name: str
     metadata: dict[str, str]
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
+
+    @property
+    def image_input(self) -> bool:
+        """Whether the package takes an image, and no array."""
+        return self.inputs[0].image is not None
 
 
 def read_description(path: Path) -> _Description:
@@ -184,15 +205,46 @@ def read_description(path: Path) -> _Description:
 
     try:
         description = Message(model_path(path).read_bytes()).message(2)
-        first = description.messages(1)[0]
+        label = description.text(11) if 11 in description else ""
+        inputs = tuple(_feature(each, "") for each in description.messages(1))
+        outputs = tuple(_feature(each, label) for each in description.messages(10))
+        if not inputs:
+            raise FormatError("it has no input")
         user = description.message(100).messages(100)
         return _Description(
-            image_input=4 in first.message(3),
-            label_name=description.text(11) if 11 in description else "",
+            label_name=label,
             metadata={entry.text(1): entry.text(2) for entry in user},
+            inputs=inputs,
+            outputs=outputs,
         )
-    except (FormatError, WireError, IndexError, UnicodeDecodeError) as error:
+    except (FormatError, WireError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is not a Core ML package: {error}.") from error
+
+
+_IMAGES = {10: "L", 20: "RGB", 30: "BGR"}
+_ARRAYS = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}
+_SCALARS = {1: "int64", 2: "float64", 3: "str", 6: "dict"}
+
+
+def _feature(message: Any, label: str) -> FileTensor:
+    """A ``FeatureDescription``: its type is an image (field 4), an array (5) or a single value.
+
+    Args:
+        label: name of the output that is the best class.
+    """
+    name, type_ = message.text(1), message.message(3)
+    optional = bool(type_.integer(1000))
+    if 4 in type_:
+        image = type_.message(4)
+        order = _IMAGES.get(image.integer(3), "RGB")
+        shape = (1, 1 if order == "L" else 3, image.integer(2), image.integer(1))
+        return FileTensor(name, shape, "uint8", image=order, optional=optional)
+    if 5 in type_:
+        array = type_.message(5)
+        dtype = _ARRAYS.get(array.integer(2), "unknown")
+        return FileTensor(name, tuple(array.integers(1)), dtype, optional=optional)
+    kind = next((word for number, word in _SCALARS.items() if number in type_), "unknown")
+    return FileTensor(name, (), kind, optional=optional, label=bool(label) and name == label)
 
 
 def describe(path: Path) -> dict[str, Any]:

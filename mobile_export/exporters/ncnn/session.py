@@ -21,7 +21,7 @@ import numpy as np
 from ...artifacts.damage import reading
 from ...errors import ArtifactError, ExecutionError
 from ...parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
-from ...parity.session import Session, Tensor
+from ...parity.session import FileTensor, Session, Tensor
 from ...system.children import Limits, run_module
 from .reader import Layer, param_text, read_param, read_weights
 
@@ -64,6 +64,13 @@ class _NcnnSession(Session):
             if self.emulated:
                 self.executed = _rounded_to_float16(layers)
         self._net: Any = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        """As ``ncnn::Mat`` has them, without a batch; outputs have the shapes of the last run."""
+        shape = tuple(_shape(_input_layer(self.path, self.layers))[1:])
+        made = (FileTensor(name, self._shapes[name]) for name in _outputs(self.layers))
+        return (FileTensor(self.input, shape),), tuple(made)
 
     def _open(self) -> Any:
         import ncnn
@@ -101,6 +108,7 @@ class _NcnnSession(Session):
     def run(self, sample: Sample) -> list[np.ndarray]:
         extractor = self._extractor(sample)
         arrays = [self._extract(extractor, blob) for blob in self.outputs]
+        self._shapes = {b: a.shape for b, a in zip(self.outputs, arrays, strict=True)}
         if len(arrays) != len(self.specs):
             return arrays
         return [

@@ -12,9 +12,9 @@ import numpy as np
 
 from ...artifacts.damage import reading
 from ...detection import Detections, FileOutput, Suppression
-from ...detection.contract import BOXES, SCORES
+from ...detection.contract import BOXES, CORNERS, SCORES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import Session, Tensor
+from ...parity.session import FileTensor, Session, Tensor
 
 if TYPE_CHECKING:
     import onnx
@@ -44,6 +44,10 @@ class _OnnxSession(Session):
         with reading(path, "ONNX"):
             self.detector = _OnnxDetector(self, path, tuple(wanted)) if suppressing else None
 
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        return tuple(map(_file_tensor, inputs)), tuple(map(_file_tensor, outputs))
+
     def feed(self, sample: Sample) -> dict[str, np.ndarray]:
         return {self.input: sample.image.float().numpy()}
 
@@ -70,6 +74,14 @@ class _OnnxSession(Session):
         for (name, node), value in zip(made.items(), values, strict=True):
             module = next((p.value for p in node.metadata_props if p.key == "module"), None)
             yield Tensor(name, tuple(node.input), value, module, node.op_type)
+
+
+def _file_tensor(value: Any) -> FileTensor:
+    """From onnxruntime's own words, such as ``tensor(float)``."""
+    word = str(value.type).removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(word, word)
+    shape = tuple(n if isinstance(n, int) else None for n in value.shape)
+    return FileTensor(value.name, shape, dtype)
 
 
 class _OnnxDetector:
@@ -108,7 +120,10 @@ class _OnnxDetector:
             score_threshold,
             limit,
             best_class_only=False,
-            outputs=tuple(FileOutput(n, shape, layouts[n]) for n, shape in shapes.items()),
+            outputs=tuple(
+                FileOutput(name, shape, layouts[name], name, CORNERS if name == BOXES else None)
+                for name, shape in shapes.items()
+            ),
         )
         self.inside = (boxes, scores)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.inside)

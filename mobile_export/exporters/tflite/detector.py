@@ -29,6 +29,8 @@ _LAYOUTS = {
     "count": "number of detections, as a float",
 }
 
+_BOX = (("top", "left", "bottom", "right"), "image")
+
 
 @dataclass(frozen=True)
 class PostProcessing:
@@ -103,7 +105,10 @@ class TFLiteDetector:
             score_threshold=float(options["nms_score_threshold"]),
             limit=limit,
             best_class_only=False,
-            outputs=tuple(FileOutput(n, shape, _LAYOUTS[n]) for n, shape in shapes.items()),
+            outputs=tuple(
+                FileOutput(name, shape, _LAYOUTS[name], name, _BOX if name == "boxes" else None)  # type: ignore[arg-type]
+                for name, shape in shapes.items()
+            ),
         )
 
     def detect(self, sample: Sample) -> tuple[list[np.ndarray], Detections]:

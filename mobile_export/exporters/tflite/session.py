@@ -15,7 +15,7 @@ from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
 from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
-from ...parity.session import Session, Tensor
+from ...parity.session import FileTensor, Session, Tensor
 from ...system.files import GIB, read_regular_file
 from ...system.litert_private import operations_of
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
@@ -43,7 +43,7 @@ class _LiteRTSession(Session):
         self.runtime = f"LiteRT {ai_edge_litert.__version__}"
         self.path = path
         self.specs = outputs
-        interpreter = _open(path)
+        self.interpreter = interpreter = _open(path)
         signatures = interpreter.get_signature_list()
         if not signatures:
             raise ArtifactError(
@@ -63,6 +63,15 @@ class _LiteRTSession(Session):
             None
             if found is None
             else TFLiteDetector(interpreter, self._invoke, tuple(wanted), found)
+        )
+
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        """By the names of the signature, in the order of the graph's own inputs and outputs."""
+        named = (self.runner.get_input_details(), self.runner.get_output_details())
+        inputs, outputs = ({d["index"]: name for name, d in details.items()} for details in named)
+        return (
+            tuple(_file_tensor(d, inputs) for d in self.interpreter.get_input_details()),
+            tuple(_file_tensor(d, outputs) for d in self.interpreter.get_output_details()),
         )
 
     def _feed(self, sample: Sample) -> np.ndarray:
@@ -118,6 +127,14 @@ class _LiteRTSession(Session):
         if self.detector is not None:
             source = names[self.detector.post_processing.anchors]
             yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
+
+
+def _file_tensor(details: dict[str, Any], names: dict[int, str]) -> FileTensor:
+    shape = tuple(int(n) for n in details["shape"])
+    inner = str(details["name"])
+    name = names.get(details["index"], inner)
+    dtype = np.dtype(details["dtype"]).name
+    return FileTensor(name, shape, dtype, None if inner == name else inner)
 
 
 def _to_nchw(array: np.ndarray, spec: OutputSpec, *, nhwc: bool) -> np.ndarray:

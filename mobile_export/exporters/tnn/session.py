@@ -13,7 +13,7 @@ import torch
 from ...artifacts.damage import reading
 from ...errors import ExecutionError
 from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
-from ...parity.session import Session, Tensor
+from ...parity.session import FileTensor, Session, Tensor
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
 
@@ -39,10 +39,17 @@ class _Session(Session):
         with reading(path, "TNN"):
             self.network = load_network(path)
         self.specs = outputs
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self.precision = self.network.precision
         names = self.network.outputs
         wanted = tuple(output.name for output in outputs)
         self.outputs = wanted if set(wanted) <= set(names) else names
+
+    def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
+        """The text does not say the shapes of outputs: they are those of the last run."""
+        inputs = (FileTensor(s.name, tuple(s.dims), s.dtype) for s in self.network.inputs)
+        outputs = (FileTensor(name, self._shapes[name]) for name in self.network.outputs)
+        return tuple(inputs), tuple(outputs)
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
         """The image; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
@@ -52,6 +59,7 @@ class _Session(Session):
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         results = self.network.run(self._feed(sample))
+        self._shapes = {name: array.shape for name, array in results.items()}
         arrays = [results[name] for name in self.outputs]
         if len(arrays) != len(self.specs):
             return arrays

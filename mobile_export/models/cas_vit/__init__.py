@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from ...graph.specs import Recipe
 from ..entry import ModelEntry, Published
 
 __all__ = ["ROWS"]
+
+_RECIPE = Recipe(
+    0.875,
+    "center",
+    "bicubic",
+    "classification/data/datasets.py of the official code, for images below 384 pixels",
+)
 
 
 def _row(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -23,6 +31,7 @@ def _row(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             top1=top1,
             code="https://github.com/Tianfang-Zhang/CAS-ViT",
         ),
+        recipe=_RECIPE,
         options=(("heads", ("2", "1")),),
         weight_options=("heads",),
     )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from ...graph.specs import Recipe
 from ..entry import DETECTION, SEGMENTATION, ModelEntry, Published
 
 __all__ = ["ROWS"]
+
+_CENTRE = Recipe(0.875, "center", "bicubic", "configs/mobile/cls_emo.py of the official code")
+_SQUASH = Recipe(
+    1.0, "squash", "bilinear", "ssd_emo/ssdlite_emo_*_pretrain_coco.py of the official code"
+)
 
 
 def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
@@ -19,6 +25,7 @@ def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> Mo
             top1=top1,
             code="https://github.com/zhangzjn/EMO",
         ),
+        recipe=_CENTRE,
     )
 
 
@@ -37,6 +44,7 @@ def _segmenter(variant: str, head: str, params_m: float, macs_m: float, miou: fl
         task="segmentation",
         size=(512, 512),
         num_classes=150,
+        classes="ade20k150",
         options=SEGMENTATION,
     )
 
@@ -56,6 +64,8 @@ def _detector(variant: str, params_m: float, macs_m: float, box_ap: float) -> Mo
         task="detection",
         size=(320, 320),
         num_classes=80,
+        classes="coco80",
+        recipe=_SQUASH,
         options=DETECTION,
     )
 

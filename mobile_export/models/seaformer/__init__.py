@@ -40,6 +40,7 @@ def _segmenter(variant: str, params_m: float, macs_m: float, miou: float) -> Mod
         task="segmentation",
         size=(512, 512),
         num_classes=150,
+        classes="ade20k150",
         options=SEGMENTATION,
     )
 

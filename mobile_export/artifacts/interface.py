@@ -1,0 +1,157 @@
+"""What a file takes and gives, how images are made ready for it, and how its model is built again.
+
+Records of a manifest (`manifest`), which is input: every field has a type and a limit.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .fields import Dim, Name, Number, Seed, Text
+from .words import Meaning, Task
+
+__all__ = [
+    "Box",
+    "Build",
+    "FileInput",
+    "FileOutput",
+    "Interface",
+    "Meaning",
+    "Normalization",
+    "Preprocessing",
+    "Task",
+]
+
+FreeShape = Annotated[tuple[Dim | None, ...], Meta(max_length=16)]
+"""Null stands for an extent that depends on the image."""
+Axes = Annotated[str, Meta(pattern=r"^[NCTHW]{1,6}$(?!\n)")]
+"""One letter an axis: batch, channels or classes, time, height, width."""
+PerChannel = Annotated[tuple[Number, ...], Meta(max_length=4096)]
+Positive = Annotated[float, Meta(gt=0, le=1e300)]
+
+
+class Normalization(msgspec.Struct, frozen=True):
+    """From a pixel to what the network computes with: (pixel * scale - mean) / std, per channel.
+
+    Attributes:
+        inside: the file does it, and takes pixels from 0 to 255; otherwise the app does it.
+    """
+
+    inside: bool
+    scale: Positive
+    mean: PerChannel
+    std: Annotated[tuple[Positive, ...], Meta(max_length=4096)]
+
+
+class FileInput(msgspec.Struct, frozen=True, kw_only=True):
+    """An input of the file, as the format's runtime has it.
+
+    Attributes:
+        name: by which an app gives it.
+        tensor: name of the tensor inside the file, where that is another one.
+        shape: in the file's own order of axes.
+        dtype: in NumPy's words.
+        layout: what each axis is; null of what is no image.
+        image: the runtime takes an image here (Core ML's image type), and no array.
+        channel_order: of an image or an array of pixels.
+        range: least and greatest number of the values that an app gives.
+        optional: it has a value of its own where the app gives none.
+    """
+
+    name: Name
+    tensor: Name | None = None
+    shape: FreeShape
+    dtype: Name
+    layout: Axes | None = None
+    image: bool = False
+    channel_order: Literal["RGB", "BGR", "L"] | None = None
+    range: tuple[Number, Number] | None = None
+    normalization: Normalization | None = None
+    optional: bool = False
+
+
+class Box(msgspec.Struct, frozen=True):
+    """What the four numbers of a box are, in order, from the upper left corner of the image.
+
+    Attributes:
+        order: ``left``, ``top``, ``right``, ``bottom``, ``centre x``, ``centre y``, ``width``,
+            ``height``.
+        unit: ``pixels`` of the input, or ``image``: its width and height are 1.
+    """
+
+    order: tuple[Name, Name, Name, Name]
+    unit: Literal["pixels", "image"]
+
+
+class FileOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output of the file, as the format's runtime has it; see `FileInput`.
+
+    Attributes:
+        meaning: what the numbers are; null where nobody said.
+        box: of boxes.
+        source: the model's output that it is, a name in ``outputs``; null of what the file adds.
+    """
+
+    name: Name
+    tensor: Name | None = None
+    shape: FreeShape
+    dtype: Name
+    layout: Axes | None = None
+    meaning: Meaning | None = None
+    box: Box | None = None
+    source: Name | None = None
+
+
+class Interface(msgspec.Struct, frozen=True):
+    """What the file itself takes and gives, in its order."""
+
+    inputs: Annotated[tuple[FileInput, ...], Meta(min_length=1, max_length=16)]
+    outputs: Annotated[tuple[FileOutput, ...], Meta(min_length=1, max_length=256)]
+
+
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
+    """How the model's authors bring a picture to its size when they measure its accuracy.
+
+    The words are those of timm's data configurations.
+
+    Attributes:
+        resize: (height, width) before the crop, for the size of this file.
+        crop_mode: ``center``: the picture keeps its proportions, both sides at least those of
+            ``resize``, and the middle is cut out; ``squash``: both sides are made those of
+            ``resize``, then cut; ``border``: its proportions are kept, none of its sides longer
+            than ``resize``, and the rest is filled up.
+        crop_pct: the size of the input as a share of ``resize``.
+        interpolation: of the resizing.
+        source: who says so.
+    """
+
+    resize: tuple[Dim, Dim]
+    crop_mode: Literal["center", "squash", "border"]
+    crop_pct: Annotated[float, Meta(gt=0, le=10)]
+    interpolation: Name
+    source: Text
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of the source: with ``source`` and ``weights``, how to build the model again.
+
+    Null stands for the model's own value. It is data: only names of built-in and timm models, and
+    a saved program whose hash is that of ``weights``, are ever built because they stand here.
+
+    Attributes:
+        kind: of the source.
+        allow_missing: a changed classifier kept its random weights.
+    """
+
+    kind: Literal["built-in", "timm", "factory", "saved program", "module"]
+    size: tuple[Dim, Dim] | None = None
+    num_classes: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    channels: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    mean: PerChannel | None = None
+    std: Annotated[tuple[Positive, ...], Meta(max_length=4096)] | None = None
+    seed: Seed = 0
+    pretrained: bool = False
+    allow_missing: bool = False

@@ -1,0 +1,46 @@
+"""What a model is for, and what its outputs are: the words of a manifest, importable without
+anything."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["Meaning", "Task"]
+
+Task = Literal[
+    "classification",
+    "video classification",
+    "segmentation",
+    "detection",
+    "saliency",
+    "depth",
+    "super-resolution",
+    "embedding",
+    "features",
+]
+"""What a model is for; ``features`` are a backbone's."""
+
+Meaning = Literal[
+    "logits",
+    "probabilities",
+    "labels",
+    "label name",
+    "boxes",
+    "scores",
+    "classes",
+    "count",
+    "deltas",
+    "disparity",
+    "depth",
+    "upscaled",
+    "embedding",
+    "features",
+]
+"""What the numbers of an output are.
+
+``logits``: before softmax or sigmoid. ``probabilities``: of each class, or of what is looked for at
+each pixel. ``labels``: index of the class of each pixel. ``label name``: the best class, as text.
+``boxes``, ``scores`` (probabilities), ``classes`` (indices) and ``count`` of detections.
+``deltas``: from a detector's anchors. ``disparity``: grows with nearness; ``depth``: with distance.
+``upscaled``: an image in [0, 1]. ``embedding``: to be compared with another by its direction.
+"""

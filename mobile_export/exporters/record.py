@@ -1,0 +1,182 @@
+"""What a manifest says of the file itself: from its session, and the program for what it means.
+
+Names, shapes and dtypes are those that the runtime found in the written file. What the numbers mean
+is known of the program's outputs, and of what the file adds: an activation, a suppression, the name
+of the best class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..artifacts.interface import (
+    Box,
+    FileInput,
+    FileOutput,
+    Interface,
+    Meaning,
+    Normalization,
+    Preprocessing,
+)
+from ..detection.contract import CORNERS
+
+if TYPE_CHECKING:
+    from ..detection import FileOutput as Detected
+    from ..graph.program import Program
+    from ..graph.specs import InputSpec, OutputSpec
+    from ..parity.session import FileTensor, Session
+
+__all__ = ["file_interface", "preprocessing"]
+
+_PIXEL = 255.0
+_AXES = {2: "NC", 3: "NHW", 4: "NCHW", 5: "NCTHW"}
+"""Of the model's outputs, by rank; of rank 3, of labels only."""
+_ACTIVATED: dict[str, dict[Meaning | None, Meaning]] = {
+    "softmax": {"logits": "probabilities", None: "probabilities"}
+}
+"""What an activation inside the file makes of an output."""
+
+
+def file_interface(session: Session, program: Program) -> Interface:
+    """What the file of a session, which has run, takes and gives.
+
+    Args:
+        program: that it was written from; its outputs are those of the model.
+    """
+    inputs, outputs = session.interface()
+    last = _channels_last(inputs[0].shape, program.input.shape)
+    described = (
+        {}
+        if session.detector is None
+        else {each.name: each for each in session.detector.suppression.outputs}
+    )
+    sources = _sources(session, outputs, program.outputs)
+    return Interface(
+        inputs=tuple(_input(each, program.input, session.takes_pixels) for each in inputs),
+        outputs=tuple(
+            _detected(each, described[each.name])
+            if each.name in described
+            else _output(each, sources.get(each.name), session.activation, last)
+            for each in outputs
+        ),
+    )
+
+
+def preprocessing(program: Program) -> Preprocessing | None:
+    """The recipe of the program's authors, at the program's size; None where it is not known."""
+    recipe = program.recipe
+    if recipe is None or recipe.crop_mode not in ("center", "squash", "border"):
+        return None
+    height, width = (math.floor(extent / recipe.crop_pct) for extent in program.input.size)
+    return Preprocessing(
+        resize=(height, width),
+        crop_mode=recipe.crop_mode,  # type: ignore[arg-type]
+        crop_pct=recipe.crop_pct,
+        interpolation=recipe.interpolation,
+        source=recipe.source,
+    )
+
+
+def _input(tensor: FileTensor, spec: InputSpec, pixels: bool) -> FileInput:
+    """The image, or one of the numbers that a package takes beside it."""
+    layout = None if tensor.optional else _layout(tensor.shape, spec.shape, _AXES, last=False)
+    if layout is None and tensor.image is None:
+        return FileInput(
+            name=tensor.name,
+            tensor=tensor.inner,
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            optional=tensor.optional,
+        )
+    low = min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
+    high = max((1 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
+    order = tensor.image or spec.channel_order
+    return FileInput(
+        name=tensor.name,
+        tensor=tensor.inner,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        layout=layout,
+        image=tensor.image is not None,
+        channel_order=order if spec.shape[1] in (1, 3) else None,  # type: ignore[arg-type]
+        range=(0.0, _PIXEL) if pixels else (low, high),
+        normalization=Normalization(pixels, 1 / _PIXEL, spec.mean, spec.std),
+        optional=tensor.optional,
+    )
+
+
+def _detected(tensor: FileTensor, output: Detected) -> FileOutput:
+    """An output of the suppression."""
+    return FileOutput(
+        name=tensor.name,
+        tensor=tensor.inner,
+        shape=output.shape,
+        dtype=tensor.dtype,
+        meaning=output.meaning,
+        box=None if output.box is None else Box(*output.box),  # type: ignore[arg-type]
+    )
+
+
+def _output(
+    tensor: FileTensor, source: OutputSpec | None, activation: str | None, last: bool
+) -> FileOutput:
+    """An output of the program, or the name of the best class."""
+    meaning: Meaning | None = None if source is None else source.meaning
+    if activation is not None:
+        meaning = _ACTIVATED.get(activation, {}).get(meaning, meaning)
+    if tensor.label:
+        meaning = "label name"
+    layout = None
+    if source is not None and (len(source.shape) != 3 or meaning == "labels"):
+        layout = _layout(tensor.shape, source.shape, _AXES, last=last)
+    return FileOutput(
+        name=tensor.name,
+        tensor=tensor.inner,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        layout=layout,
+        meaning=meaning,
+        box=Box(*CORNERS) if meaning == "boxes" else None,  # type: ignore[arg-type]
+        source=None if source is None else source.name,
+    )
+
+
+def _sources(
+    session: Session, outputs: Sequence[FileTensor], specs: Sequence[OutputSpec]
+) -> dict[str, OutputSpec]:
+    """The program's output that each output of the file is: by name or, as `run`, by place."""
+    named = {spec.name: spec for spec in specs}
+    plain = [each for each in outputs if not each.label]
+    if len(plain) == len(specs) and not {each.name for each in plain} <= set(named):
+        return {each.name: spec for each, spec in zip(plain, specs, strict=True)}
+    return {each.name: named[each.name] for each in plain if each.name in named}
+
+
+def _channels_last(shape: Sequence[int | None], model: Sequence[int]) -> bool:
+    return list(shape) != list(model) and list(shape) == _moved(model)
+
+
+def _moved(shape: Sequence[int]) -> list[int]:
+    """Channels last."""
+    return [shape[0], *shape[2:], shape[1]]
+
+
+def _layout(
+    shape: Sequence[int | None], model: Sequence[int], axes: dict[int, str], *, last: bool
+) -> str | None:
+    """What the axes of a tensor are that is the model's, perhaps with channels last or no batch.
+
+    Args:
+        last: the file's image has channels last, and so have its outputs where both are possible.
+    """
+    letters = axes.get(len(model))
+    if letters is None or len(shape) > len(letters):
+        return None
+    found = list(shape)
+    turned = letters[0] + letters[2:] + letters[1]
+    forms = [(list(model), letters), (list(model[1:]), letters[1:])]
+    if "C" in letters and len(letters) > 2:
+        forms.insert(0 if last else 1, (_moved(model), turned))
+    return next((name for extents, name in forms if extents == found), None)
