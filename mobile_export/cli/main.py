@@ -68,7 +68,9 @@ app.command()(cli_matrix.matrix)
 def main() -> None:
     """Entry point: runs the app, turns our errors into one message and an exit code."""
     from ..errors import MobileExportError
+    from ..system.quiet import open_closed_streams
 
+    open_closed_streams()
     try:
         app()
     except MobileExportError as error:

@@ -104,12 +104,12 @@ def trace(source: Source) -> Program:
         names = source.output_names
     meanings = [source.meanings.get(name) for name in names]
     names = _distinct([_identifier(name) for name in names], source.input.name)
+    for name, tensor in zip(names, tensors, strict=True):
+        _check_output(source.spec, name, tensor)
     outputs = tuple(
         OutputSpec(name, tuple(tensor.shape), meaning)
         for name, tensor, meaning in zip(names, tensors, meanings, strict=True)
     )
-    for output, tensor in zip(outputs, tensors, strict=True):
-        _check_output(source.spec, output, tensor)
     exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
     _refuse_constant(exported, source.spec, names)
@@ -130,10 +130,12 @@ def trace(source: Source) -> Program:
     )
 
 
-def _check_output(spec: str, output: OutputSpec, tensor: torch.Tensor) -> None:
+def _check_output(spec: str, name: str, tensor: torch.Tensor) -> None:
     """Refuse outputs that no file can hold."""
+    shape = "several shapes" if tensor.is_nested else f"shape {tuple(tensor.shape)}"
     wrong = {
-        "it has no elements": 0 in output.shape,
+        "it is a nested tensor": tensor.is_nested,
+        "it has no elements": not tensor.is_nested and 0 in tensor.shape,
         "it is on the meta device and has no values": tensor.is_meta,
         "it is sparse": tensor.layout is not torch.strided,
         "it is quantised": tensor.is_quantized,
@@ -142,7 +144,7 @@ def _check_output(spec: str, output: OutputSpec, tensor: torch.Tensor) -> None:
     for reason, is_so in wrong.items():
         if is_so:
             raise SourceError(
-                f"{spec} returns {output.name} of shape {output.shape}: {reason}.",
+                f"{spec} returns {name} of {shape}: {reason}.",
                 hint="Return dense real tensors that hold something.",
             )
 

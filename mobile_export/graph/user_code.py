@@ -39,12 +39,20 @@ def guarded(refuse: Callable[[BaseException], MobileExportError]) -> Iterator[No
 def described(error: BaseException) -> str:
     """Type and first line of an exception, even of one whose text cannot be had."""
     if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"[:300]
+        return f"it called sys.exit({_code(error)})"[:300]
     try:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    except Exception:  # noqa: BLE001 - an exception of the user's own may have a broken __str__
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the text is the user's code, too, and may raise anything
         lines = []
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
+
+
+def _code(error: SystemExit) -> str:
+    """What `sys.exit` was given; an object of the user's own only by its type."""
+    code = error.code
+    return repr(code) if code is None or type(code) in (int, str) else type(code).__name__
 
 
 def place_in_code(error: BaseException, folder: Path | None = None) -> str:

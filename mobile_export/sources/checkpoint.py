@@ -325,10 +325,12 @@ def _unwrap(content: Any, path: Path) -> Checkpoint:
             f"{path} holds no tensors by name; its keys are {keys or 'none'}.",
             hint=f"Save model.state_dict(), alone or under one of {', '.join(WRAPPERS)}.",
         )
-    odd = [name for name, value in tensors.items() if value.layout is not torch.strided]
+    odd = [
+        n for n, value in tensors.items() if value.layout is not torch.strided or value.is_nested
+    ]
     if odd:
         raise WeightsError(
-            f"{path} holds sparse tensors, such as {odd[0][:80]!r}.",
+            f"{path} holds sparse or nested tensors, such as {odd[0][:80]!r}.",
             hint="Save them dense: tensor.to_dense().",
         )
     empty = [name for name, value in tensors.items() if value.is_meta]
@@ -338,6 +340,11 @@ def _unwrap(content: Any, path: Path) -> Checkpoint:
             hint="Save the state of a model whose weights are loaded.",
         )
     return Checkpoint(tensors, tuple(notes))
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    """Whether its values do not lie in one dense block."""
+    return tensor.layout is not torch.strided or tensor.is_nested
 
 
 def _shown(key: object) -> str:

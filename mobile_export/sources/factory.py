@@ -259,9 +259,9 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
             f"{spec!r} is a quantised module.",
             hint="Give the floating-point model; a target's own options choose its precision.",
         )
-    if any(tensor.layout is not torch.strided for tensor in tensors):
+    if any(tensor.layout is not torch.strided or tensor.is_nested for tensor in tensors):
         raise SourceError(
-            f"{spec!r} holds sparse tensors, which no format has.",
+            f"{spec!r} holds sparse or nested tensors, which no format has.",
             hint="Store them dense: tensor.to_dense().",
         )
     if any(tensor.is_meta for tensor in tensors):

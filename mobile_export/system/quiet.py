@@ -27,7 +27,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["NOTE_LINES", "drop_stdout", "quiet", "unwarned"]
+__all__ = ["NOTE_LINES", "drop_stdout", "open_closed_streams", "quiet", "unwarned"]
 
 NOTE_LINES = 20
 """How many of the captured lines an exception takes with it."""
@@ -136,6 +136,25 @@ def unwarned(enabled: bool = True) -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def open_closed_streams() -> None:
+    """Give a program that was started without stdout or stderr (``>&-``) something in their place.
+
+    Otherwise the next file that is opened would have their number, and what vendors print would go
+    into it. What is printed on this stdout fails, as on a full disk; stderr goes nowhere.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, mode)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
 
 def drop_stdout() -> None:

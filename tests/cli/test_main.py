@@ -273,6 +273,17 @@ def test_a_result_that_cannot_be_printed_is_no_lost_file(folder: Path) -> None:
     assert len(list(folder.glob("*.onnx"))) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor in a shell")
+def test_a_closed_stdout_is_said_and_takes_no_file(folder: Path) -> None:
+    words = f"{sys.executable} -m mobile_export onnx mynet:build --size 32 >&-"
+    done = subprocess.run(words, shell=True, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "could not be printed" in done.stderr
+    assert "nothing was written" not in done.stderr
+    (file,) = folder.glob("*.onnx")
+    assert file.with_name(f"{file.name}.manifest.json").exists()
+
+
 def test_version(tmp_path: Path) -> None:
     import mobile_export
 

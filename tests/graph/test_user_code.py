@@ -273,3 +273,23 @@ def test_one_tensor_in_two_places_and_shared_containers() -> None:
     a, b = torch.zeros(1), torch.zeros(2)
     shared = [a, b]
     assert flatten_outputs({"x": shared, "y": shared})[0] == ("x_0", "x_1")
+
+
+class ExitsInItsText(Exception):
+    def __str__(self) -> str:
+        sys.exit(3)
+
+
+def test_a_text_that_exits_is_no_text() -> None:
+    assert described(ExitsInItsText()) == "ExitsInItsText: no message"
+    assert described(SystemExit(ExitsInItsText())) == "it called sys.exit(ExitsInItsText)"
+
+
+class ReturnsNested(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nested.nested_tensor([x[0, 0, 0], x[0, 0, 0, :3]])
+
+
+def test_a_nested_output_is_refused() -> None:
+    with pytest.raises(SourceError, match="of several shapes: it is a nested tensor"):
+        trace(make_source(ReturnsNested()))

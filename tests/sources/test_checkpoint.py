@@ -109,6 +109,13 @@ def test_sparse_tensors(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+def test_nested_tensors(tmp_path: Path) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    path = saved(tmp_path / "a.pth", {"0.weight": nested})
+    with pytest.raises(WeightsError, match=r"nested|not allowed|refused"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 @pytest.mark.parametrize("kind", ["a named pipe", "a device", "a folder"])
 def test_what_is_no_file(tmp_path: Path, kind: str, name: str) -> None:

@@ -385,6 +385,14 @@ TRAPS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
         x.to(torch.int32), x.to(torch.int64), rounding_mode="trunc")),
     "division by a number": ("by -1", lambda x: aten.div.Scalar_mode(
         x.to(torch.int32), -1, rounding_mode="trunc")),
+    "strides": ("reads element", lambda x: aten._reshape_alias.default(
+        x * 2, [3, 96], [2**20, 1])),
+    "strides of what is expanded": ("reads element", lambda x: aten.as_strided.default(
+        x[:, :, :1, :1].expand(1, 3, 64, 64), [4096], [1], 0)),
+    "average by -1": ("takes no -1 as 'divisor_override'", lambda x: aten.avg_pool2d.default(
+        x, [1, 1], [], [0, 0], False, True, -1)),
+    "average of integers": ("is given integers", lambda x: aten.avg_pool2d.default(
+        x.to(torch.int64), [1, 1])),
     "memory": ("GiB at once", lambda x: sum(
         x.mean() + aten.full.default([2**30], i).sum() for i in range(30))),
 }  # fmt: skip

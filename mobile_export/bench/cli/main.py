@@ -127,7 +127,9 @@ cli_cost.add_commands(app)
 def main() -> None:
     """Entry point: runs the app, turns our errors into one message and an exit code."""
     from ...errors import MobileExportError
+    from ...system.quiet import open_closed_streams
 
+    open_closed_streams()
     try:
         app()
     except MobileExportError as error:

@@ -107,7 +107,7 @@ _GROUPS = {
 ALLOWED = frozenset(name for names in _GROUPS.values() for name in names.split())
 """Names of ATen operators; each stands for its variant that writes in place (relu_) too."""
 
-_FIXED = frozenset({"as_strided"})
+_FIXED = frozenset({"as_strided", "_reshape_alias"})
 """Those without a variant in place: it would change where a tensor lies in memory"""
 
 _SCALARS = frozenset({"self", "other", "exponent", "value"})
@@ -282,8 +282,10 @@ def check_values(
         if min(extents) < 0 or extents[0] * extents[1] * extents[2] != values["input"].numel():
             raise ValueError(f"{op} is called with the extents {extents}")
         _check_vectors(name, values, extents[1], ("weight", "bias"))
-    elif name == "as_strided":
-        _check_strided(values)
+    elif name in ("as_strided", "_reshape_alias"):
+        _check_strided(name, values)
+    elif name.startswith("avg_pool"):
+        _check_average(name, values)
     elif values.get("rounding_mode") == "trunc":
         _check_truncation(values)
     elif "flash_attention" in name:
@@ -292,6 +294,8 @@ def check_values(
     elif name.lstrip("_").startswith("upsample"):
         _check_scales(name, values)
     elif name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        if op._overloadname == "data":
+            raise ValueError(f"{op} takes packed sequences, whose sizes nothing checks")
         steps = max(values["input"].shape, default=0) * int(values["num_layers"])
         if steps > MAX_PARTS:
             raise ValueError(f"{op} would take {steps:,} steps")
@@ -314,17 +318,27 @@ def _check_vectors(name: str, values: Mapping[str, Any], extent: int, names: Seq
             raise ValueError(f"{name} has {key} of shape {shape}, not [{extent}]")
 
 
-def _check_strided(values: Mapping[str, Any]) -> None:
+def _check_strided(name: str, values: Mapping[str, Any]) -> None:
+    """Where the tensor lies in memory bounds what is read, and so does what it holds."""
     tensor, size, stride = values["self"], values["size"], values["stride"]
-    offset = values.get("storage_offset")
-    first = int(tensor.storage_offset() if offset is None else offset)
+    start, offset = tensor.storage_offset(), values.get("storage_offset")
+    first = int(start if offset is None else offset)
     if len(size) != len(stride) or min([*size, *stride, first], default=0) < 0:
-        raise ValueError(f"as_strided has sizes {size} and strides {stride}")
+        raise ValueError(f"{name} has sizes {size} and strides {stride}")
     last = first + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
-    if 0 not in size and not (
-        tensor.storage_offset() <= first and last < tensor.storage_offset() + tensor.numel()
-    ):
-        raise ValueError(f"as_strided reads element {last} of a tensor of {tensor.numel()}")
+    stored = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
+    end = min(start + tensor.numel(), stored)
+    if 0 not in size and not (start <= first and last < end):
+        raise ValueError(f"{name} reads element {last} of a tensor of {tensor.numel()}")
+
+
+def _check_average(name: str, values: Mapping[str, Any]) -> None:
+    """Integers divided by nothing, or the smallest of them by -1, end the process (SIGFPE)."""
+    divisor = values.get("divisor_override")
+    if divisor is not None and divisor < 1:
+        raise ValueError(f"{name} takes no {divisor} as 'divisor_override'")
+    if not values["self"].is_floating_point():
+        raise ValueError(f"{name} is given integers")
 
 
 def _check_truncation(values: Mapping[str, Any]) -> None:
