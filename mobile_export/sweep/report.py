@@ -56,8 +56,9 @@ def _column(row: Row) -> str:
     return row.format if row.precision is None else f"{row.format}:{row.precision}"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(markdown_text, cells)) + " |"
+def _line(names: Sequence[str], figures: Sequence[str]) -> str:
+    """A line of a table: names, which may hold anything, and what stands here as it is."""
+    return "| " + " | ".join([*map(markdown_text, names), *figures]) + " |"
 
 
 def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
@@ -66,21 +67,22 @@ def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
     without = Counter(_column(row) for row in rows if row.left_out)
     last = ["a pass left out"] if without else []
     heads = ["format", "cells", *shown, *last]
-    lines = [_line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
+    lines = [_line(heads, []), _line(["---"], ["---:"] * (len(heads) - 1))]
     for name in formats:
         count = counts[name]
         figures = [count.total(), *(count[status] for status in shown)]
         figures += [without[name]] if without else []
-        lines.append(_line([name, *map(str, figures)]))
+        lines.append(_line([name], list(map(str, figures))))
     return "\n".join(lines)
 
 
 def _table(rows: Sequence[Row], formats: Sequence[str]) -> str:
     found = {(row.model, row.size, _column(row)): row for row in rows}
-    lines = [_line(["model", "size", *formats]), _line(["---"] * 2 + ["---:"] * len(formats))]
+    heads = ["model", "size", *formats]
+    lines = [_line(heads, []), _line(["---"] * 2, ["---:"] * len(formats))]
     for model, size in dict.fromkeys((row.model, row.size) for row in rows):
         cells = [_cell(found.get((model, size, name))) for name in formats]
-        lines.append(_line([model, size or "its own", *cells]))
+        lines.append(_line([model, size or "its own"], cells))
     return "\n".join(lines)
 
 

@@ -135,7 +135,7 @@ def _store(data: bytes) -> None:
     path = _folder() / "store.jsonl"
     path.write_bytes(data)
     with _refused():
-        rows, _ = make_rows(read(path).measurements, doubtful=True, history=True)
+        rows, _ = make_rows(read(path).measurements, flagged=True, history=True)
         if rows:
             for write in (as_csv, as_latex, as_markdown):
                 write(rows)

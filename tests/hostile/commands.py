@@ -110,6 +110,13 @@ def _slots() -> Iterator[Slot]:
         "--store {out}/s.jsonl", True,
     )  # fmt: skip
     yield Slot(BENCH, "run", "store", ("store",), f"{_RUN} {{good}}/tiny.onnx --store {{}}", True)
+    quick = "--wait 0 --option=--time-limit=0.2 --option=--starts=1"
+    yield Slot(
+        BENCH, "queue", "files", ("labels",), f"queue {{}} --store {{out}}/s.jsonl {quick}", True
+    )
+    yield Slot(
+        BENCH, "queue", "store", ("store",), f"queue {{good}}/tiny.onnx --store {{}} {quick}", True
+    )
     for shown in ("terminal", "markdown", "csv", "latex", "html"):
         yield Slot(
             BENCH, "table", "store", ("store",), f"table --store {{}} --as {shown} --all --history"
@@ -142,6 +149,7 @@ NO_FILES = {
     (EXPORT, "list"),
     (EXPORT, "doctor"),
     (BENCH, "devices"),
+    (BENCH, "published"),
     (BENCH, "runners"),
     (BENCH, "rank"),
 }

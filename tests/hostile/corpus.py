@@ -170,7 +170,7 @@ def _calls() -> Iterator[tuple[Any, ...]]:
     yield subprocess.Popen, (COMMAND, -1, None, None, None, None, None, True, True)
     yield functools.partial, (os.system, COMMAND)
     yield operator.methodcaller, ("__class__",)
-    yield getattr, (os, "system")
+    yield operator.attrgetter, ("system",)
     yield __import__, ("this",)
     yield open, ("pwned", "w")
 

@@ -273,15 +273,18 @@ def check_values(
     values = {a.name: a.default_value for a in _args(op) if a.has_default_value()}
     values |= {argument.name: value for argument, value in zip(_args(op), args, strict=False)}
     values |= kwargs
+    _check_kernel(op, name, values)
+    _check_parts(op, name, values, parts)
+
+
+def _check_kernel(op: OpOverload, name: str, values: Mapping[str, Any]) -> None:
+    """What the kernels of single operators leave unchecked."""
     if op._overloadname == "dtype" and name in ("view", "view_copy"):
         raise ValueError(f"{op} gives the bytes of a tensor another type")
     if "batch_norm" in name or name == "instance_norm":
         _check_statistics(name, values)
     elif name == "native_group_norm":
-        extents = [int(values[key]) for key in ("N", "C", "HxW")]
-        if min(extents) < 0 or extents[0] * extents[1] * extents[2] != values["input"].numel():
-            raise ValueError(f"{op} is called with the extents {extents}")
-        _check_vectors(name, values, extents[1], ("weight", "bias"))
+        _check_groups(name, values)
     elif name in ("as_strided", "_reshape_alias"):
         _check_strided(name, values)
     elif name.startswith("avg_pool"):
@@ -294,12 +297,22 @@ def check_values(
     elif name.lstrip("_").startswith("upsample"):
         _check_scales(name, values)
     elif name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
-        if op._overloadname == "data":
-            raise ValueError(f"{op} takes packed sequences, whose sizes nothing checks")
-        steps = max(values["input"].shape, default=0) * int(values["num_layers"])
-        if steps > MAX_PARTS:
-            raise ValueError(f"{op} would take {steps:,} steps")
-    _check_parts(op, name, values, parts)
+        _check_recurrent(op, values)
+
+
+def _check_recurrent(op: OpOverload, values: Mapping[str, Any]) -> None:
+    if op._overloadname == "data":
+        raise ValueError(f"{op} takes packed sequences, whose sizes nothing checks")
+    steps = max(values["input"].shape, default=0) * int(values["num_layers"])
+    if steps > MAX_PARTS:
+        raise ValueError(f"{op} would take {steps:,} steps")
+
+
+def _check_groups(name: str, values: Mapping[str, Any]) -> None:
+    extents = [int(values[key]) for key in ("N", "C", "HxW")]
+    if min(extents) < 0 or extents[0] * extents[1] * extents[2] != values["input"].numel():
+        raise ValueError(f"{name} is called with the extents {extents}")
+    _check_vectors(name, values, extents[1], ("weight", "bias"))
 
 
 def _check_statistics(name: str, values: Mapping[str, Any]) -> None:

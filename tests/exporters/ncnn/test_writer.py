@@ -22,11 +22,11 @@ MAGIC = "7767517"
 HALF = 0x01306B47
 
 
-class Sorts(nn.Module):
-    """Neither the layer graph nor ncnn sorts."""
+class Inverts(nn.Module):
+    """Neither the layer graph nor ncnn inverts a matrix."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sort(x.mean((2, 3)))[0]
+        return torch.linalg.inv(x + torch.eye(16))
 
 
 class Loud(nn.Module):
@@ -140,8 +140,8 @@ def test_the_second_file_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_refusal_names_the_op_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(LoweringError, match="sort"):
-        mobile_export.export(Sorts(), "ncnn", tmp_path, name="net", size=(16, 16))
+    with pytest.raises(LoweringError, match="inv"):
+        mobile_export.export(Inverts(), "ncnn", tmp_path, name="net", size=(16, 16))
     assert list(tmp_path.iterdir()) == []
 
 
