@@ -226,7 +226,7 @@ def test_the_command_line_measures_an_exported_model(
     """``mobile-export ncnn tiny && mobile-bench --device adb tiny``."""
     (artifact,) = exported("ncnn").artifacts
     subprocess.run(["adb", "connect", arm_phone.serial], check=True, capture_output=True)
-    words = ["--device", "adb", "--fixed-performance", "--time-limit", "1", "--json"]
+    words = ["--device", "adb", "--no-pin", "--fixed-performance", "--time-limit", "1", "--json"]
     app([*words, str(artifact.path)], standalone_mode=False)
     (row,) = json.loads(capsys.readouterr().out)["measurements"]
     assert row["device"] == f"adb:{arm_phone.serial}"
