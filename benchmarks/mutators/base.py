@@ -21,6 +21,7 @@ __all__ = [
     "Site",
     "changed_weights",
     "moved",
+    "stored",
 ]
 
 PERMUTED = "weights permuted"
@@ -68,6 +69,25 @@ def changed_weights(axis: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         SCALED: lambda weights: weights * np.asarray(1.02, weights.dtype),
         EPSILON: lambda weights: (weights * _FOLDED_EPSILON).astype(weights.dtype),
     }
+
+
+def stored(
+    place: tuple[int, int, str], filters: int, change: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[Any], None]:
+    """An edit of an array that lies in a file of weights, the model's ``weights``.
+
+    Args:
+        place: offset and size in bytes, and NumPy's type.
+        filters: rows that ``change`` is given the array in.
+    """
+    offset, size, kind = place
+
+    def edit(model: Any) -> None:
+        piece = model.weights[offset : offset + size]
+        old = piece.view(kind).reshape(filters, -1)
+        piece[:] = np.ascontiguousarray(change(old)).astype(kind).reshape(-1).view(np.uint8)
+
+    return edit
 
 
 def moved(before: int, after: int) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mobile_export.exporters.ncnn.reader import Layer, _sizes, param_text, read_param
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved
+from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved, stored
 
 __all__ = ["NcnnEditor"]
 
@@ -62,10 +62,10 @@ class NcnnEditor:
             if layer.type in weighted and places:
                 filters = layer.number(0) if layer.type != "Gemm" else layer.number(8)
                 for kind, change in changed_weights(0).items():
-                    yield Site(kind, layer.name, _stored(places[0], filters, change))
+                    yield Site(kind, layer.name, stored(places[0], filters, change))
                 biased = layer.number(1 if layer.type == "InnerProduct" else 5)
                 if biased and layer.type != "Gemm":
-                    yield Site(BIAS, layer.name, _stored(places[1], 1, np.zeros_like))
+                    yield Site(BIAS, layer.name, stored(places[1], 1, np.zeros_like))
             yield from _params(index, layer)
 
     def write(self, site: Site, path: Path) -> None:
@@ -92,19 +92,6 @@ def _places(layers: tuple[Layer, ...], content: bytes) -> list[list[tuple[int, i
         found.append(places)
     assert position == len(content), "the weights are not those of the layers"
     return found
-
-
-def _stored(
-    place: tuple[int, int, str], filters: int, change: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[Any], None]:
-    offset, size, kind = place
-
-    def edit(model: _Model) -> None:
-        piece = model.weights[offset : offset + size]
-        old = piece.view(kind).reshape(filters, -1)
-        piece[:] = np.ascontiguousarray(change(old)).astype(kind).reshape(-1).view(np.uint8)
-
-    return edit
 
 
 def _params(index: int, layer: Layer) -> Iterator[Site]:

@@ -12,7 +12,7 @@ import numpy as np
 from mobile_export.exporters.tnn.evaluator.proto import LayerText, parse_proto
 from mobile_export.exporters.tnn.evaluator.weights import parse_model
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved
+from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved, stored
 
 __all__ = ["TnnEditor"]
 
@@ -69,9 +69,9 @@ class TnnEditor:
                 if layer.type == "Deconvolution":
                     filters = 1
                 for kind, change in changed_weights(0 if filters > 1 else 1).items():
-                    yield Site(kind, layer.name, _stored(held["weight"], filters, change))
+                    yield Site(kind, layer.name, stored(held["weight"], filters, change))
                 if "bias" in held and held["bias"][1]:
-                    yield Site(BIAS, layer.name, _stored(held["bias"], 1, np.zeros_like))
+                    yield Site(BIAS, layer.name, stored(held["bias"], 1, np.zeros_like))
             yield from _words(line, layer)
 
     def write(self, site: Site, path: Path) -> None:
@@ -94,19 +94,6 @@ def _places(content: bytes) -> dict[str, dict[str, tuple[int, int, str]]]:
         name: {key: place(array) for key, array in arrays.items()}
         for name, arrays in layers.items()
     }
-
-
-def _stored(
-    place: tuple[int, int, str], filters: int, change: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[Any], None]:
-    offset, size, kind = place
-
-    def edit(model: _Model) -> None:
-        piece = model.weights[offset : offset + size]
-        old = piece.view(kind).reshape(filters, -1)
-        piece[:] = np.ascontiguousarray(change(old)).astype(kind).reshape(-1).view(np.uint8)
-
-    return edit
 
 
 def _words(line: int, layer: LayerText) -> Iterator[Site]:

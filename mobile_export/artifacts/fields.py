@@ -22,6 +22,7 @@ __all__ = [
     "Magnitude",
     "Name",
     "Number",
+    "Positive",
     "Seed",
     "Sha256",
     "Shape",
@@ -52,6 +53,8 @@ Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 """A finite one."""
 Magnitude = Annotated[float, Meta(ge=0, le=1e300)]
 """A finite one that is not negative."""
+Positive = Annotated[float, Meta(gt=0, le=1e300)]
+"""A finite one above 0."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 """From none to all."""
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .fields import Dim, Name, Number, Seed, Text
+from .fields import Dim, Name, Number, Positive, Seed, Text
 from .words import Meaning, Task
 
 __all__ = [
@@ -30,7 +30,6 @@ FreeShape = Annotated[tuple[Dim | None, ...], Meta(max_length=16)]
 Axes = Annotated[str, Meta(pattern=r"^[NCTHW]{1,6}$(?!\n)")]
 """One letter an axis: batch, channels or classes, time, height, width."""
 PerChannel = Annotated[tuple[Number, ...], Meta(max_length=4096)]
-Positive = Annotated[float, Meta(gt=0, le=1e300)]
 
 
 class Normalization(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from .fields import (
     Magnitude,
     Name,
     Number,
+    Positive,
     Seed,
     Sha256,
     Shape,
@@ -105,7 +106,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     layout: Name = "NCHW of the PyTorch model"
     channel_order: Literal["RGB", "BGR", "L"] = "RGB"
     mean: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
-    std: Annotated[tuple[Annotated[float, Meta(gt=0, le=1e300)], ...], Meta(max_length=4096)] = ()
+    std: Annotated[tuple[Positive, ...], Meta(max_length=4096)] = ()
 
     def __post_init__(self) -> None:
         element_count(self.shape, _MOST_INPUT_ELEMENTS)

@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..artifacts.interface import (
     Box,
     FileInput,
@@ -52,7 +54,7 @@ def file_interface(session: Session, program: Program) -> Interface:
         if session.detector is None
         else {each.name: each for each in session.detector.suppression.outputs}
     )
-    sources = _sources(session, outputs, program.outputs)
+    sources = _sources(outputs, program.outputs)
     return Interface(
         inputs=tuple(_input(each, program.input, session.takes_pixels) for each in inputs),
         outputs=tuple(
@@ -81,29 +83,26 @@ def preprocessing(program: Program) -> Preprocessing | None:
 
 def _input(tensor: FileTensor, spec: InputSpec, pixels: bool) -> FileInput:
     """The image, or one of the numbers that a package takes beside it."""
-    layout = None if tensor.optional else _layout(tensor.shape, spec.shape, _AXES, last=False)
-    if layout is None and tensor.image is None:
-        return FileInput(
-            name=tensor.name,
-            tensor=tensor.inner,
-            shape=tensor.shape,
-            dtype=tensor.dtype,
-            optional=tensor.optional,
-        )
-    low = min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
-    high = max((1 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
-    order = tensor.image or spec.channel_order
-    return FileInput(
+    layout = None if tensor.optional else _layout(tensor.shape, spec.shape, last=False)
+    plain = FileInput(
         name=tensor.name,
         tensor=tensor.inner,
         shape=tensor.shape,
         dtype=tensor.dtype,
+        optional=tensor.optional,
+    )
+    if layout is None and tensor.image is None:
+        return plain
+    low = min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
+    high = max((1 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
+    order = tensor.image or spec.channel_order
+    return msgspec.structs.replace(
+        plain,
         layout=layout,
         image=tensor.image is not None,
-        channel_order=order if spec.shape[1] in (1, 3) else None,  # type: ignore[arg-type]
+        channel_order=order if spec.shape[1] in (1, 3) else None,
         range=(0.0, _PIXEL) if pixels else (low, high),
         normalization=Normalization(pixels, 1 / _PIXEL, spec.mean, spec.std),
-        optional=tensor.optional,
     )
 
 
@@ -130,7 +129,7 @@ def _output(
         meaning = "label name"
     layout = None
     if source is not None and (len(source.shape) != 3 or meaning == "labels"):
-        layout = _layout(tensor.shape, source.shape, _AXES, last=last)
+        layout = _layout(tensor.shape, source.shape, last=last)
     return FileOutput(
         name=tensor.name,
         tensor=tensor.inner,
@@ -143,9 +142,7 @@ def _output(
     )
 
 
-def _sources(
-    session: Session, outputs: Sequence[FileTensor], specs: Sequence[OutputSpec]
-) -> dict[str, OutputSpec]:
+def _sources(outputs: Sequence[FileTensor], specs: Sequence[OutputSpec]) -> dict[str, OutputSpec]:
     """The program's output that each output of the file is: by name or, as `run`, by place."""
     named = {spec.name: spec for spec in specs}
     plain = [each for each in outputs if not each.label]
@@ -163,15 +160,13 @@ def _moved(shape: Sequence[int]) -> list[int]:
     return [shape[0], *shape[2:], shape[1]]
 
 
-def _layout(
-    shape: Sequence[int | None], model: Sequence[int], axes: dict[int, str], *, last: bool
-) -> str | None:
+def _layout(shape: Sequence[int | None], model: Sequence[int], *, last: bool) -> str | None:
     """What the axes of a tensor are that is the model's, perhaps with channels last or no batch.
 
     Args:
         last: the file's image has channels last, and so have its outputs where both are possible.
     """
-    letters = axes.get(len(model))
+    letters = _AXES.get(len(model))
     if letters is None or len(shape) > len(letters):
         return None
     found = list(shape)

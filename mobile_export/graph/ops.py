@@ -16,10 +16,12 @@ __all__ = [
     "FOLDABLE",
     "TRANSPOSED",
     "argument",
+    "argument_names",
     "as_list",
     "is_call",
     "is_elementwise",
     "is_private",
+    "operator_name",
     "source_of",
 ]
 
@@ -96,6 +98,18 @@ def argument(node: Node, name: str) -> Any:
                 return node.args[position]
             return node.kwargs.get(name, parameter.default_value)
     raise KeyError(f"{target} has no argument {name}")
+
+
+def argument_names(node: Node) -> list[str]:
+    """The names of the arguments of an ATen call, in the order of its schema."""
+    target = node.target
+    assert isinstance(target, OpOverload)
+    return [parameter.name for parameter in target._schema.arguments]
+
+
+def operator_name(target: OpOverload) -> str:
+    """The name of an operator without its namespace and its overload: ``conv2d``."""
+    return str(target._schema.name.split("::")[1])
 
 
 def as_list(value: Any, rank: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from torch.fx import Node
 
-from ..graph.ops import argument
+from ..graph.ops import argument, argument_names
 from .builder import Builder
 from .view import View
 
@@ -63,7 +63,7 @@ class Call:
     @property
     def names(self) -> list[str]:
         """Names of the arguments in the schema."""
-        return [parameter.name for parameter in self.target._schema.arguments]
+        return argument_names(self.node)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..graph.editor import where
+from ..graph.ops import operator_name
 from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def is_core(target: Any) -> bool:
     """Whether ``target`` is an overload of an operator of `CORE`, or no ATen operator."""
     if not isinstance(target, OpOverload) or target.namespace != "aten":
         return True
-    return target._schema.name.split("::")[1] in CORE
+    return operator_name(target) in CORE
 
 
 def outside(program: Program) -> str:
@@ -199,7 +200,7 @@ def outside(program: Program) -> str:
         for node in program.exported.graph.nodes
         if node.op == "call_function"
         and not is_core(node.target)
-        and node.target._schema.name.split("::")[1] not in SPELLINGS
+        and operator_name(node.target) not in SPELLINGS
     ]
     return f" It calls operators outside the core set: {_few(found)}." if found else ""
 
@@ -213,7 +214,7 @@ def calls_of(program: Program, names: Collection[str]) -> str:
     found = [
         _place(node)
         for node in program.exported.graph.nodes
-        if isinstance(node.target, OpOverload) and node.target._schema.name.split("::")[1] in names
+        if isinstance(node.target, OpOverload) and operator_name(node.target) in names
     ]
     return _few(found)
 

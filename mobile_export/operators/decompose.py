@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from ..graph.changes import PassResult
 from ..graph.editor import GraphEditor, where
-from ..graph.ops import CONVS, is_call
+from ..graph.ops import CONVS, is_call, operator_name
 from ..system.torch_private import OpOverload, decomposition_of
 from . import (
     convolution,
@@ -118,8 +118,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.float_power.Tensor_Tensor: elements.float_power,
     aten.floor_divide.Scalar: elements.floor_divide,
     aten.floor_divide.default: elements.floor_divide,
-    aten.fmax.default: elements.larger,
-    aten.fmin.default: elements.smaller,
+    aten.fmax.default: torch.maximum,
+    aten.fmin.default: torch.minimum,
     aten.fmod.Scalar: elements.fmod,
     aten.fmod.Tensor: elements.fmod,
     aten.frac.default: elements.frac,
@@ -168,7 +168,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.resolve_conj.default: elements.positive,
     aten.resolve_neg.default: elements.positive,
     aten.rot90.default: indexing.rot90,
-    aten.sgn.default: elements.sgn,
+    aten.sgn.default: torch.sign,
     aten.signbit.default: elements.signbit,
     aten.sinc.default: elements.sinc,
     aten.softshrink.default: elements.softshrink,
@@ -203,8 +203,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.std_mean.default: sums.deviation,
     aten.std_mean.dim: sums.deviation,
     aten.topk.default: ordering.topk,
-    aten.true_divide.Scalar: elements.true_divide,
-    aten.true_divide.Tensor: elements.true_divide,
+    aten.true_divide.Scalar: torch.div,
+    aten.true_divide.Tensor: torch.div,
     aten.var_mean.correction: sums.moments,
     aten.var_mean.default: sums.moments,
     aten.var_mean.dim: sums.moments,
@@ -226,7 +226,7 @@ def rule_of(target: Any, native: Collection[str] = ()) -> Rule | None:
     """
     if not isinstance(target, OpOverload) or target.namespace != "aten":
         return None
-    name = target._schema.name.split("::")[1]
+    name = operator_name(target)
     if name in native:
         return None
     if target in OPERATORS:
@@ -274,6 +274,8 @@ def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
         if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
             stored.add(node)
             continue
+        if _is_complex(node):
+            continue
         rule = rule_of(node.target, native)
         new = None if rule is None else rule(graph, node)
         if isinstance(new, Node):
@@ -281,6 +283,12 @@ def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
         elif new is not None:
             _replace_items(graph, node, new)
     return graph.result()
+
+
+def _is_complex(node: Node) -> bool:
+    """Whether a call takes or gives complex numbers: rules and core operators are of real ones."""
+    values = [each.meta.get("val") for each in (node, *node.all_input_nodes)]
+    return any(isinstance(value, torch.Tensor) and value.is_complex() for value in values)
 
 
 def _replace_items(graph: GraphEditor, node: Node, items: Any) -> None:

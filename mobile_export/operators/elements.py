@@ -22,7 +22,6 @@ __all__ = [
     "hardshrink",
     "heaviside",
     "hypot",
-    "larger",
     "ldexp",
     "lerp",
     "log_sigmoid",
@@ -34,12 +33,9 @@ __all__ = [
     "nan_to_num",
     "positive",
     "remainder",
-    "sgn",
     "signbit",
     "sinc",
-    "smaller",
     "softshrink",
-    "true_divide",
     "trunc",
     "xlogy",
     "zero",
@@ -120,16 +116,6 @@ def floor_divide(x: Tensor, other: Any) -> Any:
     return torch.floor(x / other)
 
 
-def larger(x: Tensor, other: Tensor) -> Tensor:
-    """`fmax` of numbers."""
-    return torch.maximum(x, other)
-
-
-def smaller(x: Tensor, other: Tensor) -> Tensor:
-    """`fmin` of numbers."""
-    return torch.minimum(x, other)
-
-
 def heaviside(x: Tensor, values: Tensor) -> Tensor:
     """1 above 0, 0 below, ``values`` at 0."""
     zero = torch.zeros_like(x)
@@ -140,11 +126,6 @@ def sinc(x: Tensor) -> Tensor:
     """sin(πx) / (πx), and 1 at 0."""
     y = torch.where(x == 0, torch.ones_like(x), x * math.pi)
     return torch.where(x == 0, torch.ones_like(x), torch.sin(y) / y)
-
-
-def sgn(x: Tensor) -> Tensor:
-    """`sign` of real numbers."""
-    return torch.sign(x)
 
 
 def signbit(x: Tensor) -> Tensor:
@@ -209,11 +190,6 @@ def lerp(x: Tensor, end: Tensor, weight: Any) -> Any:
 def float_power(x: Any, exponent: Any) -> Any:
     """`pow`, of float32 where PyTorch returns float64: files have no float64."""
     return torch.pow(x, exponent)
-
-
-def true_divide(x: Tensor, other: Any) -> Tensor:
-    """`div`."""
-    return torch.div(x, other)
 
 
 def nan_to_num(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sums import prod_along
+from .sums import along, prod_along
 
 __all__ = [
     "diag",
@@ -68,10 +68,7 @@ def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Te
     rows = torch.arange(size)
     on = (rows.unsqueeze(1) + offset) == rows.unsqueeze(0)
     matrix = torch.where(on, line.unsqueeze(-1), torch.zeros((), dtype=x.dtype))
-    a, b = dim1 % rank, dim2 % rank
-    if a > b:
-        return matrix.movedim((-2, -1), (a, b))
-    return matrix.movedim((-2, -1), (a, b))
+    return matrix.movedim((-2, -1), (dim1 % rank, dim2 % rank))
 
 
 def diag(x: Tensor, diagonal_of: int = 0) -> Tensor:
@@ -139,7 +136,7 @@ def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     if not x.ndim:
         return torch.full_like(x, value)
     hit = _rows(index, x.shape[dim]).any(1)
-    mask = hit.reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
+    mask = along(hit, x, dim)
     return torch.where(mask, value, x)
 
 
@@ -158,7 +155,7 @@ def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
         return NotImplemented
     rows = _rows(index, x.shape[dim])
     placed = torch.matmul(source.movedim(dim, -1), rows.to(x.dtype).transpose(0, 1))
-    mask = rows.any(1).reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
+    mask = along(rows.any(1), x, dim)
     return torch.where(mask, placed.movedim(-1, dim), x)
 
 
@@ -266,8 +263,7 @@ def index_reduce(
     """`scatter_reduce` of whole rows."""
     if not x.ndim:
         return NotImplemented
-    shape = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
-    places = index.reshape(shape).expand(source.shape)
+    places = along(index, x, dim).expand(source.shape)
     return scatter_reduce(x, dim, places, source, reduce, include_self=include_self)
 
 
@@ -295,7 +291,6 @@ def grid_sample(
     batch, channels, *sizes = x.shape
     rank = len(sizes)
     places = grid.reshape(batch, 1, -1, rank)
-    index, weight = None, None
     choices: list[list[tuple[Tensor, Tensor]]] = []
     for axis, size in enumerate(sizes):
         p = places[..., rank - 1 - axis]

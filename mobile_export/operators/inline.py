@@ -19,6 +19,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.editor import GraphEditor
+from ..graph.ops import operator_name
 from ..system.torch_private import OpOverload, make_fx
 
 __all__ = ["inline", "inlined"]
@@ -93,7 +94,7 @@ def _called(graph: GraphEditor, like: Node, target: Any, args: Any, kwargs: Any)
             source = graph.call(aten.expand.default, source, shape, like=like)
         return source
     if isinstance(target, OpOverload) and target._schema.is_mutable:
-        name = target._schema.name.split("::")[1].removesuffix("_")
+        name = operator_name(target).removesuffix("_")
         target = getattr(getattr(aten, name), target._overloadname)
     return graph.call(target, *args, like=like, kwargs=kwargs)
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .sums import along
+
 __all__ = [
     "LARGEST",
     "argsort",
@@ -34,6 +36,11 @@ LARGEST = 1 << 18
 """Comparisons of one call."""
 
 
+def _is_left(x: Tensor, dim: int) -> bool:
+    """Whether `sort` itself has to order ``dim``: it is too long, or holds no floats."""
+    return not x.ndim or not x.is_floating_point() or x.numel() * x.shape[dim] > LARGEST
+
+
 def _chosen(x: Tensor, dim: int, wanted: list[int], descending: bool = False) -> Any:
     """The elements of ``wanted`` ranks along ``dim``, and their indices; equal ones in order.
 
@@ -41,7 +48,7 @@ def _chosen(x: Tensor, dim: int, wanted: list[int], descending: bool = False) ->
     """
     dim = dim % x.ndim if x.ndim else 0
     size = x.shape[dim] if x.ndim else 1
-    if x.numel() * size > LARGEST or not x.is_floating_point() or not x.ndim:
+    if _is_left(x, dim):
         values, indices = torch.sort(x, dim, descending)
         if not x.ndim or wanted == list(range(size)):
             return values, indices
@@ -68,16 +75,14 @@ def _chosen(x: Tensor, dim: int, wanted: list[int], descending: bool = False) ->
 
 def sort(x: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Any:
     """All ranks in order."""
-    size = x.shape[dim] if x.ndim else 1
-    if x.numel() * size > LARGEST or not x.is_floating_point() or not x.ndim:
+    if _is_left(x, dim):
         return NotImplemented
-    return _chosen(x, dim, list(range(size)), descending)
+    return _chosen(x, dim, list(range(x.shape[dim])), descending)
 
 
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The first ``k`` ranks."""
-    size = x.shape[dim] if x.ndim else 1
-    if x.numel() * size > LARGEST or not x.is_floating_point() or not x.ndim:
+    if _is_left(x, dim):
         return NotImplemented
     return _chosen(x, dim, list(range(k)), largest)
 
@@ -198,8 +203,7 @@ def cummin(x: Tensor, dim: int) -> Any:
 
 
 def _last_place(x: Tensor, values: Tensor, dim: int) -> Tensor:
-    shape = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
-    index = torch.arange(x.shape[dim], dtype=x.dtype).reshape(shape)
+    index = along(torch.arange(x.shape[dim], dtype=x.dtype), x, dim)
     here = torch.where(x == values, index, torch.zeros_like(x))
     return _scan(here, dim, torch.maximum).to(torch.int64)
 

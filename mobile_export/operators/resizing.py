@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
-from ..graph.ops import argument, source_of
+from ..graph.ops import argument, argument_names, operator_name, source_of
 
 __all__ = ["fractional", "resized"]
 
@@ -54,18 +54,14 @@ def fractional(graph: GraphEditor, node: Node) -> Node | None:
     """
     given, wanted = shape_of(source_of(node))[2:], shape_of(node)[2:]
     scales = _scales(node, len(given))
-    aligned = "align_corners" in _names(node) and argument(node, "align_corners")
+    aligned = "align_corners" in argument_names(node) and argument(node, "align_corners")
     exact = all(s is None or s * a == b for s, a, b in zip(scales, given, wanted, strict=True))
     return None if exact or aligned else resized(graph, node)
 
 
-def _names(node: Node) -> list[str]:
-    return [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
-
-
 def _scales(node: Node, axes: int) -> list[float | None]:
     """The scale of each axis as it was given."""
-    names = _names(node)
+    names = argument_names(node)
     if "scale_factors" in names:
         return list(argument(node, "scale_factors") or [None] * axes)
     return [argument(node, name) for name in names if name.startswith("scales")]
@@ -75,10 +71,10 @@ def _matrix(node: Node, axis: int, given: int, wanted: int) -> torch.Tensor:
     """(wanted, given): what the call computes along ``axis``."""
     axes = len(shape_of(node)) - 2
     target: Any = node.target
-    plain = getattr(aten, target._schema.name.split("::")[1]).default
+    plain = getattr(aten, operator_name(target)).default
     ones = [1] * (axes - 1)
     units = torch.eye(given, dtype=torch.float64).reshape(given, 1, *ones, given)
-    aligned = [argument(node, "align_corners")] if "align_corners" in _names(node) else []
+    aligned = [argument(node, "align_corners")] if "align_corners" in argument_names(node) else []
     scales = [*[None] * (axes - 1), _scales(node, axes)[axis]]
     result: torch.Tensor = plain(units, [*ones, wanted], *aligned, *scales)
     return result.reshape(given, wanted).T.contiguous()

@@ -10,6 +10,7 @@ from torch import Tensor
 __all__ = [
     "adaptive_avg_pool",
     "addbmm",
+    "along",
     "aminmax",
     "batch_statistics",
     "bilinear",
@@ -25,10 +26,14 @@ __all__ = [
     "outer",
     "prod",
     "prod_along",
-    "rms_norm",
     "sum_to_size",
     "vdot",
 ]
+
+
+def along(values: Tensor, x: Tensor, dim: int) -> Tensor:
+    """``values``, one for each place of ``dim``, in a shape that broadcasts with ``x``."""
+    return values.reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
 
 
 def prod(x: Tensor, *, dtype: torch.dtype | None = None) -> Any:
@@ -113,14 +118,6 @@ def matrix_power(x: Tensor, n: int) -> Any:
         x = torch.matmul(x, x) if n > 1 else x
         n //= 2
     return result
-
-
-def rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Any:
-    """x · rsqrt(mean(x²) + eps); eps of None is that of float32."""
-    axes = list(range(-len(shape), 0))
-    eps = torch.finfo(torch.float32).eps if eps is None else eps
-    y = x * torch.rsqrt((x * x).mean(axes, True) + eps)
-    return y if weight is None else y * weight
 
 
 def adaptive_avg_pool(x: Tensor, output_size: Any) -> Tensor:

@@ -8,14 +8,25 @@ made the value, and how large it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .session import Tensor
 
-__all__ = ["LARGEST_FLOAT16", "Overflow", "beyond_float16", "largest_of_each", "overflow_note"]
+if TYPE_CHECKING:
+    from .samples import Sample
+
+__all__ = [
+    "LARGEST_FLOAT16",
+    "Overflow",
+    "beyond_float16",
+    "largest_of_each",
+    "notes_on_values",
+    "overflow_note",
+]
 
 LARGEST_FLOAT16 = 65504.0
 _NAMED = 3
@@ -71,6 +82,14 @@ def largest_of_each(found: Iterable[Overflow]) -> tuple[Overflow, ...]:
         if known is None or not overflow.magnitude <= known.magnitude:
             largest[overflow.output] = overflow
     return tuple(largest.values())
+
+
+def notes_on_values(
+    tensors: Callable[[Sample], Iterable[Tensor]], samples: Iterable[Sample], advice: str
+) -> tuple[str, ...]:
+    """A note on the values beyond float16 of several runs, if there are any."""
+    found = largest_of_each(each for s in samples for each in beyond_float16(tensors(s)))
+    return (overflow_note(found, advice),) if found else ()
 
 
 def overflow_note(found: Sequence[Overflow], advice: str) -> str:

@@ -31,7 +31,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
-from ..graph.ops import argument, is_call, source_of
+from ..graph.ops import argument, argument_names, is_call, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +189,7 @@ def _variance(node: Node) -> _Squares | None:
     x = source_of(node)
     if not _is_float(x):
         return None
-    names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
+    names = argument_names(node)
     if "correction" in names:
         given = argument(node, "correction")
         correction = 1.0 if given is None else float(given)
@@ -208,7 +208,7 @@ def _is_float(node: Node) -> bool:
 def _axes(node: Node) -> tuple[int, ...]:
     """The axes that a reduction takes, sorted and not negative."""
     rank = len(shape_of(source_of(node)))
-    names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
+    names = argument_names(node)
     given = argument(node, "dim") if "dim" in names else None
     if given is None or given == []:
         return tuple(range(rank))
@@ -216,7 +216,7 @@ def _axes(node: Node) -> tuple[int, ...]:
 
 
 def _keeps(node: Node) -> bool:
-    names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
+    names = argument_names(node)
     return "keepdim" in names and bool(argument(node, "keepdim"))
 
 
@@ -249,7 +249,8 @@ def _guard_root(graph: GraphEditor, node: Node, squares: _Squares) -> None:
         if is_call(user, aten.div.Tensor) and user.args[1] is node:
             _replace_by_norm(graph, user, user.args[0], squares)
     if node in graph and node.users:
-        graph.replace(node, _scaled_root(graph, node, squares), _SCALED)
+        root = _scaled_root(graph, node, squares)
+        graph.replace(node, _shaped(graph, root, node), _SCALED)
 
 
 def _guard_reciprocal(graph: GraphEditor, node: Node, squares: _Squares) -> None:
@@ -262,7 +263,7 @@ def _guard_reciprocal(graph: GraphEditor, node: Node, squares: _Squares) -> None
             factors.append((user, others[0]))
     if node not in graph or not node.users:
         return
-    root = _scaled_root(graph, node, squares)
+    root = _shaped(graph, _scaled_root(graph, node, squares), node)
     for user, other in factors:
         graph.replace(user, graph.call(aten.div.Tensor, other, root, like=user), _SCALED)
     if node in graph and node.users:
@@ -290,7 +291,7 @@ def _replace_by_norm(graph: GraphEditor, node: Node, centred: Any, squares: _Squ
 
 
 def _scaled_root(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
-    """sqrt(factor · mean(c²) + epsilon), not below sqrt(bound), in the shape of ``node``."""
+    """sqrt(factor · mean(c²) + epsilon), not below sqrt(bound); the axes stay, with size 1."""
 
     def call(target: Any, *args: Any) -> Node:
         return graph.call(target, *args, like=node)
@@ -314,9 +315,14 @@ def _scaled_root(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
     root = call(aten.mul.Tensor, call(aten.sqrt.default, total), largest)
     if squares.bound:
         root = call(aten.clamp_min.default, root, math.sqrt(squares.bound))
-    if shape_of(root) == shape_of(node):
-        return root
-    return call(aten.reshape.default, root, list(shape_of(node)))
+    return root
+
+
+def _shaped(graph: GraphEditor, x: Node, node: Node) -> Node:
+    """``x`` in the shape of ``node``."""
+    if shape_of(x) == shape_of(node):
+        return x
+    return graph.call(aten.reshape.default, x, list(shape_of(node)), like=node)
 
 
 # aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None,
@@ -344,8 +350,7 @@ def _rms_norm(graph: GraphEditor, node: Node) -> Node | None:
     rank = len(shape_of(x))
     axes = tuple(range(rank - len(shape), rank))
     squares = _Squares(x, x, axes, kept=True, epsilon=epsilon)
-    like = graph.call(aten.mean.dim, x, list(axes), True, like=node)
-    root = _scaled_root(graph, like, squares)
+    root = _scaled_root(graph, node, squares)
     y = graph.call(aten.div.Tensor, x, root, like=node)
     return _affine(graph, node, y, shape, weight, None)
 

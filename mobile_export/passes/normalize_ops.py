@@ -32,7 +32,7 @@ from torch.fx import Node
 
 from ..graph.changes import Change, PassResult
 from ..graph.editor import GraphEditor, shape_of
-from ..graph.ops import argument, as_list, source_of
+from ..graph.ops import argument, as_list, operator_name, source_of
 from ..system.torch_private import OpOverload
 from . import spellings
 
@@ -172,7 +172,7 @@ def _is_mutable(target: Any) -> bool:
 
 def _functional(target: Any) -> Any:
     """The functional overload of an in-place op on its first argument, or None."""
-    name = target._schema.name.split("::")[1]
+    name = operator_name(target)
     arguments = target._schema.arguments
     writes = [a.alias_info is not None and a.alias_info.is_write for a in arguments]
     if not name.endswith("_") or not writes[0] or any(writes[1:]) or name in ("copy_", "set_"):

@@ -6,8 +6,6 @@ of one operator is captured, written in core operators, and executed.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from mobile_export.parity.compare import compare
 from mobile_export.passes.normalize_ops import normalize_ops
 from tests.conftest import make_source
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "operators.py"
 aten = torch.ops.aten
 
 _NAMES = """
@@ -52,24 +49,6 @@ def core(program: Program) -> Program:
         if not result.changes:
             return program
     raise AssertionError("decompositions that never end")
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> Any:
-    pytest.importorskip("expecttest")
-    spec = importlib.util.spec_from_file_location("benchmarks_operators", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def table(benchmark: Any) -> dict[str, Any]:
-    found: dict[str, Any] = benchmark.entries()
-    return found
 
 
 def hold(benchmark: Any, info: Any, samples: int) -> int:

@@ -5,32 +5,11 @@ Tests benchmarks/operators.py; the whole table is docs/operators.md.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("expecttest")
-PATH = Path(__file__).parents[2] / "benchmarks" / "operators.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> Any:
-    spec = importlib.util.spec_from_file_location("benchmarks_operators", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def table(benchmark: Any) -> dict[str, Any]:
-    found: dict[str, Any] = benchmark.entries()
-    return found
 
 
 def test_the_table_is_large(table: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ OpenVINO 2026.4.1 (CPU, float32) makes neither a ``Reshape`` nor the ``Transpose
 convolution a copy: both share the memory of the value they read. Where one value has both, it is
 overwritten before the convolution has read it, and nothing is said: EMO's classes, whose
 normalised values go both ways in stage 4, were 4.8 to 6.5 % off. With the value shaped back from
-the view, ``Reshape`` → ``Reshape`` → ``Transpose``, all is right. To onnxruntime the forms are one:
+the view, ``Reshape`` → ``Reshape`` → ``Transpose``, all is right. On another processor OpenVINO
+chose other kernels, and the form that went wrong was right, too. To onnxruntime the forms are one:
 a reshape moves nothing.
 """
 

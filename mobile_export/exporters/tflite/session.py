@@ -14,7 +14,7 @@ import numpy as np
 from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
+from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
 from ...system.files import GIB, read_regular_file
 from ...system.litert_private import operations_of
@@ -106,8 +106,7 @@ class _LiteRTSession(Session):
         """LiteRT's CPU widens float16 weights and computes in float32; a GPU delegate need not."""
         if self.precision != "fp16":
             return ()
-        found = largest_of_each(o for s in samples for o in beyond_float16(self.tensors(s)))
-        return (overflow_note(found, _ADVICE),) if found else ()
+        return notes_on_values(self.tensors, samples, _ADVICE)
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         interpreter = _open(self.path, preserve=True)

@@ -12,7 +12,7 @@ import torch
 
 from ...artifacts.damage import reading
 from ...errors import ExecutionError
-from ...parity.overflow import beyond_float16, largest_of_each, overflow_note
+from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
@@ -72,8 +72,7 @@ class _Session(Session):
         """The evaluator computes in float32; TNN in float16 where a device does that."""
         if self.precision != "fp16":
             return ()
-        found = largest_of_each(o for s in samples for o in beyond_float16(self.tensors(s)))
-        return (overflow_note(found, _ADVICE),) if found else ()
+        return notes_on_values(self.tensors, samples, _ADVICE)
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         inputs = self.network.dependencies()

@@ -20,10 +20,10 @@ import torch
 from ...graph.float64 import Float64Mode
 from ..table import Call, lowers
 from ..view import View
-from .elementwise import binary
+from .elementwise import LARGEST, binary
 from .gathering import gather
 from .linear import linear
-from .moving import reshape
+from .moving import concat, narrow, reshape
 
 __all__ = ["affine"]
 
@@ -251,7 +251,7 @@ def _reduced(call: Call) -> View:
     meeting = _meeting(call, source.shape)
     builder, shape = call.builder, call.shape
     op: Any = {"prod": "mul", "amax": "max", "amin": "min"}[kind]
-    nothing = {"prod": 1.0, "amax": _LOWEST, "amin": -_LOWEST}[kind]
+    nothing = {"prod": 1.0, "amax": -LARGEST, "amin": LARGEST}[kind]
     result = target
     if not call.get("include_self"):
         hit = np.array([bool(found) for found in meeting]).reshape(shape)
@@ -267,9 +267,6 @@ def _reduced(call: Call) -> View:
         placed = linear(builder, flat, 1, choice, np.where(held, 0.0, nothing))
         result = binary(builder, op, result, reshape(builder, placed, shape), shape)
     return result
-
-
-_LOWEST = float(np.finfo(np.float32).min)
 
 
 def _meeting(call: Call, shape: Sequence[int]) -> list[list[int]]:
@@ -306,8 +303,6 @@ def _gathered_places(places: torch.Tensor, axis: int, index: torch.Tensor) -> to
 @lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def _grid_sampler(call: Call) -> View:
     """Every image of the batch times a stored matrix of (places, pixels)."""
-    from .moving import concat, narrow
-
     grid = call.array("grid", "places have to be stored")
     assert grid is not None
     x, builder = call.x, call.builder

@@ -16,7 +16,7 @@ from .. import ir
 from ..builder import Builder
 from ..table import Call, Operand, lowers
 from ..view import View
-from .elementwise import binary, unary
+from .elementwise import LARGEST, binary, unary
 
 __all__ = ["above", "as_truth", "equal", "negated", "step"]
 
@@ -124,11 +124,8 @@ def _isinf(call: Call) -> View:
         x = unary(builder, "neg", x)
     elif call.target is not aten.isposinf.default:
         x = unary(builder, "abs", x)
-    infinite = above(builder, x, _LARGEST, x.shape)
+    infinite = above(builder, x, LARGEST, x.shape)
     return negated(builder, infinite) if call.target is aten.isfinite.default else infinite
-
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @lowers(aten.signbit.default)

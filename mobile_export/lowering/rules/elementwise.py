@@ -14,9 +14,12 @@ from ..operands import broadcast
 from ..table import Call, Operand, lowers
 from ..view import View
 
-__all__ = ["activate", "binary", "unary"]
+__all__ = ["LARGEST", "activate", "binary", "unary"]
 
 aten = torch.ops.aten
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest float32."""
 
 _UNARY: dict[Any, ir.UnaryOp] = {
     aten.abs.default: "abs",

@@ -13,7 +13,7 @@ from ..builder import Builder
 from ..table import Call, Operand, lowers
 from ..view import View
 from .comparing import above, equal, negated, step
-from .elementwise import activate, binary, unary
+from .elementwise import LARGEST, activate, binary, unary
 
 __all__: list[str] = []
 
@@ -228,11 +228,10 @@ def _fmax(call: Call) -> View:
 @lowers(aten.nan_to_num.default)
 def _nan_to_num(call: Call) -> View:
     """Infinities become the largest numbers; NaN is nothing that a file is compared on."""
-    largest = float(np.finfo(np.float32).max)
     high, low = call.get("posinf"), call.get("neginf")
     n, x = _numbers(call), call.x
-    bounded = n("max", n("min", x, largest), -largest)
-    for number, bound in ((high, largest), (low, -largest)):
+    bounded = n("max", n("min", x, LARGEST), -LARGEST)
+    for number, bound in ((high, LARGEST), (low, -LARGEST)):
         if number is not None:
             beyond = n("sub", x, bound) if bound > 0 else n("sub", bound, x)
             bounded = n.chosen(step(call.builder, beyond), number, bounded)

@@ -18,11 +18,12 @@ from .. import ir
 from ..builder import Builder
 from ..table import Call, lowers
 from ..view import View
-from .comparing import equal, step
+from .comparing import as_truth, equal, step
 from .elementwise import activate, binary, unary
+from .gathering import gather
 from .linear import linear
 from .moving import concat, narrow, reshape
-from .statistics import reduce
+from .statistics import argmax, axes_of, flattened, only_place, reduce
 
 __all__: list[str] = []
 
@@ -37,9 +38,12 @@ _PLACES = 2048
 # Sorting ------------------------------------------------------------------------------------------
 
 
-def _sorted(call: Call, axis: int, first: int, count: int, *, descending: bool) -> list[View]:
-    """The elements of ranks ``first`` to ``first + count`` along ``axis``, and their places."""
-    x, builder = call.x, call.builder
+def _sorted(
+    call: Call, x: View, axis: int, first: int, count: int, *, descending: bool = False
+) -> list[View]:
+    """The elements of ``x`` of ranks ``first`` to ``first + count`` along ``axis``, and their
+    places."""
+    builder = call.builder
     size = x.shape[axis] if x.shape else 1
     lead = [n for i, n in enumerate(x.shape) if i != axis]
     rest = math.prod(lead)
@@ -90,19 +94,17 @@ def _axis(call: Call) -> int:
 def _sort(call: Call) -> tuple[View, ...]:
     x, axis = call.x, _axis(call)
     if not x.shape:
-        return x, binary(call.builder, "mul", x, 0.0, x.shape)
+        return x, only_place(call.builder, x)
     descending = bool(call.get("descending"))
     if call.items == {0} and x.size * x.shape[axis] > _LARGEST:
         values = _merged(call.builder, x, axis)
         if descending:
             values = _flipped(call, values, axis)
         return values, values
-    return tuple(_sorted(call, axis, 0, x.shape[axis], descending=descending))
+    return tuple(_sorted(call, x, axis, 0, x.shape[axis], descending=descending))
 
 
 def _flipped(call: Call, x: View, axis: int) -> View:
-    from .gathering import gather
-
     return gather(call.builder, x, axis, range(x.shape[axis] - 1, -1, -1))
 
 
@@ -110,28 +112,25 @@ def _flipped(call: Call, x: View, axis: int) -> View:
 def _topk(call: Call) -> tuple[View, ...]:
     x, axis = call.x, _axis(call)
     if not x.shape:
-        return x, binary(call.builder, "mul", x, 0.0, x.shape)
-    return tuple(_sorted(call, axis, 0, call.get("k"), descending=bool(call.get("largest"))))
+        return x, only_place(call.builder, x)
+    return tuple(_sorted(call, x, axis, 0, call.get("k"), descending=bool(call.get("largest"))))
 
 
 @lowers(aten.kthvalue.default, aten.median.dim, aten.nanmedian.dim)
 def _kth(call: Call) -> tuple[View, ...]:
     x, axis = call.x, _axis(call)
     if not x.shape:
-        return x, binary(call.builder, "mul", x, 0.0, x.shape)
+        return x, only_place(call.builder, x)
     kth = call.target is aten.kthvalue.default
     rank = call.get("k") - 1 if kth else (x.shape[axis] - 1) // 2
-    found = _sorted(call, axis, rank, 1, descending=False)
+    found = _sorted(call, x, axis, rank, 1)
     return tuple(reshape(call.builder, view, call.shape) for view in found)
 
 
 @lowers(aten.median.default, aten.nanmedian.default)
 def _median(call: Call) -> View:
-    x = call.x
-    flat = call.builder.contiguous(x).reshape([x.size])
-    assert flat is not None  # it is contiguous
-    whole = Call(call.builder, call.node, {**call.known, call.node.args[0]: flat}, call.live)  # type: ignore[dict-item]
-    value, _ = _sorted(whole, 0, (x.size - 1) // 2, 1, descending=False)
+    x = flattened(call.builder, call.x)
+    value, _ = _sorted(call, x, 0, (x.size - 1) // 2, 1)
     return reshape(call.builder, value, call.shape)
 
 
@@ -144,13 +143,10 @@ def _quantile(call: Call) -> View:
     if isinstance(q, View):
         raise call.refuse("which quantile is computed from the image", "Give it a number.")
     if axis is None:
-        flat = call.builder.contiguous(x).reshape([x.size])
-        assert flat is not None  # it is contiguous
-        x, axis = flat, 0
+        x, axis = flattened(call.builder, x), 0
     axis %= len(x.shape)
-    whole = Call(call.builder, call.node, {**call.known, call.node.args[0]: x}, call.live)  # type: ignore[dict-item]
     size = x.shape[axis]
-    ordered = _sorted(whole, axis, 0, size, descending=False)[0]
+    ordered = _sorted(call, x, axis, 0, size)[0]
     wanted = np.atleast_1d(np.asarray(q, dtype=np.float64)) * (size - 1)
     weights = np.stack([_weights(rank, size, call.get("interpolation")) for rank in wanted])
     found = linear(call.builder, ordered, axis, weights, None)
@@ -179,8 +175,6 @@ def _weights(rank: float, size: int, mode: str) -> np.ndarray:
 
 def _merged(builder: Builder, x: View, axis: int) -> View:
     """Sorted by a bitonic network (Batcher 1968): minima and maxima of halves."""
-    from .gathering import gather
-
     size = x.shape[axis]
     order = [i for i in range(len(x.shape)) if i != axis]
     lead = [x.shape[i] for i in order]
@@ -261,7 +255,7 @@ def _cummax(call: Call) -> tuple[View, ...]:
     op: ir.BinaryOp = "max" if call.target is aten.cummax.default else "min"
     values = scan(builder, x, axis, _elementwise(builder, op))
     if call.items == {0} or not x.shape:
-        return values, (values if x.shape else binary(builder, "mul", x, 0.0, x.shape))
+        return values, (values if x.shape else only_place(builder, x))
     size = x.shape[axis]
     counts = np.arange(size, dtype=np.float64).reshape(
         [-1 if i == axis else 1 for i in range(len(x.shape))]
@@ -273,8 +267,6 @@ def _cummax(call: Call) -> tuple[View, ...]:
 
 @lowers(aten.argmin.default)
 def _argmin(call: Call) -> Any:
-    from .statistics import argmax
-
     return argmax(call, unary(call.builder, "neg", call.x))
 
 
@@ -282,8 +274,8 @@ def _argmin(call: Call) -> Any:
 def _argsort(call: Call) -> View:
     x, axis = call.x, _axis(call)
     if not x.shape:
-        return binary(call.builder, "mul", x, 0.0, x.shape)
-    found = _sorted(call, axis, 0, x.shape[axis], descending=bool(call.get("descending")))
+        return only_place(call.builder, x)
+    found = _sorted(call, x, axis, 0, x.shape[axis], descending=bool(call.get("descending")))
     return found[1]
 
 
@@ -292,8 +284,6 @@ def _argsort(call: Call) -> View:
 )
 def _any(call: Call) -> View:
     """The largest truth value, or the smallest."""
-    from .comparing import as_truth
-    from .statistics import axes_of
 
     truth = call.view(as_truth(call, call.names[0]))
     some = call.target in (aten.any.default, aten.any.dim, aten.any.dims)
@@ -305,7 +295,7 @@ def _mode(call: Call) -> tuple[View, ...]:
     """The smallest of the values that occur most often, and the last place that holds it."""
     x, axis, builder = call.x, _axis(call), call.builder
     if not x.shape:
-        return x, binary(builder, "mul", x, 0.0, x.shape)
+        return x, only_place(builder, x)
     size = x.shape[axis]
     lead = [i for i in range(len(x.shape)) if i != axis]
     count = math.prod(x.shape[i] for i in lead)
@@ -333,8 +323,6 @@ def _mode(call: Call) -> tuple[View, ...]:
 @lowers(aten.max.dim, aten.min.dim)
 def _extreme(call: Call) -> tuple[View, ...]:
     """The extreme, and the first place that holds it."""
-    from .statistics import argmax, axes_of
-
     maximum = call.target is aten.max.dim
     value = reduce(call.builder, "max" if maximum else "min", call.x, axes_of(call), call.shape)
     if call.items == {0}:

@@ -15,7 +15,7 @@ from ..table import Call, lowers
 from ..view import View
 from .elementwise import binary, unary
 
-__all__ = ["argmax", "axes_of", "reduce", "softmax"]
+__all__ = ["argmax", "axes_of", "flattened", "only_place", "reduce", "softmax"]
 
 aten = torch.ops.aten
 
@@ -124,15 +124,25 @@ def _argmax(call: Call) -> View:
     return argmax(call, call.x)
 
 
+def flattened(builder: Builder, x: View) -> View:
+    """All elements of ``x`` along one axis."""
+    flat = builder.contiguous(x).reshape([x.size])
+    assert flat is not None  # it is contiguous
+    return flat
+
+
+def only_place(builder: Builder, x: View) -> View:
+    """The place of the single element of ``x``, which has no axes: 0."""
+    return binary(builder, "mul", x, 0.0, x.shape)
+
+
 def argmax(call: Call, x: View) -> View:
     """The first place of the largest element of ``x`` along the axis that ``call`` names."""
     axis, builder = call.get("dim"), call.builder
     if not x.shape:
-        return binary(builder, "mul", x, 0.0, x.shape)
+        return only_place(builder, x)
     if axis is None:
-        flat = builder.contiguous(x).reshape([x.size])
-        assert flat is not None  # it is contiguous
-        x, axis = flat, 0
+        x, axis = flattened(builder, x), 0
     axis %= len(x.shape)
     held = isolate(builder, x, [axis])
     keep = len(held.groups) == 1

@@ -16,7 +16,7 @@ from ..builder import Builder
 from ..table import Call, lowers
 from ..view import View
 from .comparing import above
-from .elementwise import binary
+from .elementwise import LARGEST, binary
 from .gathering import gather
 from .linear import linear
 from .moving import narrow, pad
@@ -25,7 +25,6 @@ __all__ = ["adaptive_max_by_taps", "max_by_taps"]
 
 aten = torch.ops.aten
 
-_LOWEST = float(np.finfo(np.float32).min)
 _TAPS = 256
 """Elements of a window whose largest is found one by one."""
 
@@ -84,7 +83,7 @@ def max_by_taps(call: Call, rank: int) -> View | tuple[View, ...]:
         offsets = [k * dilation[i] for k in range(kernel[i])]
         places.append([starts + offset for offset in offsets])
         taps.append([_strided(call, first + i, offset, count, stride[i]) for offset in offsets])
-    padded = pad(call.builder, x, pairs, "constant", _LOWEST)
+    padded = pad(call.builder, x, pairs, "constant", -LARGEST)
     if not isinstance(call.node.meta["val"], list | tuple):
         return _largest(call, padded, taps)
     if call.items == {0}:

@@ -216,7 +216,6 @@ def test_what_was_measured_before_the_phone_went_is_in_the_store(
     adb.connect(arm_device.spec).close()
 
 
-@pytest.mark.matrix  # red since several starts are made of a process; not understood yet
 def test_the_command_line_measures_an_exported_model(
     arm_phone: Phone,
     runner: Path,

@@ -102,10 +102,3 @@ def test_openvino_computes_separate_views_right() -> None:
     model, image = attention_model(), sample_image()
     separate_views(model)
     assert error(openvino_results(model, image), expected(model, image)) < 1e-5
-
-
-@pytest.mark.xfail(strict=True, reason="OpenVINO 2026.4.1 overwrites a value that it still reads")
-def test_openvino_computes_views_side_by_side_right() -> None:
-    """When this passes, `separate_views` is no longer needed."""
-    model, image = attention_model(), sample_image()
-    assert error(openvino_results(model, image), expected(model, image)) < 1e-5
