@@ -13,6 +13,15 @@ program, passes included) and the number of ops that move data.
     --keep DIR    keep the files there, and take the vendor's from there when they exist
     --cpu         time what the thread computes, not what passes on the wall: for a busy machine
     --json FILE   append one JSON object per row
+
+With ``--arm`` nothing is timed: both files run in the runtimes' aarch64 builds under qemu
+(``mobile-bench prepare-qemu``), and what is compared are the instructions of one inference and the
+lines that miss the second cache. Every pair is written to ``--json`` as soon as it is counted; the
+same command goes on there. ``--table`` prints what the file has as Markdown, with the milliseconds
+that docs/arm-cost.md predicts for a Snapdragon 865, and counts nothing. Large models take an hour.
+
+    python benchmarks/vs_vendor.py --arm --json arm.jsonl --keep files
+    python benchmarks/vs_vendor.py --arm --json arm.jsonl --table
 """
 
 from __future__ import annotations
@@ -38,13 +47,14 @@ if TYPE_CHECKING:
     from mobile_export.sources.table import Source
 
 REACH = (
-    *("timm/mobileone_s0", "timm/mobileone_s1", "timm/mobileone_s2", "timm/mobileone_s3"),
-    *("timm/mobileone_s4", "timm/repvgg_a0", "timm/repvgg_b1", "timm/fastvit_t8"),
-    *("timm/fastvit_sa12", "timm/repvit_m1_0", "timm/repghostnet_080", "timm/levit_128s"),
-    *("timm/efficientformer_l1", "timm/efficientformerv2_s0", "timm/tiny_vit_11m_224"),
-    *("timm/starnet_s1", "timm/edgenext_x_small", "timm/mobilenetv3_large_100"),
-    *("timm/convnext_atto", "emo_1m", "emo_2m", "emo_5m"),
+    *("timm/repghostnet_080", "timm/mobilenetv3_large_100", "emo_1m", "timm/mobileone_s0"),
+    *("timm/levit_128s", "timm/efficientformerv2_s0", "timm/starnet_s1", "emo_2m"),
+    *("timm/convnext_atto", "timm/edgenext_x_small", "timm/fastvit_t8", "timm/mobileone_s1"),
+    *("emo_5m", "emo_6m", "timm/repvit_m1_0", "timm/mobileone_s2", "timm/efficientformer_l1"),
+    *("timm/repvgg_a0", "timm/fastvit_sa12", "timm/mobileone_s3", "timm/tiny_vit_11m_224"),
+    *("timm/mobileone_s4", "timm/repvgg_b1"),
 )
+"""The models of docs/speed.md, small ones first."""
 
 
 @dataclass(frozen=True)
@@ -248,37 +258,57 @@ def load(name: str) -> Model:
     return Model(name, source, trace(source), reference, x)
 
 
-def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[], float]) -> Row:
-    """Write both files of one format, check them against each other, and time them."""
+@dataclass(frozen=True)
+class Files:
+    """Both files of one model in one format, and what writing them took in seconds.
+
+    Attributes:
+        vendor_export_s: None for a file that was there already.
+    """
+
+    ours: Path
+    vendor: Path
+    ours_export_s: float
+    vendor_export_s: float | None
+
+
+def write_files(model: Model, name: str, keep: Path) -> Files:
+    """Write both files of one format; the vendor's is kept where it exists."""
     from mobile_export.exporters.config import ExportConfig
     from mobile_export.exporters.interface import Prepared, writer_of
     from mobile_export.exporters.table import get_format
     from mobile_export.lowering.lower import lower
     from mobile_export.passes import run_passes, select_passes
-    from mobile_export.system.quiet import quiet
 
-    export, session, count = PATHS[name]
     row = get_format(name)
     stem = model.name.replace("/", "_")
     theirs, mine = keep / f"{stem}.vendor{row.suffix}", keep / f"{stem}.ours{row.suffix}"
     vendor_seconds = None
-    x = model.x
-    with quiet():
-        if not theirs.exists():
-            start = time.perf_counter()
-            export(model.source.module, x, theirs)
-            vendor_seconds = time.perf_counter() - start
+    if not theirs.exists():
         start = time.perf_counter()
-        passes = select_passes(row.passes.without, row.passes.add)
-        program, _ = run_passes(model.traced, model.reference, passes)
-        job = ExportConfig(precision="fp32").job(row)
-        if row.made_from == "layers":
-            prepared = Prepared(program, lower(program))
-        else:
-            prepared = Prepared(writer_of(row).adapt(program, job).program)
-        writer_of(row).write(prepared, mine, job)
-        our_seconds = time.perf_counter() - start
-        ours, vendor = session(mine, x.numpy()), session(theirs, x.numpy())
+        PATHS[name][0](model.source.module, model.x, theirs)
+        vendor_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    passes = select_passes(row.passes.without, row.passes.add)
+    program, _ = run_passes(model.traced, model.reference, passes)
+    job = ExportConfig(precision="fp32").job(row)
+    if row.made_from == "layers":
+        prepared = Prepared(program, lower(program))
+    else:
+        prepared = Prepared(writer_of(row).adapt(program, job).program)
+    writer_of(row).write(prepared, mine, job)
+    return Files(mine, theirs, time.perf_counter() - start, vendor_seconds)
+
+
+def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[], float]) -> Row:
+    """Write both files of one format, check them against each other, and time them."""
+    from mobile_export.system.quiet import quiet
+
+    _, session, count = PATHS[name]
+    with quiet():
+        files = write_files(model, name, keep)
+        x = model.x.numpy()
+        ours, vendor = session(files.ours, x), session(files.vendor, x)
         a, b = ours(), vendor()
         max_rel = float(np.abs(a - b.reshape(a.shape)).max() / np.abs(b).max())
         first, second = interleaved(ours, vendor, pairs, clock)
@@ -293,10 +323,10 @@ def compare(model: Model, name: str, pairs: int, keep: Path, clock: Callable[[],
         low,
         high,
         max_rel,
-        our_seconds,
-        vendor_seconds,
-        count(mine),
-        count(theirs),
+        files.ours_export_s,
+        files.vendor_export_s,
+        count(files.ours),
+        count(files.vendor),
     )
 
 
@@ -311,6 +341,51 @@ def show(row: Row) -> str:
     )
 
 
+def count_on_arm(options: argparse.Namespace, keep: Path) -> None:
+    """Count every pair under qemu that ``options.json`` does not have."""
+    from arm_pairs import count_pairs, read_pairs, summary
+
+    from mobile_export.system.quiet import quiet
+
+    at_hand: dict[str, Model] = {}
+
+    def write(name: str, kind: str) -> tuple[Path, Path, tuple[int, ...]]:
+        if name not in at_hand:
+            at_hand.clear()
+            at_hand[name] = load(name)
+        with quiet():
+            files = write_files(at_hand[name], kind, keep)
+        return files.ours, files.vendor, tuple(at_hand[name].x.shape)
+
+    todo = [(name, kind) for name in options.models for kind in options.format]
+    count_pairs(todo, write, options.json, options.qemu)
+    print("\n".join(summary(read_pairs(options.json))))
+
+
+def time_here(options: argparse.Namespace, keep: Path) -> None:
+    """Time every pair on this machine, and print the ratios."""
+    clock = time.thread_time if options.cpu else time.perf_counter
+    ratios: dict[str, list[float]] = {}
+    for name in options.models:
+        model: Model | None = None
+        for kind in options.format:
+            try:
+                model = model or load(name)
+                row = compare(model, kind, options.pairs, keep, clock)
+            except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
+                message = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+                print(f"{name:28} {kind:7} {message}", flush=True)
+                continue
+            print(show(row), flush=True)
+            ratios.setdefault(kind, []).append(row.ratio)
+            if options.json:
+                with options.json.open("a") as stream:
+                    stream.write(json.dumps(asdict(row)) + "\n")
+    for name, values in ratios.items():
+        mean = statistics.geometric_mean(values)
+        print(f"{name}: geometric mean {mean:.3f}, worst {max(values):.3f}, {len(values)} models")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("models", nargs="*", default=REACH)
@@ -319,32 +394,23 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--arm", action="store_true", help="count under qemu; needs --json")
+    parser.add_argument("--qemu", type=Path, help="folder of prepare-qemu, for --arm")
+    parser.add_argument("--table", action="store_true", help="print what --json has of --arm")
     options = parser.parse_args()
-    clock = time.thread_time if options.cpu else time.perf_counter
+    if (options.arm or options.table) and not options.json:
+        parser.error("--arm needs --json FILE, which keeps what was counted")
+    if options.table:
+        from arm_pairs import markdown, read_pairs, summary
+
+        pairs = read_pairs(options.json)
+        print(markdown(pairs, "snapdragon-865"), *summary(pairs), sep="\n")
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         keep = options.keep or Path(folder)
         keep.mkdir(parents=True, exist_ok=True)
-        ratios: dict[str, list[float]] = {}
-        for name in options.models:
-            model: Model | None = None
-            for kind in options.format:
-                try:
-                    model = model or load(name)
-                    row = compare(model, kind, options.pairs, keep, clock)
-                except Exception as error:  # noqa: BLE001 (a sweep goes on; the row says what failed)
-                    message = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
-                    print(f"{name:28} {kind:7} {message}", flush=True)
-                    continue
-                print(show(row), flush=True)
-                ratios.setdefault(kind, []).append(row.ratio)
-                if options.json:
-                    with options.json.open("a") as stream:
-                        stream.write(json.dumps(asdict(row)) + "\n")
-        for name, values in ratios.items():
-            mean = statistics.geometric_mean(values)
-            count = f"{len(values)} models"
-            print(f"{name}: geometric mean {mean:.3f}, worst {max(values):.3f}, {count}")
+        (count_on_arm if options.arm else time_here)(options, keep)
 
 
 if __name__ == "__main__":
