@@ -98,6 +98,7 @@ class BenchArtifact:
             "bytes": sum(size_of(file) for file in self.files),
             "input_shape": list(self.input_shape),
             "weights": None if self.manifest.weights is None else self.manifest.weights.kind,
+            "classes": None if self.manifest.build is None else self.manifest.build.num_classes,
         }
 
 

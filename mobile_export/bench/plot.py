@@ -1,27 +1,43 @@
-"""Accuracy over latency: measured points beside the published ones, as PNG, SVG or PDF."""
+"""Accuracy over latency: measured points beside the published ones, as PNG, SVG, PDF or PGF.
+
+Points of one family are joined by a line. A measured point that is flagged is crossed out. Labels
+are put where they cover neither each other nor a point.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..artifacts.names import artifact_stem
 from ..errors import MissingExtraError, StoreError, UsageError
+from ..models.table import entries
 from ..system.files import write_whole
 from ..system.terminal import printable
+from .layout import latex_escaped
 from .published import PublishedLatency
 from .published import rows as published_rows
-from .tables import Row
+from .tables import Row, shown_flags
 
-__all__ = ["Point", "Series", "make_series", "save_plot", "svg_plot"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+__all__ = ["Point", "Series", "family_of", "make_figure", "make_series", "save_plot", "svg_plot"]
+
+_NO_DATE: Mapping[str, Any] = {
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
 """The same figures make the same file."""
-SUFFIXES = (".png", ".svg", ".pdf")
+SUFFIXES = (".png", ".svg", ".pdf", ".pgf")
+_LATEX = ("pdflatex", "xelatex", "lualatex")
+"""What matplotlib measures the text of a PGF file with."""
 _DESKTOP = ("GPU",)
 """Processors of published columns that no phone or board has."""
 _UNSAID = "phone"
@@ -35,13 +51,20 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 @dataclass(frozen=True)
 class Point:
-    """One model: name, milliseconds, accuracy in percent, 95 % interval where it was measured."""
+    """One model: name, milliseconds, accuracy in percent, 95 % interval where it was measured.
+
+    Attributes:
+        family: of the network; a line joins its points.
+        flags: what keeps the figure from being trusted; empty when it is.
+    """
 
     name: str
     ms: float
     accuracy: float
     low: float | None = None
     high: float | None = None
+    family: str = ""
+    flags: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,11 @@ class Series:
 
 
 def make_series(
-    rows: Sequence[Row], *, metric: str = "top-1", papers: Iterable[str] | None = None
+    rows: Sequence[Row],
+    *,
+    metric: str = "top-1",
+    papers: Iterable[str] | None = None,
+    own: Mapping[str, float] | None = None,
 ) -> list[Series]:
     """The measured series, and the published ones of phones, boards and CPUs.
 
@@ -64,6 +91,7 @@ def make_series(
     Args:
         metric: of the published rows, as they spell it.
         papers: keys of `mobile_export.models.papers.PAPERS`; None takes all.
+        own: by the model's name, the user's accuracy in percent, instead of the published one.
     """
     wanted = None if papers is None else set(papers)
     printed = [
@@ -75,6 +103,7 @@ def make_series(
     for row in printed:
         if row.name and row.accuracy:
             accuracy.setdefault(artifact_stem(row.name), {})[row.paper] = row.accuracy
+    accuracy |= {artifact_stem(name): {"own": value} for name, value in (own or {}).items()}
     return [*_measured(rows, accuracy), *_published(printed)]
 
 
@@ -94,7 +123,8 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, dict[str, float]]) -> lis
         differ = len(set(accuracy[stem].values())) > 1
         for paper, value in accuracy[stem].items() if differ else [*accuracy[stem].items()][:1]:
             name = f"{stem} ({paper})" if differ else stem
-            points.append(Point(name, row.median_ms, value, low, high))
+            flags = "" if m.trusted else shown_flags(row)
+            points.append(Point(name, row.median_ms, value, low, high, family_of(stem), flags))
     return [Series(f"measured: {title}", tuple(points), True) for title, points in groups.items()]
 
 
@@ -107,12 +137,24 @@ def _published(printed: Sequence[PublishedLatency]) -> list[Series]:
         precision = f", {row.precision}" if row.precision else ""
         title = f"published: {row.paper}, {row.place}, {where}{precision}"
         name = artifact_stem(row.name) if row.name else row.model
-        groups.setdefault(title, []).append(Point(name, row.latency_ms, row.accuracy))
+        point = Point(name, row.latency_ms, row.accuracy, family=family_of(name))
+        groups.setdefault(title, []).append(point)
     return [Series(title, tuple(points), False) for title, points in groups.items()]
 
 
+_STEM = re.compile(r"[A-Za-z]+?(?=[Vv]\d|[-+_ \d]|$)")
+
+
+def family_of(name: str) -> str:
+    """Of a built-in model, as its row says; else the part of the name in front of the variant:
+    ``mobilenet`` of ``mobilenetv2_100``."""
+    known = {entry.name: entry.family for entry in entries()}
+    found = _STEM.match(name)
+    return known.get(name) or (found[0].lower() if found else name)
+
+
 def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:
-    """Write a PNG, SVG or PDF file.
+    """Write a PNG, SVG, PDF or PGF file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -142,29 +184,69 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
             "There is nothing to draw: no published and no measured model of that kind.",
             hint=f"Published figures have the metrics {', '.join(_metrics())}.",
         )
+    import matplotlib as mpl
+
+    texts = latex_escaped if kind == "pgf" else str
+    with mpl.rc_context(_pgf_settings() if kind == "pgf" else {}):
+        stream = io.BytesIO()
+        try:
+            figure = make_figure(series, metric, texts)
+            figure.savefig(stream, format=kind, dpi=150, **_NO_DATE.get(kind, {}))
+        except RuntimeError as problem:
+            raise UsageError(
+                f"LaTeX could not measure the text of a PGF file: {str(problem).splitlines()[0]}",
+                hint="It needs the packages pgf and lmodern; .pdf and .svg need no LaTeX.",
+            ) from problem
+    return stream.getvalue()
+
+
+def make_figure(
+    series: Sequence[Series], metric: str = "top-1", texts: Callable[[str], str] = str
+) -> Figure:
+    """The drawing, with the places of all labels settled.
+
+    Args:
+        texts: makes a name ready for the writer of the file.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots()
     for index, one in enumerate(series):
-        _draw_series(axes, one, _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)])
-    _label_points(axes, series)
+        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        _draw_series(axes, one, texts(one.title), colour, marker)
+    _cross_flagged(axes, series, texts)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
     axes.set_xlabel("latency of one inference, ms (logarithmic)")
-    axes.set_ylabel(f"{metric} accuracy as published, %")
+    axes.set_ylabel(texts(f"{metric} accuracy, %"))
     axes.grid(True, which="major", alpha=0.3)
     axes.grid(True, which="minor", alpha=0.12)
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is one
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=150, metadata=_NO_DATE.get(kind))
-    return stream.getvalue()
+    _label_points(figure, axes, series, texts)
+    return figure
 
 
-def _draw_series(axes: Any, series: Series, colour: str, marker: str) -> None:
+def _pgf_settings() -> dict[str, object]:
+    """matplotlib's, for a file that takes the fonts of the paper that inputs it.
+
+    Raises:
+        UsageError: there is no LaTeX here.
+    """
+    program = next((name for name in _LATEX if shutil.which(name)), None)
+    if program is None:
+        raise UsageError(
+            "A PGF file needs LaTeX, which measures its text.",
+            hint="Install it (apt-get install texlive-latex-recommended texlive-pictures lmodern), "
+            "or write a .pdf or .svg file.",
+        )
+    return {"pgf.texsystem": program, "pgf.rcfonts": False}
+
+
+def _draw_series(axes: Any, series: Series, title: str, colour: str, marker: str) -> None:
     points = sorted(series.points, key=lambda point: point.ms)
     x, y = [point.ms for point in points], [point.accuracy for point in points]
     if series.measured:
@@ -174,32 +256,114 @@ def _draw_series(axes: Any, series: Series, colour: str, marker: str) -> None:
         ]
         axes.errorbar(
             x, y, xerr=errors, fmt=marker, color=colour, markersize=10, capsize=3,
-            markeredgecolor="black", label=series.title, zorder=3,
+            markeredgecolor="black", label=title, zorder=3,
         )  # fmt: skip
     else:
+        axes.scatter(x, y, marker=marker, s=26, facecolors="none", edgecolors=colour, label=title)
+    for family in dict.fromkeys(point.family for point in points):
+        line = [point for point in points if point.family == family]
+        if family and len(line) > 1:
+            strong = 1.4 if series.measured else 0.7
+            axes.plot(
+                [point.ms for point in line], [point.accuracy for point in line],
+                color=colour, linewidth=strong, alpha=0.5, zorder=1,
+            )  # fmt: skip
+
+
+def _cross_flagged(axes: Any, series: Sequence[Series], texts: Callable[[str], str]) -> None:
+    """A cross over every point that is flagged, and what it means in the legend."""
+    flagged = [point for one in series for point in one.points if point.flags]
+    if flagged:
+        words = ", ".join(dict.fromkeys(w for point in flagged for w in point.flags.split(", ")))
         axes.scatter(
-            x, y, marker=marker, s=26, facecolors="none", edgecolors=colour, label=series.title
-        )
+            [point.ms for point in flagged], [point.accuracy for point in flagged], marker="x",
+            s=160, color="black", linewidths=2, zorder=4, label=texts(f"flagged: {words}"[:_TITLE]),
+        )  # fmt: skip
 
 
-def _label_points(axes: Any, series: Sequence[Series]) -> None:
+def _label_points(
+    figure: Any, axes: Any, series: Sequence[Series], texts: Callable[[str], str]
+) -> None:
     """The name of each measured model, once, and of the published points of the same network."""
     measured: dict[str, Point] = {}
     for point in sorted((p for s in series if s.measured for p in s.points), key=lambda p: p.ms):
         measured[point.name] = point
+    published = [p for s in series if not s.measured for p in s.points if p.name in measured]
+    figure.draw_without_rendering()  # so that places on the page are known
+    taken = [
+        _around(axes, point, _RADIUS_MEASURED if one.measured else _RADIUS)
+        for one in series
+        for point in one.points
+    ]
     for point in measured.values():
-        _label(axes, point, size=9, weight="bold", colour="black")
-    for one in series:
-        for point in one.points:
-            if not one.measured and point.name in measured:
-                _label(axes, point, size=7, weight="normal", colour="dimgrey")
+        _label(axes, texts(point.name), point, taken, size=9, weight="bold", colour="black")
+    for point in published:
+        _label(axes, texts(point.name), point, taken, size=7, weight="normal", colour="dimgrey")
+    figure.set_layout_engine("none")  # the places of the labels are those of this layout
 
 
-def _label(axes: Any, point: Point, *, size: int, weight: str, colour: str) -> None:
-    axes.annotate(
-        point.name, (point.ms, point.accuracy), xytext=(8, 0), textcoords="offset points",
-        verticalalignment="center", fontsize=size, fontweight=weight, color=colour,
+_Box = tuple[float, float, float, float]
+_RADIUS, _RADIUS_MEASURED = 5.0, 8.0
+"""Of a marker, in points."""
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_DISTANCES = (9.0, 14.0, 22.0, 32.0, 44.0, 58.0, 74.0, 92.0)
+"""Points between a label and what it names; from the second on, a line leads there."""
+
+
+def _around(axes: Any, point: Point, points: float) -> _Box:
+    """Left, bottom, right and top of its marker on the page."""
+    x, y = axes.transData.transform((point.ms, point.accuracy))
+    radius = points * axes.figure.dpi / 72
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _label(
+    axes: Any, text: str, point: Point, taken: list[_Box], *, size: int, weight: str, colour: str
+) -> None:
+    """Put a label at the nearest free place around its point, and add it to ``taken``.
+
+    Where no place is free the label is left out: the tables have the name.
+    """
+    label = axes.annotate(
+        text, (point.ms, point.accuracy), xytext=(0, 0), textcoords="offset points",
+        fontsize=size, fontweight=weight, color=colour, parse_math=False,
+        horizontalalignment="center", verticalalignment="center",
     )  # fmt: skip
+    extent = label.get_window_extent()
+    scale = axes.figure.dpi / 72
+    half_width, half_height = extent.width / 2, extent.height / 2
+    x, y = axes.transData.transform((point.ms, point.accuracy))
+    inside = axes.bbox.extents
+    for distance in _DISTANCES:
+        for right, up in _DIRECTIONS:
+            dx = right * (distance * scale + half_width)
+            dy = up * (distance * scale + half_height)
+            box = (
+                x + dx - half_width,
+                y + dy - half_height,
+                x + dx + half_width,
+                y + dy + half_height,
+            )
+            if not _within(box, inside) or any(_overlap(box, other) for other in taken):
+                continue
+            label.set_position((dx / scale, dy / scale))
+            taken.append(box)
+            if distance > _DISTANCES[0]:
+                axes.annotate(
+                    "", (point.ms, point.accuracy), xytext=(dx / scale, dy / scale),
+                    textcoords="offset points", zorder=0,
+                    arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.4, "lw": 0.6},
+                )  # fmt: skip
+            return
+    label.remove()
+
+
+def _within(box: _Box, outer: _Box) -> bool:
+    return outer[0] <= box[0] and outer[1] <= box[1] and box[2] <= outer[2] and box[3] <= outer[3]
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _metrics() -> list[str]:

@@ -74,6 +74,8 @@ class ArtifactFacts(TypedDict):
     companions: NotRequired[dict[Name, Name]]
     bytes: NotRequired[Count]
     weights: NotRequired[Name | None]
+    classes: NotRequired[Count | None]
+    """Asked for instead of the model's own number."""
 
 
 class RunnerFacts(TypedDict):

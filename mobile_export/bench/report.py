@@ -1,24 +1,34 @@
-"""Tables of measurements for people and papers: terminal, Markdown, CSV, LaTeX, HTML."""
+"""Every measurement as a table: terminal, Markdown, CSV, LaTeX, and a page of HTML."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
-from ..system.terminal import escape, markdown_text, printable
-from .tables import Row
+from ..system.terminal import printable
+from . import layout
+from .devices.device import DeviceInfo
+from .layout import Column, Grid
+from .record import FLAGS
+from .tables import Row, shown_flags, shown_type, shown_width
 
-__all__ = ["FORMATS", "as_csv", "as_html", "as_latex", "as_markdown", "cells", "terminal_table"]
+__all__ = [
+    "FORMATS",
+    "as_csv",
+    "as_html",
+    "as_latex",
+    "as_markdown",
+    "cores_text",
+    "grid",
+    "terminal_table",
+]
 
 
 @dataclass(frozen=True)
-class _Column:
+class _Cell:
     title: str
     text: Callable[[Row], str]
     number: bool = False
@@ -28,25 +38,8 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-def _width(row: Row) -> str:
-    return f"±{row.half_width:.1%}" if math.isfinite(row.half_width) else ""
-
-
 def _percentile(name: str) -> Callable[[Row], str]:
     return lambda row: _number(row.to_dict()[name])
-
-
-def _figure(row: Row) -> str:
-    if row.measurement.unit != "ns":
-        return ""
-    return _number(row.median_ms)
-
-
-def _type(row: Row) -> str:
-    """Precision of the file, and of the arithmetic where that is lower or not known."""
-    stored, computed = row.measurement.artifact["precision"], row.measurement.runner["precision"]
-    same = computed == stored or computed not in ("fp16", "unknown")
-    return str(stored) if same else f"{stored} in {computed}"
 
 
 def _backend(row: Row) -> str:
@@ -58,167 +51,107 @@ def _backend(row: Row) -> str:
     return name if share is None or share >= 1 else f"{name}, {share:.0%} of nodes"
 
 
-def _flags(row: Row) -> str:
-    return ", ".join(flag.replace("_", " ") for flag in row.measurement.flags)
+def _instructions(row: Row) -> str:
+    if row.measurement.unit == "ns" or row.summary is None:
+        return ""
+    return f"{row.summary.median / 1e6:,.2f}"
 
 
-_COLUMNS = (
-    _Column("file", lambda row: row.measurement.artifact["file"]),
-    _Column("type", _type),
-    _Column("device", lambda row: row.measurement.device.spec),
-    _Column("runs in", lambda row: row.measurement.runner["version"]),
-    _Column("backend", _backend),
-    _Column("threads", lambda row: str(row.measurement.runner["threads"]), True),
-    _Column("median ms", _figure, True),
-    _Column("95 %", _width, True),
-    _Column("p90", _percentile("p90_ms"), True),
-    _Column("p99", _percentile("p99_ms"), True),
-    _Column("runs", lambda row: str(len(row.measurement.samples) or ""), True),
-    _Column("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True),
-    _Column("memory MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
-    _Column("output", lambda row: row.to_dict()["output"]),
-    _Column("flags", _flags),
-)
-_INSTRUCTIONS = _Column(
-    "M instructions",
-    lambda row: (
-        ""
-        if row.measurement.unit == "ns" or row.summary is None
-        else f"{row.summary.median / 1e6:,.2f}"
-    ),
-    True,
+_CELLS = (
+    _Cell("file", lambda row: row.measurement.artifact["file"]),
+    _Cell("type", shown_type),
+    _Cell("device", lambda row: row.measurement.device.spec),
+    _Cell("runs in", lambda row: row.measurement.runner["version"]),
+    _Cell("backend", _backend),
+    _Cell("threads", lambda row: str(row.measurement.runner["threads"]), True),
+    _Cell("M instructions", _instructions, True),
+    _Cell("median ms", lambda row: _number(row.median_ms), True),
+    _Cell("95 %", shown_width, True),
+    _Cell("flags", shown_flags),
+    _Cell("output", lambda row: row.to_dict()["output"]),
+    _Cell("p90", _percentile("p90_ms"), True),
+    _Cell("p99", _percentile("p99_ms"), True),
+    _Cell("runs", lambda row: str(len(row.measurement.samples) or ""), True),
+    _Cell("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True),
+    _Cell("memory MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
 )
 
 
-def _columns(rows: Sequence[Row]) -> list[_Column]:
-    """Those with something in them; the figure is always there."""
-    columns = list(_COLUMNS)
-    columns.insert(6, _INSTRUCTIONS)
-    return [
-        column
-        for column in columns
-        if column.title == "median ms" or any(column.text(row) for row in rows)
-    ]
-
-
-def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Titles, then one list of texts per row; control characters are spelled out."""
-    columns = _columns(rows)
-    body = ([printable(c.text(row)) for c in columns] for row in rows)
-    return [[c.title for c in columns], *body]
+def grid(rows: Sequence[Row]) -> Grid:
+    """A line per measurement; the columns with something in them, and always the figure."""
+    columns = tuple(Column(cell.title, cell.number) for cell in _CELLS)
+    lines = tuple(tuple(cell.text(row) for cell in _CELLS) for row in rows)
+    flagged = tuple(not row.measurement.trusted for row in rows)
+    return Grid(columns, lines, flagged).filled(["median ms"])
 
 
 def terminal_table(rows: Sequence[Row]) -> Table:
     """For a terminal."""
-    table = Table(box=None, pad_edge=False)
-    columns = _columns(rows)
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=True)
-    for row in rows:
-        style = "" if row.measurement.trusted else "yellow"
-        table.add_row(*(escape(column.text(row)) for column in columns), style=style)
-    return table
+    return layout.terminal(grid(rows))
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """A pipe table."""
-    columns = _columns(rows)
-    titles, *body = cells(rows)
-    lines = [titles, ["---:" if column.number else "---" for column in columns], *body]
-    return "".join("| " + " | ".join(map(markdown_text, line)) + " |\n" for line in lines)
+    return layout.markdown_text_of(grid(rows))
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Every field of `Row.to_dict`, full precision; lists are joined by a space."""
-    names = list(rows[0].to_dict()) if rows else []
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        facts = row.to_dict()
-        values = (facts[name] for name in names)
-        texts = (" ".join(map(str, v)) if isinstance(v, list) else v for v in values)
-        writer.writerow([_no_formula(v) if isinstance(v, str) else v for v in texts])
-    return stream.getvalue()
-
-
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a formula begins with; the last four are the same signs in full width."""
-
-
-def _no_formula(text: str) -> str:
-    """A cell of text that no spreadsheet takes for a formula."""
-    text = printable(text)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "[": "{[}", "*": "{*}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-}  # fmt: skip
+    """Every field of `Row.to_dict`, full precision."""
+    return layout.csv_text([row.to_dict() for row in rows])
 
 
 def as_latex(rows: Sequence[Row]) -> str:
     """A tabular with the rules of the package booktabs."""
-    columns = _columns(rows)
-    titles, *body = ([_latex(text) for text in line] for line in cells(rows))
-    lines = [
-        rf"\begin{{tabular}}{{{''.join('r' if column.number else 'l' for column in columns)}}}",
-        r"\toprule",
-        " & ".join(titles) + r" \\",
-        r"\midrule",
-        *(" & ".join(line) + r" \\" for line in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex(text: str) -> str:
-    """One cell; a bracket or a star that follows a row's end would be an argument of it."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return layout.latex_text(grid(rows))
 
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem;
   color: #1a1a1a; background: #fff }
-table { border-collapse: collapse } .scroll { overflow-x: auto }
-caption { text-align: left; padding-bottom: .5rem; font-weight: 600 }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #ccc; text-align: left;
-  white-space: nowrap }
-.number { text-align: right; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-size: 14px } .scroll { overflow-x: auto; margin: 1rem 0 }
+caption { text-align: left; padding-bottom: .5rem; font-weight: 600; font-size: 16px }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #ccc; text-align: left;
+  vertical-align: top; overflow-wrap: anywhere }
+th { overflow-wrap: normal } th:not(.number) { min-width: 4rem }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .flagged { background: #fff3cd }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem }
+dt { font-weight: 600 }
+dd { margin: 0; overflow-wrap: anywhere }
 figure { margin: 2rem 0 } figure svg { max-width: 100%; height: auto }
+@media (max-width: 40rem) {
+  thead { display: none } table, caption, tbody, tr, td { display: block }
+  tr { border-bottom: 2px solid #888; padding: .5rem 0 } td:empty { display: none }
+  td, td.number { border: 0; padding: 0 0 0 8rem; text-align: left; white-space: normal;
+    position: relative }
+  td::before { content: attr(data-title); position: absolute; left: 0; font-weight: 600 } }
 @media (prefers-color-scheme: dark) {
   body { color: #e8e8e8; background: #161616 } .flagged { background: #4d3f00 }
   figure svg { background: #fff } }
 """
+_CAPTION = "Latency of one inference: median, its 95 % interval, percentiles"
+_NOTICE = "No measurement can be shown; flagged ones are left out (mobile-bench table --all)."
 
 
-def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
-    """One file that needs no other: the table and, given as SVG text, the plot."""
-    columns = _columns(rows)
-    titles, *body = cells(rows)
+def as_html(
+    rows: Sequence[Row],
+    *,
+    title: str,
+    plot: str | None = None,
+    table: Grid | None = None,
+    caption: str = _CAPTION,
+) -> str:
+    """One file that needs no other.
 
-    def cell(tag: str, text: str, column: _Column) -> str:
-        scope = ' scope="col"' if tag == "th" else ""
-        kind = ' class="number"' if column.number else ""
-        return f"<{tag}{scope}{kind}>{html.escape(text)}</{tag}>"
-
-    def line(tag: str, texts: Sequence[str]) -> str:
-        pairs = zip(texts, columns, strict=True)
-        return "".join(cell(tag, text, column) for text, column in pairs)
-
-    lines = "\n".join(
-        f"<tr{'' if row.measurement.trusted else ' class=flagged'}>{line('td', texts)}</tr>"
-        for row, texts in zip(rows, body, strict=True)
-    )
+    Args:
+        plot: SVG text.
+        table: to be shown instead of that of `grid`.
+    """
+    shown = layout.html_table(table or grid(rows), caption) if rows else f"<p>{_NOTICE}</p>\n"
     figure = ""
     if plot is not None:
-        caption = "Accuracy over latency. The points are in the tables of the papers and above."
-        figure = f"<figure>{plot}<figcaption>{caption}</figcaption></figure>"
-    notice = "" if rows else "<p>No measurement can be shown; flagged ones are left out.</p>\n"
+        says = "Accuracy over latency. The points are in the tables of the papers and above."
+        figure = f"<figure>{plot}<figcaption>{says}</figcaption></figure>"
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{html.escape(title)}</title>
@@ -226,15 +159,71 @@ def as_html(rows: Sequence[Row], *, title: str, plot: str | None = None) -> str:
 <style>{_STYLE}</style></head>
 <body>
 <h1>{html.escape(title)}</h1>
-{notice}<div class="scroll" tabindex="0" role="region" aria-label="Measurements">
-<table><caption>Latency of one inference: median, its 95 % interval, percentiles</caption>
-<thead><tr>{line("th", titles)}</tr></thead>
-<tbody>
-{lines}
-</tbody></table></div>
-{figure}
-</body></html>
+{shown}{_flags_text(rows)}{figure}
+{_devices_text(rows)}</body></html>
 """
+
+
+def _flags_text(rows: Sequence[Row]) -> str:
+    """What the flags in the table mean."""
+    seen = sorted({flag for row in rows for flag in row.measurement.flags})
+    if not seen:
+        return ""
+    pairs = [(flag.replace("_", " "), FLAGS.get(flag, "of another version")) for flag in seen]
+    return f"<h2>Flags</h2>\n{_definitions(pairs)}"
+
+
+def _devices_text(rows: Sequence[Row]) -> str:
+    """What was measured on: a list of facts for every device."""
+    parts = []
+    for spec in dict.fromkeys(row.measurement.device.spec for row in rows):
+        of_device = [row for row in rows if row.measurement.device.spec == spec]
+        parts.append(f"<h3>{html.escape(printable(spec))}</h3>\n{_definitions(_facts(of_device))}")
+    return "<h2>Devices</h2>\n" + "".join(parts) if parts else ""
+
+
+def _facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Of one device: what it is, how it ran, when, and with which versions."""
+    measured = [row.measurement for row in rows]
+    info = measured[-1].device
+    dates = sorted(m.time[:16].replace("T", " ") for m in measured)
+    governors = sorted({m.before.governor for m in measured if m.before.governor})
+    degrees = [s.temperature_c for m in measured for s in (m.before, m.after)]
+    known = [one for one in degrees if one is not None]
+    runtimes = dict.fromkeys(m.runner["version"] for m in measured)
+    tools = dict.fromkeys(f"{name} {v}" for m in measured for name, v in m.versions.items())
+    memory = "" if info.memory_mb is None else f"{info.memory_mb / 1024:.1f} GiB"
+    facts = [
+        ("name", info.name),
+        ("SoC", info.soc or "not told"),
+        ("cores", cores_text(info) or "not told"),
+        ("system", f"{info.os}, {info.arch}"),
+        ("memory", memory or "not told"),
+        ("governor", ", ".join(governors)),
+        ("temperature", f"{min(known):.0f} to {max(known):.0f} °C" if known else "not told"),
+        ("measured", " to ".join(dict.fromkeys((dates[0], dates[-1]))) + " UTC"),
+        ("runtimes", ", ".join(runtimes)),
+        ("versions", ", ".join(tools)),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def cores_text(info: DeviceInfo) -> str:
+    """``4x Cortex-A55 1.80 GHz + 4x Cortex-A76 2.40 GHz``."""
+    parts = []
+    for cluster in info.clusters:
+        name = f" {cluster.name}" if cluster.name else ""
+        clock = f" {cluster.max_mhz / 1000:.2f} GHz" if cluster.max_mhz else ""
+        parts.append(f"{len(cluster.cores)}x{name}{clock}".strip())
+    return " + ".join(parts)
+
+
+def _definitions(pairs: Sequence[tuple[str, str]]) -> str:
+    items = (
+        f"<dt>{html.escape(printable(name))}</dt><dd>{html.escape(printable(text))}</dd>\n"
+        for name, text in pairs
+    )
+    return f"<dl>\n{''.join(items)}</dl>\n"
 
 
 FORMATS = ("terminal", "markdown", "csv", "latex", "html")

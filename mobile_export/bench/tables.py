@@ -12,7 +12,7 @@ from typing import Any
 from .record import EXCLUDING_FLAGS, Measurement
 from .stats import Summary, mean_interval, summarise
 
-__all__ = ["Row", "key_of", "make_rows"]
+__all__ = ["Row", "key_of", "make_rows", "shown_flags", "shown_type", "shown_width"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,23 @@ class Row:
         return None if value is None or self.measurement.unit != "ns" else round(value / 1e6, 6)
 
 
+def shown_width(row: Row) -> str:
+    """Half of the interval, relative: ``±1.2%``."""
+    return f"±{row.half_width:.1%}" if math.isfinite(row.half_width) else ""
+
+
+def shown_type(row: Row) -> str:
+    """Precision of the file, and of the arithmetic where that is lower or not known."""
+    stored, computed = row.measurement.artifact["precision"], row.measurement.runner["precision"]
+    same = computed == stored or computed not in ("fp16", "unknown")
+    return str(stored) if same else f"{stored} in {computed}"
+
+
+def shown_flags(row: Row) -> str:
+    """As words."""
+    return ", ".join(flag.replace("_", " ") for flag in row.measurement.flags)
+
+
 def key_of(measurement: Measurement, *, with_model: bool = True) -> tuple[Any, ...]:
     """What must be the same for two measurements to be of the same thing."""
     runner = measurement.runner
@@ -143,7 +160,7 @@ def make_rows(
     *,
     flagged: bool = False,
     history: bool = False,
-    device: str | None = None,
+    devices: Sequence[str] | None = None,
     label: str | None = None,
 ) -> tuple[list[Row], dict[str, int]]:
     """The rows of a table, sorted by model and time.
@@ -151,14 +168,14 @@ def make_rows(
     Args:
         flagged: also those whose flags say that the figure is not the device's.
         history: every measurement instead of the latest of each kind.
-        device, label: only those.
+        devices, label: only those.
     Returns:
         The rows, and how many were left out per flag.
     """
     left_out: dict[str, int] = {}
     chosen: dict[tuple[Any, ...], Measurement] = {}
     for measurement in measurements:
-        if device is not None and measurement.device.spec != device:
+        if devices and measurement.device.spec not in devices:
             continue
         if label is not None and measurement.label != label:
             continue

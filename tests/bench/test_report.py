@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -14,7 +17,15 @@ import pytest
 
 from mobile_export.bench.cli.console import print_rows
 from mobile_export.bench.devices.device import DeviceInfo
-from mobile_export.bench.plot import make_series, save_plot, svg_plot
+from mobile_export.bench.plot import (
+    Point,
+    Series,
+    family_of,
+    make_figure,
+    make_series,
+    save_plot,
+    svg_plot,
+)
 from mobile_export.bench.published import rows as published_rows
 from mobile_export.bench.record import Measurement
 from mobile_export.bench.report import as_csv, as_html, as_latex, as_markdown
@@ -43,7 +54,7 @@ def test_the_latest_of_each_kind() -> None:
     assert len(make_rows([old, new], history=True)[0]) == 2
     other = measurement(device=old.device.__class__(**vars(old.device) | {"spec": "adb:1"}))
     assert len(make_rows([old, other])[0]) == 2
-    assert len(make_rows([old, other], device="adb:1")[0]) == 1
+    assert len(make_rows([old, other], devices=["adb:1"])[0]) == 1
 
 
 def test_a_printed_summary_stands_in_for_samples() -> None:
@@ -137,7 +148,7 @@ def test_measured_points_lie_beside_the_published_ones() -> None:
     assert [one.title for one in make_series((), papers=["EMO"]) if "iPhone 14" in one.title]
 
 
-def test_plots(tmp_path: Path) -> None:
+def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     series = make_series(ROWS)
     save_plot(series, tmp_path / "p.png")
@@ -148,6 +159,9 @@ def test_plots(tmp_path: Path) -> None:
     assert svg.get("role") == "img"
     save_plot(series, tmp_path / "p.pdf")
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="PGF file needs LaTeX"):
+        save_plot(series, tmp_path / "p.pgf")
     with pytest.raises(UsageError, match="Valid suffixes"):
         save_plot(series, tmp_path / "p.gif")
     with pytest.raises(UsageError, match="nothing to draw"):
@@ -245,7 +259,9 @@ def test_hostile_names_in_latex(hostile_rows: Sequence[Row]) -> None:
 
 def test_hostile_names_in_html(hostile_rows: Sequence[Row]) -> None:
     text = as_html(hostile_rows, title="t")
-    plain = as_html(make_rows([in_every_column("x"), measurement(model="y")])[0], title="t")
+    plain = as_html(
+        make_rows([in_every_column("x"), in_every_column("x", model="y")])[0], title="t"
+    )
     seen = []
     for page in (text, plain):
         parser = Tags()
@@ -291,3 +307,52 @@ def test_a_metric_that_nobody_measured_on_a_phone_is_not_offered() -> None:
     with pytest.raises(UsageError, match="nothing to draw") as error:
         svg_plot(make_series((), metric="box AP"), metric="box AP")
     assert error.value.hint == "Published figures have the metrics mIoU, top-1."
+
+
+def test_a_pgf_file_holds_names_as_text(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    latex = shutil.which("pdflatex")
+    if latex is None:
+        pytest.skip("no LaTeX here: apt-get install texlive-latex-recommended texlive-pictures")
+    runner = measurement().runner | {"version": r"\\undefined_{x} 50 % $"}
+    save_plot(make_series(make_rows([measurement(runner=runner)])[0]), tmp_path / "p.pgf")
+    document = r"\documentclass{article}\usepackage{pgf,lmodern}\begin{document}\input{p.pgf}"
+    (tmp_path / "d.tex").write_text(document + r"\end{document}")
+    subprocess.run(
+        [latex, "-halt-on-error", "-interaction=nonstopmode", "d.tex"],
+        cwd=tmp_path, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert (tmp_path / "d.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_labels_cover_neither_each_other_nor_points() -> None:
+    """Twelve models within a millimetre on the page, where names would lie on each other."""
+    pytest.importorskip("matplotlib")
+    points = [Point(f"model_{i}", 10 + i / 50, 75 + i / 100, family="model") for i in range(12)]
+    far = (Point("fast", 2.0, 60.0), Point("slow", 90.0, 80.0))
+    figure = make_figure([Series("measured: here", (*points, *far), True)])
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert len(boxes) == 14
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+    places = axes.transData.transform([(p.ms, p.accuracy) for p in (*points, *far)])
+    assert not any(box.contains(*place) for box in boxes for place in places)
+
+
+def test_lines_join_families_and_crosses_are_flagged_points() -> None:
+    pytest.importorskip("matplotlib")
+    assert family_of("emo_2m") == family_of("emo_5m") != family_of("mobilenetv3_large_100")
+    assert family_of("MobileNetV2") == family_of("mobilenetv3_large_100")
+    made = [measurement(), measurement(model="emo_5m", flags=("contended",), median_ms=9.0)]
+    (measured,) = (s for s in make_series(make_rows(made, flagged=True)[0]) if s.measured)
+    assert {point.flags for point in measured.points} == {"", "contended"}
+    figure = make_figure([measured])
+    assert "flagged: contended" in [text.get_text() for text in figure.legends[0].get_texts()]
+    joined = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert any(list(line.get_ydata()) == [75.1, 78.4] for line in joined)
+
+
+def test_an_own_accuracy_is_drawn_instead() -> None:
+    (measured,) = (s for s in make_series(ROWS, own={"emo_2m": 70.0}) if s.measured)
+    assert [point.accuracy for point in measured.points] == [70.0]

@@ -10,7 +10,7 @@ from ...system.terminal import escape, stderr_console, stdout_console
 from ..compare import Pair
 from ..devices import Found
 from ..devices.device import DeviceInfo, State
-from ..report import terminal_table
+from ..report import cores_text, terminal_table
 from ..runners import RUNNERS
 from ..tables import Row
 
@@ -48,21 +48,12 @@ def print_devices(rows: Sequence[tuple[Found, DeviceInfo | None, State | None]])
             escape(info.spec),
             escape(info.name),
             escape(info.soc or ""),
-            escape(_cores(info)),
+            escape(cores_text(info)),
             escape(info.os),
             "" if info.memory_mb is None else f"{info.memory_mb / 1024:.1f} GiB",
             escape(_state(state)),
         )
     stdout_console().print(table)
-
-
-def _cores(info: DeviceInfo) -> str:
-    parts = []
-    for cluster in info.clusters:
-        name = f" {cluster.name}" if cluster.name else ""
-        clock = f" {cluster.max_mhz / 1000:.2f} GHz" if cluster.max_mhz else ""
-        parts.append(f"{len(cluster.cores)}x{name}{clock}".strip())
-    return " + ".join(parts)
 
 
 def _state(state: State | None) -> str:

@@ -117,7 +117,7 @@ def runners(as_json: AsJson = False) -> None:
     print_runners()
 
 
-app.command()(cli_tables.table)
+app.command(cls=cli_tables.PaperCommand)(cli_tables.table)
 app.command()(cli_tables.compare)
 app.command()(published)
 app.command()(build_runner)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from .options import AsJson, Flagged, Force, Label, Store, Verbose
 
-__all__ = ["chosen_papers", "compare", "table"]
+if TYPE_CHECKING:
+    from ..paper import PaperLine
+    from ..plot import Series
+    from ..tables import Row
+
+__all__ = ["ALL_PAPERS", "PaperCommand", "chosen_papers", "compare", "table"]
 
 
 def table(
@@ -24,7 +31,8 @@ def table(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw accuracy over latency, measured and published: a .png, .svg or .pdf file.",
+            help="Draw accuracy over latency, measured and published: a .png, .svg, .pdf or .pgf "
+            "file.",
             show_default=False,
         ),
     ] = None,
@@ -34,7 +42,17 @@ def table(
     paper: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this paper: FreeNet, EMO or SeaFormer++; may be given again.",
+            help="A table for a paper: size, accuracy and our figure beside the published rows. Of "
+            "all papers, or with a name, of FreeNet, EMO or SeaFormer++; may be given again.",
+            metavar="[NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    accuracy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own figures, for --paper and --plot: a CSV file with the columns model, "
+            "accuracy (percent), and if you like metric, params_m, macs_m.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +60,10 @@ def table(
         list[str] | None, typer.Option(hidden=True, help="Old --paper: 000, 001, 003.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option("-d", "--device", help="Only this one.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "-d", "--device", help="Only this one; may be given again.", show_default=False
+        ),
     ] = None,
     label: Label = None,
     history: Annotated[
@@ -53,12 +74,13 @@ def table(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Lay measurements out: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
+    """Lay measurements out, also for a paper: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
     from ...errors import UsageError
     from ...system.files import require_free_file
     from ..journal import read_all
-    from ..plot import make_series, save_plot, svg_plot
-    from ..report import FORMATS, as_csv, as_html, as_latex, as_markdown
+    from ..paper import paper_lines, read_own
+    from ..plot import make_series, save_plot
+    from ..report import FORMATS
     from ..tables import make_rows
     from .console import print_notes, print_rows
 
@@ -67,6 +89,8 @@ def table(
     for file in (out, plot):
         if file is not None:
             require_free_file(file, force=force, error=UsageError)
+    papers = chosen_papers([name for name in paper or () if name != ALL_PAPERS], seed)
+    own = read_own(accuracy) if accuracy is not None else {}
     contents = read_all(store)
     if not contents.measurements:
         raise UsageError(
@@ -74,29 +98,96 @@ def table(
             hint="Measure first: mobile-bench MODEL",
         )
     rows, left_out = make_rows(
-        contents.measurements, flagged=flagged, history=history, device=device, label=label
+        contents.measurements, flagged=flagged, history=history, devices=device, label=label
     )
-    print_notes(contents.notes)
-    series = make_series(rows, metric=metric, papers=chosen_papers(paper, seed))
+    print_notes([*contents.notes, *_unknown(own, rows)])
+    accuracies = {
+        name: one.accuracy
+        for name, one in own.items()
+        if one.accuracy is not None and one.metric == metric
+    }
+    series = make_series(rows, metric=metric, papers=papers, own=accuracies)
     if plot is not None:
         save_plot(series, plot, metric=metric)
+    lines = paper_lines(rows, papers=papers, own=own) if paper else None
     if as_json:
-        _write(json.dumps([row.to_dict() for row in rows], indent=2) + "\n", out)
-    elif as_ == "terminal" and out is None:
+        shown = rows if lines is None else lines
+        _write(json.dumps([one.to_dict() for one in shown], indent=2) + "\n", out)
+    elif as_ == "terminal" and out is None and lines is None:
         print_rows(rows, left_out)
-    elif as_ == "html":
-        drawn = svg_plot(series, metric=metric) if _can_plot() else None
-        _write(as_html(rows, title="Measured latencies", plot=drawn), out)
     else:
-        writers: dict[str, Any] = {
-            "markdown": as_markdown,
-            "csv": as_csv,
-            "latex": as_latex,
-            "terminal": as_markdown,
-        }
-        _write(writers[as_](rows), out)
+        _lay_out(as_, rows, lines, series, metric, out)
     if as_ != "terminal" and left_out:
         print_rows((), left_out)
+
+
+ALL_PAPERS = "all"
+"""What ``--paper`` without a name stands for."""
+
+
+class PaperCommand(TyperCommand):
+    """A command whose option ``--paper`` may stand without a name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        bare = [
+            f"--paper={ALL_PAPERS}"
+            if word == "--paper" and (rest == "" or rest.startswith("-"))
+            else word
+            for word, rest in zip(args, [*args[1:], ""], strict=True)
+        ]
+        return super().parse_args(ctx, bare)
+
+
+def _unknown(own: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+    """Notes on models of ``--accuracy`` that nobody measured."""
+    from ...artifacts.names import artifact_stem
+
+    known = {
+        name for r in rows for name in (r.measurement.model, artifact_stem(r.measurement.model))
+    }
+    return [
+        f"--accuracy names {name}, which is not in the table" for name in own if name not in known
+    ]
+
+
+def _lay_out(
+    as_: str,
+    rows: Sequence[Row],
+    lines: Sequence[PaperLine] | None,
+    series: Sequence[Series],
+    metric: str,
+    out: Path | None,
+) -> None:
+    """Write a table to a file or to stdout.
+
+    Args:
+        lines: of the table for a paper, instead of that of ``rows``.
+    """
+    from .. import layout
+    from ..paper import paper_grid
+    from ..plot import svg_plot
+    from ..report import as_csv, as_html, grid
+
+    if as_ == "csv":
+        _write(
+            as_csv(rows) if lines is None else layout.csv_text([o.to_dict() for o in lines]), out
+        )
+        return
+    table = grid(rows) if lines is None else paper_grid(lines)
+    if as_ == "html":
+        drawn = svg_plot(series, metric=metric) if _can_plot(series) else None
+        says = {} if lines is None else {"caption": "Our latencies beside the published figures"}
+        page = as_html(rows, title="Measured latencies", plot=drawn, table=table, **says)
+        _write(page, out)
+    elif as_ == "terminal" and out is None:
+        from ...system.terminal import escape, stdout_console
+
+        stdout_console().print(layout.terminal(table, wrap=True))
+        for note in table.notes:
+            stdout_console().print(escape(note))
+    else:
+        write = layout.latex_text if as_ == "latex" else layout.markdown_text_of
+        _write(write(table), out)
 
 
 _CANNOT_TELL = 3
@@ -125,10 +216,10 @@ def chosen_papers(papers: list[str] | None, seeds: list[str] | None) -> list[str
     return [known[name.lower()] for name in asked] or None
 
 
-def _can_plot() -> bool:
+def _can_plot(series: Sequence[Series]) -> bool:
     from importlib.util import find_spec
 
-    return find_spec("matplotlib") is not None
+    return find_spec("matplotlib") is not None and any(one.points for one in series)
 
 
 def _write(text: str, out: Path | None) -> None:

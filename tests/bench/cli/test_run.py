@@ -424,3 +424,18 @@ def test_a_queue_goes_on_where_it_was(
     code, out, err = run("queue", ".", "--device", "local", *quick)
     assert (code, out) == (0, "")
     assert "2 of 2 are in mobile-bench.jsonl already" in err
+
+
+def test_a_table_for_a_paper(in_tmp: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    append(Path("mobile-bench.jsonl"), measurement())
+    Path("own.csv").write_text("model,accuracy\nemo_2m,74.25\nnobody,1\n")
+    code, out, err = run("table", "--paper", "--as", "latex", "--accuracy", "own.csv")
+    assert (code, r"\toprule" in out, "74.25" in out) == (0, True, True)
+    assert "nobody, which is not in the table" in err
+    assert "iPhone 14" in run("table", "--as", "csv", "--paper")[1]
+    assert "iPhone 14" not in run("table", "--paper", "FreeNet", "--as", "markdown")[1]
+    assert "EMO, Table 11" in run("table", "--paper")[1]
+    rows = json.loads(run("table", "--paper", "EMO", "--json")[1])
+    assert {row["accuracy"] for row in rows} == {75.1}
+    code, _, err = run("table", "--paper", "NoPaper")
+    assert (code, "NoPaper" in err) == (2, True)
