@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,12 +158,35 @@ def load_file(name: str, path: Path, outputs: tuple[OutputSpec, ...]) -> Session
 
 @pytest.fixture(scope="session")
 def source() -> Source:
+    """`TinyNet`; all tests share it, and `shared_network_is_unchanged` sees to that."""
     return make_source()
 
 
 @pytest.fixture(scope="session")
 def program(source: Source) -> Program:
+    """Shares its weights with ``source``."""
     return trace(source)
+
+
+@pytest.fixture(autouse=True)
+def shared_network_is_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that writes to the network that all tests share fails; what it wrote is undone.
+
+    The next tests in the process would compare files of other weights with it.
+    """
+    if not {"source", "program", "exported"} & set(request.fixturenames):
+        yield
+        return
+    module = request.getfixturevalue("source").module
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [child.training for child in module.modules()]
+    yield
+    after = module.state_dict()
+    same = all(torch.equal(after[name], value) for name, value in before.items())
+    same &= [child.training for child in module.modules()] == modes
+    module.load_state_dict(before)
+    module.eval()
+    assert same, "this test changed the network that all tests share: make one with make_source()"
 
 
 def load_script(path: Path) -> ModuleType:

@@ -239,7 +239,7 @@ def test_the_layer_graph_is_proven(
 
 
 def test_a_writer_that_edits_what_was_proven(
-    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = onnx_exporter.write
 
@@ -249,7 +249,7 @@ def test_a_writer_that_edits_what_was_proven(
 
     monkeypatch.setattr(onnx_exporter, "write", meddling)
     with pytest.raises(ExportError, match=r"the writer of ONNX files changed the proven graph"):
-        run(source, tmp_path / "out")
+        run(make_source(), tmp_path / "out")
 
 
 @pytest.mark.parametrize("how", ["refuses", "crashes", "computes something else"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -158,3 +159,52 @@ def test_a_model_that_writes_to_its_input() -> None:
     program = prepare(module, torch.zeros(1, 3, 8, 8))
     x = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(program.module()(x.clone()), module(x.clone()))
+
+
+class Filled(nn.Module):
+    """A tensor that is made, and then written to through views of it."""
+
+    def __init__(self, views: Callable[[torch.Tensor], Iterable[torch.Tensor]]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.views = views
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        means = self.conv(x).mean((2, 3))
+        made = torch.zeros(x.shape[0], 4, dtype=x.dtype)
+        for number, view in enumerate(self.views(made)):
+            view.copy_(means[:, number : number + 1])
+        return made
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        lambda made: [made[:, 1:2]],
+        lambda made: [made[:, 0][:, None], made[:, 3:]],
+        lambda made: made.split(1, 1),
+        lambda made: [made.view(1, 2, 2)[:, 1].view(1, 2, 1)],
+    ],
+    ids=["slice", "view of a view", "split", "reshaped"],
+)
+def test_an_output_that_is_made_and_then_filled(
+    views: Callable[[torch.Tensor], Iterable[torch.Tensor]],
+) -> None:
+    module = Filled(views).eval()
+    program = prepare(module, torch.zeros(1, 3, 8, 8))
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x), module(x))
+
+
+class FilledWithNothing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = torch.zeros(1, 4)
+        made[:, 0] = 1
+        torch.zeros(1, 4).copy_(x.mean((2, 3))[:, :1])
+        return made
+
+
+def test_an_output_that_is_filled_with_what_is_stored_is_refused() -> None:
+    with pytest.raises(SourceError, match="computes nothing from its image"):
+        trace(make_source(FilledWithNothing()))

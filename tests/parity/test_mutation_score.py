@@ -21,10 +21,6 @@ from mobile_export.pipeline import ExportReport, _References
 from mobile_export.sources.table import Source
 from tests.conftest import need
 
-# Where other tests have run before in the same process, the shared export is of other weights than
-# the program here (seen in one CI run, not yet understood): by itself only, for now.
-pytestmark = pytest.mark.matrix
-
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FILES = [
     (name, precision)

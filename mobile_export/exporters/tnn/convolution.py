@@ -46,18 +46,20 @@ class _Geometry:
         """Of a layer with one or two spatial axes.
 
         Raises:
-            ExportError: it has three, or its two dilations differ.
+            ExportError: it has three.
         """
         if len(layer.kernel) > 2:
             problem = "its 3-d convolution exists on the reference device only"
             refuse(layer, problem, "Use 2-d convolutions.")
         ones = (1,) * (2 - len(layer.kernel))
+        weight = layer.weight.reshape(*layer.weight.shape[:2], *ones, *layer.kernel)
+        weight, dilation = _one_dilation(weight, ones + layer.dilation)
         return cls(
-            weight=layer.weight.reshape(*layer.weight.shape[:2], *ones, *layer.kernel),
+            weight=weight,
             bias=layer.bias,
             groups=layer.groups,
             stride=ones + layer.stride,
-            dilation=_one_dilation(layer),
+            dilation=dilation,
             padding=((0, 0),) * len(ones) + layer.padding,
             size=ones + layer.output.shape[1:],
         )
@@ -98,13 +100,22 @@ _NO_ACTIVATION = 0
 """TNN merges the layer behind a convolution into it by itself."""
 
 
-def _one_dilation(layer: ir.Convolution | ir.ConvTranspose) -> ir.Shape:
-    """One dilation for both axes, which is all that TNN's kernels know."""
-    used = {rate for rate, size in zip(layer.dilation, layer.kernel, strict=True) if size > 1}
-    if len(used) > 1:
-        problem = f"its dilations {layer.dilation} differ"
-        refuse(layer, problem, "Use one dilation for both axes.")
-    return (used.pop(),) * 2 if used else (1, 1)
+def _one_dilation(weight: np.ndarray, dilation: ir.Shape) -> tuple[np.ndarray, ir.Shape]:
+    """One dilation for both axes, which is all that TNN's kernels know.
+
+    Where the two differ, it is their greatest common divisor, and what is left of each stands in
+    the kernel as zeros between its elements.
+    """
+    kernel = weight.shape[2:]
+    used = [rate for rate, size in zip(dilation, kernel, strict=True) if size > 1]
+    common = math.gcd(*used) if used else 1
+    steps = [rate // common if size > 1 else 1 for rate, size in zip(dilation, kernel, strict=True)]
+    if steps != [1, 1]:
+        spans = [step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True)]
+        spread = np.zeros((*weight.shape[:2], *spans), weight.dtype)
+        spread[:, :, :: steps[0], :: steps[1]] = weight
+        weight = spread
+    return weight, (common, common)
 
 
 def _image(layer: ir.Layer, out: Emitter) -> Blob:

@@ -90,6 +90,12 @@ CASES: dict[str, Spec] = {
         C, (IMAGE,), (5, 9, 10),
         _conv(6, 5, (1, 3), dilation=(1, 2), padding=((0, 0), (2, 2))),
     ),
+    "conv_dilations_differ": (
+        C, (IMAGE,), (6, 9, 8), _conv(6, 6, (3, 3), groups=6, dilation=(1, 2), padding=ONE),
+    ),
+    "conv_dilations_4_6": (
+        C, (IMAGE,), (5, 9, 8), _conv(6, 5, (3, 2), dilation=(4, 6), padding=((4, 4), (2, 2))),
+    ),
     "unfold": (
         ir.Unfold, (IMAGE,), (54, 5, 5),
         {"kernel": (3, 3), "stride": (2, 2), "padding": ONE, "dilation": (1, 1)},
@@ -103,6 +109,9 @@ CASES: dict[str, Spec] = {
         {"kernel": (4,), "stride": (4,), "padding": ((0, 0),), "dilation": (1,)},
     ),
     "conv_transpose_2x2": (CT, (IMAGE,), (5, 18, 20), _transposed(6, 5, (2, 2), stride=(2, 2))),
+    "conv_transpose_dilations_differ": (
+        CT, (IMAGE,), (5, 11, 14), _transposed(6, 5, (3, 3), dilation=(1, 2)),
+    ),
     "conv_transpose_4x4": (
         CT, (IMAGE,), (5, 18, 20), _transposed(6, 5, (4, 4), stride=(2, 2), padding=ONE),
     ),

@@ -212,7 +212,6 @@ def test_an_array_larger_than_tnn_counts() -> None:
     ("name", "change", "message"),
     [
         ("binary_rpow_1.7", {"scalar": -1.0}, "powers of -1.0"),
-        ("conv_3x3", {"dilation": (1, 2)}, "dilations"),
         ("pool_avg_padded", {"padding": ((1, 0), (0, 1)), "kernel": (2, 2)}, "leave the padding"),
     ],
 )

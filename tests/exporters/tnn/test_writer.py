@@ -19,15 +19,11 @@ from mobile_export.pipeline import ExportReport
 from tests.conftest import MultiOutput
 
 
-class Dilated(nn.Module):
-    """TNN has no dilations that differ."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, dilation=(1, 2)))
+class Signs(nn.Module):
+    """TNN has no powers of a negative number."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner(x)
+        return torch.pow(-1.0, x.round())
 
 
 def test_two_files_and_their_manifest(exported: Callable[..., ExportReport]) -> None:
@@ -76,8 +72,14 @@ def test_several_outputs(tmp_path: Path) -> None:
 
 def test_what_tnn_lacks_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    with pytest.raises(ExportError, match="dilations") as caught:
-        mobile_export.export(Dilated().eval(), "tnn", folder, name="net", size=(16, 16))
-    assert "inner.1" in caught.value.message
+    with pytest.raises(ExportError, match="powers of -1") as caught:
+        mobile_export.export(
+            nn.Sequential(nn.Conv2d(3, 4, 3), Signs()).eval(),
+            "tnn",
+            folder,
+            name="net",
+            size=(16, 16),
+        )
+    assert "'1'" in caught.value.message
     assert caught.value.hint
     assert not folder.exists()
