@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .detection.options import NmsOptions
-from .errors import MissingExtraError, UsageError
+from .errors import UsageError
 from .exporters.config import ExportConfig
 from .exporters.table import (
     FORMATS,
@@ -27,6 +27,7 @@ from .exporters.table import (
     require_suppression,
 )
 from .sources.request import ModelRequest
+from .system.install import install_command, missing_extra
 
 if TYPE_CHECKING:
     import torch
@@ -176,7 +177,7 @@ def export_request(
         for row in chosen:
             require_suppression(row)
     skipped = {
-        row.name: str(MissingExtraError(row.title, row.missing()[0], row.extra))
+        row.name: str(missing_extra(row.title, row.missing()[0], row.extra))
         for row in FORMATS
         if formats is None and row not in chosen
     }
@@ -409,9 +410,10 @@ def diagnose() -> dict[str, Any]:
 
     Returns:
         JSON-ready: {"python", "system", "on_macos", "core": [check], "targets": [{"name", "title",
-        "export", "run", "runs_in", "checks", "fix"}]}.
+        "export", "run", "runs_in", "checks", "fix"}], "optional": [{"extra", "purpose", "checks",
+        "fix"}]}.
     """
-    from .system.versions import CORE, check_library, this_machine
+    from .system.versions import CORE, OPTIONAL, check_library, this_machine
 
     rows = []
     for row in FORMATS:
@@ -425,11 +427,22 @@ def diagnose() -> dict[str, Any]:
                 "run": not missing,
                 "runs_in": row.checked_by,
                 "checks": [check.to_dict() for check in checks],
-                "fix": f"pip install 'mobile-export[{row.extra}]'" if missing else None,
+                "fix": install_command(row.extra) if missing else None,
             }
         )
     core = [check_library(library).to_dict() for library in CORE]
-    return {**this_machine(), "core": core, "targets": rows}
+    optional: list[dict[str, Any]] = []
+    for extra in OPTIONAL:
+        checks = [check_library(library, extra.name) for library in extra.libraries]
+        optional.append(
+            {
+                "extra": extra.name,
+                "purpose": extra.purpose,
+                "checks": [check.to_dict() for check in checks],
+                "fix": next((check.fix for check in checks if not check.ok), None),
+            }
+        )
+    return {**this_machine(), "core": core, "targets": rows, "optional": optional}
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

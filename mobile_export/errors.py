@@ -96,12 +96,16 @@ class PassError(MobileExportError):
 
 
 class MissingExtraError(MobileExportError):
-    """A target's libraries are not installed."""
+    """A target's libraries are not installed; made by `system.install.missing_extra`.
 
-    def __init__(self, target: str, module: str, extra: str) -> None:
+    Args:
+        command: that installs ``extra`` of mobile-export here.
+    """
+
+    def __init__(self, target: str, module: str, extra: str, command: str) -> None:
         super().__init__(
             f"{target} needs the Python module {module!r}, which is not installed.",
-            hint=f"Run: pip install 'mobile-export[{extra}]'",
+            hint=f"Run: {command}",
         )
         self.extra = extra
 

@@ -14,7 +14,15 @@ from mobile_export.api import diagnose
 from mobile_export.exporters.row import Format
 from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.system import versions
-from mobile_export.system.versions import CORE, Library, check_library, installed_versions
+from mobile_export.system.install import install_command
+from mobile_export.system.versions import (
+    CORE,
+    OPTIONAL,
+    Extra,
+    Library,
+    check_library,
+    installed_versions,
+)
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -24,6 +32,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def test_extras_have_the_tested_ranges(target: Format) -> None:
     wanted = {f"{lib.distribution}{lib.versions}" for lib in target.libraries}
     assert set(PROJECT["optional-dependencies"][target.extra]) == wanted
+
+
+@pytest.mark.parametrize("extra", OPTIONAL, ids=lambda extra: extra.name)
+def test_optional_extras_have_the_tested_ranges(extra: Extra) -> None:
+    wanted = {f"{lib.distribution}{lib.versions}" for lib in extra.libraries}
+    assert set(PROJECT["optional-dependencies"][extra.name]) == wanted
+
+
+def test_every_extra_is_of_a_format_or_optional() -> None:
+    known = {row.extra for row in FORMATS} | {extra.name for extra in OPTIONAL}
+    assert set(PROJECT["optional-dependencies"]) - {"all", "dev", "fuzz"} == known
 
 
 def test_all_takes_every_target() -> None:
@@ -63,7 +82,7 @@ def test_versions_against_ranges(
 def test_what_is_not_installed_names_the_command() -> None:
     check = check_library(Library("x", "surely-not-installed", ">=1,<2"), "onnx")
     assert not check.ok
-    assert check.fix == "pip install 'mobile-export[onnx]'"
+    assert check.fix == install_command("onnx")
 
 
 def test_what_is_too_new_names_the_range() -> None:

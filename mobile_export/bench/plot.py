@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifacts.names import artifact_stem
-from ..errors import MissingExtraError, StoreError, UsageError
+from ..errors import StoreError, UsageError
 from ..models.table import entries
 from ..system.files import write_whole
+from ..system.install import missing_extra
 from ..system.terminal import printable
 from .layout import latex_escaped
 from .published import PublishedLatency
@@ -178,7 +179,7 @@ def svg_plot(series: Sequence[Series], *, metric: str = "top-1") -> str:
 
 def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("A plot", "matplotlib", "plot")
+        raise missing_extra("A plot", "matplotlib", "plot")
     if not any(one.points for one in series):
         raise UsageError(
             "There is nothing to draw: no published and no measured model of that kind.",

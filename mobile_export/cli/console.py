@@ -229,6 +229,13 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
         runs = target["runs_in"] if target["run"] else "-"
         rows.add_row(target["title"], ready, escape(runs), escape(target["fix"] or ""))
     out.print(rows)
+    extras = plain_table("optional", "for", "installed", "to install")
+    for extra in facts["optional"]:
+        names = ", ".join(check["distribution"] for check in extra["checks"])
+        versions = (check["installed"] or "no" for check in extra["checks"])
+        fix = escape(extra["fix"] or "")
+        extras.add_row(names, escape(extra["purpose"]), ", ".join(versions), fix)
+    out.print(extras)
 
 
 @contextlib.contextmanager

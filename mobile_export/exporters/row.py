@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, UsageError
+from ..errors import UsageError
+from ..system.install import missing_extra
 from ..system.versions import Library
 
 __all__ = [
@@ -100,7 +101,7 @@ class OtherRuntime:
     Attributes:
         name: on the command line.
         library: that is needed.
-        extra: of ``pip install 'mobile-export[extra]'``.
+        extra: of mobile-export that installs it (`system.install`).
     """
 
     name: str
@@ -143,7 +144,7 @@ class Format:
         companions: suffixes of further files without which it is nothing. Each replaces the last
             suffix of the file (``net.ncnn.param`` -> ``net.ncnn.bin``).
         made_from: what its writer takes: "program" (the ATen graph) or "layers" (`lowering`).
-        extra: of ``pip install 'mobile-export[extra]'``.
+        extra: of mobile-export that installs it (`system.install`).
         libraries: that it needs, with the versions that were tested.
         precisions: the default first.
         passes: its choice of graph passes.
@@ -193,7 +194,7 @@ class Format:
         """Raise MissingExtraError, with the install command, when a library is missing."""
         missing = self.missing()
         if missing:
-            raise MissingExtraError(self.title, missing[0], self.extra)
+            raise missing_extra(self.title, missing[0], self.extra)
 
     def other_runtime(self, name: str) -> OtherRuntime:
         """The other runtime called ``name``; its library is installed.
@@ -205,7 +206,7 @@ class Format:
         for runtime in self.other_runtimes:
             if runtime.name == name:
                 if importlib.util.find_spec(runtime.library.module) is None:
-                    raise MissingExtraError(self.title, runtime.library.module, runtime.extra)
+                    raise missing_extra(self.title, runtime.library.module, runtime.extra)
                 return runtime
         names = ", ".join(runtime.name for runtime in self.other_runtimes) or "no other"
         raise UsageError(

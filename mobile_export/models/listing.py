@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..system.install import install_command
 from . import cost, table
 from .cost import Cost
 from .entry import ModelEntry
@@ -147,7 +148,7 @@ def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
         import timm
         from timm.utils import reparameterize_model
     except ImportError:
-        return "timm is not installed; run: pip install 'mobile-export[timm]'"
+        return f"timm is not installed; run: {install_command('timm')}"
     model_name = name.removeprefix("timm/")
     if model_name not in timm.list_models():
         return f"the installed timm {timm.__version__} does not have it"

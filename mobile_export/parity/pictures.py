@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import MissingExtraError, MobileExportError, UsageError, summary
+from ..errors import MobileExportError, UsageError, summary
 from ..graph.specs import InputSpec
 from ..sources.zips import members, read_member
 from ..system.files import MIB, read_regular_file
+from ..system.install import missing_extra
 from .samples import Sample, normalise
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError("A folder of pictures", "PIL", "pictures") from error
+        raise missing_extra("A folder of pictures", "PIL", "pictures") from error
     return Image
 
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import MissingExtraError, SourceError, summary
+from ..errors import SourceError, summary
 from ..graph.source import Source
 from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Recipe, WeightsInfo
+from ..system.install import missing_extra
 from .build import build_with_weights
 from .labels import labels_for
 from .request import ModelRequest, near_matches
@@ -27,7 +28,7 @@ def load_timm(request: ModelRequest) -> Source:
     try:
         import timm
     except ImportError:
-        raise MissingExtraError(f"The source {spec!r}", "timm", "timm") from None
+        raise missing_extra(f"The source {spec!r}", "timm", "timm") from None
     name = spec.removeprefix("timm/")
     if not timm.is_model(name):
         near = near_matches(name, list(timm.list_models()))

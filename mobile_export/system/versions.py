@@ -12,7 +12,18 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-__all__ = ["CORE", "Check", "Library", "check_library", "installed_versions", "this_machine"]
+from .install import install_command
+
+__all__ = [
+    "CORE",
+    "OPTIONAL",
+    "Check",
+    "Extra",
+    "Library",
+    "check_library",
+    "installed_versions",
+    "this_machine",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,47 @@ class Library:
 
 
 CORE = (Library("torch", "torch", ">=2.13,<2.15"), Library("numpy", "numpy", ">=2.0,<2.4"))
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Libraries that no export needs.
+
+    Attributes:
+        name: of the extra of mobile-export that installs them.
+        purpose: what they are for.
+    """
+
+    name: str
+    purpose: str
+    libraries: tuple[Library, ...]
+
+
+OPTIONAL = (
+    Extra("timm", "models called timm/NAME", (Library("timm", "timm", ">=1.0.20,<2"),)),
+    Extra("pictures", "pictures as samples of parity", (Library("PIL", "pillow", ">=11,<14"),)),
+    Extra("plot", "mobile-bench plot", (Library("matplotlib", "matplotlib", ">=3.9,<4"),)),
+    Extra(
+        "openvino",
+        "a second judge of ONNX files",
+        (Library("openvino", "openvino", ">=2026.0,<2027"),),
+    ),
+    Extra(
+        "gpu-check",
+        "what a GPU delegate takes, in inspect of a TFLite file",
+        (Library("tensorflow", "tensorflow", ">=2.20,<3"),),
+    ),
+    Extra(
+        "runner",
+        "mobile-bench build for other systems than this one",
+        (
+            Library("cmake", "cmake", ">=3.25,<5"),
+            Library("ninja", "ninja", ">=1.11"),
+            Library("ziglang", "ziglang", ">=0.13"),
+        ),
+    ),
+)
+"""Each is an extra in pyproject.toml with the same ranges."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +117,11 @@ def check_library(library: Library, extra: str | None = None) -> Check:
     installed, tested = version_of(library.distribution), SpecifierSet(library.versions)
     # Of "2.14.1+cpu" and "9.0b1" the release decides: builds and previews of it are that release.
     ok = installed is not None and tested.contains(_release(installed))
-    wanted = f"{library.distribution}{library.versions}"
-    package = f"mobile-export[{extra}]" if installed is None and extra else wanted
-    fix = None if ok else f"pip install '{package}'"
+    fix = None
+    if not ok and installed is None and extra:
+        fix = install_command(extra)
+    elif not ok:
+        fix = f"pip install '{library.distribution}{library.versions}'"
     return Check(library.distribution, installed, library.versions, ok, fix)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from mobile_export.errors import MissingExtraError, UsageError
 from mobile_export.graph.specs import InputSpec
 from mobile_export.parity import pictures
 from mobile_export.parity.pictures import MOST_PICTURES, picture_files, read_pictures
+from mobile_export.system.install import install_command, missing_extra
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -224,8 +226,8 @@ def test_without_pillow_the_message_says_what_to_install(
     Image.fromarray(two_halves()).save(tmp_path / "a.png")
 
     def missing() -> None:
-        raise MissingExtraError("A folder of pictures", "PIL", "pictures")
+        raise missing_extra("A folder of pictures", "PIL", "pictures")
 
     monkeypatch.setattr(pictures, "_pillow", missing)
-    with pytest.raises(MissingExtraError, match=r"mobile-export\[pictures\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("pictures"))):
         read_pictures(tmp_path, PLAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import time
@@ -21,6 +22,7 @@ from mobile_export.errors import MissingExtraError, SourceError, UsageError, Wei
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
 from mobile_export.sources.labels import imagenet_labels, labels_for
 from mobile_export.sources.request import near_matches, parse_size
+from mobile_export.system.install import install_command
 from tests.conftest import load_source
 
 # ---------------------------------------------------------------- sizes
@@ -232,7 +234,7 @@ def test_timm_unknown_name() -> None:
 
 def test_timm_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MissingExtraError, match=r"mobile-export\[timm\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_command("timm"))):
         load_source("timm/resnet18")
     with pytest.raises(SourceError, match="no model called"):
         load_source("resnet18")

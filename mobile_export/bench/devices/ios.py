@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DeviceError, summary
+from ...system.install import install_command
 from . import Found
 from .device import Completed, DeviceInfo, State, asked_once
 
@@ -137,7 +138,7 @@ def _devices() -> list[IosDevice]:
     if found is None:
         raise DeviceError(
             "Nothing on this machine can look for an iPhone.",
-            hint="On a Mac: xcode-select --install, and pip install 'mobile-export[coreml]'. "
+            hint=f"On a Mac: xcode-select --install, and {install_command('coreml')}. "
             f"Elsewhere: pip install {_TOOL}",
         )
     return _by_pymobiledevice() if found == _TOOL else _by_coremltools()

@@ -29,6 +29,7 @@ from typing import Any
 
 from ...artifacts.content import sha256_of
 from ...errors import RunnerError, UsageError
+from ...system.install import install_command
 
 __all__ = [
     "ARCHITECTURES",
@@ -219,7 +220,7 @@ def _zig(arch: str) -> Toolchain:
     if importlib.util.find_spec("ziglang") is None:
         raise RunnerError(
             "The compiler zig is not installed here.",
-            hint="Run: pip install 'mobile-export[runner]' (or: pip install ziglang)",
+            hint=f"Run: {install_command('runner')} (or: pip install ziglang)",
         )
     zig = (sys.executable, "-m", "ziglang")
     target = ("-target", f"{arch}-linux-musl")
@@ -288,7 +289,7 @@ def _build_ncnn(
     toolchain: Toolchain, arch: str, source: Path, stage: Path, progress: Callable[[str], None]
 ) -> None:
     """libncnn.a and its headers into ``stage / "result"``."""
-    hint = "Run: pip install 'mobile-export[runner]' (or: pip install cmake ninja)"
+    hint = f"Run: {install_command('runner')} (or: pip install cmake ninja)"
     cmake = _require_tool("cmake", hint)
     ninja = _require_tool("ninja", hint)
     build = stage / "build"

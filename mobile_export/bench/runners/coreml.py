@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import RunnerError, summary
+from ...system.install import install_command
 from ..devices.device import Device
 from .runner import Job, Loaded, NamedOutput, RawResult
 
@@ -111,7 +112,7 @@ class CoreMLRunner:
                 "signs the app that runs the model"
             )
         if importlib.util.find_spec("coremltools") is None:
-            return "coremltools is not installed; run: pip install 'mobile-export[coreml]'"
+            return f"coremltools is not installed; run: {install_command('coreml')}"
         return None
 
     def open(self, device: Device, job: Job) -> _Session:

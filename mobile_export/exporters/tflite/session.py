@@ -17,6 +17,7 @@ from ...errors import ArtifactError, ExecutionError
 from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
 from ...system.files import GIB, read_regular_file
+from ...system.install import install_command
 from ...system.litert_private import operations_of
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT
@@ -238,7 +239,7 @@ def _facts(content: bytes) -> dict[str, Any]:
 def _gpu_compatibility(path: Path) -> str:
     """What TensorFlow's model analyzer says about the GPU delegate, on one line per problem."""
     if importlib.util.find_spec("tensorflow") is None:
-        return "not checked; run: pip install 'mobile-export[gpu-check]'"
+        return f"not checked; run: {install_command('gpu-check')}"
     import contextlib
     import io
 
