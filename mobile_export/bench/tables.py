@@ -168,14 +168,14 @@ def make_rows(
     Args:
         flagged: also those whose flags say that the figure is not the device's.
         history: every measurement instead of the latest of each kind.
-        devices, label: only those.
+        devices: only these, or these kinds of devices; label: only those.
     Returns:
         The rows, and how many were left out per flag.
     """
     left_out: dict[str, int] = {}
     chosen: dict[tuple[Any, ...], Measurement] = {}
     for measurement in measurements:
-        if devices and measurement.device.spec not in devices:
+        if devices and not {measurement.device.spec, measurement.device.kind} & set(devices):
             continue
         if label is not None and measurement.label != label:
             continue

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Device", "Flagged", "Force", "Label", "Models", "Store", "Verbose"]
+__all__ = [
+    "AsJson",
+    "Backends",
+    "Devices",
+    "Flagged",
+    "Force",
+    "Label",
+    "Models",
+    "Store",
+    "Verbose",
+    "words_of",
+]
 
 Models = Annotated[
     list[str],
@@ -17,10 +28,23 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[
-    str,
+Devices = Annotated[
+    list[str] | None,
     typer.Option(
-        "-d", "--device", help="local, adb[:SERIAL], ssh://USER@HOST[:PORT], ios[:UDID], qemu."
+        "-d",
+        "--device",
+        help="local, adb[:SERIAL], ssh://USER@HOST[:PORT], ios[:UDID], qemu; may be given again. "
+        "local by default.",
+        show_default=False,
+    ),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        help="Of the runner; see `mobile-bench runners`. Several, one measurement each: "
+        "cpu,gpu,nnapi.",
+        show_default=False,
     ),
 ]
 Store = Annotated[
@@ -36,3 +60,9 @@ Flagged = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Let a bug show its traceback.")]
+
+
+def words_of(options: list[str] | None) -> tuple[str, ...]:
+    """Of an option that may be given again and whose values may be joined by commas: each once."""
+    words = (word.strip() for option in options or () for word in option.split(","))
+    return tuple(dict.fromkeys(filter(None, words)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, Label, Store
+from .options import AsJson, Backends, Devices, Label, Store, words_of
 
 if TYPE_CHECKING:
     from ..queue import Event, Task
@@ -26,14 +26,8 @@ def queue(
             show_default=False,
         ),
     ],
-    device: Annotated[
-        list[str] | None,
-        typer.Option("-d", "--device", help="As of run; several work side by side. Default local."),
-    ] = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(help="One measurement each: cpu,gpu,nnapi.", show_default=False),
-    ] = None,
+    device: Devices = None,
+    backend: Backends = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,6 +47,7 @@ def queue(
 ) -> None:
     """Measure many files on many devices, one after the other and side by side; resumes."""
     from ...errors import UsageError
+    from ..devices import full_spec
     from ..journal import read_all, recover
     from ..queue import Patience, Queue, Task, is_done
     from ..store import require_store
@@ -62,13 +57,12 @@ def queue(
         raise UsageError("--wait must be 0 or more, --battery 0 to 100.", hint="Valid: --wait 30")
     require_store(store)
     recover(store)
-    backends: list[str | None] = [
-        word.strip() for word in (backend or "").split(",") if word.strip()
-    ] or [None]
+    backends = words_of(backend) or (None,)
+    devices = dict.fromkeys(full_spec(spec) for spec in device or ["local"])
     tasks = [
         Task(path, sha256, one, each)
         for path, sha256 in _found(files)
-        for one in device or ["local"]
+        for one in devices
         for each in backends
     ]
     kept = read_all(store).measurements
@@ -76,9 +70,9 @@ def queue(
 
     def command(task: Task) -> list[str]:
         words = [sys.executable, "-m", "mobile_export.bench.cli", "run", "--json"]
-        words += ["--device", task.device, "--store", str(store)]
-        words += [] if label is None else ["--label", label]
-        words += [] if task.backend is None else ["--backend", task.backend]
+        words += [f"--device={task.device}", f"--store={store}"]
+        words += [] if label is None else [f"--label={label}"]
+        words += [] if task.backend is None else [f"--backend={task.backend}"]
         return [*words, *(option or ()), "--", str(task.file)]
 
     def tell(event: Event) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import AsJson, Device, Label, Models, Store, Verbose
+from ...errors import BenchError, DeviceError, RunnerError
+from .options import AsJson, Backends, Devices, Label, Models, Store, Verbose, words_of
 
 if TYPE_CHECKING:
-    from ...errors import RunnerError
+    from ..jobs import RunOptions
     from ..measure import Limits, RunnerJob
     from ..record import Measurement
 
@@ -23,7 +25,7 @@ __all__ = ["run"]
 
 def run(
     models: Models,
-    device: Device = "local",
+    device: Devices = None,
     runner: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,14 +54,7 @@ def run(
             "the record names."
         ),
     ] = True,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the runner; see `mobile-bench runners`. Several, one measurement each: "
-            "cpu,gpu,nnapi.",
-            show_default=False,
-        ),
-    ] = None,
+    backend: Backends = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -110,21 +105,23 @@ def run(
 ) -> None:
     """Measure files: check their output, warm up, run them interleaved, keep every sample."""
     from ...system.terminal import progress_line
-    from ..devices import connect
-    from ..jobs import RunOptions, make_jobs
-    from ..journal import Journal, recover
-    from ..measure import measure
-    from ..store import append, require_store
+    from ..devices import kind_of
+    from ..jobs import RunOptions
+    from ..journal import recover
+    from ..store import require_store
     from .console import print_notes
 
     limits = _limits(interval, time_limit, timeout, starts)
+    devices = list(dict.fromkeys(device or ["local"]))
+    for one in devices:
+        kind_of(one)
     require_store(store)
     options = RunOptions(
         runners=tuple(runner or ()),
         formats=tuple(format_ or ()),
         threads=threads,
         cores=cores,
-        backends=tuple(dict.fromkeys(word.strip() for word in (backend or "").split(",") if word)),
+        backends=words_of(backend),
         precision=precision,
         binary=binary,
         timeout=timeout,
@@ -132,21 +129,89 @@ def run(
         weights=weights,
         pin=pin,
     )
-    failures: list[tuple[RunnerJob, RunnerError]] = []
-    measured: list[Measurement] = []
-    notes: list[str] = list(recover(store))
+    outcome = _Outcome(store, notes=list(recover(store)))
+    with signals_interrupt(), progress_line(enabled=not as_json) as progress:
+        for one in devices:
+            try:
+                _on_device(
+                    one, models, options, limits, outcome,
+                    label=label, fixed_performance=fixed_performance, progress=progress,
+                )  # fmt: skip
+            except (DeviceError, RunnerError) as error:
+                if len(devices) == 1:
+                    raise
+                outcome.failures.append(_Failure("", "", one, error))
+    print_notes(outcome.notes)
+    _report(outcome, as_json=as_json)
+    if outcome.failures or any("failed" in m.flags for m in outcome.measured):
+        raise typer.Exit(2)
+    if any("wrong_output" in m.flags for m in outcome.measured):
+        raise typer.Exit(1)
 
-    def record(measurement: Measurement) -> None:
-        notes.extend(append(store, measurement))
-        measured.append(measurement)
 
-    with signals_interrupt(), contextlib.ExitStack() as stack:
-        progress = stack.enter_context(progress_line(enabled=not as_json))
-        progress(f"connecting to {device}")
-        connected = connect(device)
+@dataclass(frozen=True)
+class _Failure:
+    """What could not be measured: a file under a runner, or everything on a device."""
+
+    file: str
+    runner: str
+    device: str
+    error: BenchError
+
+    def to_dict(self) -> dict[str, str | None]:
+        """JSON-ready."""
+        facts = {"file": self.file, "runner": self.runner, "device": self.device}
+        return facts | {"error": self.error.message, "hint": self.error.hint}
+
+
+@dataclass
+class _Outcome:
+    """Of a run on one or several devices, one after the other."""
+
+    store: Path
+    notes: list[str]
+    measured: list[Measurement] = field(default_factory=list)
+    failures: list[_Failure] = field(default_factory=list)
+
+    def record(self, measurement: Measurement) -> None:
+        """Into the store, at once."""
+        from ..store import append
+
+        self.notes.extend(append(self.store, measurement))
+        self.measured.append(measurement)
+
+
+def _on_device(
+    spec: str,
+    models: list[str],
+    options: RunOptions,
+    limits: Limits,
+    outcome: _Outcome,
+    *,
+    label: str | None,
+    fixed_performance: bool,
+    progress: Callable[[str], None],
+) -> None:
+    """Measure everything on one device.
+
+    Raises:
+        BenchError: the device is not there, or nothing can be measured on it.
+    """
+    from ..devices import connect
+    from ..jobs import make_jobs
+    from ..journal import Journal
+    from ..measure import measure
+
+    def failed(work: RunnerJob, error: RunnerError) -> None:
+        file = work.job.artifact.path.name
+        outcome.failures.append(_Failure(file, work.row.name, spec, error))
+
+    with contextlib.ExitStack() as stack:
+        progress(f"connecting to {spec}")
+        connected = connect(spec)
         stack.callback(connected.close)
         jobs, left_out = make_jobs(connected, models, options)
-        notes.extend(left_out)
+        outcome.notes.extend(left_out)
         if fixed_performance:
             stack.enter_context(connected.fixed_performance())
         for group in _groups(jobs):
@@ -156,16 +221,10 @@ def run(
                 limits,
                 label=label,
                 progress=progress,
-                record=record,
-                failed=lambda work, error: failures.append((work, error)),
-                keeper=lambda run: Journal(store, run),
+                record=outcome.record,
+                failed=failed,
+                keeper=lambda run: Journal(outcome.store, run),
             )
-    print_notes(notes)
-    _report(measured, failures, as_json=as_json)
-    if failures or any("failed" in m.flags for m in measured):
-        raise typer.Exit(2)
-    if any("wrong_output" in m.flags for m in measured):
-        raise typer.Exit(1)
 
 
 def _limits(interval: float, time_limit: float, timeout: float, starts: int) -> Limits:
@@ -204,29 +263,19 @@ def _groups(jobs: list[RunnerJob]) -> list[list[RunnerJob]]:
     return [jobs[i : i + _MOST_TOGETHER] for i in range(0, len(jobs), _MOST_TOGETHER)]
 
 
-def _report(
-    measured: list[Measurement], failures: list[tuple[RunnerJob, RunnerError]], *, as_json: bool
-) -> None:
+def _report(outcome: _Outcome, *, as_json: bool) -> None:
     from ...system.terminal import print_error
     from ..tables import make_rows
     from .console import print_rows
 
-    rows, _ = make_rows(measured, flagged=True, history=True)
+    rows, _ = make_rows(outcome.measured, flagged=True, history=True)
     if as_json:
         facts: dict[str, Any] = {
             "measurements": [row.to_dict() | {"notes": row.measurement.notes} for row in rows],
-            "failures": [
-                {
-                    "file": work.job.artifact.path.name,
-                    "runner": work.row.name,
-                    "error": error.message,
-                    "hint": error.hint,
-                }
-                for work, error in failures
-            ],
+            "failures": [failure.to_dict() for failure in outcome.failures],
         }
         typer.echo(json.dumps(facts, indent=2))
     else:
         print_rows(rows)
-    for _, error in failures:
-        print_error(error)
+    for failure in outcome.failures:
+        print_error(failure.error)

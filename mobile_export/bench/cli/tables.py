@@ -15,6 +15,7 @@ from .options import AsJson, Flagged, Force, Label, Store, Verbose
 if TYPE_CHECKING:
     from ..paper import PaperLine
     from ..plot import Series
+    from ..record import Measurement
     from ..tables import Row
 
 __all__ = ["ALL_PAPERS", "PaperCommand", "chosen_papers", "compare", "table"]
@@ -97,6 +98,7 @@ def table(
             f"{store} holds no measurement" + "".join(f"; {note}" for note in contents.notes) + ".",
             hint="Measure first: mobile-bench MODEL",
         )
+    _require_measured(device, contents.measurements)
     rows, left_out = make_rows(
         contents.measurements, flagged=flagged, history=history, devices=device, label=label
     )
@@ -129,13 +131,26 @@ class PaperCommand(TyperCommand):
     """A command whose option ``--paper`` may stand without a name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        following = [*args[1:], "-"]
         bare = [
-            f"--paper={ALL_PAPERS}"
-            if word == "--paper" and (rest == "" or rest.startswith("-"))
-            else word
-            for word, rest in zip(args, [*args[1:], ""], strict=True)
+            f"--paper={ALL_PAPERS}" if word == "--paper" and rest.startswith("-") else word
+            for word, rest in zip(args, following, strict=False)
         ]
         return super().parse_args(ctx, bare)
+
+
+def _require_measured(devices: list[str] | None, made: Sequence[Measurement]) -> None:
+    """Raise UsageError where one of ``devices`` has no measurement."""
+    from ...errors import UsageError
+    from ...system.terminal import printable
+
+    known = {m.device.spec for m in made} | {m.device.kind for m in made}
+    for device in devices or ():
+        if device not in known:
+            specs = dict.fromkeys(printable(m.device.spec) for m in made)
+            raise UsageError(
+                f"The store has no measurement of {device!r}.", hint=f"It has: {', '.join(specs)}."
+            )
 
 
 def _unknown(own: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:

@@ -12,7 +12,7 @@ from ...errors import UsageError
 if TYPE_CHECKING:
     from .device import Device
 
-__all__ = ["DEVICES", "DeviceRow", "Found", "connect", "found_devices", "kind_of"]
+__all__ = ["DEVICES", "DeviceRow", "Found", "connect", "found_devices", "full_spec", "kind_of"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,19 @@ def connect(spec: str) -> Device:
         DeviceError: it is not there, or there are several and ``spec`` does not say which.
     """
     return cast("Device", kind_of(spec).module().connect(spec))
+
+
+def full_spec(spec: str) -> str:
+    """``spec`` with the serial number of the one device that ``adb`` or ``ios`` stands for.
+
+    It stays as it is where that cannot be told now: nothing is connected, or several are.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    row = kind_of(spec)
+    found = row.module().find() if spec == row.kind else []
+    return cast("str", found[0].spec) if len(found) == 1 else spec
 
 
 def found_devices() -> list[Found]:

@@ -52,8 +52,10 @@ def connect(spec: str) -> AdbDevice:
         DeviceError: adb or the device is missing, the device cannot be used, or ``spec`` is
             ``adb`` and there are several.
     """
-    client = AdbClient()
     serial = spec.partition(":")[2]
+    if serial.startswith("-"):
+        raise DeviceError(f"{spec!r} names no device.", hint="Valid: adb:SERIAL; see adb devices")
+    client = AdbClient()
     listed = client.listed()
     if re.fullmatch(r".+:\d+", serial) and Listed(serial, "device") not in listed:
         client.disconnect(serial)
@@ -146,7 +148,9 @@ class AdbDevice:
         doing = f"Copying {local.name}"
         folder = shlex.quote(remote.rpartition("/")[0])
         self._check(self._shell(f"mkdir -p {folder}", timeout=_FACTS_SECONDS), doing)
-        done = self._call(["push", str(local), partial], timeout=_transfer_seconds(local))
+        done = self._call(
+            ["push", str(local.absolute()), partial], timeout=_transfer_seconds(local)
+        )
         if done.returncode:
             with contextlib.suppress(DeviceError):
                 self._shell(f"rm -f {shlex.quote(partial)}", timeout=_FACTS_SECONDS)
@@ -162,8 +166,10 @@ class AdbDevice:
         partial = local.with_name(local.name + ".part")
         doing = f"Copying {remote.rpartition('/')[2]} from the device"
         try:
-            done = self._call(["pull", remote, str(partial)], timeout=10 * _TRANSFER_SECONDS)
-            if done.returncode:
+            done = self._call(
+                ["pull", remote, str(partial.absolute())], timeout=10 * _TRANSFER_SECONDS
+            )
+            if done.returncode or not partial.exists():
                 raise self._failure(done, doing)
             self._verify(remote, partial, sha256_of(partial), doing)
             partial.replace(local)

@@ -95,15 +95,15 @@ class AdbClient:
 
     def listed(self) -> list[Listed]:
         """All devices that the adb server knows, usable or not."""
-        done = self.call(["devices", "-l"])
+        done = self.call(["devices"])
         if done.returncode:
             raise DeviceError(
                 f"adb cannot list devices: {done.stderr.strip()[-300:]}",
                 hint="Restart its server: adb kill-server; adb devices -l",
             )
         _, found, lines = done.stdout.partition("List of devices attached")
-        rows = (re.match(r"(\S+)\s+(no permissions|\S+)", line) for line in lines.splitlines())
-        return [Listed(row[1], row[2]) for row in rows if row] if found else []
+        rows = (line.partition("\t") for line in lines.splitlines())  # a serial may have spaces
+        return [Listed(row[0], row[2].strip()) for row in rows if row[2]] if found else []
 
     def connect(self, address: str) -> None:
         """Connect to a device in the network.

@@ -119,7 +119,9 @@ def connect(spec: str) -> QemuDevice:
         DeviceError: it is not prepared; says with which command it is.
     """
     _, _, folder = spec.partition(":")
-    return QemuDevice(spec, find_prepared(Path(folder) if folder else None))
+    if "," in folder:  # qemu would take what follows for an option of the plugin
+        raise DeviceError(f"{spec!r} names a folder with a comma.", hint="Use another folder.")
+    return QemuDevice(spec, find_prepared(Path(folder).absolute() if folder else None))
 
 
 def find() -> list[Found]:

@@ -8,6 +8,7 @@ temporary folder there, which `close` removes.
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -41,6 +42,9 @@ from .local import start_process
 __all__ = ["SshDevice", "connect", "find"]
 
 _SPEC = "ssh://USER@HOST[:PORT][/path/to/python]"
+_PLAIN = re.compile(r"[\w.:][\w.:%@+-]*")
+"""A host or a user. ssh would take a name that begins with ``-`` for an option, which may name a
+command to run here, and a ``ProxyCommand`` of the user's configuration gives names to a shell."""
 _FAILED = 255  # ssh's own exit code; a command there hardly ever ends with it
 _CONNECT_SECONDS = 15
 _OPTIONS = (
@@ -66,8 +70,8 @@ class SshDevice:
         except ValueError:
             port = -1
         host, user = parts.hostname or "", parts.username or ""
-        options = _is_option(host) or _is_option(user)
-        if parts.scheme != self.kind or not host or port == -1 or options:
+        plain = _PLAIN.fullmatch(host) and (not user or _PLAIN.fullmatch(user))
+        if parts.scheme != self.kind or port == -1 or not plain:
             raise DeviceError(f"{spec!r} names no host.", hint=f"Valid: {_SPEC}")
         if shutil.which("ssh") is None:
             raise DeviceError("There is no ssh on this machine.", hint="Install OpenSSH's client.")
@@ -250,11 +254,6 @@ def connect(spec: str) -> SshDevice:
 def find() -> list[Found]:
     """None: hosts cannot be listed."""
     return []
-
-
-def _is_option(name: str) -> bool:
-    """ssh would take it for an option, which may name a command to run here."""
-    return name.startswith("-")
 
 
 def _last_line(said: bytes) -> str:

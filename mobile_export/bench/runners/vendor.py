@@ -221,11 +221,16 @@ _WITH_IO = ("sh", "-c", f'"$@"; code=$?; echo {_IO} >&2; cat /proc/$$/io >&2; ex
 children that it waited for."""
 
 
+def _program(path: Path) -> str:
+    """A path on a device that no command there takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 class _Session:
     def __init__(self, device: Device, job: Job, tool: Tool) -> None:
         assert job.binary is not None, "`missing` was not asked"
         self._device, self._job, self._tool = device, job, tool
-        self._binary = str(job.binary)
+        self._binary = _program(job.binary)
         if job.binary.exists():
             self._binary = device.push(job.binary)
             device.run(["chmod", "755", self._binary], timeout=job.timeout)
@@ -383,7 +388,7 @@ class VendorRunner:
         if job.binary is None:
             return f"{self._tool.title} is needed; point at it with --binary PATH"
         if not job.binary.exists():
-            there = device.run(["ls", str(job.binary)], timeout=job.timeout)
+            there = device.run(["ls", "-d", _program(job.binary)], timeout=job.timeout)
             if there.returncode != 0 or str(job.binary) not in there.stdout:
                 return f"there is no {job.binary}, here or on {device.spec}"
         told = self._tool.precisions.get(job.backend, ())

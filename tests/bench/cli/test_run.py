@@ -439,3 +439,39 @@ def test_a_table_for_a_paper(in_tmp: Path, run: Callable[..., tuple[int, str, st
     assert {row["accuracy"] for row in rows} == {75.1}
     code, _, err = run("table", "--paper", "NoPaper")
     assert (code, "NoPaper" in err) == (2, True)
+
+
+@pytest.mark.skipif(SSHD is None, reason="needs Debian's openssh-server")
+def test_several_devices_are_measured_one_after_the_other(
+    files: Path,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as (address, tools):
+        monkeypatch.setenv("PATH", str(tools), prepend=":")
+        there = f"ssh://{address}{sys.executable}"
+        code, out, err = run("-d", "local", "--device", there, "tiny.onnx", *QUICK)
+    assert code == 0, err
+    made = read(Path("mobile-bench.jsonl")).measurements
+    assert [m.device.spec for m in made] == ["local", there]
+    assert out.count("tiny.onnx") == 2
+    rows = json.loads(run("table", "--all", "--json", "-d", there, "-d", "local")[1])
+    assert {row["device"] for row in rows} == {"local", there}
+    assert len(json.loads(run("table", "--all", "--json", "-d", "ssh")[1])) == 1
+    code, _, err = run("table", "-d", "adb:1")
+    assert (code, "no measurement of 'adb:1'" in err, there in err) == (2, True, True)
+
+
+def test_a_device_that_is_not_there_stops_no_other(
+    files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, _ = run("-d", "ssh://127.0.0.1:9", "-d", "local", "tiny.onnx", "--json", *QUICK)
+    facts = json.loads(out)
+    assert code == 2
+    assert [row["device"] for row in facts["measurements"]] == ["local"]
+    assert [failure["device"] for failure in facts["failures"]] == ["ssh://127.0.0.1:9"]
+    Path("mobile-bench.jsonl").unlink()
+    code, _, err = run("-d", "local", "-d", "phone", "tiny.onnx", *QUICK)
+    assert (code, "no device 'phone'" in err) == (2, True)
+    assert not Path("mobile-bench.jsonl").exists()
