@@ -69,10 +69,11 @@ def main() -> None:
     """Entry point: runs the app, turns our errors into one message and an exit code."""
     from ..errors import MobileExportError
     from ..system.quiet import open_closed_streams
+    from ..system.typed import run_typed
 
     open_closed_streams()
     try:
-        app()
+        sys.exit(run_typed(app, help="--help"))
     except MobileExportError as error:
         from .messages import typed_error
 

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from ..system.options import Range
+from ..system.typed import number
 from .options import AsJson, Force
 
 __all__ = ["matrix"]
@@ -34,9 +36,15 @@ def matrix(
     ] = Path("matrix.json"),
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Exports at once; one per core by default.", show_default=False),
+        number(
+            within=Range(1, 1024, whole=True),
+            help="Exports at once; one per core by default.",
+            show_default=False,
+        ),
     ] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds of one export.")] = 900.0,
+    time_limit: Annotated[
+        float, number(within=Range(1, 30 * 24 * 3600), help="Seconds of one export.")
+    ] = 900.0,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run those again that did not pass.")
     ] = False,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import UsageError
-from ..system.options import option
+from ..system.options import Range, check_options, option
 
 __all__ = ["NmsOptions"]
 
@@ -26,26 +25,23 @@ class NmsOptions:
     """
 
     iou_threshold: float = option(
-        _IOU, help=f"Overlap above which boxes suppress each other: {_IOU}.", flag="--nms-iou"
+        _IOU,
+        help=f"Overlap above which boxes suppress each other: {_IOU}.",
+        flag="--nms-iou",
+        within=Range(0, 1, above=True),
     )
     score_threshold: float = option(
-        _SCORE, help=f"Least score of a detection: {_SCORE}.", flag="--nms-score"
+        _SCORE,
+        help=f"Least score of a detection: {_SCORE}.",
+        flag="--nms-score",
+        within=Range(0, 1, below=True),
     )
-    max_detections: int = option(_MOST, help=f"Detections at most: {_MOST}.", flag="--nms-max")
+    max_detections: int = option(
+        _MOST,
+        help=f"Detections at most: {_MOST}.",
+        flag="--nms-max",
+        within=Range(1, 2**16, whole=True),
+    )
 
     def __post_init__(self) -> None:
-        if not 0 < self.iou_threshold <= 1:
-            raise UsageError(
-                f"`iou_threshold` {self.iou_threshold:g} is out of range.",
-                hint="Valid is a number above 0 and up to 1; 1 suppresses nothing.",
-            )
-        if not 0 <= self.score_threshold < 1:
-            raise UsageError(
-                f"`score_threshold` {self.score_threshold:g} is out of range.",
-                hint="Valid is a number from 0 and below 1.",
-            )
-        if self.max_detections < 1:
-            raise UsageError(
-                f"`max_detections` {self.max_detections} is out of range.",
-                hint="Valid is 1 or more.",
-            )
+        check_options(self)

@@ -11,13 +11,20 @@ from typing import Any
 
 from ..errors import UsageError
 from ..graph.specs import InputSpec
-from ..system.options import argument, option
+from ..system.options import Range, argument, check_options, option, shortened
 from .labels import check_labels, read_labels
 
 __all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size"]
 
 MAX_PIXELS = 8192 * 8192
 """Of an input; float64 activations of anything larger fit into no machine's memory"""
+
+_PIXELS = Range(1, MAX_PIXELS, whole=True)
+_CLASSES = Range(1, 2**20, whole=True)
+_CHANNELS = Range(1, 2**12, whole=True)
+_SEEDS = Range(0, 2**63 - 1, whole=True)
+_MEANS = Range(-1e6, 1e6)
+_DEVIATIONS = Range(1e-6, 1e6)
 
 _SIZE_HINT = "Give pixels: one number for a square (224), or HEIGHTxWIDTH (512x1024)."
 
@@ -32,7 +39,7 @@ def parse_size(text: str) -> tuple[int, int]:
     height = int(match[1]) if match else 0
     width = int(match[2] or height) if match else 0
     if height < 1 or width < 1:
-        raise UsageError(f"`size` {text!r} is not a size.", hint=_SIZE_HINT)
+        raise UsageError(f"`size` {shortened(repr(text))} is not a size.", hint=_SIZE_HINT)
     return height, width
 
 
@@ -46,7 +53,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         return tuple(float(item) for item in text.split(","))
     except ValueError:
         raise UsageError(
-            f"{text!r} is not a list of numbers.",
+            f"{shortened(repr(text))} is not a list of numbers.",
             hint="Valid is one number per channel, separated by commas: 0.485,0.456,0.406.",
         ) from None
 
@@ -79,41 +86,37 @@ class ModelRequest:
     )
     allow_missing: bool = option(False, help="A changed classifier keeps its random weights.")
     pretrained: bool = option(False, help="Download the weights (timm/NAME only).")
-    num_classes: int | None = option(None, help="Size of the classifier.")
+    num_classes: int | None = option(None, help="Size of the classifier.", within=_CLASSES)
     size: tuple[int, int] | None = option(
         None,
         help="Input size in pixels: 224 or 512x1024 (height x width).",
+        within=_PIXELS,
         typed=str,
         read=parse_size,
     )
-    channels: int | None = option(None, help="Input channels of your own model.")
+    channels: int | None = option(None, help="Input channels of your own model.", within=_CHANNELS)
     mean: tuple[float, ...] | None = option(
         None,
         help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.",
+        within=_MEANS,
         typed=str,
         read=parse_numbers,
     )
-    std: tuple[float, ...] | None = option(None, help="As --mean.", typed=str, read=parse_numbers)
+    std: tuple[float, ...] | None = option(
+        None, help="As --mean.", within=_DEVIATIONS, typed=str, read=parse_numbers
+    )
     labels: tuple[str, ...] | None = option(
         None, help="Text file with one class label a line.", typed=Path, read=read_labels
     )
-    seed: int = option(0, help="Seed of random weights.")
+    seed: int = option(0, help="Seed of random weights.", within=_SEEDS)
 
     def __post_init__(self) -> None:
-        for name, count in (("num_classes", self.num_classes), ("channels", self.channels)):
-            if count is not None and count < 1:
-                raise UsageError(f"`{name}` is {count}.", hint="It must be 1 or more.")
-        if self.size is not None and min(self.size) < 1:
-            raise UsageError(f"`size` is {self.size[0]}x{self.size[1]}.", hint=_SIZE_HINT)
+        check_options(self)
         if self.size is not None and self.size[0] * self.size[1] > MAX_PIXELS:
             raise UsageError(
                 f"`size` {self.size[0]}x{self.size[1]} is {self.size[0] * self.size[1]:,} pixels.",
                 hint=f"At most {MAX_PIXELS:,} are taken, such as 8192x8192.",
             )
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"`seed` is {self.seed}.", hint="It must be from 0 to 2^63 - 1.")
-        if self.std is not None and not all(value > 0 for value in self.std):
-            raise UsageError(f"`std` is {self.std}.", hint="Standard deviations are above 0.")
         if self.pretrained and self.weights is not None:
             raise UsageError("`pretrained` and `weights` exclude each other.", hint="Give one.")
         if self.allow_missing and self.weights is None:

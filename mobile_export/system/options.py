@@ -11,14 +11,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["Option", "argument", "check_options", "option", "options_of"]
+__all__ = [
+    "Option",
+    "Range",
+    "argument",
+    "check_options",
+    "option",
+    "options_of",
+    "shortened",
+]
 
 _KEY = "option"
 _FROM_NAME = "--"
+_MOST_DIGITS = 40
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes: ``low`` to ``high``; NaN and infinity are in no range.
+
+    Attributes:
+        whole: integers only.
+        above: ``low`` itself is not taken.
+        below: ``high`` itself is not taken.
+    """
+
+    low: float
+    high: float
+    whole: bool = False
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, Integral if self.whole else Real):
+            return False
+        number: Any = value
+        low = self.low < number if self.above else self.low <= number
+        return bool(low and (number < self.high if self.below else number <= self.high))
+
+    def __str__(self) -> str:
+        low, high = (f"{each:,}" if self.whole else f"{each:g}" for each in (self.low, self.high))
+        low = f"above {low}" if self.above else f"from {low}"
+        high = f"below {high}" if self.below else f"up to {high}" if self.above else high
+        word = "and" if self.above or self.below else "to"
+        return f"{'a whole number' if self.whole else 'a number'} {low} {word} {high}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +70,7 @@ class Option:
         help: one sentence.
         flag: how it is typed, ``--image-input``; "" for an argument, which has no flag.
         valid: the valid values, where they can be listed.
+        within: the valid numbers, of each where there are several.
         typed: the type of what is typed; None takes the field's.
         read: makes the field's value of what is typed; None takes it as it is.
     """
@@ -36,6 +78,7 @@ class Option:
     help: str
     flag: str = ""
     valid: tuple[str, ...] = ()
+    within: Range | None = None
     typed: Any = None
     read: Callable[[Any], Any] | None = None
 
@@ -46,6 +89,7 @@ def option(
     help: str,
     flag: str = "",
     valid: Sequence[str] = (),
+    within: Range | None = None,
     typed: Any = None,
     read: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -56,7 +100,7 @@ def option(
 
     The other arguments are the attributes of `Option`.
     """
-    said = Option(help, flag or _FROM_NAME, tuple(valid), typed, read)
+    said = Option(help, flag or _FROM_NAME, tuple(valid), within, typed, read)
     return field(default=default, metadata={_KEY: said})
 
 
@@ -79,7 +123,7 @@ def options_of(owner: Any) -> dict[str, Option]:
 
 
 def check_options(value: Any) -> None:
-    """Refuse a field whose value is not among its valid ones.
+    """Refuse a field whose value is not among its valid ones, or a number out of its range.
 
     Raises:
         UsageError: it names the field in backticks, as every message about an argument does; the
@@ -91,3 +135,20 @@ def check_options(value: Any) -> None:
             raise UsageError(
                 f"`{name}` {got!r} is not known.", hint=f"Valid values: {', '.join(said.valid)}."
             )
+        if said.within is not None and got is not None:
+            _check_numbers(name, got, said.within)
+
+
+def _check_numbers(name: str, got: Any, within: Range) -> None:
+    for each in got if isinstance(got, tuple | list) else (got,):
+        if each not in within:
+            raise UsageError(f"`{name}` is {shortened(each)}.", hint=f"It must be {within}.")
+
+
+def shortened(value: object) -> str:
+    """A value for a message; a number may have thousands of digits."""
+    try:
+        text = str(value)
+    except ValueError:  # an integer that Python does not print
+        return "too large a number"
+    return text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}…"

@@ -180,7 +180,11 @@ def test_near_matches_ignore_case_and_dashes() -> None:
     [
         ({"num_classes": 0}, "`num_classes` is 0"),
         ({"channels": -1}, "`channels` is -1"),
-        ({"size": (0, 3)}, "`size` is 0x3"),
+        ({"size": (0, 3)}, "`size` is 0.\nIt must be a whole number from 1"),
+        ({"size": (32.5, 32)}, "`size` is 32.5"),
+        ({"num_classes": 10**30}, "`num_classes` is 1000"),
+        ({"mean": (float("nan"),)}, "`mean` is nan"),
+        ({"std": (1.0, float("inf"), 1.0)}, "`std` is inf"),
         ({"size": (100_000, 100_000)}, "10,000,000,000 pixels"),
         ({"seed": -1}, "`seed` is -1"),
         ({"std": (0.0,)}, "`std`"),

@@ -128,10 +128,11 @@ def main() -> None:
     """Entry point: runs the app, turns our errors into one message and an exit code."""
     from ...errors import MobileExportError
     from ...system.quiet import open_closed_streams
+    from ...system.typed import run_typed
 
     open_closed_streams()
     try:
-        app()
+        sys.exit(run_typed(app, help="--help"))
     except MobileExportError as error:
         _fail(error)
     except Exception as error:  # a bug of ours; a person gets one message, not a traceback

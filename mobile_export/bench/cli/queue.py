@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...system.options import Range
+from ...system.typed import number
 from .options import AsJson, Backends, Devices, Label, Store, words_of
 
 if TYPE_CHECKING:
@@ -36,25 +38,29 @@ def queue(
         ),
     ] = None,
     wait: Annotated[
-        float, typer.Option(help="Minutes that a device that is away, hot or empty is waited for.")
+        float,
+        number(
+            within=Range(0, 30 * 24 * 60),
+            help="Minutes that a device that is away, hot or empty is waited for.",
+        ),
     ] = 30.0,
     battery: Annotated[
-        float, typer.Option(help="Percent that its battery must have without external power.")
+        float,
+        number(
+            within=Range(0, 100), help="Percent that its battery must have without external power."
+        ),
     ] = 20.0,
     label: Label = None,
     store: Store = Path("mobile-bench.jsonl"),
     as_json: AsJson = False,
 ) -> None:
     """Measure many files on many devices, one after the other and side by side; resumes."""
-    from ...errors import UsageError
     from ..devices import full_spec
     from ..journal import read_all, recover
     from ..queue import Patience, Queue, Task, is_done
     from ..store import require_store
     from .run import signals_interrupt
 
-    if wait < 0 or not 0 <= battery <= 100:
-        raise UsageError("--wait must be 0 or more, --battery 0 to 100.", hint="Valid: --wait 30")
     require_store(store)
     recover(store)
     backends = words_of(backend) or (None,)

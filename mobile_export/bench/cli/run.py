@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import BenchError, DeviceError, RunnerError
+from ...system.options import Range
+from ...system.typed import number
 from .options import AsJson, Backends, Devices, Label, Models, Store, Verbose, words_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ..record import Measurement
 
 __all__ = ["run"]
+
+_SECONDS = Range(0, 30 * 24 * 3600, above=True)
 
 
 def run(
@@ -42,7 +46,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    threads: Annotated[int, number(within=Range(1, 1024, whole=True), help="CPU threads.")] = 1,
     cores: Annotated[
         str | None,
         typer.Option(help="Only these cores: 4-7, big, little.", show_default=False),
@@ -79,17 +83,25 @@ def run(
         typer.Option(help="Checkpoint of --model, if it has one.", show_default=False),
     ] = None,
     interval: Annotated[
-        float, typer.Option(help="Stop when the median's 95 % interval is within ± this share.")
+        float,
+        number(
+            within=Range(0, 1, above=True, below=True),
+            help="Stop when the median's 95 % interval is within ± this share.",
+        ),
     ] = 0.02,
     time_limit: Annotated[
-        float, typer.Option(help="Stop after this many seconds of runs per model.")
+        float, number(within=_SECONDS, help="Stop after this many seconds of runs per model.")
     ] = 20.0,
     starts: Annotated[
         int,
-        typer.Option(help="Start every process so often, at least; fewer than 6 give no interval."),
+        number(
+            within=Range(1, 10_000, whole=True),
+            help="Start every process so often, at least; fewer than 6 give no interval.",
+        ),
     ] = 6,
     timeout: Annotated[
-        float, typer.Option(help="Give up a step that takes longer than this many seconds.")
+        float,
+        number(within=_SECONDS, help="Give up a step that takes longer than this many seconds."),
     ] = 300.0,
     fixed_performance: Annotated[
         bool,
@@ -108,10 +120,11 @@ def run(
     from ..devices import kind_of
     from ..jobs import RunOptions
     from ..journal import recover
+    from ..measure import Limits
     from ..store import require_store
     from .console import print_notes
 
-    limits = _limits(interval, time_limit, timeout, starts)
+    limits = Limits(interval=interval, seconds=time_limit, starts=starts)
     devices = list(dict.fromkeys(device or ["local"]))
     for one in devices:
         kind_of(one)
@@ -225,18 +238,6 @@ def _on_device(
                 failed=failed,
                 keeper=lambda run: Journal(outcome.store, run),
             )
-
-
-def _limits(interval: float, time_limit: float, timeout: float, starts: int) -> Limits:
-    from ...errors import UsageError
-    from ..measure import Limits
-
-    if not 0 < interval < 1 or time_limit <= 0 or timeout <= 0 or starts < 1:
-        raise UsageError(
-            "--interval, --time-limit, --timeout and --starts must be above 0, --interval below 1.",
-            hint="Valid: --interval 0.02 --time-limit 20 --timeout 300 --starts 6",
-        )
-    return Limits(interval=interval, seconds=time_limit, starts=starts)
 
 
 @contextlib.contextmanager

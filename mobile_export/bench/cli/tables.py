@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from ...system.options import Range
+from ...system.typed import number
 from .options import AsJson, Flagged, Force, Label, Store, Verbose
 
 if TYPE_CHECKING:
@@ -255,9 +257,10 @@ def compare(
     store: Store = Path("mobile-bench.jsonl"),
     threshold: Annotated[
         float,
-        typer.Option(
+        number(
+            within=Range(0, 1000),
             help="Exit code 1 if the candidate is slower by more than this share, 0 if it is not, "
-            "3 if the measurements cannot tell."
+            "3 if the measurements cannot tell.",
         ),
     ] = 0.05,
     flagged: Flagged = False,
@@ -265,12 +268,9 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Ratio of medians, candidate to baseline, with its 95 % interval, which decides."""
-    from ...errors import UsageError
     from ..compare import compare_sides, select_side
     from .console import print_notes, print_pairs
 
-    if threshold < 0:
-        raise UsageError(f"--threshold {threshold:g} is negative.", hint="Valid: 0.05 for 5 %.")
     first, by_model, notes = select_side(baseline, store, flagged=flagged)
     second, also_by_model, more = select_side(candidate, store, flagged=flagged)
     print_notes(dict.fromkeys((*notes, *more)))

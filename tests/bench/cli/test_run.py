@@ -132,7 +132,7 @@ def test_a_file_that_computes_something_else(
         (["tiny", "--device", "ssh://"], "names no host"),
         (["tiny", "--runner", "foo"], "There is no runner 'foo'"),
         (["tiny", "--format", "gif"], "Nothing on local runs files of the format gif"),
-        (["tiny", "--threads", "0"], "--threads 0"),
+        (["tiny", "--threads", "0"], "--threads is 0"),
         (["tiny", "--cores", "4096"], "no such cores"),
         (["tiny", "--backend", "npu"], "no backend 'npu'"),
         (["tiny", "--precision", "fp16"], "does not compute in fp16"),
@@ -145,7 +145,7 @@ def test_a_file_that_computes_something_else(
         (["table", "--store", "/dev/zero"], "it is a device"),
         (["table", "--as", "jpeg"], "no table as 'jpeg'"),
         (["compare", "a", "b"], "no store file, and no label or model"),
-        (["compare", "a", "b", "--threshold", "-1"], "negative"),
+        (["compare", "a", "b", "--threshold", "-1"], "--threshold is -"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(

@@ -1,0 +1,49 @@
+"""What both programs do with what was typed: numbers in a range, mistakes as our errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from ..errors import UsageError
+from .options import Range, shortened
+
+__all__ = ["number", "run_typed"]
+
+
+def number(*flags: str, within: Range, help: str, **others: Any) -> Any:
+    """`typer.Option` of a number that no field of a dataclass stands for.
+
+    Args:
+        flags: as typed; by default the parameter's name.
+        others: what `typer.Option` takes.
+    """
+
+    def check(param: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and value not in within:
+            raise UsageError(
+                f"{param.opts[-1]} is {shortened(value)}.", hint=f"It must be {within}."
+            )
+        return value
+
+    return typer.Option(*flags, help=help, callback=check, **others)
+
+
+def run_typed(app: typer.Typer, *, help: str) -> int:
+    """Run the command that was typed; its exit code.
+
+    Args:
+        help: the option that explains a command.
+
+    Raises:
+        UsageError: there is no such command, option or value, or one is missing.
+    """
+    try:
+        return int(app(standalone_mode=len(sys.argv) < 2) or 0)  # nothing typed: typer prints help
+    except typer.TyperException as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", app.info.name)
+        raise UsageError(error.format_message(), hint=f"See: {where} {help}") from None
+    except typer.Abort as error:  # how typer calls the end of an input
+        raise error.__cause__ or error from None
