@@ -1,18 +1,25 @@
 """Run command lines on hostile files and find what must never happen.
 
-    python -m tests.hostile.sandbox GOODS SCRATCH SEED COUNT [SHARE OF]
+    python -m tests.hostile.sandbox GOODS SCRATCH SEED COUNT [FIRST]
 
-runs COUNT cases, each in a process forked from this one, which has imported what they need, and
-prints one JSON object with the faults. Every case has a folder of its own: the hostile file, an
-empty folder to write to, a home and a temporary folder. What is looked at is `faults`.
+runs cases FIRST to COUNT, each in a process forked from this one, which has imported what they
+need. Every fault and, now and then, how far it is go to stderr; one JSON object with all faults to
+stdout. Every case has a folder of its own: the hostile file, an empty folder to write to, a home
+and a temporary folder. What is looked at is `faults`.
+
+Time is processor time, of a command and of all that it started, so that a machine that is busy
+with something else changes nothing. A command that waits for what never comes uses none; it is
+ended, too.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
+import math
 import os
 import random
 import shutil
@@ -22,7 +29,7 @@ import tempfile
 import time
 import traceback
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,9 +41,11 @@ from tests.hostile.corpus import CANARY, KINDS, Corpus
 __all__ = ["Case", "Ended", "cases", "faults", "run_case"]
 
 SECONDS = 60.0
-"""Of processor time that one command may take"""
-PATIENCE = 120.0
-"""Seconds of wall time, after which it is killed"""
+"""Of processor time that one command may take, with what it starts"""
+PATIENCE = 90.0
+"""Seconds of wall time without a tick of processor time, after which a command hangs"""
+_LONGEST_PAUSE = 0.5
+_SHOWN_EVERY = 50
 MEMORY = 3 * 2**20
 """KiB that a command may hold, libraries included"""
 NET = """
@@ -147,14 +156,11 @@ def _seen(box: Path) -> dict[str, tuple[int, ...]]:
 
 def _run(program: str, words: list[str], box: Path, scratch: Path) -> Ended:
     with tempfile.TemporaryFile(dir=scratch) as out, tempfile.TemporaryFile(dir=scratch) as err:
-        start = time.monotonic()
         child = os.fork()
         if child == 0:
             _become(program, words, box, out.fileno(), err.fileno())
-        code, use = _wait(child)
-        seconds = use.ru_utime + use.ru_stime
-        if time.monotonic() - start > PATIENCE:
-            seconds = PATIENCE
+        code, use, hung = _wait(child)
+        seconds = math.inf if hung else use.ru_utime + use.ru_stime
         texts = []
         for stream in (out, err):
             stream.seek(0)
@@ -162,28 +168,53 @@ def _run(program: str, words: list[str], box: Path, scratch: Path) -> Ended:
         return Ended(code, texts[0], texts[1], seconds, use.ru_maxrss, words, "")
 
 
-def _wait(child: int) -> tuple[int, Any]:
-    end = time.monotonic() + PATIENCE
-    pause = 0.002
+def _wait(child: int) -> tuple[int, Any, bool]:
+    """Exit code, what was used, and whether it had to be ended: too much, or nothing at all."""
+    used, since, pause, ended = 0.0, time.monotonic(), 0.002, False
     while True:
         done, status, use = os.wait4(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status), use
-        if time.monotonic() > end or _resident(child) > 2 * MEMORY:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-            end = float("inf")
+            return os.waitstatus_to_exitcode(status), use, ended
+        if pause == _LONGEST_PAUSE and not ended:
+            seconds, memory = _use_of_family(child)
+            if seconds > used:
+                used, since = seconds, time.monotonic()
+            if time.monotonic() > since + PATIENCE or used > 2 * SECONDS or memory > 2 * MEMORY:
+                ended = True
+                _kill_family(child)
         time.sleep(pause)
-        pause = min(0.05, pause * 1.5)
+        pause = min(_LONGEST_PAUSE, pause * 1.2)
 
 
-def _resident(child: int) -> int:
-    """KiB that a process holds now."""
-    try:
-        pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+def _family(first: int) -> Iterator[tuple[int, list[str]]]:
+    """A process and all that it started, each with its line of /proc from the state on."""
+    facts, children = {}, defaultdict(list)
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (each / "stat").read_text().rpartition(")")[2].split()
+            facts[int(each.name)] = line
+            children[int(line[1])].append(int(each.name))
+    waiting = [first]
+    while waiting:
+        process = waiting.pop()
+        waiting += children[process]
+        if process in facts:
+            yield process, facts[process]
+
+
+def _use_of_family(first: int) -> tuple[float, int]:
+    """Seconds of processor time that were taken, and KiB that the largest process holds."""
+    ticks, pages = 0, 0
+    for _, facts in _family(first):
+        ticks += sum(int(facts[at]) for at in (11, 12, 13, 14))
+        pages = max(pages, int(facts[21]))
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def _kill_family(first: int) -> None:
+    for process, _ in list(_family(first)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _become(program: str, words: list[str], box: Path, out: int, err: int) -> None:
@@ -248,7 +279,7 @@ def untruth(path: Path) -> str:
     """Why a file that passed is not the network, on an input that was not looked at; or ""."""
     import torch
 
-    from mobile_export.api import _stored_precision
+    from mobile_export.api import _asked_precision
     from mobile_export.exporters.interface import runtime_of
     from mobile_export.exporters.table import format_of_file
     from mobile_export.graph.specs import OutputSpec
@@ -263,7 +294,8 @@ def untruth(path: Path) -> str:
     names = tuple(OutputSpec(str(each["name"]), (1, 10)) for each in facts["outputs"])
     got = runtime_of(row).load(path, names).run(Sample("other", image, image))[0]
     error = float(abs(got.reshape(exact.shape) - exact).max() / (exact.max() - exact.min()))
-    allowed = 3 * row.precision(_stored_precision(path)).tolerance
+    asked, _ = _asked_precision(row, path, None, facts)
+    allowed = 3 * asked.tolerance.limit
     return "" if error <= allowed else f"passed, but the error is {error:.1e}"
 
 
@@ -287,6 +319,7 @@ _ALLOWED_CHANGES = {
     ("mobile-export", "prepare", "file"): ("in/",),
     ("mobile-export", "matrix", "out"): ("in/",),
     ("mobile-bench", "run", "store"): ("in/x.jsonl",),
+    ("mobile-bench", "queue", "store"): ("in/x.jsonl",),
     ("mobile-bench", "table", "plot"): ("in/",),
     ("mobile-bench", "table", "out"): ("in/x.txt",),
 }
@@ -371,24 +404,19 @@ def _wrong_files(case: Case, ended: Ended) -> Iterator[str]:
 
 def main() -> None:
     """Entry point; see the module."""
-    goods, scratch, seed, count, *share = sys.argv[1:]
-    mine, of = map(int, share or ("0", "1"))
+    goods, scratch, seed, count, *first = sys.argv[1:]
     _import_everything()
+    gc.freeze()  # what was imported stays in pages that parent and children share
     corpus = Corpus(Path(goods))
+    start = time.monotonic()
     wrong, codes, slowest = [], Counter[str](), (0.0, "")
     for number, case in enumerate(cases(int(seed), int(count))):
-        if number % of != mine:
+        if number < int(first[0] if first else 0):
             continue
-        if os.environ.get("HOSTILE_SHOW"):
-            print(
-                number,
-                case.slot.key,
-                case.kind,
-                case.seed,
-                time.monotonic(),
-                file=sys.stderr,
-                flush=True,
-            )
+        if number % _SHOWN_EVERY == 0 and number:
+            minutes = (time.monotonic() - start) / 60
+            said = f"{number} of {count} cases, {minutes:.0f} min, {len(wrong)} faults"
+            print(said, file=sys.stderr, flush=True)
         ended = run_case(case, corpus, Path(scratch))
         codes[str(ended.code)] += 1
         slowest = max(slowest, (ended.seconds, ended.made))

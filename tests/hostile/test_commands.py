@@ -1,10 +1,11 @@
 """Hostile files through every command: the promises of the README and of docs/security.md.
 
 One assertion for all of them, `tests.hostile.sandbox.faults`. A small sample runs always;
-``pytest tests/hostile/test_commands.py -m matrix --hostile-seed N`` runs thousands. One case again:
+``pytest tests/hostile/test_commands.py -m matrix --hostile-seed N`` runs thousands (20 minutes of a
+core). Some of them, or one again:
 
     python -m tests.hostile.goods GOODS
-    python -m tests.hostile.sandbox GOODS SCRATCH SEED COUNT CASE COUNT
+    python -m tests.hostile.sandbox GOODS SCRATCH SEED COUNT FIRST
 """
 
 from __future__ import annotations
@@ -69,28 +70,48 @@ def test_the_corpus_is_the_same_every_time(goods: Path, tmp_path: Path) -> None:
     assert list(cases(3, 50)) == list(cases(3, 50))
 
 
-def _run(goods: Path, scratch: Path, seed: int, count: int) -> dict[str, Any]:
+def _run(
+    goods: Path, scratch: Path, seed: int, count: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """The faults of ``count`` cases; ``tell`` is given what the sandbox says meanwhile."""
     words = [sys.executable, "-m", "tests.hostile.sandbox", str(goods), str(scratch), str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*words, str(count)], capture_output=True, text=True, cwd=ROOT, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    with (scratch / "found.json").open("w+") as answer:
+        child = subprocess.Popen(
+            [*words, str(count)], stdout=answer, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env=environment,
+        )  # fmt: skip
+        assert child.stderr is not None
+        said = []
+        for line in child.stderr:
+            said.append(line)
+            tell(line)
+        assert child.wait() == 0, "".join(said)[-3000:]
+        answer.seek(0)
+        found: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+        return found
 
 
 def test_a_few_hostile_files(goods: Path, tmp_path: Path) -> None:
-    found = _run(goods, tmp_path, 0, FEW)
+    found = _run(goods, tmp_path, 0, FEW, lambda line: None)
     assert found["wrong"] == []
     assert found["codes"].get("2", 0) > FEW / 3, "most of them are refused"
 
 
 @pytest.mark.matrix
 def test_thousands_of_hostile_files(
-    goods: Path, tmp_path: Path, pytestconfig: pytest.Config
+    goods: Path,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = _run(goods, tmp_path, pytestconfig.getoption("--hostile-seed"), MANY)
+    """It says how far it is, and every fault at once."""
+
+    def tell(line: str) -> None:
+        with capsys.disabled():
+            sys.stderr.write(line)
+
+    found = _run(goods, tmp_path, pytestconfig.getoption("--hostile-seed"), MANY, tell)
     assert found["wrong"] == []
 
 
