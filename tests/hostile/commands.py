@@ -125,6 +125,10 @@ def _slots() -> Iterator[Slot]:
     yield Slot(
         BENCH, "table", "plot", ("labels",), "table --store {good}/store.jsonl --plot {} --force"
     )
+    yield Slot(
+        BENCH, "table", "accuracy", ("labels", "store"),
+        "table --store {good}/store.jsonl --accuracy {}",
+    )  # fmt: skip
     yield Slot(BENCH, "table", "out", ("labels",), "table --store {good}/store.jsonl -o {}")
     yield Slot(
         BENCH, "compare", "baseline", ("store",), "compare {} {good}/store.jsonl --all --json"
