@@ -119,7 +119,7 @@ _LAYERED = """
     logical_or logical_xor masked_scatter max_pool2d_with_indices max_pool3d_with_indices
     max_unpool2d max_unpool3d median mode nan_to_num nanmean nanmedian nanquantile narrow norm
     prod put quantile remainder repeat_interleave scatter scatter_add scatter_reduce
-    select_scatter signbit sinc slice_scatter sort take tensor_split tile topk trunc unfold
+    select_scatter signbit sinc sort take tensor_split tile topk trunc unfold
     upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
     upsample_nearest2d upsample_nearest3d upsample_trilinear3d var_mean xlogy
 """

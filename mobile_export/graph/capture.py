@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .contexts import inline_contexts
 from .program import Program
 from .specs import OutputSpec, Task
 from .user_code import described, guarded, place_in_code
+from .writes import memory_of, writes_to
 
 if TYPE_CHECKING:
     from .source import Source
@@ -156,7 +156,7 @@ def _refuse_constant(
     """Refuse outputs that are not computed from the image: the image itself, what is stored, and
     what is made of that."""
     images = set(exported.graph_signature.user_inputs)
-    memory = _memory(exported.graph)
+    memory = memory_of(exported.graph)
     reached = {
         node for node in exported.graph.nodes if node.op == "placeholder" and node.name in images
     }
@@ -169,7 +169,7 @@ def _refuse_constant(
         ):
             reached.add(node)
             computed.add(node)
-            written.update(memory[each] for each in operands if _writes(node, each))
+            written.update(memory[each] for each in operands if writes_to(node, each))
     computed.update(node for node, place in memory.items() if place in written)
     known = {node.name for node in computed}
     returned = [str(name) for name in exported.graph_signature.user_outputs]
@@ -188,38 +188,6 @@ def _refuse_constant(
         f"{spec} does not compute {shown} from its image: that is the image, or what it stores.",
         hint=f"{hint} What is the same for every image belongs into the app.",
     )
-
-
-def _memory(graph: torch.fx.Graph) -> dict[torch.fx.Node, torch.fx.Node]:
-    """For every node, the one whose memory its value lies in: itself, or that of which it is a
-    view."""
-    memory: dict[torch.fx.Node, torch.fx.Node] = {}
-    for node in graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        returns = () if schema is None else schema.returns
-        shared = node.target is operator.getitem or any(each.alias_info for each in returns)
-        first = node.args[0] if shared and node.args else None
-        memory[node] = memory[first] if isinstance(first, torch.fx.Node) else node
-    return memory
-
-
-def _writes(node: torch.fx.Node, operand: torch.fx.Node) -> bool:
-    """Whether a call changes an operand in place."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return False
-    named = dict(zip((each.name for each in schema.arguments), node.args, strict=False))
-    return any(
-        each.alias_info is not None
-        and each.alias_info.is_write
-        and operand in _nodes(named.get(each.name, node.kwargs.get(each.name)))
-        for each in schema.arguments
-    )
-
-
-def _nodes(value: Any) -> list[Any]:
-    """The nodes in an argument: itself, or those of a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _labels(source: Source, outputs: Sequence[OutputSpec]) -> tuple[str, ...] | None:

@@ -9,13 +9,13 @@ from ..graph.ops import operator_name
 from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from torch.fx import Node
 
     from ..graph.program import Program
 
-__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "outside"]
+__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "listed", "outside"]
 
 CORE: dict[str, str] = {
     # elements
@@ -203,6 +203,11 @@ def outside(program: Program) -> str:
         and operator_name(node.target) not in SPELLINGS
     ]
     return f" It calls operators outside the core set: {_few(found)}." if found else ""
+
+
+def listed(nodes: Iterable[Node]) -> str:
+    """Calls with their module and line; for a message."""
+    return _few([_place(node) for node in nodes])
 
 
 def calls_of(program: Program, names: Collection[str]) -> str:

@@ -187,6 +187,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.addbmm.default: sums.addbmm,
     aten.bucketize.Tensor: ordering.bucketize,
     aten.grid_sampler_3d.default: indexing.grid_sample,
+    aten.index_put.default: indexing.index_put,
     aten.index_reduce.default: indexing.index_reduce,
     aten.nan_to_num.default: elements.nan_to_num,
     aten.native_batch_norm.default: sums.batch_statistics,
@@ -198,6 +199,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.scatter.value: indexing.scatter,
     aten.scatter_add.default: indexing.scatter_add,
     aten.scatter_reduce.two: indexing.scatter_reduce,
+    aten.slice_scatter.default: indexing.slice_scatter,
     aten.sort.default: ordering.sort,
     aten.std_mean.correction: sums.deviation,
     aten.std_mean.default: sums.deviation,
@@ -240,8 +242,19 @@ def rule_of(target: Any, native: Collection[str] = ()) -> Rule | None:
 def needs_decomposing(program: Program) -> bool:
     """Whether ``program`` calls an operator that has a rule."""
     nodes = [node for node in program.exported.graph.nodes if node.op == "call_function"]
-    found = {target for target in {node.target for node in nodes} if rule_of(target) is not None}
+    targets = {node.target for node in nodes}
+    found = {target for target in targets if rule_of(_not_in_place(target)) is not None}
     return any(node.target in found and _SELDOM.get(node.target, _always)(node) for node in nodes)
+
+
+def _not_in_place(target: Any) -> Any:
+    """What `normalize_ops` makes of a call that writes in place; of a copy into a view, at most."""
+    if not isinstance(target, OpOverload) or not target._schema.is_mutable:
+        return target
+    if target is aten.copy_.default:
+        return aten.slice_scatter.default
+    packet = getattr(aten, operator_name(target).removesuffix("_"), None)
+    return getattr(packet, target._overloadname, target)
 
 
 def _always(node: Node) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ __all__ = [
     "index_add",
     "index_copy",
     "index_fill",
+    "index_put",
     "index_reduce",
     "masked_scatter",
     "put",
@@ -27,6 +29,7 @@ __all__ = [
     "scatter",
     "scatter_add",
     "scatter_reduce",
+    "slice_scatter",
     "take",
     "take_along_dim",
     "unfold",
@@ -157,6 +160,65 @@ def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     placed = torch.matmul(source.movedim(dim, -1), rows.to(x.dtype).transpose(0, 1))
     mask = along(rows.any(1), x, dim)
     return torch.where(mask, placed.movedim(-1, dim), x)
+
+
+def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Any:
+    """x with ``values`` at ``indices``: a mask, or whole numbers of axes that stand side by side.
+
+    Of an index that is there twice, the last counts, as on PyTorch's CPU.
+    """
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    chosen = [indices[axis] for axis in axes]
+    if accumulate or axes != list(range(axes[0], axes[0] + len(axes))):
+        return NotImplemented
+    if all(index.dtype == torch.bool for index in chosen):
+        return _put_mask(x, axes[0], chosen[0], values) if len(axes) == 1 else NotImplemented
+    if any(index.dtype == torch.bool for index in chosen):
+        return NotImplemented
+    lead, sizes, rest = x.shape[: axes[0]], x.shape[axes[0] :][: len(axes)], x.shape[axes[-1] + 1 :]
+    place = torch.zeros((), dtype=torch.int64)
+    for index, size in zip(chosen, sizes, strict=True):
+        place = place * size + torch.where(index < 0, index + size, index)
+    rows, count = math.prod(sizes), place.numel()
+    if not count or rows * count > LARGEST:
+        return NotImplemented
+    values = values.expand([*lead, *place.shape, *rest]).reshape([*lead, count, *rest])
+    here = place.reshape(1, -1) == torch.arange(rows).unsqueeze(1)
+    last = torch.where(here, torch.arange(count), -1).amax(1)
+    row = torch.where(last < 0, torch.arange(rows), last + rows)
+    both = torch.cat([x.reshape([*lead, rows, *rest]), values], axes[0])
+    return torch.index_select(both, axes[0], row).reshape(x.shape)
+
+
+def _put_mask(x: Tensor, axis: int, mask: Tensor, values: Tensor) -> Any:
+    """x with ``values`` where a mask of the axes from ``axis`` on is true."""
+    behind = x.ndim - axis - mask.ndim
+    if not axis and not behind and values.numel() != 1:
+        return masked_scatter(x, mask, values)
+    shape = [*[1] * (axis + 1 + behind - values.ndim), *values.shape]
+    if len(shape) != axis + 1 + behind or shape[axis] != 1:
+        return NotImplemented
+    values = values.reshape([*shape[:axis], *[1] * mask.ndim, *shape[axis + 1 :]])
+    return torch.where(mask.reshape([*mask.shape, *[1] * behind]), values, x)
+
+
+def slice_scatter(
+    x: Tensor, src: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
+    """x with ``src`` in every ``step``-th place of a part of an axis."""
+    size = x.shape[dim]
+    places = range(*slice(start, end, step).indices(size))
+    if not places:
+        return x
+    if step == 1:
+        first, last = places[0], places[-1] + 1
+        parts = [x.narrow(dim, 0, first), src, x.narrow(dim, last, size - last)]
+        kept = [part for part in parts if part.shape[dim]]
+        return kept[0] if len(kept) == 1 else torch.cat(kept, dim)
+    row = list(range(size))
+    for number, place in enumerate(places):
+        row[place] = size + number
+    return torch.index_select(torch.cat([x, src], dim), dim, torch.tensor(row))
 
 
 def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:

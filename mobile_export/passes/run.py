@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from ..errors import MobileExportError, PassError, TraceError
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
 from ..graph.rounds import settle
+from ..graph.writes import unsteady_calls
 from ..operators import decompose, needs_decomposing
+from ..operators.core import listed
 from .normalize_ops import normalize_ops
 from .prove import EXACT, distance, refuse_nan
 from .table import PASSES, stage_of
@@ -135,11 +137,16 @@ class PassRunner:
         program = self._program
         before = error if rewritten is program else distance(program, self._reference)
         if before > EXACT:
+            calls = listed(unsteady_calls(program.exported))
+            cause = (
+                f"It draws random numbers or changes its own state: {calls}."
+                if calls
+                else "Does its forward use random numbers, or change its own state?"
+            )
             raise TraceError(
                 f"The captured graph of {program.spec} differs from the eager model by "
                 f"{before:.1e} of the output range in float64.",
-                hint="Does its forward use random numbers, or change its own state? Such a model "
-                "has no static graph; make eval mode deterministic.",
+                hint=f"{cause} Such a model has no static graph; make eval mode deterministic.",
             )
         names = ", ".join(dict.fromkeys(report.name for report in reports if report.changes))
         raise PassError(

@@ -18,7 +18,7 @@ from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.operators import decompose
 from mobile_export.operators.core import CORE, is_core
-from mobile_export.operators.decompose import OPERATORS, rule_of
+from mobile_export.operators.decompose import OPERATORS, needs_decomposing, rule_of
 from mobile_export.parity.compare import compare
 from mobile_export.passes.normalize_ops import normalize_ops
 from tests.conftest import make_source
@@ -130,6 +130,64 @@ def _far(x: torch.Tensor) -> torch.Tensor:
 def test_a_call_with_values_beyond_float16(function: Any) -> None:
     """What fills up a scan or a window is below or above all float32 numbers."""
     test_a_call(function)
+
+
+def _assigned(place: Any, value: Any) -> Any:
+    """``y[place] = value``, of a copy of the image; ``place`` may be computed from it."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        y = x.clone()
+        y[place(x) if callable(place) else place] = value(x) if callable(value) else value
+        return y
+
+    return function
+
+
+_MASK = torch.arange(32) % 3 == 0
+_ROWS, _COLUMNS = torch.triu_indices(32, 32, 20)
+
+
+@pytest.mark.parametrize(
+    "function",
+    {
+        "elements of a computed mask": _assigned(lambda x: x < -0.5, -0.5),
+        "pixels of a computed mask": _assigned(
+            lambda x: (slice(None), slice(None), x[0, 0] < 0), 2.0
+        ),
+        "rows of a stored mask": _assigned((..., _MASK, slice(None)), lambda x: x[0, 0, :1]),
+        "in order of a mask": _assigned(lambda x: x >= -99, lambda x: x.flip(3).flatten()),
+        "a list": _assigned((slice(None), [2, 0]), lambda x: x[:, [0, 1]] * 2),
+        "a list with one twice": _assigned((slice(None), [-1, 0, 2]), lambda x: x * 2),
+        "two lists": _assigned((..., _ROWS, _COLUMNS), lambda x: x[..., _COLUMNS, _ROWS]),
+        "a computed place": _assigned(
+            lambda x: (slice(None), slice(None), x[0, 0].argmax(0)[:1]), lambda x: x[:, :, 3:4]
+        ),
+        "every third column": _assigned(
+            (..., slice(2, 6), slice(1, None, 3)), lambda x: x[0, 0, 0, 0]
+        ),
+        "neighbours": _assigned((..., slice(3, -2)), lambda x: x[..., :27]),
+        "everything": _assigned((..., slice(None)), lambda x: x.flip(3)),
+    }.items(),
+    ids=lambda pair: pair[0],
+)
+def test_assignments(function: Any) -> None:
+    """A mask is `where`, stored places are a choice of rows (coremltools 1065, 1182, 2188)."""
+    test_a_call(function[1])
+    program = core(trace(make_source(Calls(function[1]), (32, 32))))
+    left = {aten.index_put.default, aten.slice_scatter.default, aten.masked_scatter.default}
+    assert left.isdisjoint(node.target for node in program.exported.graph.nodes)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _assigned(lambda x: x < -0.5, -0.5),
+        _assigned((..., slice(None, None, 2)), 0.0),
+        lambda x: (x * 2).remainder_(0.3),
+    ],
+)
+def test_what_is_written_in_place_is_seen(function: Any) -> None:
+    assert needs_decomposing(trace(make_source(Calls(function), (32, 32))))
 
 
 def test_the_core_set_is_of_aten() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,37 @@ def test_a_capture_that_is_not_the_model_is_refused(module: nn.Module) -> None:
     program = trace(source)
     with pytest.raises(TraceError, match="differs from the eager model"):
         run_passes(program, reference_of(source), ())
+
+
+class Background(nn.Module):
+    """coremltools 1726: a running background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1, 3, 32, 32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = (x - self.seen).relu()
+        self.seen[:, :2].mul_(0.9).add_(0.1 * x[:, :2])
+        return out
+
+
+class Dropping(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(x, 0.3, training=False) + nn.functional.dropout(x * 2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("module", "calls"),
+    [(Noisy(), ["rand"]), (Background(), ["mul_", "add_"]), (Dropping(), ["dropout"])],
+)
+def test_what_makes_a_capture_another_model_is_named(module: nn.Module, calls: list[str]) -> None:
+    source = make_source(module)
+    with pytest.raises(TraceError) as caught:
+        run_passes(trace(source), reference_of(source), ())
+    assert caught.value.hint is not None
+    assert re.findall(r"aten\.(\w+)", caught.value.hint) == calls
+    assert "test_run.py" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ ROW = Format(
             "celu",
             "grid_sampler_3d",
             "hardshrink",
+            "index_put",
             "softshrink",
             "sort",
             "topk",

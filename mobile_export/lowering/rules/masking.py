@@ -44,26 +44,19 @@ def _copy(call: Call) -> View:
     return expand(call.builder, source, call.shape)
 
 
-@lowers(aten.slice_scatter.default, aten.select_scatter.default)
+@lowers(aten.select_scatter.default)
 def _scatter(call: Call) -> View:
     """What lies before, the new part, what lies after."""
     builder, x, part = call.builder, call.x, call.view(call.get("src"))
     axis = call.get("dim") % len(x.shape)
     size = x.shape[axis]
-    if call.target is aten.select_scatter.default:
-        start = call.get("index") % size
-        stop, step = start + 1, 1
-        part = reshape(builder, part, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
-    else:
-        given = slice(call.get("start"), call.get("end"), call.get("step"))
-        start, stop, step = given.indices(size)
-    if step != 1:
-        raise call.refuse("it writes every other element", "Write neighbouring elements.")
+    start = call.get("index") % size
+    part = reshape(builder, part, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
     pieces: list[Operand] = [part]
     if start > 0:
         pieces.insert(0, narrow(builder, x, axis, 0, start))
-    if stop < size:
-        pieces.append(narrow(builder, x, axis, stop, size - stop))
+    if start + 1 < size:
+        pieces.append(narrow(builder, x, axis, start + 1, size - start - 1))
     return part if len(pieces) == 1 else concat(builder, pieces, axis, x.shape)
 
 
