@@ -11,13 +11,14 @@ for artifact in report.artifacts:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .detection.options import NmsOptions
-from .errors import UsageError
+from .errors import ArtifactError, UsageError
 from .exporters.config import ExportConfig
 from .exporters.table import (
     FORMATS,
@@ -32,8 +33,10 @@ from .system.install import install_command, missing_extra
 if TYPE_CHECKING:
     import torch
 
+    from .artifacts.manifest import Manifest
     from .exporters.row import Format, Precision
     from .graph.program import Program
+    from .graph.source import Source
     from .parity.localise import LayerReport
     from .parity.report import ParityReport
     from .passes import PassReport
@@ -59,6 +62,9 @@ class VerifyReport:
 
     Attributes:
         allowed_by: in words, what says which error is allowed.
+        stored: the lowest precision that is in the file.
+        unlike: what of file and model is not what the manifest beside the file names; None without
+            a manifest.
     """
 
     file: Path
@@ -66,6 +72,8 @@ class VerifyReport:
     parity: ParityReport
     layers: LayerReport | None = None
     allowed_by: str = ""
+    stored: str = ""
+    unlike: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -75,6 +83,8 @@ class VerifyReport:
             "parity": self.parity.to_dict(),
             "layers": None if self.layers is None else self.layers.to_dict(),
             "allowed_by": self.allowed_by,
+            "stored": self.stored,
+            "unlike_manifest": None if self.unlike is None else list(self.unlike),
         }
 
 
@@ -265,7 +275,7 @@ def prepare_request(
 
 def verify(
     file: str | Path,
-    model: str | torch.nn.Module,
+    model: str | torch.nn.Module | None = None,
     *,
     precision: str | None = None,
     runtime: str | None = None,
@@ -280,6 +290,8 @@ def verify(
     Args:
         file: an artifact of any supported format.
         model: what it was exported from; without ``size``, built for the size that the file has.
+            None is what the manifest beside the file names, with its weights and options, unless
+            that is code of somebody's own (`sources.again`).
         precision: that the file was asked to have, which says what is allowed; None takes that of
             the manifest beside it or, without one, the default of its format. A manifest cannot
             allow a file more than the precision that is found in it does.
@@ -294,10 +306,10 @@ def verify(
     Raises:
         MobileExportError: the file or the model cannot be loaded.
     """
-    request = ModelRequest.of(model, **options)
     return verify_request(
         file,
-        request,
+        model,
+        options,
         precision=precision,
         runtime=runtime,
         samples=None if samples is None else Path(samples),
@@ -309,7 +321,8 @@ def verify(
 
 def verify_request(
     file: str | Path,
-    request: ModelRequest,
+    model: str | torch.nn.Module | None,
+    options: Mapping[str, Any],
     *,
     precision: str | None = None,
     runtime: str | None = None,
@@ -318,24 +331,39 @@ def verify_request(
     verbose: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
-    """`verify`, the model already in the object that is passed on."""
+    """`verify`, with the attributes of `ModelRequest` that were given in one mapping."""
     from .exporters.apart import describe_apart
     from .pipeline import verify_artifact
+    from .sources.again import request_again, unlike_manifest
     from .sources.table import load_source
 
     path = Path(file)
+    request = None if model is None else ModelRequest.of(model, **options)
     row = format_of_file(path)
     row.require()
     if runtime is not None:
         row.other_runtime(runtime)
+    manifest = _manifest_of(path, needed=request is None)
     facts = describe_apart(row, path, run=True)
-    if request.size is None:
-        request = replace(request, size=_size_in_file(facts))
+    size = _size_in_file(facts)
+    if request is None:
+        assert manifest is not None
+        fitting = {} if size is None else {"size": size}
+        request = request_again(manifest, path, {**fitting, **options})
+    elif request.size is None:
+        request = replace(request, size=size)
+    wanted = request
+    loaded: list[Source] = []
+
+    def load() -> Source:
+        loaded.append(load_source(wanted))
+        return loaded[0]
+
     asked, allowed_by = _asked_precision(row, path, precision, facts)
     parity, found = verify_artifact(
         row,
         path,
-        lambda: load_source(request),
+        load,
         asked,
         runtime=runtime,
         samples=samples,
@@ -343,7 +371,42 @@ def verify_request(
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    return VerifyReport(path, row.name, parity, found, allowed_by)
+    unlike = None
+    if manifest is not None:
+        unlike = (*_other_files(path, manifest), *unlike_manifest(manifest, wanted, loaded[0]))
+    return VerifyReport(path, row.name, parity, found, allowed_by, str(facts["precision"]), unlike)
+
+
+def _manifest_of(path: Path, *, needed: bool) -> Manifest | None:
+    """The manifest beside a file; where it is not ``needed``, None instead of an error.
+
+    Raises:
+        UsageError: there is none, and nobody named the model.
+    """
+    from .artifacts.manifest import read_manifest
+    from .artifacts.names import manifest_path
+
+    if needed and os.path.lexists(path) and not os.path.lexists(manifest_path(path)):
+        raise UsageError(
+            f"{path} has no manifest ({manifest_path(path).name}) that says which model it is of.",
+            hint=f"Name the model: {shlex.join(['mobile-export', 'verify', str(path)])} MODEL",
+        )
+    try:
+        return read_manifest(path)
+    except ArtifactError:
+        if needed:
+            raise
+        return None  # whoever named model and precision needs none
+
+
+def _other_files(path: Path, manifest: Manifest) -> Iterator[str]:
+    """The files of an artifact that are not those that its manifest names, a sentence each."""
+    from .artifacts.content import sha256_of
+
+    hashes = {path.with_name(each.file): each.sha256 for each in manifest.companions}
+    for file, sha256 in {path: manifest.sha256, **hashes}.items():
+        if file.exists() and sha256_of(file) != sha256:
+            yield f"{file} is not the file that the manifest names: its SHA-256 differs"
 
 
 def inspect(file: str | Path) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
     err.print(
         f"[bold red]parity failed:[/] {parity.max_rel:.1e} of the output range, allowed is "
         f"{parity.tolerance:.1e} (worst at {escape(parity.worst)}{list(parity.worst_index)}); the "
-        f"file was {fate}. Keep it and run: mobile-export verify FILE MODEL --layers"
+        f"file was {fate}. Keep it and run: mobile-export verify FILE --layers"
     )
     if report.precision == "fp16":
         err.print(
@@ -160,19 +160,20 @@ def print_verification(report: VerifyReport) -> None:
     """The parity of a file and, if asked for, the layers where it diverges."""
     out = stdout_console()
     table = plain_table("file", "type", *PARITY_COLUMNS)
-    table.add_row(escape(str(report.file)), report.parity.precision, *parity_cells(report.parity))
+    table.add_row(escape(str(report.file)), report.stored, *parity_cells(report.parity))
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
     out.print(f"Allowed is the error of {escape(said_of_options(report.allowed_by))}.")
     for note in report.parity.notes:
         stderr_console().print(f"[yellow]note:[/] {escape(said_of_options(note))}")
+    _print_unlike(report)
     if report.layers is None:
         return
     layers = report.layers
     out.print(f"{layers.good} of {layers.tensors} tensors of the file equal one of the model's.")
     if not layers.errors:
-        out.print("No tensor's error passes the tolerance.")
+        out.print("Nothing diverges: no tensor's error passes the tolerance.")
         return
     rows = plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
     for error in layers.errors:
@@ -184,6 +185,14 @@ def print_verification(report: VerifyReport) -> None:
             "" if error.max_rel is None else f"{error.max_rel:.1e}",
         )
     out.print(rows)
+
+
+def _print_unlike(report: VerifyReport) -> None:
+    """Which of file and model is not what the manifest names; of a failure, also that both are."""
+    for each in report.unlike or ():
+        stderr_console().print(f"[yellow]not as in the manifest:[/] {escape(each)}")
+    if report.unlike == () and not report.parity.passed:
+        stderr_console().print("File, model and weights are those that the manifest names.")
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -57,7 +57,18 @@ _RUNTIME = parameter(
     ],
     None,
 )
-_MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
+_MODEL = parameter(
+    "model",
+    Annotated[
+        str | None,
+        typer.Argument(
+            help="What it was exported from; by default what its manifest names.",
+            show_default=False,
+        ),
+    ],
+    None,
+)
+_SOURCE = parameters_of(ModelRequest, without=("model", "labels"), optional=True)
 _SAMPLES = parameters_of(ExportConfig, "samples")
 
 
@@ -69,12 +80,13 @@ def verify(**values: Any) -> None:
     from ..system.terminal import progress_line
 
     as_json, verbose = values["as_json"], values["verbose"]
-    request = ModelRequest(**read_options(ModelRequest, values))
+    options = read_options(ModelRequest, values)
     shown = not as_json and not verbose
     with progress_line(enabled=shown) as progress, quiet(not verbose):
         report = api.verify_request(
             values["file"],
-            request,
+            options.pop("model", None),
+            options,
             precision=values["precision"],
             runtime=values["runtime"],
             samples=values["samples"],

@@ -15,7 +15,7 @@ from ..errors import WeightsError
 from ..graph.specs import WeightsInfo
 from .checkpoint import files_of, read_checkpoint, read_folder, strip_prefix
 
-__all__ = ["load_weights"]
+__all__ = ["checkpoint_sha256", "load_weights"]
 
 SHOWN = 8
 EXTREME = 15
@@ -89,7 +89,7 @@ def load_weights(
         "checkpoint",
         seed=seed if random else None,
         path=str(path),
-        sha256=_sha256(path),
+        sha256=checkpoint_sha256(path),
         notes=tuple(notes),
     )
 
@@ -312,10 +312,10 @@ def _extreme(tensor: Tensor) -> bool:
     return largest > 10.0**EXTREME or 0 < largest < 10.0**-EXTREME
 
 
-def _sha256(path: Path) -> str:
+def checkpoint_sha256(path: Path) -> str:
     """Of a file, or of the hashes of a folder's files in their order."""
     if path.is_dir():
-        digests = "".join(_sha256(file) for file in files_of(path) if file.is_file())
+        digests = "".join(checkpoint_sha256(file) for file in files_of(path) if file.is_file())
         return hashlib.sha256(digests.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

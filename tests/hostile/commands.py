@@ -79,6 +79,7 @@ def _slots() -> Iterator[Slot]:
         f"verify {{good}}/tiny.onnx {verify} --samples {{}}", True,
     )  # fmt: skip
     yield Slot(EXPORT, "verify", "file", FILES, f"verify {{}} {verify}", True)
+    yield Slot(EXPORT, "verify", "file", FILES, "verify {} --json", True)  # of its manifest's model
     yield Slot(EXPORT, "verify", "model", ("program",), "verify {good}/tiny.onnx {}", True)
     yield Slot(
         EXPORT, "verify", "weights", ("checkpoint",),

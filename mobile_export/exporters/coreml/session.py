@@ -278,7 +278,7 @@ def _facts(path: Path) -> dict[str, Any]:
         "outputs": outputs,
         "ops": ops,
         "parameters": program.parameter_count(),
-        "precision": program.precision,
+        "precision": program.compressed or program.precision,
         "version": program.opset,
         "metadata": package.metadata,
     }

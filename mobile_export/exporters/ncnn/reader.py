@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import ArtifactError
 
-__all__ = ["Layer", "WeightFacts", "param_text", "read_param", "read_weights"]
+__all__ = ["Layer", "WeightFacts", "is_quantized", "param_text", "read_param", "read_weights"]
 
 _MAGIC = "7767517"
 _FIRST_ARRAY = -23300
@@ -205,9 +205,14 @@ def _sizes(layer: Layer) -> Sizes | None:
     if layer.type in _WITHOUT_WEIGHTS or (layer.type == "Padding" and not layer.number(6)):
         return []
     rule = _WEIGHTS.get(layer.type)
-    if rule is None or layer.number(_QUANTIZED_TERM.get(layer.type, 8)):
+    if rule is None or is_quantized(layer):
         return None
     return rule(layer)
+
+
+def is_quantized(layer: Layer) -> bool:
+    """Whether its weights are stored as int8: its ``int8_scale_term`` is not 0."""
+    return layer.type in _WEIGHTS and bool(layer.number(_QUANTIZED_TERM.get(layer.type, 8)))
 
 
 def read_weights(layers: Sequence[Layer], path: Path) -> WeightFacts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from ...errors import ArtifactError, ExecutionError
 from ...parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
 from ...parity.session import FileTensor, Session, Tensor
 from ...system.children import Limits, run_module
-from .reader import Layer, param_text, read_param, read_weights
+from .reader import Layer, is_quantized, param_text, read_param, read_weights
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
@@ -201,7 +201,7 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
     """
     layers, facts = _read(path)
     session = _NcnnSession(path, layers, outputs, half=False)
-    session.precision = "fp16" if facts["halves"] else "fp32"
+    session.precision = _precision(layers, facts)
     default = _NcnnSession(path, layers, outputs, half=True)
     _probe(session, default)
     session.variants = (default,)
@@ -260,6 +260,13 @@ def _shape(layer: Layer) -> list[int]:
     return [1, *shape] if all(shape) else []
 
 
+def _precision(layers: Sequence[Layer], weights: Mapping[str, int | None]) -> str:
+    """The lowest precision among the stored weights."""
+    if any(map(is_quantized, layers)):
+        return "int8"
+    return "fp16" if weights["halves"] else "fp32"
+
+
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters and precision of an ncnn model."""
     layers, weights = _read(path)
@@ -273,6 +280,6 @@ def describe(path: Path) -> dict[str, Any]:
         "outputs": [{"name": name, "dtype": "float32"} for name in _outputs(layers)],
         "ops": dict(Counter(layer.type for layer in layers).most_common()),
         "parameters": weights["elements"],
-        "precision": "fp16" if weights["halves"] else "fp32",
+        "precision": _precision(layers, weights),
         "layers_kept_in_fp32": masked,
     }

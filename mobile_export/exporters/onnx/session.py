@@ -264,6 +264,30 @@ def _require_values(path: Path, tensor: onnx.TensorProto) -> None:
         )
 
 
+def _precision(model: onnx.ModelProto) -> str:
+    """The lowest precision among the weights: ``int4``, ``int8``, ``fp16`` or ``fp32``.
+
+    Integers are weights where an operator of quantised arithmetic reads them.
+    """
+    import onnx
+
+    of = onnx.TensorProto
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    read = {
+        types.get(name)
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear"
+        or node.op_type.startswith("QLinear")
+        or node.op_type.endswith("Integer")
+        for name in node.input
+    }
+    if read & {of.INT4, of.UINT4}:
+        return "int4"
+    if read & {of.INT8, of.UINT8}:
+        return "int8"
+    return "fp16" if of.FLOAT16 in types.values() else "fp32"
+
+
 def _facts(model: onnx.ModelProto) -> dict[str, Any]:
     import onnx
 
@@ -272,14 +296,13 @@ def _facts(model: onnx.ModelProto) -> dict[str, Any]:
         for tensor in model.graph.initializer
         if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     ]
-    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
     initializers = {tensor.name for tensor in model.graph.initializer}
     return {
         "inputs": [_value(v) for v in model.graph.input if v.name not in initializers],
         "outputs": [_value(v) for v in model.graph.output],
         "ops": dict(Counter(node.op_type for node in model.graph.node).most_common()),
         "parameters": sum(math.prod(tensor.dims) for tensor in weights),
-        "precision": "fp16" if half else "fp32",
+        "precision": _precision(model),
         "version": f"IR {model.ir_version}, opset {model.opset_import[0].version}",
         "metadata": {
             entry.key: entry.value for entry in model.metadata_props if entry.key != "labels"

@@ -207,17 +207,21 @@ def _facts(content: bytes) -> dict[str, Any]:
             "shape": shape,
             "dtype": types.get(tensor.Type(), "unknown"),
             "stored": buffer.DataLength() or buffer.Size(),  # large ones lie behind the table
+            "quantized": _scales(tensor) > 0,
         }
 
     tensors = [value(i) for i in indices(graph.TensorsLength())]
-    stored = [t for t in tensors if t["stored"] and t["dtype"] in ("float32", "float16")]
+    weights = [t for t in tensors if t["stored"]]
+    stored = [t for t in weights if t["dtype"] in ("float32", "float16")]
     operators = (graph.Operators(i) for i in indices(graph.OperatorsLength()))
     ops = Counter(
         _operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators
     )
 
+    hidden = ("stored", "quantized")
+
     def interface(indices: Iterator[int]) -> list[dict[str, Any]]:
-        return [{k: v for k, v in tensors[i].items() if k != "stored"} for i in indices]
+        return [{k: v for k, v in tensors[i].items() if k not in hidden} for i in indices]
 
     metadata = {
         model.Metadata(i).Name(): model.Buffers(model.Metadata(i).Buffer())
@@ -230,10 +234,27 @@ def _facts(content: bytes) -> dict[str, Any]:
         "outputs": interface(graph.Outputs(i) for i in indices(graph.OutputsLength())),
         "ops": dict(ops.most_common()),
         "parameters": sum(math.prod(t["shape"]) for t in stored),
-        "precision": "fp16" if any(t["dtype"] == "float16" for t in stored) else "fp32",
+        "precision": _precision(weights),
         "version": f"schema {model.Version()}",
         "highest_rank": max(len(t["shape"]) for t in tensors),
     }
+
+
+_QUANTIZED = ("int8", "uint8", "int4")
+
+
+def _scales(tensor: Any) -> int:
+    """How many scales a tensor has: those of a quantised one."""
+    quantization = tensor.Quantization()
+    return 0 if quantization is None else int(quantization.ScaleLength())
+
+
+def _precision(weights: list[dict[str, Any]]) -> str:
+    """The lowest precision among stored tensors: ``int4``, ``int8``, ``fp16`` or ``fp32``."""
+    quantized = {t["dtype"] for t in weights if t["quantized"]} & set(_QUANTIZED)
+    if quantized:
+        return "int4" if "int4" in quantized else "int8"
+    return "fp16" if any(t["dtype"] == "float16" for t in weights) else "fp32"
 
 
 def _gpu_compatibility(path: Path) -> str:

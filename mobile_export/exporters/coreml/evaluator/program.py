@@ -88,6 +88,7 @@ class MilProgram:
         outputs: the names of what it returns.
         opset: "CoreML5" (iOS 15) … "CoreML8" (iOS 18).
         precision: "fp16" when an operation other than a cast computes in float16.
+        compressed: the lowest precision among compressed weights, such as "int8"; else None.
         classes: the labels of a classifier in the order of its probabilities, else None.
         findings: what the runs so far showed: float16 that overflowed, unsettled operations.
     """
@@ -110,6 +111,8 @@ class MilProgram:
         self._counts = Counter(call.type for call in computing)
         half = any(_is_half(call) for call in computing if call.type != "cast")
         self.precision = "fp16" if half else "fp32"
+        stored = {_COMPRESSED[call.type] for call in function.calls if call.type in _COMPRESSED}
+        self.compressed = min(stored, key=_LOWEST_FIRST.index, default=None)
         self._constants: dict[str, Value] = {}
         for call in function.calls:
             if call.type == "const":
@@ -376,6 +379,15 @@ def _classes(calls: list[Call]) -> tuple[str, ...] | tuple[int, ...] | None:
             labels = _load(call.inputs["classes"][0])
             return tuple(labels) if isinstance(labels, list) else None
     return None
+
+
+_COMPRESSED = {
+    "constexpr_affine_dequantize": "int8",
+    "constexpr_blockwise_shift_scale": "int8",
+    "constexpr_lut_to_dense": "palette",
+}
+"""What the weights are stored as that an operation widens; the second takes int4 as well."""
+_LOWEST_FIRST = ("palette", "int8")
 
 
 def _is_constant(call: Call) -> bool:

@@ -1,0 +1,151 @@
+"""The model that a manifest names, asked for again: without running code that nobody named.
+
+A manifest travels with its file and may come from anybody. What is built because it stands there
+is a built-in or timm model, by its name, or a saved program whose SHA-256 the manifest has; weights
+are read from the path that it has, if their SHA-256 is the manifest's. A factory of somebody's own
+code is only shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArtifactError, UsageError
+from ..system.files import GIB, regular_file
+from .request import ModelRequest
+from .table import SOURCES
+
+if TYPE_CHECKING:
+    from ..artifacts.manifest import Manifest
+    from ..artifacts.manifest import Weights as Named
+    from ..graph.source import Source
+
+__all__ = ["request_again", "unlike_manifest"]
+
+_LARGEST = 16 * GIB
+_TYPEABLE = re.compile(r"[\w./][\w./:=,@+-]*(\?[\w.=-]+)?", re.ASCII)
+"""What a manifest says that may stand in a command to type: no option, nothing that a shell acts
+on; one question mark is a pattern of file names that hardly any file has."""
+
+
+def request_again(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> ModelRequest:
+    """What builds the model of an artifact again.
+
+    Args:
+        file: the artifact, in whose folder checkpoint and program are looked for, too.
+        given: by the user, attributes of `ModelRequest` as `ModelRequest.of` takes them; they
+            replace the manifest's.
+
+    Raises:
+        UsageError: the manifest names code, or a module that was made in Python.
+        ArtifactError: the checkpoint or program that it names is not there, or is another one.
+    """
+    spec, build, weights = manifest.source, manifest.build, manifest.weights
+    kind = next(row.name for row in SOURCES if row.matches(spec))
+    if kind == "factory":
+        raise UsageError(
+            f"{file} was made from {spec}: the name of code, and none runs because a manifest "
+            "names it.",
+            hint=f"If you trust that code, type its name: {_command(manifest, file, given)}",
+        )
+    if (build is not None and build.kind == "module") or (weights and weights.kind == "own"):
+        raise UsageError(
+            f"{file} was made in Python from a module of the class {spec}, which no name builds.",
+            hint="Name the model, or give the module: mobile_export.verify(FILE, MODULE).",
+        )
+    options: dict[str, Any] = {}
+    if build is not None:
+        names = ("size", "num_classes", "channels", "mean", "std", "seed")
+        options = {name: getattr(build, name) for name in names}
+    elif weights is not None and weights.seed is not None:
+        options["seed"] = weights.seed
+    if kind == "saved program":
+        return ModelRequest.of(_program(spec, weights, file), **{**options, **given})
+    if weights is not None and not {"weights", "pretrained"} & set(given):
+        options["pretrained"] = weights.kind == "pretrained"
+        if weights.kind == "checkpoint":
+            options["weights"] = _found(weights.path, weights.sha256, file, "checkpoint")
+            options["allow_missing"] = build is not None and build.allow_missing
+    return ModelRequest.of(spec, **{**options, **given})
+
+
+def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -> Iterator[str]:
+    """What of a model that was built is not what the manifest names, a sentence each."""
+    if request.spec != manifest.source and source.exported is None:
+        yield f"the model {request.spec} is not what the manifest names, {manifest.source}"
+    named, used = manifest.weights, source.weights
+    if named is not None:
+        same = (named.kind, named.sha256, named.seed) == (used.kind, used.sha256, used.seed)
+        if named.sha256 is not None and used.sha256 is not None:
+            same = named.sha256 == used.sha256
+        if not same:
+            yield (
+                f"the weights ({used.describe()}) are not what the manifest names "
+                f"({named.description or named.kind})"
+            )
+    if manifest.input.shape != source.input.shape:
+        yield (
+            f"the model's input {source.input.shape} is not what the manifest names, "
+            f"{manifest.input.shape}"
+        )
+
+
+def _program(spec: str, weights: Named | None, file: Path) -> str:
+    """The path of a saved program."""
+    return str(_found(spec, None if weights is None else weights.sha256, file, "program"))
+
+
+def _found(path: str | None, sha256: str | None, file: Path, what: str) -> Path:
+    """The file that the manifest names, where it says or beside the artifact, if it is that one.
+
+    A checkpoint may be a folder with a file for each part of the model.
+    """
+    from .weights import checkpoint_sha256
+
+    hint = "Name the model and its weights yourself: mobile-export verify FILE MODEL"
+    if what == "checkpoint":
+        hint = "Give the checkpoint with `weights='FILE'`."
+    if path is None or sha256 is None:
+        raise ArtifactError(
+            f"The manifest of {file} does not say which {what} it was made from.", hint=hint
+        )
+    wrong: list[Path] = []
+    for place in dict.fromkeys((Path(path), file.parent / Path(path).name)):
+        if not os.path.exists(place):  # noqa: PTH110 (no error where it is no path)
+            continue
+        if not (what == "checkpoint" and place.is_dir()):
+            regular_file(place, limit=_LARGEST)
+        if checkpoint_sha256(place) == sha256:
+            return place
+        wrong.append(place)
+    if wrong:
+        raise ArtifactError(
+            f"{wrong[0]} is not the {what} that {file} was made from: its SHA-256 is not the one "
+            "that the manifest has.",
+            hint=hint,
+        )
+    raise ArtifactError(f"The {what} {path}, from which {file} was made, is not there.", hint=hint)
+
+
+def _command(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> str:
+    """What a user may type, with the weights and options that the manifest has."""
+    weights, build = manifest.weights, manifest.build
+    words = [_typeable(manifest.source, "MODEL")]
+    if weights is not None and weights.kind == "checkpoint":
+        path = str(given.get("weights") or weights.path)
+        words.append(f"`weights='{_typeable(path, 'CHECKPOINT')}'`")
+    for name in ("num_classes", "channels", "mean", "std", "seed"):
+        value = None if build is None else getattr(build, name)
+        if value not in (None, 0):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"`{name}={text}`")
+    return " ".join(["mobile-export verify", shlex.quote(str(file)), *words])
+
+
+def _typeable(text: str, otherwise: str) -> str:
+    return text if _TYPEABLE.fullmatch(text) else otherwise

@@ -1,0 +1,178 @@
+"""The model that a manifest names: built by name, never by code that only the manifest names."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mobile_export
+from mobile_export.api import verify
+from mobile_export.artifacts.manifest import Manifest, read_manifest
+from mobile_export.cli.messages import said_of_options
+from mobile_export.errors import ArtifactError, UsageError
+from mobile_export.exporters import apart
+from mobile_export.exporters.interface import runtime_of
+from mobile_export.sources.again import request_again
+from tests.conftest import need
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child that reads a file first takes seconds, and tells nothing here."""
+    monkeypatch.setattr(
+        apart, "describe_apart", lambda row, path, run: runtime_of(row).describe(path)
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint, and the file that was made from it."""
+    need("tnn")
+    folder = tmp_path_factory.mktemp("made")
+    state = mobile_export.create_model("espcn_x2", seed=5).state_dict()
+    torch.save(state, folder / "five.pth")
+    report = mobile_export.export("espcn_x2", "tnn", folder, weights=folder / "five.pth", size=16)
+    assert report.exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def file(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy" / "espcn_x2.tnnproto"
+
+
+def _edit(file: Path, **facts: Any) -> None:
+    place = file.with_name(file.name + ".manifest.json")
+    place.write_text(json.dumps(json.loads(place.read_text()) | facts))
+
+
+def _manifest(file: Path, **facts: Any) -> Manifest:
+    _edit(file, **facts)
+    return read_manifest(file)
+
+
+def test_a_file_is_verified_alone(file: Path) -> None:
+    report = verify(file, layers=True)
+    assert report.parity.passed
+    assert report.unlike == ()
+    assert report.layers is not None
+    assert report.layers.errors == ()
+    assert report.stored == "fp32"
+
+
+def test_what_was_given_replaces_the_manifest_and_is_named(file: Path, tmp_path: Path) -> None:
+    state = mobile_export.create_model("espcn_x2", seed=6).state_dict()
+    torch.save(state, tmp_path / "six.pth")
+    report = verify(file, weights=tmp_path / "six.pth")
+    assert not report.parity.passed
+    (said,) = report.unlike or ()
+    assert "six.pth) are not what the manifest names (weights from " in said
+    other = verify(file, "espcn_x2", weights=file.with_name("five.pth"), size=16)
+    assert other.parity.passed
+    assert other.unlike == ()
+
+
+def test_another_file_than_the_manifest_names_is_named(file: Path) -> None:
+    place = file.with_suffix(".tnnmodel")
+    content = bytearray(place.read_bytes())
+    content[-100] ^= 0x55
+    place.write_bytes(content)
+    report = verify(file)
+    (said,) = report.unlike or ()
+    assert said == f"{place} is not the file that the manifest names: its SHA-256 differs"
+
+
+def test_another_model_is_named(file: Path) -> None:
+    report = verify(file, "espcn_x3", seed=5)
+    assert not report.parity.passed
+    model, weights = report.unlike or ()
+    assert model == "the model espcn_x3 is not what the manifest names, espcn_x2"
+    assert weights.startswith("the weights (RANDOM weights (seed 5)")
+
+
+@pytest.mark.parametrize("precision", [None, "fp32"])
+def test_no_code_runs_that_only_a_manifest_names(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str | None
+) -> None:
+    (tmp_path / "evil.py").write_text("open('ran', 'w')\ndef build(): ...\n")
+    monkeypatch.chdir(tmp_path)
+    _edit(file, source="evil:build?width=2", build={"kind": "factory", "num_classes": 7})
+    with pytest.raises(UsageError, match="none runs because a manifest") as caught:
+        verify(file, precision=precision)
+    assert not (tmp_path / "ran").exists()
+    words = shlex.split(said_of_options(caught.value.hint).partition(": ")[2])
+    assert words[:4] == ["mobile-export", "verify", str(file), "evil:build?width=2"]
+    assert words[words.index("--num-classes") + 1] == "7"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["--samples=a:b", "x:$(reboot)", "x:y;reboot", "x:y\nreboot", "x:`y`", "x:\x1b[2J", "x:y z"],
+)
+def test_no_line_to_type_holds_a_shells_characters(file: Path, spec: str) -> None:
+    weights = {"kind": "checkpoint", "path": "$(reboot).pth"}
+    manifest = _manifest(file, source=spec, weights=weights)
+    with pytest.raises(UsageError) as caught:
+        request_again(manifest, file, {})
+    words = shlex.split(said_of_options(caught.value.hint).partition(": ")[2])
+    assert words[3:6] == ["MODEL", "--weights", "CHECKPOINT"]
+
+
+def test_a_module_made_in_python_has_no_name(file: Path) -> None:
+    build = {"kind": "module"}
+    with pytest.raises(UsageError, match="which no name builds"):
+        request_again(_manifest(file, source="Net", build=build), file, {})
+
+
+@pytest.mark.parametrize("path", ["/nowhere/five.pth", "five.pth"])
+def test_a_checkpoint_may_lie_beside_the_file(file: Path, path: str) -> None:
+    weights = json.loads(file.with_name(file.name + ".manifest.json").read_text())["weights"]
+    manifest = _manifest(file, weights=weights | {"path": path})
+    request = request_again(manifest, file, {"size": (32, 32)})
+    assert request.weights == file.with_name("five.pth")
+    assert (request.model, request.size, request.seed) == ("espcn_x2", (32, 32), 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/nowhere/gone.pth", "from which .* was made, is not there"),
+        ("x" * 1000, "is not there"),
+        ("a\0b", "is not there"),
+        ("other.pth", "other.pth is not the checkpoint that .*: its SHA-256"),
+    ],
+)
+def test_a_checkpoint_that_is_another_one_is_not_read(file: Path, path: str, said: str) -> None:
+    file.with_name("other.pth").write_bytes(b"anything")
+    weights = {"kind": "checkpoint", "path": path, "sha256": "0" * 64}
+    with pytest.raises(ArtifactError, match=said) as caught:
+        request_again(_manifest(file, weights=weights), file, {})
+    assert caught.value.hint == "Give the checkpoint with `weights='FILE'`."
+    given = request_again(_manifest(file, weights=weights), file, {"weights": "mine.pth"})
+    assert given.weights == Path("mine.pth")
+
+
+def test_a_program_is_the_one_that_the_manifest_has(file: Path) -> None:
+    file.with_name("net.pt2").write_bytes(b"anything")
+    weights = {"kind": "program", "sha256": "0" * 64}
+    with pytest.raises(ArtifactError, match=r"net\.pt2 is not the program"):
+        request_again(_manifest(file, source="net.pt2", weights=weights), file, {})
+
+
+def test_without_a_manifest_the_model_is_asked_for(file: Path) -> None:
+    file.with_name(file.name + ".manifest.json").unlink()
+    with pytest.raises(UsageError, match="has no manifest") as caught:
+        verify(file)
+    assert str(caught.value.hint).endswith("espcn_x2.tnnproto MODEL")
+
+
+def test_manifests_of_earlier_versions_say_the_seed(file: Path) -> None:
+    weights = {"kind": "random", "seed": 3}
+    assert request_again(_manifest(file, build=None, weights=weights), file, {}).seed == 3
