@@ -70,7 +70,7 @@ def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
         OUT_DIR,
         NAME,
         *source,
-        *(parameters_of(ExportConfig, "precision") if chosen else ()),
+        *([_precision(rows[0])] if chosen else ()),
         *(each for row in rows for each in parameters_of(row.options)),
         *(suppression if any(row.suppresses for row in rows) else [_NO_NMS]),
         *parameters_of(ExportConfig, "samples", "force", "keep_failed"),
@@ -79,6 +79,14 @@ def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
         JSON,
         VERBOSE,
     ]
+
+
+def _precision(row: Format) -> inspect.Parameter:
+    """``--precision`` of one format; its help names the default."""
+    names = " or ".join(each.name for each in row.precisions)
+    said = f"{names}; {row.precision(None).name} by default."
+    option = typer.Option("--precision", help=said, show_default=False)
+    return parameter("precision", Annotated[str | None, option], None)
 
 
 def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ..exporters.config import ExportConfig
 from ..sources.request import ModelRequest
+from .completion import names as model_names
 from .messages import said_of_options
 from .options import (
     JSON,
@@ -22,7 +23,7 @@ from .options import (
     with_parameters,
 )
 
-__all__ = ["doctor", "inspect", "list_models", "verify"]
+__all__ = ["doctor", "info", "inspect", "list_models", "verify"]
 
 
 _FILE = parameter(
@@ -125,6 +126,9 @@ def inspect(
 
 
 def list_models(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Names to list, such as 'emo*'.", show_default=False)
+    ] = None,
     papers: Annotated[
         bool,
         typer.Option("--papers", help="Every model in the papers' tables, and its name here."),
@@ -134,11 +138,11 @@ def list_models(
 ) -> None:
     """List the built-in models: our parameters and MACs beside the papers'."""
     if papers or seeds:
-        _list_papers(as_json)
+        _list_papers(pattern, as_json)
         return
     from ..models.listing import list_zoo
 
-    rows = list_zoo()
+    rows = list_zoo(pattern)
     if as_json:
         typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
@@ -147,17 +151,38 @@ def list_models(
         print_zoo(rows)
 
 
-def _list_papers(as_json: bool) -> None:
+def _list_papers(pattern: str | None, as_json: bool) -> None:
     from ..models.listing import list_papers
     from ..system.terminal import progress_line
     from .zoo_tables import print_papers
 
     with progress_line(enabled=True) as stage:
-        rows = list_papers(stage)
+        rows = list_papers(pattern, stage)
     if as_json:
         typer.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     else:
         print_papers(rows)
+
+
+def info(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A zoo name (emo_2m) or timm/NAME.", show_default=False, autocompletion=model_names
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is known of a model: input, options, variants, papers' figures, public weights."""
+    from ..sources.facts import model_facts
+
+    facts = model_facts(model)
+    if as_json:
+        typer.echo(json.dumps(facts.to_dict(), indent=2))
+    else:
+        from .zoo_tables import print_model
+
+        print_model(facts)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -61,6 +61,7 @@ app.command()(prepare)
 app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command("list")(cli_look.list_models)
+app.command()(cli_look.info)
 app.command()(cli_look.doctor)
 app.command()(cli_matrix.matrix)
 

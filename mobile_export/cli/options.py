@@ -17,6 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 
 from ..system.options import Option, options_of
+from .completion import names as model_names
 
 __all__ = [
     "EXPLAIN",
@@ -103,7 +104,7 @@ def parameters_of(
 
 def _parameter(said: Option, kind: Any, default: Any, optional: bool) -> inspect.Parameter:
     if not said.flag:
-        plain = typer.Argument(help=said.help, show_default=False)
+        plain = typer.Argument(help=said.help, show_default=False, autocompletion=model_names)
         return parameter("model", Annotated[kind, plain])
     if optional or default is None or default == ():
         default, kind = None, kind | None

@@ -8,8 +8,9 @@ from ..system.terminal import escape, plain_table, stdout_console
 
 if TYPE_CHECKING:
     from ..models.listing import CountedPaperRow, ZooRow
+    from ..sources.facts import ModelFacts
 
-__all__ = ["print_papers", "print_zoo"]
+__all__ = ["print_model", "print_papers", "print_zoo"]
 
 
 def print_zoo(rows: list[ZooRow]) -> None:
@@ -68,6 +69,48 @@ def print_papers(rows: list[CountedPaperRow]) -> None:
         row = counted.row
         line = f"  {row.place}, {_model(counted)}: {row.remark}"
         out.print(escape(line), soft_wrap=True)
+
+
+def print_model(facts: ModelFacts) -> None:
+    """Print what is known of a model by its name."""
+    out = stdout_console()
+    table = plain_table("", "")
+    table.show_header = False
+
+    def add(name: str, value: str) -> None:
+        if value:
+            table.add_row(name, escape(value))
+
+    add("model", facts.name)
+    add("family", facts.family)
+    add("task", facts.task or "")
+    add("input", f"{'x'.join(map(str, facts.input_shape))}, {facts.channel_order}")
+    add("heights and widths", facts.sizes)
+    add("mean", ", ".join(f"{value:.4g}" for value in facts.mean))
+    add("std", ", ".join(f"{value:.4g}" for value in facts.std))
+    add("pictures", facts.recipe or "")
+    add("classes", "" if facts.num_classes is None else str(facts.num_classes))
+    for key, values in facts.options.items():
+        typed = ", ".join(f"?{key}={value}" for value in values)
+        add(f"option {key}", f"{typed} (the first is the default)")
+    add("parameters", "" if facts.params_m is None else f"{facts.params_m:.3f} M")
+    add("MACs", "" if facts.macs_m is None else f"{facts.macs_m:.0f} M")
+    for place in facts.weights or ("not public, or not known here",):
+        add("weights", place)
+    add("others of it", ", ".join(facts.variants))
+    out.print(table)
+    if facts.printed:
+        numbers = ("size", "params M", "MACs M", "accuracy")
+        printed = plain_table("printed in", *numbers, right=numbers)
+        for row in facts.printed:
+            printed.add_row(
+                escape(row.place),
+                "" if row.size is None else _shown_size(row.size),
+                "" if row.params_m is None else f"{row.params_m:g}",
+                "" if row.macs_m is None else f"{row.macs_m:g}",
+                "" if row.value is None else f"{row.value:g} {row.metric}",
+            )
+        out.print(printed)
 
 
 def _model(counted: CountedPaperRow) -> str:

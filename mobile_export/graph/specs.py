@@ -76,6 +76,14 @@ class Recipe:
     interpolation: str
     source: str
 
+    @property
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"resized ({self.interpolation}) to the size divided by {self.crop_pct:g}, "
+            f"cropped ({self.crop_mode}); {self.source}"
+        )
+
 
 @dataclass(frozen=True)
 class WeightsInfo:

@@ -9,8 +9,8 @@ What counts as a MAC is what papers on mobile models print as "FLOPs", following
 - activations, sums, poolings and moves of data: nothing.
 
 Nothing is computed for a count, but building the modules takes torch and seconds. So the counts of
-the built-in models are stored in ``data/costs.csv``, which ``python scripts/count_models.py``
-writes. Importable without torch, which only `measure` and `measure_entry` need.
+the built-in models, and of timm's in the papers' tables, are stored in ``data/costs.csv``, which
+``python scripts/count_models.py`` writes. Importable without torch, which only counting needs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Cost", "measure", "measure_entry", "stored_cost"]
+__all__ = ["TIMM", "Cost", "measure", "measure_entry", "measure_timm", "stored_cost"]
+
+TIMM = "timm/"
+"""How the names of timm's models begin."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,12 @@ class Cost:
 
 
 def stored_cost(name: str, size: tuple[int, int], classes: int | None) -> Cost | None:
-    """The stored count of a built-in model at this (height, width); None if there is none.
+    """The stored count of a model at this (height, width); None if there is none.
 
     Args:
-        classes: that the model tells apart; None for a model that tells none apart.
+        name: of a built-in model, or ``timm/NAME``.
+        classes: that the model tells apart; None for a model that tells none apart, and for timm's
+            as they are.
     """
     return _stored().get((name, *size, classes))
 
@@ -118,6 +123,23 @@ def measure_entry(
     shape = entry.input_shape(size)
     one, two = measure(module, shape), measure(module, (2, *shape[1:]))
     return Cost(one.parameters, two.macs - one.macs, two.norm_macs - one.norm_macs)
+
+
+def measure_timm(name: str, size: tuple[int, int]) -> Cost:
+    """Count ``timm/NAME`` for one image of ``size`` (height, width).
+
+    The branches of MobileOne, FastViT and their like are merged, as papers count them and phones
+    run them.
+
+    Raises:
+        ImportError: timm is not installed.
+        RuntimeError: it has no such model.
+    """
+    import timm
+    from timm.utils import reparameterize_model
+
+    module = timm.create_model(name.removeprefix(TIMM)).eval()
+    return measure(reparameterize_model(module), (1, 3, *size))
 
 
 def _counter() -> FlopCounterMode:

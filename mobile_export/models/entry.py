@@ -125,6 +125,14 @@ class ModelEntry:
         chosen = options.get("output") or dict(self.options).get("output", (self.task,))[0]
         return _OUTPUTS.get(chosen) or (cast("Meaning", chosen),)
 
+    @property
+    def sizes(self) -> str:
+        """Which heights and widths it takes, in words."""
+        step, least = self.size_step, max(self.min_size, self.size_step)
+        steps = f"multiples of {step}" if step > 1 else ""
+        floor = f"{least} or more" if least > step else ""
+        return " and ".join(filter(None, (steps, floor))) or "any"
+
     def check_size(self, size: tuple[int, int]) -> None:
         """Refuse a size that the model cannot take.
 
@@ -136,11 +144,9 @@ class ModelEntry:
         if all(extent % step == 0 and extent >= least for extent in size):
             return
         height, width = (max(least, round(extent / step) * step) for extent in size)
-        steps = f"multiples of {step}" if step > 1 else ""
-        floor = f"{least} or more" if least > step else ""
         raise UsageError(
             f"{self.name} cannot take images of {size[0]}x{size[1]}: height and width must be "
-            f"{' and '.join(filter(None, (steps, floor)))}.",
+            f"{self.sizes}.",
             hint=f"The nearest `size` is {height}x{width}.",
         )
 

@@ -1,16 +1,17 @@
 """The rows of `mobile-export list`: what we count for a model beside what is printed about it.
 
 `list_zoo` has the built-in models, `list_papers` (`list --papers`) every model in the tables of
-`papers`. Neither imports torch while the stored counts (`cost.stored_cost`) suffice; timm's models,
-which only the papers' tables name, are counted anew.
+`papers`. Neither imports torch while the stored counts (`cost.stored_cost`) suffice.
 """
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import UsageError, summary
 from ..system.install import install_command
 from . import cost, table
 from .cost import Cost
@@ -92,9 +93,35 @@ class CountedPaperRow:
         }
 
 
-def list_zoo() -> list[ZooRow]:
-    """One row per built-in model, sorted by name."""
-    return [_zoo_row(entry) for entry in table.entries()]
+def list_zoo(pattern: str | None = None) -> list[ZooRow]:
+    """One row per built-in model, sorted by name.
+
+    Args:
+        pattern: of the names, as a shell has it; None: all. A word without ``*?[`` may stand
+            anywhere in the name.
+
+    Raises:
+        UsageError: no name is like that.
+    """
+    chosen = [entry for entry in table.entries() if _like(pattern, entry.name)]
+    if not chosen:
+        raise _none_like(pattern)
+    return [_zoo_row(entry) for entry in chosen]
+
+
+def _like(pattern: str | None, *names: str | None) -> bool:
+    """Whether a pattern is that of one of the names, in any case."""
+    if pattern is None:
+        return True
+    whole = pattern.lower() if set(pattern) & set("*?[") else f"*{pattern.lower()}*"
+    return any(fnmatch.fnmatchcase(name.lower(), whole) for name in names if name)
+
+
+def _none_like(pattern: str | None) -> UsageError:
+    return UsageError(
+        f"No name is like {pattern!r}.",
+        hint="Give a name, a part of one, or a pattern such as 'emo*'; without it, all are listed.",
+    )
 
 
 def _zoo_row(entry: ModelEntry) -> ZooRow:
@@ -115,15 +142,24 @@ def _zoo_row(entry: ModelEntry) -> ZooRow:
     )
 
 
-def list_papers(stage: Callable[[str], None] = lambda _: None) -> list[CountedPaperRow]:
+def list_papers(
+    pattern: str | None = None, stage: Callable[[str], None] = lambda _: None
+) -> list[CountedPaperRow]:
     """Every row of the papers' tables with our count at the table's input size.
 
     Args:
-        stage: told each network that is being counted; counting timm's takes a minute.
+        pattern: as in `list_zoo`, of the table's names and ours; None: all.
+        stage: told each network that is being counted.
+
+    Raises:
+        UsageError: no name is like that.
     """
     counted: dict[tuple[object, ...], Cost | str] = {}
     rows = []
-    for row in paper_rows():
+    chosen = [row for row in paper_rows() if _like(pattern, row.model, row.name)]
+    if not chosen:
+        raise _none_like(pattern)
+    for row in chosen:
         if row.name is None or row.size is None:
             reason = row.reason or "the input size is not told"
             rows.append(CountedPaperRow(row, None, None, reason))
@@ -142,19 +178,16 @@ def list_papers(stage: Callable[[str], None] = lambda _: None) -> list[CountedPa
 
 def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
     """The cost of a network, or why it cannot be told."""
-    if not name.startswith("timm/"):
+    if not name.startswith(cost.TIMM):
         return _count_built_in(table.get(name), size, classes)
+    if stored := cost.stored_cost(name, size, None):
+        return stored
     try:
-        import timm
-        from timm.utils import reparameterize_model
+        return cost.measure_timm(name, size)
     except ImportError:
         return f"timm is not installed; run: {install_command('timm')}"
-    model_name = name.removeprefix("timm/")
-    if model_name not in timm.list_models():
-        return f"the installed timm {timm.__version__} does not have it"
-    # Papers count the branches of MobileOne, FastViT and their like merged, as they run on phones.
-    module = reparameterize_model(timm.create_model(model_name).eval())
-    return cost.measure(module, (1, 3, *size))
+    except RuntimeError as error:  # timm's, for an unknown model
+        return summary(error)
 
 
 def _count_built_in(entry: ModelEntry, size: tuple[int, int], classes: int | None) -> Cost:

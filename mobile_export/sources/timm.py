@@ -17,34 +17,21 @@ from .build import build_with_weights
 from .labels import labels_for
 from .request import ModelRequest, near_matches
 
-__all__ = ["load_timm"]
+__all__ = ["default_config", "known_name", "load_timm", "recipe_of", "tags_of"]
 
 HUB_TIMEOUT = 5.0
 
 
 def load_timm(request: ModelRequest) -> Source:
     """Build ``timm/NAME``; see `mobile_export.sources.table.load_source`."""
-    spec = request.spec
-    try:
-        import timm
-    except ImportError:
-        raise missing_extra(f"The source {spec!r}", "timm", "timm") from None
-    name = spec.removeprefix("timm/")
-    if not timm.is_model(name):
-        near = near_matches(name, list(timm.list_models()))
-        guess = f"Did you mean {' or '.join(f'timm/{n}' for n in near)}? " if near else ""
-        raise SourceError(
-            f"timm {timm.__version__} has no model called {name!r}.",
-            hint=f"{guess}All names: python -c 'import timm; print(timm.list_models())'",
-        )
-    config = timm.get_pretrained_cfg(name)
-    facts: dict[str, Any] = {} if config is None else config.to_dict()
-    native = tuple(facts.get("input_size") or (3, 224, 224))
+    name = known_name(request.spec)
+    facts = default_config(name)
+    native = tuple(facts["input_size"])
     input_spec = request.input_spec(
         size=(native[1], native[2]),
         channels=native[0],
-        mean=tuple(facts.get("mean") or IMAGENET_MEAN),
-        std=tuple(facts.get("std") or IMAGENET_STD),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
     )
     kwargs: dict[str, Any] = {}
     if request.num_classes is not None:
@@ -76,6 +63,50 @@ def load_timm(request: ModelRequest) -> Source:
     return _source(module.eval(), input_spec, weights, request, facts)
 
 
+def known_name(spec: str) -> str:
+    """What timm calls ``timm/NAME``.
+
+    Raises:
+        MissingExtraError: timm is not installed.
+        SourceError: it has no such model; the error names those that are spelt alike.
+    """
+    try:
+        import timm
+    except ImportError:
+        raise missing_extra(f"The source {spec!r}", "timm", "timm") from None
+    name = spec.removeprefix("timm/")
+    if timm.is_model(name):
+        return name
+    near = near_matches(name, list(timm.list_models()))
+    guess = f"Did you mean {' or '.join(f'timm/{n}' for n in near)}? " if near else ""
+    raise SourceError(
+        f"timm {timm.__version__} has no model called {name!r}.",
+        hint=f"{guess}All names: python -c 'import timm; print(timm.list_models())'",
+    )
+
+
+def default_config(name: str) -> dict[str, Any]:
+    """timm's pretrained configuration of a model, with ImageNet's values where it has none."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    facts: dict[str, Any] = {} if config is None else config.to_dict()
+    defaults = {"input_size": (3, 224, 224), "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    return facts | {key: facts.get(key) or value for key, value in defaults.items()}
+
+
+def tags_of(architecture: str) -> tuple[str, ...]:
+    """Each set of pretrained weights that timm has of an architecture, with its place."""
+    import timm
+
+    found = []
+    for name in timm.list_pretrained(f"{architecture}.*"):
+        facts = default_config(name)
+        place = _address(facts) if facts.get("hf_hub_id") or facts.get("url") else "no place"
+        found.append(f"timm/{name} --pretrained: {place}")
+    return tuple(found)
+
+
 def _source(
     module: torch.nn.Module,
     input_spec: InputSpec,
@@ -93,7 +124,7 @@ def _source(
         weights,
         task="classification" if meaning == "logits" else meaning,
         meanings={} if meaning is None else {meaning: meaning},
-        recipe=_recipe(facts) if facts else None,
+        recipe=recipe_of(facts),
     )
 
 
@@ -111,8 +142,10 @@ def _meaning(
     return "logits" if known else None
 
 
-def _recipe(facts: dict[str, Any]) -> Recipe:
-    """timm's data configuration, with its defaults."""
+def recipe_of(facts: dict[str, Any]) -> Recipe | None:
+    """timm's data configuration, with its defaults; None for a model without one."""
+    if "crop_pct" not in facts:
+        return None
     from timm.data import resolve_data_config
 
     config = resolve_data_config({}, pretrained_cfg=facts)

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import SourceError, UsageError
 from ..graph.source import Source
 from .build import build_with_weights
 from .request import ModelRequest, near_matches
 
-__all__ = ["load_zoo"]
+if TYPE_CHECKING:
+    from ..models.entry import ModelEntry
+
+__all__ = ["entry_of", "load_zoo"]
+
+
+def entry_of(spec: str) -> tuple[ModelEntry, dict[str, str]]:
+    """The row of ``NAME?key=value``, and the options that stand behind the name.
+
+    Raises:
+        SourceError: there is no such model; it names those that are spelt alike.
+        UsageError: the model has no such option.
+    """
+    from ..models import table as registry
+
+    name, _, query = spec.partition("?")
+    if name not in registry.names():
+        raise _unknown_name(name)
+    entry = registry.get(name)
+    return entry, entry.parse_options(query)
 
 
 def load_zoo(request: ModelRequest) -> Source:
     """Build a model of `models/table.py`; its options stand behind its name."""
-    from ..models import table as registry
     from .labels import known_labels, labels_for
 
-    name, _, query = request.spec.partition("?")
-    if name not in registry.names():
-        raise _unknown_name(name)
-    entry = registry.get(name)
-    options = entry.parse_options(query)
+    entry, options = entry_of(request.spec)
     if request.pretrained:
         raise UsageError(
-            f"`pretrained` is for timm/NAME; {name} has no weights on a hub.",
+            f"`pretrained` is for timm/NAME; {entry.name} has no weights on a hub.",
             hint=f"Download the official file from {entry.published.code} and give it with "
             "`weights='FILE'`."
             if entry.published.code

@@ -153,6 +153,7 @@ SLOTS = tuple(slot for slot in _slots())
 NO_FILES = {
     (EXPORT, "list"),
     (EXPORT, "doctor"),
+    (EXPORT, "info"),
     (BENCH, "devices"),
     (BENCH, "published"),
     (BENCH, "runners"),

@@ -10,7 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.models import table
-from mobile_export.models.cost import Cost, measure, measure_entry, stored_cost
+from mobile_export.models.cost import (
+    TIMM,
+    Cost,
+    measure,
+    measure_entry,
+    measure_timm,
+    stored_cost,
+)
 from mobile_export.models.papers import paper_rows
 from tests.models.costs import cost_of
 
@@ -126,6 +133,31 @@ def test_stored_counts_hold_every_size_of_the_papers() -> None:
     module = table.get("seaformer_small_seg").build(num_classes=19)
     counted = measure(module, (1, 3, 512, 1024))
     assert stored_cost("seaformer_small_seg", (512, 1024), 19) == counted
+
+
+NAMED = [(row.name, row.size) for row in paper_rows() if row.name and row.size]
+OF_TIMM = sorted({(name, size) for name, size in NAMED if name.startswith(TIMM)})
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(*each, marks=() if index % 40 == 3 else (pytest.mark.matrix,))
+        for index, each in enumerate(OF_TIMM)
+    ],
+)
+def test_stored_counts_of_timm_are_fresh(name: str, size: tuple[int, int]) -> None:
+    """If not: python scripts/count_models.py"""
+    pytest.importorskip("timm")
+    assert stored_cost(name, size, None) == measure_timm(name, size)
+
+
+def test_timms_mobilenet_is_as_its_paper_prints() -> None:
+    """MobileNetV3-Large: 5.4 M parameters, 219 M MACs (Howard et al. 2019, Table 3)."""
+    stored = stored_cost("timm/mobilenetv3_large_100", (224, 224), None)
+    assert stored is not None
+    assert stored.parameters / 1e6 == pytest.approx(5.4, rel=0.02)
+    assert (stored.macs - stored.norm_macs) / 1e6 == pytest.approx(219, rel=0.02)
 
 
 def test_what_was_never_counted_is_not_stored() -> None:

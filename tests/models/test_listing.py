@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 
+from mobile_export.errors import UsageError
 from mobile_export.models import listing, table
 from mobile_export.models.papers import PaperRow, paper_rows
 from tests.models.modules import modules_after
@@ -54,9 +56,7 @@ def assert_explained(counted: listing.CountedPaperRow) -> None:
     assert not counted.differs or "parameters" in remark or "FLOPs" in remark, counted.row
 
 
-@pytest.mark.matrix
 def test_counts_of_timm_agree_or_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("timm")
     printed = [
         r for r in ROWS if r.paper != "related papers" and (r.name or "").startswith("timm/")
     ]
@@ -70,10 +70,11 @@ def test_timm_models_are_counted_with_their_branches_merged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("timm")
+    monkeypatch.setattr(listing.cost, "stored_cost", lambda *key: None)
     rows = [r for r in ROWS if r.model in {"MobileOne-S0", "EdgeViT-XS", "MNetv1"}]
     monkeypatch.setattr(listing, "paper_rows", lambda: tuple(rows))
     stages: list[str] = []
-    counted = listing.list_papers(stages.append)
+    counted = listing.list_papers(None, stages.append)
     assert stages == ["counting timm/mobileone_s0"], "once for both tables"
     assert [one.row for one in counted] == rows
     for one in counted:
@@ -135,6 +136,30 @@ def test_rows_of_the_papers_as_a_table(
     assert "not available: neither in the zoo nor in timm" in out
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("emo_1m*", ["emo_1m", "emo_1m_deeplabv3", "emo_1m_pspnet", "emo_1m_ssdlite"]),
+        ("EMO_?m", ["emo_1m", "emo_2m", "emo_5m", "emo_6m"]),
+        ("2netp", ["u2netp"]),
+    ],
+)
+def test_a_pattern_chooses_names(pattern: str, names: list[str]) -> None:
+    assert [row.name for row in listing.list_zoo(pattern)] == names
+
+
+def test_a_pattern_of_the_papers_is_of_their_names_or_ours() -> None:
+    found = listing.list_papers("mobileone*")
+    assert {one.row.model for one in found} >= {"MobileOne-S0", "MobileOne-S4"}
+    assert all("mobileone" in f"{one.row.model} {one.row.name}".lower() for one in found)
+
+
+@pytest.mark.parametrize("lists", [listing.list_zoo, listing.list_papers])
+def test_a_pattern_of_no_name_is_said(lists: Any) -> None:
+    with pytest.raises(UsageError, match=r"No name is like 'no-such\*'"):
+        lists("no-such*")
+
+
 @pytest.mark.parametrize("option", ["--papers", "--seeds"])
 def test_the_option_and_its_old_name(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
@@ -151,6 +176,8 @@ def test_the_option_and_its_old_name(option: str, monkeypatch: pytest.MonkeyPatc
     assert {row["name"] for row in found} == {"freenet_s1"}
 
 
-def test_listing_the_zoo_imports_no_torch() -> None:
-    found = modules_after("from mobile_export.models.listing import list_zoo; list_zoo()")
+@pytest.mark.parametrize("rows", ["list_zoo", "list_papers"])
+def test_listing_imports_no_torch(rows: str) -> None:
+    """All counts are stored: importing torch and building timm's models took a minute."""
+    found = modules_after(f"from mobile_export.models.listing import {rows}; {rows}()")
     assert not found & {"torch", "timm", "numpy"}

@@ -1,0 +1,172 @@
+"""What is known of a model by its name: `mobile-export info MODEL`.
+
+Of a built-in model no torch is imported: its row, the stored counts and the papers' tables say all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..models.entry import ModelEntry
+
+__all__ = ["ModelFacts", "PrintedFigures", "model_facts"]
+
+
+@dataclass(frozen=True)
+class PrintedFigures:
+    """A row that a paper prints of the model.
+
+    Attributes:
+        place: paper and table.
+        size: (height, width) in pixels; None where the paper does not say.
+        params_m, macs_m: in millions; None where not printed.
+        value: accuracy in percent by ``metric``; None where not printed.
+    """
+
+    place: str
+    size: tuple[int, int] | None
+    params_m: float | None
+    macs_m: float | None
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model that has a name here.
+
+    Attributes:
+        task: what it is for; None where timm does not say.
+        input_shape: at its default size, batch first.
+        channel_order: "RGB" or "BGR".
+        sizes: which heights and widths it takes, in words.
+        mean, std: normalisation of pixels scaled to [0, 1].
+        recipe: how its authors bring a picture to the size; None: not known.
+        num_classes: of the official weights; None: it tells no classes apart.
+        options: the values that each can have, the default first: ``NAME?key=value``.
+        params_m, macs_m: our count in millions at the default size, and None where counting takes
+            more than a look.
+        weights: where the official ones are; how `--weights` or `--pretrained` takes them.
+        variants: other names of the same family.
+        printed: rows of papers.
+    """
+
+    name: str
+    family: str
+    task: str | None
+    input_shape: tuple[int, ...]
+    channel_order: str
+    sizes: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: str | None
+    num_classes: int | None
+    options: dict[str, tuple[str, ...]]
+    params_m: float | None
+    macs_m: float | None
+    weights: tuple[str, ...]
+    variants: tuple[str, ...]
+    printed: tuple[PrintedFigures, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def model_facts(spec: str) -> ModelFacts:
+    """What is known of a built-in model or of ``timm/NAME``.
+
+    Raises:
+        UsageError: it names code or a file.
+        SourceError: there is no such model.
+        MissingExtraError: timm is not installed.
+    """
+    if spec.startswith("timm/"):
+        return _timm_facts(spec)
+    if ":" in spec or spec.endswith(".pt2"):
+        raise UsageError(
+            f"{spec!r} is not a name of a built-in model or of timm's.",
+            hint="Your own code and programs say themselves what they take; `mobile-export inspect "
+            "FILE` shows what is in an exported file.",
+        )
+    from .zoo import entry_of
+
+    return _zoo_facts(entry_of(spec)[0])
+
+
+def _zoo_facts(entry: ModelEntry) -> ModelFacts:
+    from ..models import table
+    from ..models.cost import stored_cost
+
+    counted = stored_cost(entry.name, entry.size, entry.num_classes)
+    recipe = entry.recipe
+    public = entry.published.code
+    return ModelFacts(
+        name=entry.name,
+        family=entry.family,
+        task=entry.task,
+        input_shape=entry.input_shape(),
+        channel_order=entry.channel_order,
+        sizes=entry.sizes,
+        mean=entry.mean,
+        std=entry.std,
+        recipe=None if recipe is None else recipe.said,
+        num_classes=entry.num_classes,
+        options=dict(entry.options),
+        params_m=None if counted is None else counted.parameters / 1e6,
+        macs_m=None if counted is None else counted.macs / 1e6,
+        weights=() if public is None else (public,),
+        variants=tuple(
+            other.name
+            for other in table.entries()
+            if other.family == entry.family and other.name != entry.name
+        ),
+        printed=_printed(entry.name),
+    )
+
+
+def _printed(name: str) -> tuple[PrintedFigures, ...]:
+    from ..models.papers import paper_rows
+
+    return tuple(
+        PrintedFigures(row.place, row.size, row.params_m, row.macs_m, row.metric, row.value)
+        for row in paper_rows()
+        if row.name == name and (row.params_m, row.macs_m, row.value) != (None, None, None)
+    )
+
+
+def _timm_facts(spec: str) -> ModelFacts:
+    import timm
+
+    from ..models.cost import stored_cost
+    from .timm import default_config, known_name, recipe_of, tags_of
+
+    name = known_name(spec)
+    facts = default_config(name)
+    channels, height, width = facts["input_size"]
+    fixed = bool(facts.get("fixed_input_size"))
+    architecture = name.partition(".")[0]
+    counted = stored_cost(f"timm/{architecture}", (height, width), None)
+    recipe = recipe_of(facts)
+    return ModelFacts(
+        name=spec,
+        family=timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2],
+        task="classification" if facts.get("num_classes") else None,
+        input_shape=(1, channels, height, width),
+        channel_order="RGB",
+        sizes="this one; others make new weights" if fixed else "any that its layers divide",
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        recipe=None if recipe is None else recipe.said,
+        num_classes=facts.get("num_classes") or None,
+        options={},
+        params_m=None if counted is None else counted.parameters / 1e6,
+        macs_m=None if counted is None else counted.macs / 1e6,
+        weights=tags_of(architecture),
+        variants=(),
+        printed=_printed(f"timm/{architecture}"),
+    )
