@@ -86,6 +86,8 @@ def _slots() -> Iterator[Slot]:
         f"verify {{good}}/tiny.onnx {verify} --weights {{}} --json", True,
     )  # fmt: skip
     yield Slot(EXPORT, "inspect", "file", FILES, "inspect {}")
+    yield Slot(EXPORT, "list", "pattern", ("labels",), "list {}")
+    yield Slot(EXPORT, "info", "model", ("program",), "info {}")
     formats = "--formats onnx --jobs 1 --time-limit 60"
     yield Slot(
         EXPORT, "matrix", "models", ("program",), f"matrix {{}} {formats} -o {{out}}/m.json", True
@@ -151,9 +153,7 @@ def _slots() -> Iterator[Slot]:
 
 SLOTS = tuple(slot for slot in _slots())
 NO_FILES = {
-    (EXPORT, "list"),
     (EXPORT, "doctor"),
-    (EXPORT, "info"),
     (BENCH, "devices"),
     (BENCH, "published"),
     (BENCH, "runners"),
