@@ -19,7 +19,15 @@ from .artifacts.names import PROGRAM_FORMAT, artifact_stem, manifest_path, requi
 from .artifacts.workspace import Workspace
 from .detection import Detections, Suppression
 from .detection.contract import check_values, class_names, pick
-from .errors import BUG, ArtifactError, ExecutionError, ExportError, MobileExportError, PassError
+from .errors import (
+    BUG,
+    ArtifactError,
+    ExecutionError,
+    ExportError,
+    MobileExportError,
+    PassError,
+    summary,
+)
 from .exporters.config import ExportConfig
 from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
 from .exporters.record import file_interface, preprocessing
@@ -514,10 +522,10 @@ def export_program(
             try:
                 artifact, passes[row.name] = run.write(row, stem)
                 artifacts.append(artifact)
-            except MobileExportError as error:
+            except Exception as error:  # a converter of others failed; any type
                 if len(formats) == 1:
                     raise
-                failures.append(Failure(row.name, error))
+                failures.append(Failure(row.name, _of_others(error, row)))
     for failure in failures:
         _name_takers(failure.error, artifacts)
     return ExportReport(
@@ -530,6 +538,18 @@ def export_program(
         passes=_by_format(passes),
         notes=(*program.notes, *_left_out_notes(artifacts)),
     )
+
+
+def _of_others(error: Exception, row: Format) -> MobileExportError:
+    """What one format raised, so that the others are written all the same."""
+    if isinstance(error, MobileExportError):
+        return error
+    failure = ExportError(
+        f"{BUG} when it wrote the {row.title} file: {summary(error)}",
+        hint="Please report it with the model; `verbose=True` shows more.",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _name_takers(error: MobileExportError, artifacts: Sequence[ArtifactReport]) -> None:

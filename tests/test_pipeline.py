@@ -17,7 +17,7 @@ from torch import nn
 from mobile_export import pipeline
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.cli.console import print_export
-from mobile_export.errors import ExportError, MissingExtraError, PassError, UsageError
+from mobile_export.errors import BUG, ExportError, MissingExtraError, PassError, UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.interface import Adapted, Prepared
 from mobile_export.exporters.onnx import session as onnx_runtime
@@ -129,13 +129,15 @@ def test_keep_failed(tmp_path: Path, source: Source, wrong_results: None) -> Non
     assert manifest["parity"]["passed"] is False
 
 
+@pytest.mark.parametrize("error", [ExportError("refused"), IndexError("list index out of range")])
 def test_one_format_failing_does_not_stop_the_others(
-    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """An exception of a converter's own does not, either."""
     pytest.importorskip("coremltools")
 
     def refuse(*_: object) -> None:
-        raise ExportError("refused")
+        raise error
 
     monkeypatch.setattr(onnx_exporter, "write", refuse)
     report = run(source, tmp_path, get_format("onnx"), get_format("coreml"))
@@ -144,7 +146,10 @@ def test_one_format_failing_does_not_stop_the_others(
     assert report.exit_code == 2
     assert (tmp_path / "tiny.mlpackage").exists()
     assert not (tmp_path / "tiny.onnx").exists()
-    with pytest.raises(ExportError):
+    [failure] = report.failures
+    assert (failure.error is error) == isinstance(error, ExportError)
+    assert failure.error.message.startswith(BUG) == isinstance(error, IndexError)
+    with pytest.raises(type(error)):
         run(source, tmp_path, get_format("onnx"))
 
 

@@ -116,7 +116,7 @@ _LAYERED = """
     cummin cumprod diagonal diagonal_scatter erfc floor_divide fmax fmin fmod glu grid_sampler_2d
     grid_sampler_3d hypot index_add index_copy index_fill index_reduce isfinite isinf isnan
     isneginf isposinf kthvalue ldexp lerp log_sigmoid logaddexp logaddexp2 logcumsumexp
-    logical_or logical_xor masked_scatter max_pool2d_with_indices max_pool3d_with_indices
+    logical_or logical_xor lstm masked_scatter max_pool2d_with_indices max_pool3d_with_indices
     max_unpool2d max_unpool3d median mode nan_to_num nanmean nanmedian nanquantile narrow norm
     prod put quantile remainder repeat_interleave scatter scatter_add scatter_reduce
     select_scatter signbit sinc sort take tensor_split tile topk trunc unfold

@@ -117,8 +117,6 @@ CORE: dict[str, str] = {
     "linear": "x Wᵀ + b",
     "matmul": "products of matrices, batches broadcast",
     "scaled_dot_product_attention": "softmax(q kᵀ · scale + mask) v",
-    "lstm": "long short-term memory, Hochreiter and Schmidhuber 1997",
-    "gru": "gated recurrent unit, Cho et al. 2014",
     # norms
     "batch_norm": "(x - mean) / √(var + ε) · weight + bias, with stored mean and var",
     "group_norm": "the same with the mean and var of groups of channels",

@@ -10,7 +10,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.changes import PassResult
-from ..graph.editor import GraphEditor, where
+from ..graph.editor import GraphEditor, shape_of, where
 from ..graph.ops import CONVS, is_call, operator_name
 from ..system.torch_private import OpOverload, decomposition_of
 from . import (
@@ -23,6 +23,7 @@ from . import (
     pointwise,
     pooling,
     products,
+    recurrent,
     resizing,
     sums,
 )
@@ -60,6 +61,7 @@ _GRAPH: dict[Any, Rule] = {
     aten.pow.Tensor_Scalar: pointwise.power,
     aten.cdist.default: products.distances,
     aten.einsum.default: products.einsum,
+    aten.matmul.default: products.inner,
     aten._upsample_bicubic2d_aa.default: resizing.resized,
     aten._upsample_bicubic2d_aa.vec: resizing.resized,
     aten._upsample_bilinear2d_aa.default: resizing.resized,
@@ -98,6 +100,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.asinh.default: elements.asinh,
     aten.bilinear.default: sums.bilinear,
     aten.celu.default: elements.celu,
+    aten.clamp.Tensor: elements.clamp,
     aten.conj_physical.default: elements.positive,
     aten.copysign.Scalar: elements.copysign,
     aten.copysign.Tensor: elements.copysign,
@@ -143,6 +146,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.logical_or.default: elements.logical_or,
     aten.logical_xor.default: elements.logical_xor,
     aten.logit.default: elements.logit,
+    aten.lstm.input: recurrent.lstm,
     aten.masked_scatter.default: indexing.masked_scatter,
     aten.max_unpool2d.default: indexing.unpool,
     aten.max_unpool3d.default: indexing.unpool,
@@ -264,20 +268,46 @@ def _always(node: Node) -> bool:
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.unbatched),
     aten.batch_norm.default: norms.trains,
+    aten.matmul.default: products.are_vectors,
 }
 """Of operators that nearly every model has, which calls a rule is for."""
+
+
+def _projects(node: Node) -> bool:
+    """Whether an LSTM multiplies its state by stored matrices (``proj_size``)."""
+    gates, size = shape_of(node.args[2][1])  # type: ignore[index, arg-type]
+    return gates != 4 * size
+
+
+_TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {aten.lstm.input: _projects}
+"""Of operators that a format takes itself (``native``), which calls it gets wrong or lacks."""
 
 
 def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
     """Every call that has a rule is written in core operators, or in others that have one.
 
-    Nothing may be written in place (`normalize_ops` sees to that): a function may return its
-    operand, where PyTorch makes a copy.
+    So are the calls that rules write, until none has a rule. Nothing may be written in place
+    (`normalize_ops` sees to that): a function may return its operand, where PyTorch makes a copy.
 
     Args:
         native: operators that a format takes, beside the core ones (`rule_of`).
     """
     graph = GraphEditor(program)
+    seen: set[Node] = set()
+    for _ in range(_DEPTH):
+        before = graph.edits
+        _one_round(graph, native, seen)
+        if graph.edits == before:
+            break
+    return graph.result()
+
+
+_DEPTH = 8
+"""Rules that write calls with rules; operators need three."""
+
+
+def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> None:
+    """The rules of all calls but ``seen``, which is added to."""
     stored: set[Node] = set()
     for node in graph.nodes:
         if graph.is_constant(node):
@@ -287,15 +317,16 @@ def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
         if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
             stored.add(node)
             continue
-        if _is_complex(node):
+        if node in seen or _is_complex(node):
             continue
-        rule = rule_of(node.target, native)
+        seen.add(node)
+        odd = _TAKEN_BY_NONE.get(node.target)
+        rule = rule_of(node.target, () if odd is not None and odd(node) else native)
         new = None if rule is None else rule(graph, node)
         if isinstance(new, Node):
             graph.replace(node, new, f"{node.target} in core operators")
         elif new is not None:
             _replace_items(graph, node, new)
-    return graph.result()
 
 
 def _is_complex(node: Node) -> bool:

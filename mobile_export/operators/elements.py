@@ -13,6 +13,7 @@ __all__ = [
     "angle",
     "asinh",
     "celu",
+    "clamp",
     "copysign",
     "erfc",
     "float_power",
@@ -61,6 +62,12 @@ def asinh(x: Tensor) -> Tensor:
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha (exp(x / alpha) - 1) below: the exponential of what is below alone."""
     return x.clamp(min=0) + alpha * (torch.exp(x.clamp(max=0) / alpha) - 1)
+
+
+def clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """min(max(x, low), high): ``high`` where both are crossed, which Core ML's converter is not."""
+    y = x if low is None else torch.maximum(x, low)
+    return y if high is None else torch.minimum(y, high)
 
 
 def softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:

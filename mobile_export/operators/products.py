@@ -14,7 +14,7 @@ from torch.fx import Node
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument
 
-__all__ = ["distances", "einsum"]
+__all__ = ["are_vectors", "distances", "einsum", "inner"]
 
 aten = torch.ops.aten
 _DIRECT = 25  # rows that PyTorch takes without a product of matrices
@@ -47,6 +47,20 @@ def distances(graph: GraphEditor, node: Node) -> Node | None:
     squares = graph.call(aten.mul.Tensor, apart, apart, like=node)
     total = graph.call(aten.sum.dim_IntList, squares, [-1], like=node)
     return graph.call(aten.sqrt.default, total, like=node)
+
+
+def are_vectors(node: Node) -> bool:
+    """Whether both operands of a product have one axis."""
+    return all(isinstance(x, Node) and len(shape_of(x)) == 1 for x in node.args[:2])
+
+
+# aten::matmul(Tensor self, Tensor other) -> Tensor
+def inner(graph: GraphEditor, node: Node) -> Node | None:
+    """The sum of the products of two vectors; None for matrices. coremltools fails on vectors."""
+    if not are_vectors(node):
+        return None
+    terms = graph.call(aten.mul.Tensor, *node.args[:2], like=node)
+    return graph.call(aten.sum.dim_IntList, terms, [0], like=node)
 
 
 # aten::einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor

@@ -437,6 +437,18 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     "like": (lambda x: x + torch.ones_like(x) * 2 - x.new_zeros(1), IMAGE, ()),
     "write in place": (write_row, IMAGE, ()),
     "cumsum": (lambda x: x.cumsum(2), IMAGE, ()),
+    # computed indices
+    "gather at a computed index": (
+        lambda x: x.gather(2, x[:, :4, :3].argmax(1, keepdim=True).expand(1, 4, 3, 10)),
+        IMAGE,
+        (),
+    ),
+    "gather of one axis": (lambda x: x[0, 0].gather(1, x[0, 1, :, :3].argsort(1)), IMAGE, ()),
+    "index select at a computed index": (
+        lambda x: x.index_select(3, x[0, :, :, 0].argmax(0)),
+        IMAGE,
+        (),
+    ),
     # recurrent
     "lstm": (lambda x, f: f(x)[0], (1, 4, 8), (nn.LSTM(8, 5, batch_first=True),)),
     "lstm both ways": (

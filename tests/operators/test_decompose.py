@@ -5,6 +5,7 @@ Tests mobile_export/operators/*.py: each call is captured, written in core opera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from mobile_export.parity.reference import make_reference
 from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import PassResult, run_passes
 from tests.conftest import make_source
-from tests.passes.graphs import apply, ops
+from tests.passes.graphs import apply, ops, program_of
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -221,3 +222,65 @@ def test_passes_run_it_behind_what_removes_writes_in_place() -> None:
 def test_inverse_hyperbolic_functions() -> None:
     written(lambda x: torch.acosh(x.abs() + 1), (1, 2, 5, 7), "acosh")
     written(lambda x: torch.asinh(x * 3e4), (1, 2, 5, 7), "asinh")
+
+
+class Recurrent(nn.Module):
+    """All results of a recurrent layer on an image of (1, 1, T, B · I) or (1, 1, B, T · I)."""
+
+    def __init__(self, layer: nn.RNNBase, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.shape = layer, shape
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y, state = self.layer(x.reshape(self.shape))
+        return (y, *state) if isinstance(state, tuple) else (y, state)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.LSTM(4, 3), (5, 2, 4)),
+        (nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True), (3, 5, 4)),
+        (nn.LSTM(4, 5, 2, proj_size=3, bidirectional=True), (4, 2, 4)),
+        (nn.LSTM(4, 3, bias=False, proj_size=1), (4, 2, 4)),
+        (nn.LSTM(4, 3), (5, 4)),
+        (nn.GRU(4, 3, 2, bidirectional=True, batch_first=True), (3, 5, 4)),
+        (nn.GRU(4, 3, bias=False), (5, 2, 4)),
+        (nn.RNN(4, 3, bidirectional=True), (5, 2, 4)),
+        (nn.RNN(4, 3, nonlinearity="relu"), (5, 2, 4)),
+    ],
+)
+def test_recurrent(layer: nn.RNNBase, shape: tuple[int, ...]) -> None:
+    module = Recurrent(layer, shape)
+    written(module, (1, 1, shape[0], math.prod(shape[1:])), "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+def test_an_lstm_stays_where_a_format_has_it_but_not_with_projections() -> None:
+    """torch.onnx writes nodes of other ranks for it."""
+    shape = (5, 2, 4)
+    for layer, is_kept in ((nn.LSTM(4, 3), True), (nn.LSTM(4, 3, proj_size=2), False)):
+        program = program_of(Recurrent(layer, shape).eval(), (1, 1, 5, 8))
+        result = decompose(program, ("lstm",))
+        assert ("lstm" in ops(result.program)) == is_kept
+
+
+def test_product_of_vectors() -> None:
+    written(lambda x: torch.matmul(x[0, 0, 0], x[0, 1, 1]).reshape(1, 1), (1, 2, 3, 5), "matmul")
+    stays(lambda x: torch.matmul(x, x[0, 0, 0]), (1, 2, 3, 5))
+
+
+def test_rules_that_write_calls_with_rules() -> None:
+    """`trace` is a sum of `diagonal_copy`, which has a rule; one run takes both."""
+    written(lambda x: torch.trace(x[0, 0]).reshape(1, 1), (1, 1, 5, 7), "trace", "diagonal_copy")
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("high", [True, False])
+def test_clamp_between_tensors_that_cross(low: bool, high: bool) -> None:
+    """torch.clamp's documentation: where min is above max, all elements are set to max."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(x, x.flip(1) if low else None, x.flip(2) if high else None)
+
+    if low or high:
+        written(function, (1, 3, 4, 5), "clamp")

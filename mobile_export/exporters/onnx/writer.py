@@ -64,7 +64,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         ) from error
     assert converted is not None
     modules = _module_paths(converted)
-    model = _simplify(converted.model_proto, program.spec)
+    model = _checked(converted.model_proto, program)
+    model = _simplify(model, program.spec)
     _describe(model, program)
     for node in model.graph.node:
         _tag(node, modules)
@@ -73,6 +74,25 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         append_suppression(model, job.nms)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _checked(model: onnx.ModelProto, program: Program) -> onnx.ModelProto:
+    """``model``, whose shapes fit together.
+
+    Raises:
+        ExportError: torch.onnx has written nodes that ONNX's shape inference refuses.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"torch.onnx wrote a graph of {program.spec} that is not valid: "
+            f"{summary(error)}.{outside(program)}",
+            hint="Nothing was kept. Please report it with the model; try another format.",
+        ) from error
+    return model
 
 
 def _simplify(model: onnx.ModelProto, spec: str) -> onnx.ModelProto:

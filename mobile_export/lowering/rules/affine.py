@@ -42,7 +42,6 @@ _COLUMNS = 4096
     aten.diagonal.default,
     aten.diagonal_scatter.default,
     aten.embedding.default,
-    aten.gather.default,
     aten.index_add.default,
     aten.index_copy.default,
     aten.index_fill.int_Scalar,

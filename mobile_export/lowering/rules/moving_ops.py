@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -12,10 +13,11 @@ from ..lookahead import preferred_layout
 from ..table import Call, lowers
 from ..view import View
 from .affine import affine
-from .comparing import as_truth
-from .elementwise import unary
+from .comparing import as_truth, equal
+from .elementwise import binary, unary
 from .gathering import gather
 from .moving import concat, expand, narrow, pad, reshape
+from .statistics import reduce
 
 __all__: list[str] = []
 
@@ -187,14 +189,63 @@ def _flip(call: Call) -> View:
     return x
 
 
+@lowers(aten.gather.default)
+def _gather(call: Call) -> View:
+    index, x = call.get("index"), call.x
+    if isinstance(index, np.ndarray):
+        return affine(call)
+    if not x.shape:
+        return x
+    axis = call.get("dim") % len(x.shape)
+    for other, size in enumerate(index.shape):
+        if other != axis and size != x.shape[other]:
+            x = narrow(call.builder, x, other, 0, size)
+    return _at(call, x, axis, index)
+
+
+def _at(call: Call, x: View, axis: int, index: View) -> View:
+    """The elements of ``x`` at a computed ``index`` along ``axis``.
+
+    The sum of every element times whether the index is its place; one term of it is not 0.
+
+    Args:
+        index: of the rank of ``x``, with the other axes of its sizes or 1.
+    """
+    builder, size, rank = call.builder, x.shape[axis], len(x.shape)
+    count = math.prod(call.shape) * size
+    if count > _LARGEST or size > _PLACES:
+        raise call.refuse(
+            f"its index is computed from the image, which takes {count} comparisons with places",
+            f"{_LARGEST} can be, of at most {_PLACES} places. Store the index, or cut the tensor.",
+        )
+    last = (*(i for i in range(rank) if i != axis), axis)
+    back = (*range(axis), rank - 1, *range(axis, rank - 1))
+    mine, wanted = x.permute(last), index.permute(last)
+    shape = (*mine.shape[:-1], wanted.shape[-1], size)
+    places = np.arange(size, dtype=np.float64)
+    here = equal(
+        builder,
+        reshape(builder, wanted, (*wanted.shape, 1)),
+        places.reshape([1] * rank + [size]),
+        (*wanted.shape, size),
+    )
+    terms = binary(builder, "mul", here, reshape(builder, mine, (*mine.shape[:-1], 1, size)), shape)
+    return reduce(builder, "sum", terms, [rank], shape[:-1]).permute(back)
+
+
+_LARGEST = 1 << 20
+_PLACES = 2048  # that float16 can count
+
+
 @lowers(aten.index_select.default)
 def _index_select(call: Call) -> View:
-    index = call.array("index", "a gather needs a stored index")
-    assert index is not None
-    x = call.x
+    x, index = call.x, call.get("index")
     if not x.shape:
         return reshape(call.builder, x, call.shape)
     axis = call.get("dim") % len(x.shape)
+    if isinstance(index, View):
+        shape = [index.size if i == axis else 1 for i in range(len(x.shape))]
+        return _at(call, x, axis, reshape(call.builder, index, shape))
     return gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mobile_export.errors import ExportError
+from mobile_export.exporters.onnx.writer import _checked
 from mobile_export.graph.capture import trace
 from mobile_export.graph.program import Program
 from mobile_export.pipeline import ExportReport
@@ -91,3 +93,15 @@ def test_several_outputs_keep_their_names(tmp_path: Path) -> None:
     write_file("onnx", program, tmp_path / "a.onnx", precision="fp32")
     graph = onnx.load(str(tmp_path / "a.onnx")).graph
     assert [v.name for v in graph.output] == ["out", "features"]
+
+
+def test_a_graph_whose_shapes_do_not_fit_is_refused() -> None:
+    """torch.onnx has written such ones, of an LSTM with projections."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    values = [helper.make_tensor_value_info(n, kind, s) for n, s in (("a", [2]), ("b", [2, 2]))]
+    node = helper.make_node("Concat", ["a", "b"], ["c"], axis=0)
+    out = helper.make_tensor_value_info("c", kind, None)
+    model = helper.make_model(helper.make_graph([node], "g", values, [out]))
+    program = trace(make_source(MultiOutput(), (32, 32)))
+    with pytest.raises(ExportError, match=r"torch\.onnx wrote a graph"):
+        _checked(model, program)
