@@ -474,8 +474,9 @@ def diagnose() -> dict[str, Any]:
     Returns:
         JSON-ready: {"python", "system", "on_macos", "core": [check], "targets": [{"name", "title",
         "export", "run", "runs_in", "checks", "fix"}], "optional": [{"extra", "purpose", "checks",
-        "fix"}]}.
+        "fix"}], "tools": [{"name", "purpose", "found": [{"path", "sha256", "build"}], "ways"}]}.
     """
+    from .bench import binaries
     from .system.versions import CORE, OPTIONAL, check_library, this_machine
 
     rows = []
@@ -505,7 +506,13 @@ def diagnose() -> dict[str, Any]:
                 "fix": next((check.fix for check in checks if not check.ok), None),
             }
         )
-    return {**this_machine(), "core": core, "targets": rows, "optional": optional}
+    tool = {
+        "name": binaries.NAME,
+        "purpose": "timing TFLite files on Android: mobile-bench --binary FILE",
+        "found": binaries.find_builds(),
+        "ways": list(binaries.WAYS),
+    }
+    return {**this_machine(), "core": core, "targets": rows, "optional": optional, "tools": [tool]}
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

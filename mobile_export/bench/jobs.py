@@ -31,6 +31,7 @@ class RunOptions:
         cores: ``0-3,6``, ``big`` or ``little``; None leaves the choice to the scheduler.
         model, weights: of runners that build the model from its code, see `runners.runner.Job`.
         backends: of the runners, each a measurement of its own; empty takes the default ones.
+        operators: see `runners.runner.Job`.
         pin: without ``cores``, take the fastest ones of a device that has several kinds.
     """
 
@@ -45,6 +46,7 @@ class RunOptions:
     model: str | None = None
     weights: Path | None = None
     pin: bool = True
+    operators: bool = False
 
 
 def make_jobs(
@@ -195,6 +197,7 @@ def _job(
         timeout=options.timeout,
         model=options.model,
         weights=options.weights,
+        operators=options.operators,
     )
 
 

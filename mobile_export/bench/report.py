@@ -23,6 +23,7 @@ __all__ = [
     "as_markdown",
     "cores_text",
     "grid",
+    "operators_grid",
     "terminal_table",
 ]
 
@@ -103,6 +104,34 @@ def as_csv(rows: Sequence[Row]) -> str:
 def as_latex(rows: Sequence[Row]) -> str:
     """A tabular with the rules of the package booktabs."""
     return layout.latex_text(grid(rows))
+
+
+def operators_grid(rows: Sequence[Row]) -> Grid:
+    """A line per kind of operator of every measurement that has them, the slowest first."""
+    columns = (
+        *(Column(title) for title in ("file", "device", "backend", "operator")),
+        *(Column(title, number=True) for title in ("count", "ms", "share")),
+    )
+    lines = []
+    for row in rows:
+        m = row.measurement
+        where = (m.artifact["file"], m.device.spec, m.runner["backend"])
+        found = _operators(row)
+        for name, count, milliseconds, share in sorted(found, key=lambda one: -one[2]):
+            lines.append((*where, name, str(count), f"{milliseconds:.3f}", f"{share:.1%}"))
+    return Grid(columns, tuple(lines), (False,) * len(lines))
+
+
+def _operators(row: Row) -> list[tuple[str, int, float, float]]:
+    """Kind, count, milliseconds and share; a store may hold anything there."""
+    told = row.measurement.extra.get("operators")
+    try:
+        return [
+            (str(o["operator"]), int(o["count"]), float(o["ms"]), float(o["share"]))
+            for o in (told if isinstance(told, list) else ())
+        ]
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 _STYLE = """

@@ -181,10 +181,17 @@ class Ncnn:
         self.net.opt.use_fp16_packed = half
         self.net.opt.use_fp16_storage = half
         self.net.opt.use_fp16_arithmetic = half
-        self.precision = "fp16" if half or backend == "vulkan" else "fp32"
+        self.precision = "fp16" if half else "fp32"
+        if backend == "vulkan" and not ncnn.get_gpu_count():
+            raise RuntimeError("ncnn finds no Vulkan device and would run on the CPU")
         for load, file in zip((self.net.load_param, self.net.load_model), files):
             if load(file) != 0:
                 raise RuntimeError(f"ncnn cannot load {Path(file).name}")
+        if backend == "vulkan":
+            layers = self.net.layers()
+            self.nodes = (sum(layer.support_vulkan for layer in layers), len(layers))
+            if not self.net.opt.use_vulkan_compute or not self.nodes[0]:
+                raise RuntimeError("ncnn gives nothing to Vulkan and would run on the CPU")
         (self.input,) = self.net.input_names()
         self.names = list(self.net.output_names())
         self.shape = None
@@ -313,6 +320,7 @@ class Worker:
             "version": self.runtime.version,
             "precision": self.runtime.precision,
             "features": list(self.runtime.features),
+            "nodes": getattr(self.runtime, "nodes", None),
         }
 
     def outputs(self, command: dict[str, Any]) -> dict[str, Any]:

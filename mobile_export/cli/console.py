@@ -245,6 +245,13 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
         fix = escape(extra["fix"] or "")
         extras.add_row(names, escape(extra["purpose"]), ", ".join(versions), fix)
     out.print(extras)
+    for tool in facts["tools"]:
+        out.print(f"{tool['name']}, for {escape(tool['purpose'])}")
+        for found in tool["found"]:
+            build = found["build"] or "no build that is known here"
+            out.print(f"  {escape(found['path'])}: SHA-256 {found['sha256']}, {escape(build)}")
+        for way in tool["ways"]:
+            out.print(f"  to get one: {escape(way)}", soft_wrap=True)
 
 
 @contextlib.contextmanager

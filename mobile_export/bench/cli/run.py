@@ -110,6 +110,14 @@ def run(
             help="Hold the device's clocks steady meanwhile, where it can; restored afterwards.",
         ),
     ] = False,
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators",
+            help="Also the time of every kind of operator, where the runner can tell it (LiteRT's "
+            "benchmark_model), from runs of their own; see table --operators.",
+        ),
+    ] = False,
     label: Label = None,
     store: Store = Path("mobile-bench.jsonl"),
     as_json: AsJson = False,
@@ -141,6 +149,7 @@ def run(
         model=model,
         weights=weights,
         pin=pin,
+        operators=operators,
     )
     outcome = _Outcome(store, notes=list(recover(store)))
     with signals_interrupt(), progress_line(enabled=not as_json) as progress:

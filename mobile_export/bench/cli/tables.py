@@ -69,6 +69,12 @@ def table(
         ),
     ] = None,
     label: Label = None,
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators", help="The time of every kind of operator; measure with run --operators."
+        ),
+    ] = False,
     history: Annotated[
         bool, typer.Option("--history", help="Every measurement, not the latest of each kind.")
     ] = False,
@@ -113,6 +119,9 @@ def table(
     series = make_series(rows, metric=metric, papers=papers, own=accuracies)
     if plot is not None:
         save_plot(series, plot, metric=metric)
+    if operators:
+        _lay_out_operators(as_, rows, out)
+        return
     lines = paper_lines(rows, papers=papers, own=own) if paper else None
     if as_json:
         shown = rows if lines is None else lines
@@ -165,6 +174,40 @@ def _unknown(own: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     return [
         f"--accuracy names {name}, which is not in the table" for name in own if name not in known
     ]
+
+
+def _lay_out_operators(as_: str, rows: Sequence[Row], out: Path | None) -> None:
+    """Write the times of operators.
+
+    Raises:
+        UsageError: no measurement has any.
+    """
+    from ...errors import UsageError
+    from ...system.terminal import stdout_console
+    from .. import layout
+    from ..report import as_html, operators_grid
+
+    table = operators_grid(rows)
+    if not table.lines:
+        raise UsageError(
+            "No measurement here has the times of its operators.",
+            hint="Measure with: mobile-bench run --operators --binary benchmark_model MODEL",
+        )
+    titles = [column.title for column in table.columns]
+    writers: dict[str, Any] = {
+        "markdown": lambda: layout.markdown_text_of(table),
+        "latex": lambda: layout.latex_text(table),
+        "csv": lambda: layout.csv_text(
+            [dict(zip(titles, line, strict=True)) for line in table.lines]
+        ),
+        "html": lambda: as_html(
+            rows, title="Operators", table=table, caption="Time of every kind of operator"
+        ),
+    }
+    if as_ == "terminal" and out is None:
+        stdout_console().print(layout.terminal(table))
+    else:
+        _write(writers.get(as_, writers["markdown"])(), out)
 
 
 def _lay_out(

@@ -12,7 +12,7 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -126,6 +126,14 @@ class _Worker:
         )
 
 
+def _delegated(nodes: Sequence[int] | None) -> dict[str, int]:
+    """Of the graph: nodes that an accelerator does, of how many."""
+    if nodes is None:
+        return {}
+    done, everything = nodes
+    return {"delegated_nodes": int(done), "nodes": int(everything)}
+
+
 class _Session:
     def __init__(self, device: Device, job: Job, name: str) -> None:
         self._job, self._device = job, device
@@ -161,6 +169,7 @@ class _Session:
                 features=tuple(answer["features"]),
             )
         )
+        self._extra = self._read(lambda: _delegated(answer.get("nodes")))
 
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
         data = base64.b64encode(np.ascontiguousarray(image, dtype="<f4").tobytes())
@@ -191,6 +200,7 @@ class _Session:
                 wall_ns=answer["wall_ns"],
                 cpu_ns=answer["cpu_ns"],
                 waited_ns=answer["waited_ns"],
+                extra=self._extra,
             )
         )
 

@@ -35,6 +35,7 @@ class Job:
         model: the source that the user named, for runners that build the model from its code; a
             manifest names no code.
         weights: checkpoint of ``model`` that the user named.
+        operators: also ask for the time of every kind of operator, where the runner can tell it.
         timeout: seconds after which a step that does not answer is given up.
     """
 
@@ -47,6 +48,7 @@ class Job:
     timeout: float = 300.0
     model: str | None = None
     weights: Path | None = None
+    operators: bool = False
 
 
 @dataclass(frozen=True)

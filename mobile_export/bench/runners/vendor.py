@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["TOOLS", "create"]
 
+_MOST_OPERATORS = 200
+_RUNS_OF_OPERATORS = 10
 _NUMBER = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 _MS, _US, _S = 1e6, 1e3, 1e9  # nanoseconds
 _WARM_UP = 10
@@ -142,7 +144,50 @@ def _tnn_test(tool: str, files: list[str], job: Job, count: int) -> list[str]:
     ]  # fmt: skip
 
 
-_ACCELERATORS = ("gpu", "nnapi")
+_PROVIDERS = {"nnapi": "NnapiExecutionProvider", "xnnpack": "XnnpackExecutionProvider"}
+
+
+def read_placed(text: str, backend: str) -> dict[str, int] | None:
+    """How much of the graph ``onnxruntime_perf_test -v`` gave to a provider.
+
+    Source: onnxruntime's verbose log, "Node(s) placed on [NnapiExecutionProvider]. Number of nodes:
+    3" or "All nodes placed on […]" (inference_session.cc), where what NNAPI took is one node for
+    each part; how many it took before, "number of nodes in the graph: 90 number of nodes supported
+    by NNAPI: 85", is in nnapi_execution_provider.cc.
+
+    Returns:
+        None when nothing was given to it; without numbers where it prints none.
+    """
+    placed = rf"nodes? ?(?:\(s\))? placed on \[{_PROVIDERS[backend]}\]"
+    if not re.search(placed, text, re.IGNORECASE):
+        return None
+    pattern = r"number of nodes in the graph: (\d+) number of nodes supported by NNAPI: (\d+)"
+    found = re.search(pattern, text)
+    if backend != "nnapi" or found is None:
+        return {}
+    return {"delegated_nodes": int(found[2]), "nodes": int(found[1])}
+
+
+def read_vulkan(text: str, backend: str) -> dict[str, int] | None:
+    """Whether ``benchncnn`` opened a Vulkan device; None when not.
+
+    Source: ncnn prints what each device can when it is opened, "[0 NAME]  queueC=0[1] …" (gpu.cpp).
+    """
+    return {} if re.search(r"^\[\d+ .*\]\s+queueC=", text, re.MULTILINE) else None
+
+
+def read_operators(text: str) -> list[dict[str, Any]]:
+    """Of ``benchmark_model --enable_op_profiling=true``: time by kind of operator, per inference.
+
+    Source: the table "Summary by node type" (stats_calculator.cc) of the timed runs, the last one.
+    """
+    _, found, table = text.rpartition("Summary by node type")
+    line = r"^\s*(\S.*?)\s+(\d+)\s+([\d.]+)\s+([\d.]+)%\s+[\d.]+%\s+[\d.]+\s+\d+\s*$"
+    rows = re.findall(line, table, re.MULTILINE) if found else []
+    return [
+        {"operator": name[:100], "count": int(count), "ms": float(ms), "share": float(share) / 100}
+        for name, count, ms, share in rows[:_MOST_OPERATORS]
+    ]
 
 
 def read_delegated(text: str, backend: str) -> dict[str, int] | None:
@@ -175,6 +220,12 @@ class Tool:
         precisions: backend to the precisions that it can be told to compute in; a backend that is
             not there cannot be told, and what it computes in is unknown.
         outputs: it takes an input and writes its outputs, as ``benchmark_model`` does.
+        accelerated: (what it printed, backend) to how much of the graph a backend other than the
+            CPU did, as `read_delegated`; None of what cannot be told so.
+        probe: options with which it prints that, for a run that is not timed; without any it is
+            always printed.
+        operators: options with which it prints the time of every kind of operator, for a run that
+            is not timed, and what reads them.
         weights: it reads the weights from a file whose name it derives from the network's, and
             prints figures without them, too.
     """
@@ -185,6 +236,9 @@ class Tool:
     precisions: Mapping[str, tuple[str, ...]]
     weights: bool = False
     outputs: bool = False
+    accelerated: Callable[[str, str], dict[str, int] | None] | None = None
+    probe: tuple[str, ...] = ()
+    operators: tuple[tuple[str, ...], Callable[[str], list[dict[str, Any]]]] | None = None
 
     def precision(self, job: Job) -> str:
         """Of the arithmetic: what the tool is told, or ``unknown``."""
@@ -200,14 +254,18 @@ TOOLS: Mapping[str, Tool] = {
         read_benchmark_model,
         {"cpu": _BOTH, "gpu": _BOTH, "nnapi": _BOTH},
         outputs=True,
+        accelerated=read_delegated,
+        operators=(("--enable_op_profiling=true",), read_operators),
     ),
     "perf-test": Tool(
         "onnxruntime_perf_test",
         _perf_test,
         read_perf_test,
         {"cpu": ("fp32",), "xnnpack": ("fp32",), "nnapi": _BOTH},
+        accelerated=read_placed,
+        probe=("-v",),
     ),
-    "benchncnn": Tool("benchncnn", _benchncnn, read_min_max_avg, {}),
+    "benchncnn": Tool("benchncnn", _benchncnn, read_min_max_avg, {}, accelerated=read_vulkan),
     "tnn-test": Tool(
         "TNNTest", _tnn_test, read_min_max_avg, {"cpu": _BOTH, "opencl": _BOTH}, weights=True
     ),
@@ -235,11 +293,23 @@ class _Session:
             self._binary = device.push(job.binary)
             device.run(["chmod", "755", self._binary], timeout=job.timeout)
         self._files = job.artifact.push_to(device)
+        self._extra: dict[str, Any] = {}
         self.loaded = Loaded(tool.title, precision=tool.precision(job), resident=False)
 
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
         """What it computes on the backend that is timed; None for a tool that gives none, and for
-        a file whose input or outputs are not float32."""
+        a file whose input or outputs are not float32.
+
+        Before that, runs that are not timed say what is asked of the tool.
+        """
+        if self._tool.probe and self._job.backend != "cpu":
+            _, self._extra = self._figures(1, list(self._tool.probe))
+        if self._job.operators and self._tool.operators is not None:
+            options, read = self._tool.operators
+            done = self._device.run(
+                self._words(_RUNS_OF_OPERATORS, list(options)), timeout=self._job.timeout
+            )
+            self._extra = {**self._extra, "operators": read(f"{done.stdout}\n{done.stderr}")}
         graph = _tflite_graph(self._job.artifact.path) if self._tool.outputs else None
         if graph is None:
             return None
@@ -266,16 +336,21 @@ class _Session:
 
     def run(self, count: int) -> RawResult:
         figures, extra = self._figures(count, [])
-        return RawResult((), summary={"count": count, **figures}, extra=extra)
+        return RawResult((), summary={"count": count, **figures}, extra={**self._extra, **extra})
 
-    def _figures(self, count: int, options: list[str]) -> tuple[Figures, dict[str, int]]:
-        """What it prints, and how much of the graph an accelerator did."""
-        command = [*self._tool.command(self._binary, self._files, self._job, count), *options]
+    def _words(self, count: int, options: list[str]) -> list[str]:
+        """The command."""
+        # options first: some tools end theirs at the first file
+        tool, *words = self._tool.command(self._binary, self._files, self._job, count)
+        command = [tool, *options, *words]
         if self._job.cores is not None:
             mask = sum(1 << core for core in self._job.cores)
             command = ["taskset", f"{mask:x}", *command]
-        if self._tool.weights:
-            command = [*_WITH_IO, *command]
+        return [*_WITH_IO, *command] if self._tool.weights else command
+
+    def _figures(self, count: int, options: list[str]) -> tuple[Figures, dict[str, int]]:
+        """What it prints, and how much of the graph an accelerator did."""
+        command = self._words(count, options)
         done = self._device.run(command, timeout=self._job.timeout)
         stderr, _, counters = done.stderr.partition(_IO)
         figures = self._tool.read(f"{done.stdout}\n{stderr}")
@@ -288,15 +363,16 @@ class _Session:
             )
         if self._tool.weights:
             self._require_weights(counters)
-        if not self._tool.outputs or self._job.backend not in _ACCELERATORS:
+        told = not self._tool.probe or list(self._tool.probe) == options
+        if self._tool.accelerated is None or self._job.backend == "cpu" or not told:
             return figures, {}
-        delegated = read_delegated(f"{done.stdout}\n{stderr}", self._job.backend)
+        delegated = self._tool.accelerated(f"{done.stdout}\n{stderr}", self._job.backend)
         if delegated is None:
             raise RunnerError(
                 f"{self._tool.title} on {self._device.spec} gave nothing to the "
                 f"{self._job.backend} and ran on the CPU.",
                 hint="That is no figure of the accelerator. Does the device have it? Does the file "
-                "have operators that its delegate takes?",
+                "have operators that it takes?",
             )
         return figures, delegated
 

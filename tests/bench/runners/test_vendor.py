@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,13 +17,17 @@ from mobile_export.bench.devices import connect
 from mobile_export.bench.devices.local import LocalDevice
 from mobile_export.bench.files import read_artifact
 from mobile_export.bench.measure import Limits, RunnerJob, measure
+from mobile_export.bench.report import operators_grid
 from mobile_export.bench.runners import get_runner
 from mobile_export.bench.runners.runner import Job
 from mobile_export.bench.runners.vendor import (
     TOOLS,
     read_benchmark_model,
     read_min_max_avg,
+    read_operators,
     read_perf_test,
+    read_placed,
+    read_vulkan,
 )
 from mobile_export.bench.tables import Row
 from mobile_export.errors import RunnerError
@@ -342,3 +347,98 @@ def test_a_run_that_fell_back_to_the_cpu_is_no_figure_of_the_gpu(
     assert "failed" in made.flags
     assert any("gave nothing to the gpu and ran on the CPU" in note for note in made.notes)
     assert Row(made).median_ms is None
+
+
+# As onnxruntime 1.32 logs with -v; NNAPI's line as in nnapi_execution_provider.cc.
+PLACED = """\
+2026-11-28 15:37:05.6 [I:onnxruntime:, nnapi_execution_provider.cc:152 GetCapability] \
+NnapiExecutionProvider::GetCapability, number of partitions supported by NNAPI: 2 number of nodes \
+in the graph: 90 number of nodes supported by NNAPI: 72
+2026-11-28 15:37:05.7 [V:onnxruntime:, session_state.cc:1601 VerifyEachNodeIsAssignedToAnEp]  \
+Node(s) placed on [NnapiExecutionProvider]. Number of nodes: 2
+2026-11-28 15:37:05.7 [V:onnxruntime:, session_state.cc:1604 VerifyEachNodeIsAssignedToAnEp]  \
+Node(s) placed on [CPUExecutionProvider]. Number of nodes: 18
+"""
+ON_CPU = """\
+2026-11-28 15:37:05.692248291 [V:onnxruntime:, session_state.cc:1601 \
+VerifyEachNodeIsAssignedToAnEp]  All nodes placed on [CPUExecutionProvider]. Number of nodes: 149
+"""
+
+
+def test_what_onnxruntime_gave_to_a_provider() -> None:
+    assert read_placed(PLACED, "nnapi") == {"delegated_nodes": 72, "nodes": 90}
+    assert read_placed(PLACED, "xnnpack") is None
+    assert read_placed(ON_CPU, "nnapi") is None
+    assert read_placed(PLACED.replace("Nnapi", "Xnnpack"), "xnnpack") == {}
+
+
+def on(backend: str, work: RunnerJob, **facts: bool) -> RunnerJob:
+    """The same with another backend and other options."""
+    return dataclasses.replace(work, job=dataclasses.replace(work.job, backend=backend, **facts))
+
+
+@pytest.mark.parametrize(("log", "fails"), [(PLACED, False), (ON_CPU, True)])
+def test_onnxruntime_that_ran_on_the_cpu_is_no_row_of_nnapi(
+    tmp_path: Path, log: str, fails: bool
+) -> None:
+    """Its log is asked for in a run of its own, so that nothing is written while it is timed."""
+    work = on("nnapi", tool_job(tmp_path, "perf-test", "a.onnx", log + PERF_TEST))
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert ("failed" in made.flags) == fails
+    assert Row(made).delegated == (None if fails else 0.8)
+    asked = (tmp_path / "args").read_text().splitlines()
+    assert asked[0].startswith("-v ")
+    assert not any(words.startswith("-v ") for words in asked[1:])
+
+
+# As ncnn 20261020 prints on Mesa's llvmpipe.
+VULKAN = """\
+[0 llvmpipe (LLVM 15.0.6, 256 bits)]  queueC=0[1]  queueT=0[1]  prefer-slm=0  rebar=1  r-score=4
+[0 llvmpipe (LLVM 15.0.6, 256 bits)]  fp16-p/s/u/a=1/1/1/1  int8-p/s/u/a=1/1/1/1  bf16-p/s=1/0
+"""
+
+
+def test_benchncnn_without_a_vulkan_device_is_no_row_of_vulkan(tmp_path: Path) -> None:
+    assert read_vulkan(VULKAN + BENCHNCNN, "vulkan") == {}
+    work = on("vulkan", tool_job(tmp_path, "benchncnn", "a.ncnn.param", BENCHNCNN))
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert any("gave nothing to the vulkan" in note for note in made.notes)
+
+
+# As benchmark_model --enable_op_profiling=true prints (TensorFlow's performance guide).
+OPERATORS = """\
+Profiling Info for Benchmark Initialization:
+============================== Summary by node type ==============================
+\t            [Node type]\t [count]\t [avg ms]\t   [avg %]\t   [cdf %]\t [mem KB]\t[times called]
+\tModifyGraphWithDelegate\t       1\t   14.842\t   99.317%\t   99.317%\t 3428.000\t        1
+
+Operator-wise Profiling Info for Regular Benchmark Runs:
+Number of nodes executed: 31
+============================== Summary by node type ==============================
+\t            [Node type]\t [count]\t [avg ms]\t   [avg %]\t   [cdf %]\t [mem KB]\t[times called]
+\tConvolution (NHWC, F32) GEMM\t  15\t    1.406\t   89.270%\t   89.270%\t    0.000\t       15
+\t      DEPTHWISE_CONV_2D\t      13\t    0.169\t   10.730%\t  100.000%\t    0.000\t       13
+
+Timings (microseconds): count=50 first=81 curr=81 min=80 max=84 avg=81 std=0
+"""
+
+
+def test_operators_of_the_timed_runs_are_read() -> None:
+    first, second = read_operators(OPERATORS)
+    assert first["operator"] == "Convolution (NHWC, F32) GEMM"
+    assert (first["count"], first["ms"]) == (15, 1.406)
+    assert first["share"] == pytest.approx(0.8927)
+    assert second["operator"] == "DEPTHWISE_CONV_2D"
+    assert read_operators("Summary by node type, cut off") == []
+
+
+def test_operators_are_asked_for_in_a_run_of_their_own(tmp_path: Path) -> None:
+    work = tool_job(tmp_path, "benchmark-model", "a.tflite", OPERATORS + BENCHMARK_MODEL)
+    (made,) = measure(connect("local"), [on("cpu", work, operators=True)], ONCE)
+    asked = (tmp_path / "args").read_text().splitlines()
+    assert ["--enable_op_profiling=true" in words for words in asked[:2]] == [True, False]
+    lines = operators_grid([Row(made)]).lines
+    assert [line[-4:] for line in lines] == [
+        ("Convolution (NHWC, F32) GEMM", "15", "1.406", "89.3%"),
+        ("DEPTHWISE_CONV_2D", "13", "0.169", "10.7%"),
+    ]
