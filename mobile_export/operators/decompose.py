@@ -116,6 +116,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.diagonal_copy.default: indexing.diagonal,
     aten.diagonal_scatter.default: indexing.diagonal_scatter,
     aten.dist.default: sums.dist,
+    aten.div.Scalar_mode: elements.divide,
+    aten.div.Tensor_mode: elements.divide,
     aten.erfc.default: elements.erfc,
     aten.float_power.Tensor_Scalar: elements.float_power,
     aten.float_power.Tensor_Tensor: elements.float_power,
@@ -190,6 +192,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten._native_batch_norm_legit_functional.default: sums.batch_statistics,
     aten.addbmm.default: sums.addbmm,
     aten.bucketize.Tensor: ordering.bucketize,
+    aten.grid_sampler.default: indexing.grid_sampler,
     aten.grid_sampler_3d.default: indexing.grid_sample,
     aten.index_put.default: indexing.index_put,
     aten.index_reduce.default: indexing.index_reduce,
@@ -269,6 +272,7 @@ _SELDOM: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.unbatched),
     aten.batch_norm.default: norms.trains,
     aten.matmul.default: products.are_vectors,
+    aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,
 }
 """Of operators that nearly every model has, which calls a rule is for."""
 

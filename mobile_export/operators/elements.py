@@ -15,6 +15,7 @@ __all__ = [
     "celu",
     "clamp",
     "copysign",
+    "divide",
     "erfc",
     "float_power",
     "floor_divide",
@@ -121,6 +122,17 @@ def floor_divide(x: Tensor, other: Any) -> Any:
     if not x.is_floating_point():
         return NotImplemented
     return torch.floor(x / other)
+
+
+def divide(x: Tensor, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """The quotient of whole numbers, rounded down, is `floor_divide`; others are left."""
+    numbers = (x, other)
+    floats = any(
+        v.is_floating_point() if isinstance(v, Tensor) else isinstance(v, float) for v in numbers
+    )
+    if floats or rounding_mode != "floor":
+        return NotImplemented
+    return torch.floor_divide(x, other)
 
 
 def heaviside(x: Tensor, values: Tensor) -> Tensor:

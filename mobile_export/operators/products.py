@@ -17,7 +17,6 @@ from ..graph.ops import argument
 __all__ = ["are_vectors", "distances", "einsum", "inner"]
 
 aten = torch.ops.aten
-_DIRECT = 25  # rows that PyTorch takes without a product of matrices
 _LARGEST = 1 << 22  # elements of all differences at once
 
 
@@ -25,18 +24,13 @@ _LARGEST = 1 << 22  # elements of all differences at once
 def distances(graph: GraphEditor, node: Node) -> Node | None:
     """The root of the sum of squared differences, or the sum of their sizes: for p of 2 and 1.
 
-    None for other p, where all differences at once would be more than 4 million, and for p of 2
-    where PyTorch multiplies matrices (more than 25 rows): that is itself 1e-8 off near zero.
+    None for other p, and where all differences at once would be more than 4 million.
     """
     first, second = node.args[:2]
     assert isinstance(first, Node)
     assert isinstance(second, Node)
     p = argument(node, "p")
     if p not in (1, 2) or math.prod(shape_of(node)) * shape_of(first)[-1] > _LARGEST:
-        return None
-    rows = max(shape_of(first)[-2], shape_of(second)[-2])
-    mode = argument(node, "compute_mode") or 0
-    if p == 2 and (mode == 1 or (mode == 0 and rows > _DIRECT)):
         return None
     a = graph.call(aten.unsqueeze.default, first, -2, like=node)
     b = graph.call(aten.unsqueeze.default, second, -3, like=node)

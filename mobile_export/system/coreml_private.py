@@ -1,6 +1,7 @@
 """coremltools' private interfaces, each once. What breaks when they change:
 
 - `add_graph_pass`: Core ML files get two transposes around every layer norm over channels.
+- `keep_whole_quotients`: models that divide indices are refused, or wrong in float16.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_graph_pass", "builder"]
+__all__ = ["add_graph_pass", "builder", "keep_whole_quotients"]
 
 _NAMESPACE = "mobile_export"
 
@@ -41,3 +42,27 @@ def builder() -> Any:
     from coremltools.converters.mil import Builder
 
     return Builder
+
+
+def keep_whole_quotients() -> None:
+    """Let coremltools leave the quotient of whole numbers an int32.
+
+    coremltools 9.0 (``frontend/torch/ops.py``, ``floor_divide``) casts it to float32, which becomes
+    float16: an index beyond 2048 is then another one, and it cannot be stacked with other indices.
+    """
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+    from coremltools.converters.mil.mil import types
+
+    theirs = ops.floor_divide
+    if theirs.__module__ != ops.__name__:
+        return
+
+    def floor_divide(context: Any, node: Any) -> None:
+        theirs(context, node)
+        cast = context[node.name].op
+        if cast is not None and cast.op_type == "cast" and cast.x.dtype == types.int32:
+            context.add(cast.x, torch_name=node.name, override=True)
+
+    register_torch_op(override=True)(floor_divide)
+    ops.floor_divide = floor_divide

@@ -49,6 +49,17 @@ def _ordered(function: Callable[[torch.Tensor], Any]) -> Any:
         return function(X)
 
 
+@pytest.mark.parametrize("rows", [20, 30])  # beyond 25, PyTorch multiplies matrices
+def test_distances_are_of_differences(rows: int) -> None:
+    x = torch.randn(rows, 6, generator=torch.Generator().manual_seed(0))
+    y = x.double().numpy()
+    exact = np.sqrt(((y[:, None] - y[None, :7]) ** 2).sum(-1))
+    got = run_float64(lambda x: torch.cdist(x, x[:7]), x).numpy()
+    assert np.abs(got - exact).max() < 1e-14
+    single = _ordered(lambda _: torch.cdist(x, x[:7])).numpy()
+    assert np.abs(single - exact).max() < 1e-5
+
+
 def test_a_nan_is_the_median() -> None:
     x = X.clone()
     x[1, 5] = torch.nan

@@ -99,6 +99,13 @@ class Calls(nn.Module):
         lambda x: torch.nn.functional.interpolate(x, scale_factor=0.7),
         lambda x: x.unfold(2, 3, 2),
         lambda x: torch.diagonal(x, 1, 2, 3),
+        lambda x: torch.cdist(x[0, 0], x[0, 0, :5]),
+        lambda x: torch.nn.functional.grid_sample(
+            x.reshape(1, 3, 4, 8, 32), x.tanh().reshape(1, 4, 8, 32, 3), padding_mode="border"
+        ),
+        lambda x: (
+            torch.div(x.flatten(1).argmax(1), 32, rounding_mode="floor").to(x.dtype) + x.mean()
+        ),
     ],
 )
 def test_a_call(function: Any) -> None:

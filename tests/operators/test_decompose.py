@@ -160,7 +160,7 @@ def test_distances(p: float, shape: tuple[int, ...]) -> None:
 
 def test_other_distances_stay() -> None:
     stays(lambda x: torch.cdist(x, x[:, :5] + 1, 3.0), (1, 9, 4))
-    stays(lambda x: torch.cdist(x, x[:, :5] + 1), (1, 26, 4))  # 1e-8 off in PyTorch itself
+    written(lambda x: torch.cdist(x, x[:, :5]), (1, 26, 4), "cdist")  # 0 for equal rows
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ ROW = Format(
             "acosh",
             "asinh",
             "celu",
+            "grid_sampler",
             "grid_sampler_3d",
             "gru",
             "hardshrink",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.api import prepare
 from mobile_export.errors import UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml import session as runtime
@@ -204,3 +205,23 @@ def test_what_coremltools_alone_gets_wrong(module: nn.Module, tmp_path: Any) -> 
     with torch.no_grad():
         expected = source.module.double()(x.double()).numpy()
     assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+class PlaceOfTheLargest(nn.Module):
+    """The column, the row, and the row if there were 50 columns, of the brightest pixel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        place, width = x.mean(1).flatten(1).argmax(1), x.shape[-1]
+        floor = torch.div(place, 50, rounding_mode="floor")
+        return torch.stack([place % width, place // width, floor], -1)
+
+
+def test_quotients_of_indices_are_whole(tmp_path: Any) -> None:
+    """3873 is no float16, which coremltools makes of a quotient (tt-torch 862)."""
+    program = prepare(PlaceOfTheLargest(), torch.zeros(1, 3, 64, 64))
+    path = tmp_path / "a.mlpackage"
+    write_file("coreml", program, path, precision="fp16")
+    x = torch.zeros(1, 3, 64, 64)
+    x[:, :, 60, 33] = 1
+    (got,) = runtime.load(path, program.outputs).run(Sample("s", x))
+    assert got.tolist() == [[33, 60, (60 * 64 + 33) // 50]]
