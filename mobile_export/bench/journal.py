@@ -4,7 +4,9 @@ While a run measures, every finished block is one line of a journal beside the s
 ``STORE.part-RUN``. A run that ends, also by an error or a signal that can be caught, moves its
 measurements to the store and removes the journal. One that was killed leaves it: nobody holds its
 lock, so whoever reads the store finds the measurements in it, flagged as interrupted, and the next
-run moves them into the store.
+run moves them into the store. A file of such a name is ours if its first line is a record of the
+run in its name; any other is left alone. One of ours with lines that are not understood is kept, as
+``STORE.unread``.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ import msgspec
 
 from ..artifacts.fields import Count, Name, Number
 from ..errors import StoreError
-from ..system.files import GIB, read_regular_file
+from ..system.files import GIB, MIB, read_regular_file
 from .record import Measurement, Sample
 from .runners.runner import RawResult
-from .store import Contents, append, read
+from .store import Contents, append, free_name, read, run_of
 
 __all__ = ["Journal", "read_all", "recover"]
 
 _MOST_BYTES = GIB
+_LONGEST_LINE = 64 * MIB
 
 
 class _Block(msgspec.Struct):
@@ -111,7 +114,7 @@ def read_all(store: Path) -> Contents:
         StoreError: the store cannot be read.
     """
     contents = read(store)
-    left = [made for journal in _abandoned(store) for made in _read(journal)]
+    left = [made for journal in _abandoned(store) for made in _read(journal)[0]]
     return Contents((*contents.measurements, *left), contents.notes)
 
 
@@ -119,11 +122,16 @@ def recover(store: Path) -> tuple[str, ...]:
     """Move what killed runs had finished into ``store``; notes that say so."""
     notes: list[str] = []
     for journal in _abandoned(store):
-        made = _read(journal)
+        made, unread = _read(journal)
         for measurement in made:
             notes.extend(append(store, measurement))
         with suppress(OSError):
-            journal.unlink()
+            if unread:
+                aside = free_name(store, "unread")
+                journal.rename(aside)
+                notes.append(f"{unread} lines of a run that was killed are not understood: {aside}")
+            else:
+                journal.unlink()
         if made:
             notes.append(f"{len(made)} measurements of a run that was killed are in {store} now")
     return tuple(notes)
@@ -132,7 +140,17 @@ def recover(store: Path) -> tuple[str, ...]:
 def _abandoned(store: Path) -> list[Path]:
     """Journals beside ``store`` whose run is dead."""
     found = sorted(store.parent.glob(f"{_escaped(store.name)}.part-*"))
-    return [path for path in found if path.is_file() and not _is_held(path)]
+    return [path for path in found if _is_ours(path) and not _is_held(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    """A regular file whose first line is a record of the run in its name."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as stream:
+        run = run_of(stream.readline(_LONGEST_LINE))
+        return run is not None and path.name.endswith(f".part-{run}")
+    return False
 
 
 def _escaped(name: str) -> str:
@@ -163,19 +181,30 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _read(journal: Path) -> list[Measurement]:
-    """Its measurements that have a block; a torn last line is left out."""
+def _read(journal: Path) -> tuple[list[Measurement], int]:
+    """Its measurements that have a block, and how many lines are not understood.
+
+    A torn last line is left out.
+    """
     lines = read_regular_file(journal, limit=_MOST_BYTES, error=StoreError).split(b"\n")[:-1]
-    begun: list[Measurement] = []
+    begun: list[Measurement | None] = []
     blocks: dict[int, list[_Block]] = {}
+    unread = 0
     for line in lines:
-        with suppress(msgspec.MsgspecError, StoreError, RecursionError, UnicodeError):
-            if line.startswith(b'{"entry": '):
+        is_block = line.startswith(b'{"entry": ')
+        try:
+            if is_block:
                 block = msgspec.json.decode(line, type=_Block)
                 blocks.setdefault(block.entry, []).append(block)
             else:
                 begun.append(Measurement.from_json(line))
-    return [_finished(begun[i], found) for i, found in blocks.items() if i < len(begun)]
+        except (msgspec.MsgspecError, StoreError, RecursionError, UnicodeError):
+            unread += 1
+            if not is_block:
+                begun.append(None)  # blocks name the others by their place
+    known = {place: record for place, record in enumerate(begun) if record is not None}
+    made = [_finished(known[entry], found) for entry, found in blocks.items() if entry in known]
+    return made, unread + sum(len(found) for i, found in blocks.items() if i not in known)
 
 
 def _finished(begun: Measurement, blocks: Sequence[_Block]) -> Measurement:

@@ -26,13 +26,11 @@ from ..errors import StoreError
 from ..system.files import GIB, MIB, read_regular_file
 from .record import Measurement
 
-__all__ = ["Contents", "append", "read", "require_store"]
+__all__ = ["Contents", "append", "free_name", "read", "require_store", "run_of"]
 
 _LOCKED_BYTE = 2**40
 _MOST_BYTES = 2 * GIB
 _LONGEST_LINE = 64 * MIB
-_BEGINNING = b'{"schema": '
-"""Of every line that `append` writes."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +121,21 @@ def _cannot_write(path: Path, why: str) -> StoreError:
 
 
 def _require_ours(path: Path, stream: IO[bytes]) -> None:
-    """Refuse a file whose first line is not one of our records; an empty one is fine."""
+    """Refuse a file whose first line is not one of our records, whole; an empty one is fine."""
     stream.seek(0)
     first = stream.readline(_LONGEST_LINE)
-    if first.endswith(b"\n"):
-        try:
-            msgspec.json.decode(first, type=_Ours)
-            return
-        except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            pass
-    elif first[: len(_BEGINNING)] == _BEGINNING[: len(first)]:  # empty, or torn while it was new
-        return
-    raise _cannot_write(path, "its first line is not a measurement of mobile-bench")
+    if first and run_of(first) is None:
+        raise _cannot_write(path, "its first line is not a measurement of mobile-bench")
+
+
+def run_of(line: bytes) -> str | None:
+    """The run of a record that we wrote, in any version; None for anything else."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return msgspec.json.decode(line, type=_Ours).run
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
 
 
 def read(path: Path) -> Contents:
@@ -172,7 +173,7 @@ def _move_torn_line(path: Path, stream: IO[bytes]) -> tuple[str, ...]:
     stream.seek(0)
     data = stream.read()
     whole = data.rfind(b"\n") + 1
-    torn = _free_name(path)
+    torn = free_name(path, "torn")
     with torn.open("xb") as aside:
         aside.write(data[whole:] + b"\n")
         aside.flush()
@@ -181,13 +182,13 @@ def _move_torn_line(path: Path, stream: IO[bytes]) -> tuple[str, ...]:
     return (f"the last line of {path} was torn; it is in {torn} now",)
 
 
-def _free_name(path: Path) -> Path:
-    """``STORE.torn``, or with a number where there is one already."""
-    torn, number = path.with_name(f"{path.name}.torn"), 1
-    while os.path.lexists(torn):
+def free_name(path: Path, what: str) -> Path:
+    """``STORE.WHAT``, or with a number where there is one already."""
+    free, number = path.with_name(f"{path.name}.{what}"), 1
+    while os.path.lexists(free):
         number += 1
-        torn = path.with_name(f"{path.name}.torn{number}")
-    return torn
+        free = path.with_name(f"{path.name}.{what}{number}")
+    return free
 
 
 @contextmanager

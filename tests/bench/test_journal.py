@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -58,6 +59,48 @@ def test_a_journal_of_a_living_run_is_left_alone(tmp_path: Path) -> None:
     assert read_all(store).measurements == ()
     assert recover(store) == ()
     journal.end()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"my notes\n",
+        b'{"entry": 0}\n',
+        json.dumps(measurement(run="other").to_dict()).encode() + b"\n",
+    ],
+)
+def test_a_file_of_such_a_name_that_is_no_journal_is_left_alone(
+    tmp_path: Path, content: bytes
+) -> None:
+    """Its name alone is no proof that we wrote it."""
+    store, mine = tmp_path / "s.jsonl", tmp_path / "s.jsonl.part-run-1"
+    mine.write_bytes(content)
+    (tmp_path / "s.jsonl.part-run-2").symlink_to(mine)
+    (tmp_path / "s.jsonl.part-run-3").mkdir()
+    assert recover(store) == ()
+    assert read_all(store).measurements == ()
+    assert mine.read_bytes() == content
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_is_not_understood_in_a_journal_is_kept(tmp_path: Path) -> None:
+    """A record of a newer version keeps its place, so that blocks go to their own."""
+    store = tmp_path / "s.jsonl"
+    journal = Journal(store, "run-1")
+    journal.begin([empty(), measurement(model="second", samples=(), blocks=(), starts=())])
+    journal.add(0, 0, RawResult((1, 2)))
+    journal.add(1, 0, RawResult((3, 4)))
+    assert journal._stream is not None
+    journal._stream.close()
+    path = tmp_path / "s.jsonl.part-run-1"
+    newer = path.read_bytes().replace(b'{"schema": 1', b'{"schema": 9', 1)
+    path.write_bytes(newer)
+    notes = recover(store)
+    assert [(m.model, m.samples) for m in read(store).measurements] == [("second", (3, 4))]
+    assert any("2 lines" in note and "s.jsonl.unread" in note for note in notes)
+    assert (tmp_path / "s.jsonl.unread").read_bytes() == newer
+    assert recover(store) == ()
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"entry": 0, "start": 1, "samp'])
