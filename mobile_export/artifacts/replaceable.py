@@ -30,7 +30,7 @@ def require_free(path: Path, *, force: bool) -> None:
     if not force:
         raise ArtifactError(
             f"{path} exists already.",
-            hint="Overwrite it with `force=True`, or write elsewhere with `out_dir='DIR'`.",
+            hint="Overwrite it with `force=True`, or write elsewhere with `out_dir`.",
         )
     require_replaceable(path)
 
@@ -50,7 +50,7 @@ def require_replaceable(path: Path) -> None:
     said = f"{kind} that mobile-export did not write" if kind == "a folder" else kind
     raise ArtifactError(
         f"{path} is {said}; it is not replaced.",
-        hint="Move it away yourself, or write elsewhere with `out_dir='DIR'`.",
+        hint="Move it away yourself, or write elsewhere with `out_dir`.",
     )
 
 

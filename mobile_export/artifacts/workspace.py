@@ -70,7 +70,7 @@ class Workspace:
             self._close()
             raise ArtifactError(
                 f"Cannot write to the folder {self.out_dir}: {error.strerror or error}.",
-                hint="Choose another folder with `out_dir='DIR'`.",
+                hint="Choose another folder with `out_dir`.",
             ) from error
         except BaseException:  # re-raised
             self._close()
@@ -129,7 +129,7 @@ class Workspace:
         except OSError as error:
             raise ArtifactError(
                 f"Cannot write {target}: {error.strerror or error}.",
-                hint="Free some space, or choose another folder with `out_dir='DIR'`.",
+                hint="Free some space, or choose another folder with `out_dir`.",
             ) from error
         sync_folder(self.out_dir)
         return target
@@ -147,7 +147,7 @@ class Workspace:
             if shared:
                 raise ArtifactError(
                     f"Another run is writing {self.out_dir / shared[0]}.",
-                    hint="Wait for it, or write elsewhere with `out_dir='DIR'`. If no run is at "
+                    hint="Wait for it, or write elsewhere with `out_dir`. If no run is at "
                     "work on any machine, take what you need from new/ and old/ in "
                     f"{folder}, and delete it.",
                 )

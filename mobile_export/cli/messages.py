@@ -1,21 +1,15 @@
-"""Messages as the command line says them: names of Python arguments become options.
-
-An error says `` `size` is 0x3 `` where it is raised; a person who typed ``--size`` is shown that.
-`` `weights="FILE"` `` becomes ``--weights FILE``, and `` `force=True` `` becomes ``--force``.
-"""
+"""What the arguments that a message names are called on the command line of ``mobile-export``."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
 from ..errors import MobileExportError
+from ..system import messages
 from ..system.options import options_of
 
 __all__ = ["flags", "said_of_options", "typed_error"]
-
-_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 @cache
@@ -41,27 +35,10 @@ def flags() -> dict[str, str]:
 
 
 def said_of_options(value: Any) -> Any:
-    """A message, or a JSON-ready value with messages in it, with options for arguments."""
-    if isinstance(value, str):
-        return _ARGUMENT.sub(_option, value)
-    if isinstance(value, dict):
-        return {key: said_of_options(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [said_of_options(each) for each in value]
-    return value
-
-
-def _option(found: re.Match[str]) -> str:
-    flag = flags().get(found[1])
-    if flag is None:
-        return found[0]
-    value = (found[2] or "").strip("\"'")
-    return flag if value in ("", "True") else f"{flag} {value}"
+    """`system.messages.said_of_options` with the options of this program."""
+    return messages.said_of_options(value, flags())
 
 
 def typed_error(error: MobileExportError) -> MobileExportError:
-    """An error of the same exit code whose message and hint name options."""
-    hint = None if error.hint is None else said_of_options(error.hint)
-    said = MobileExportError(said_of_options(error.message), hint=hint)
-    said.exit_code = error.exit_code
-    return said
+    """`system.messages.typed_error` with the options of this program."""
+    return messages.typed_error(error, flags())

@@ -176,7 +176,7 @@ def test_a_terminal_sees_progress(folder: Path) -> None:
         (["verify", "missing.onnx", "mynet:build"], ["missing.onnx"]),
         (["onnx", "mynet:build", "--samples", "nowhere"], ["--samples nowhere", ".npy"]),
         (["inspect", "mynet.py"], ["no known suffix", ".onnx"]),
-        (["onnx", "mynet:build", "-o", "mynet.py/x"], ["mynet.py/x", "-o DIR"]),
+        (["onnx", "mynet:build", "-o", "mynet.py/x"], ["mynet.py/x", "with -o."]),
     ],
     ids=lambda value: " ".join(value) if "onnx" in str(value[0]) else None,
 )

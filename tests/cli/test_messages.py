@@ -1,9 +1,13 @@
-"""Messages name arguments where they are raised, and options where they are printed."""
+"""Messages name arguments where they are raised, and options where they are printed.
+
+Tests `mobile_export/cli/messages.py`.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -11,8 +15,13 @@ import pytest
 import typer
 
 import mobile_export
+from mobile_export.bench.cli.main import main as bench_main
+from mobile_export.bench.store import append
+from mobile_export.cli.main import main as export_main
 from mobile_export.cli.messages import flags, said_of_options, typed_error
 from mobile_export.errors import MobileExportError, SourceError, UsageError
+from mobile_export.exporters.table import FORMATS
+from tests.bench.examples import measurement
 
 
 @pytest.mark.parametrize(
@@ -114,6 +123,49 @@ def test_every_option_that_a_message_names_exists(tool: str) -> None:
     for file in files:
         for line, text in messages(ast.parse(file.read_text())):
             assert set(OPTION.findall(text)) <= known, f"{file}:{line}"
+
+
+EXISTING = {
+    "mobile-export": [
+        *(
+            f"{name} emo_1m -o . --name x"
+            for name in ("onnx", "coreml", "tflite", "ncnn", "tnn", "all")
+        ),
+        "prepare emo_1m -o x.pt2",
+        "matrix emo_1m -o x.json",
+    ],
+    "mobile-bench": [
+        "table --store s.jsonl -o x.md",
+        "table --store s.jsonl --plot x.svg",
+        "prepare-qemu --folder .",
+        "run x.onnx --store x.md",
+        "queue x.onnx --store x.md",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("tool", "line"), [(tool, line) for tool, lines in EXISTING.items() for line in lines]
+)
+def test_what_exists_is_said_in_options(
+    tool: str, line: str,
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """No command that writes tells a person of ``force=True``, and each names what can be typed."""
+    names = [f"x{row.suffix}" for row in FORMATS] + ["x.pt2", "x.json", "x.md", "x.svg"]
+    for name in names:
+        (in_tmp / name).write_text("mine")
+    append(in_tmp / "s.jsonl", measurement())
+    monkeypatch.setattr(sys, "argv", [tool, *line.split()])
+    with pytest.raises(SystemExit) as stop:
+        (export_main if tool == "mobile-export" else bench_main)()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.startswith("error: ")
+    assert "`" not in said
+    assert set(OPTION.findall(said)) <= every_option(tool)
+    assert re.search(r"--force|--store|--folder|-o\b", said), said
+    assert all((in_tmp / name).read_text() == "mine" for name in names)
 
 
 def test_every_argument_that_a_message_names_is_an_option() -> None:

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from . import cost as cli_cost
 from . import tables as cli_tables
 from .build import build_runner
-from .options import AsJson, Verbose
+from .options import FLAGS, AsJson, Verbose
 from .published import published
 from .queue import queue
 from .run import run
@@ -152,8 +152,10 @@ def main() -> None:
 
 def _fail(error: MobileExportError) -> NoReturn:
     """One message and the exit code."""
+    from ...system.messages import typed_error
     from ...system.terminal import report_error
 
+    error = typed_error(error, FLAGS)
     report_error(error, as_json="--json" in sys.argv)
     sys.exit(error.exit_code)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "FLAGS",
     "AsJson",
     "Backends",
     "Devices",
@@ -19,6 +20,9 @@ __all__ = [
     "Verbose",
     "words_of",
 ]
+
+FLAGS = {"force": "--force", "weights": "--weights", "precision": "--precision"}
+"""The option of every argument that a message may name"""
 
 Models = Annotated[
     list[str],

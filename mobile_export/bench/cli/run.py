@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import BenchError, DeviceError, RunnerError
+from ...system.messages import typed_error
 from ...system.options import Range
 from ...system.typed import number
-from .options import AsJson, Backends, Devices, Label, Models, Store, Verbose, words_of
+from .options import FLAGS, AsJson, Backends, Devices, Label, Models, Store, Verbose, words_of
 
 if TYPE_CHECKING:
     from ..jobs import RunOptions
@@ -183,7 +184,8 @@ class _Failure:
     def to_dict(self) -> dict[str, str | None]:
         """JSON-ready."""
         facts = {"file": self.file, "runner": self.runner, "device": self.device}
-        return facts | {"error": self.error.message, "hint": self.error.hint}
+        said = typed_error(self.error, FLAGS)
+        return facts | {"error": said.message, "hint": said.hint}
 
 
 @dataclass
@@ -288,4 +290,4 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     else:
         print_rows(rows)
     for failure in outcome.failures:
-        print_error(failure.error)
+        print_error(typed_error(failure.error, FLAGS))
