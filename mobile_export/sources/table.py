@@ -20,7 +20,7 @@ from typing import Any, cast
 from ..graph.source import Source
 from .request import ModelRequest
 
-__all__ = ["SOURCES", "Kind", "ModelRequest", "Source", "load_source"]
+__all__ = ["SOURCES", "Kind", "ModelRequest", "Source", "load_source", "require_name"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Kind:
         name: for people.
         matches: whether a model is named so; the first row whose test holds loads it.
         module, function: of this folder: takes the request, gives the `Source`.
+        name_check: of the module: raises when it has no model of a name; "" if only loading tells.
     """
 
     name: str
     matches: Callable[[Any], bool]
     module: str
     function: str
+    name_check: str = ""
 
     def load(self, request: ModelRequest) -> Source:
         """The source that is asked for; its module is imported now."""
@@ -47,10 +49,23 @@ class Kind:
 SOURCES: tuple[Kind, ...] = (
     Kind("module", lambda model: not isinstance(model, str), "factory", "source_of_module"),
     Kind("saved program", lambda model: model.endswith(".pt2"), "pt2.load", "load_program"),
-    Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm"),
+    Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm", "known_name"),
     Kind("factory", lambda model: ":" in model, "factory", "load_factory"),
-    Kind("built-in", lambda model: True, "zoo", "load_zoo"),
+    Kind("built-in", lambda model: True, "zoo", "load_zoo", "entry_of"),
 )
+
+
+def require_name(model: str) -> None:
+    """Raise what loading a model would, where its name alone is enough to tell; nothing is built.
+
+    Raises:
+        SourceError: no source has a model of this name.
+        MissingExtraError: the library of its source is not installed.
+    """
+    kind = next(row for row in SOURCES if row.matches(model))
+    if kind.name_check:
+        module = importlib.import_module(f"{__package__}.{kind.module}")
+        getattr(module, kind.name_check)(model)
 
 
 def load_source(request: ModelRequest) -> Source:

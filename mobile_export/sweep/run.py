@@ -22,12 +22,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import MobileExportError, UsageError
+from ..sources.table import require_name
 from ..system.files import MIB, read_regular_file
 from .cell import Cell, Row, outcome, row_of
 from .store import Matrix
 
 __all__ = ["full_name", "read_models", "run_matrix"]
+
+_MOST_MODELS = 4096
 
 
 def read_models(path: Path) -> list[tuple[str, str | None]]:
@@ -66,6 +69,11 @@ def read_models(path: Path) -> list[tuple[str, str | None]]:
                 hint="Write NAME, NAME 224 or NAME 512x1024.",
             )
         found.append((full_name(words[0]), size))
+        if len(found) > _MOST_MODELS:
+            raise UsageError(
+                f"{path} names more than {_MOST_MODELS:,} models.",
+                hint="Make several lists of it.",
+            )
     if not found:
         raise UsageError(f"{path} names no model.", hint="One model a line.")
     return found
@@ -103,7 +111,13 @@ def run_matrix(
         KeyboardInterrupt: running cells were killed, finished ones are kept.
     """
     matrix.expect(cells)
-    waiting = [cell for cell in cells if _is_due(matrix.find(cell), retry)]
+    due = [cell for cell in cells if _is_due(matrix.find(cell), retry)]
+    refused = _unknown(due)
+    if refused:
+        matrix.add_all(refused.values())
+        for row in refused.values():
+            finished(row)
+    waiting = [cell for cell in due if cell not in refused]
     processes = _Processes()
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
@@ -121,6 +135,21 @@ def run_matrix(
         pool.shutdown()
     rows = (matrix.find(cell) for cell in cells)
     return [row for row in rows if row is not None]
+
+
+def _unknown(cells: Sequence[Cell]) -> dict[Cell, Row]:
+    """The rows of cells whose model nobody has: a process for each would take seconds to say so."""
+    said: dict[str, str] = {}
+    for model in dict.fromkeys(cell.model for cell in cells):
+        try:
+            require_name(model)
+        except MobileExportError as error:
+            said[model] = " ".join(str(error).splitlines())
+    return {
+        cell: row_of(cell, time.monotonic(), status="refused", reason=said[cell.model])
+        for cell in cells
+        if cell.model in said
+    }
 
 
 def _is_due(row: Row | None, retry: bool) -> bool:

@@ -70,8 +70,13 @@ class Matrix:
 
     def add(self, row: Row) -> None:
         """Put a row in the place of the cell's last one, and write the file."""
-        self._rows[row.cell] = row
-        self._seen.add(row.cell)
+        self.add_all([row])
+
+    def add_all(self, rows: Iterable[Row]) -> None:
+        """`add` for several rows, which are written at once."""
+        for row in rows:
+            self._rows[row.cell] = row
+            self._seen.add(row.cell)
         self.write()
 
     def write(self) -> None:

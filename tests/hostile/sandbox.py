@@ -330,7 +330,8 @@ def faults(case: Case, ended: Ended) -> list[str]:
     """What must never happen, whatever the file: one sentence each."""
     found = []
     said = ended.output + ended.messages
-    if ended.code not in (0, 1, 2, 130):
+    allowed = (0, 1, 2, 3, 130) if case.slot.command == "compare" else (0, 1, 2, 130)
+    if ended.code not in allowed:
         found.append(f"exit code {ended.code}")
     if b"Traceback (most recent call last)" in said:
         found.append("a traceback")

@@ -136,6 +136,40 @@ def test_lists_that_are_refused(tmp_path: Path, text: str) -> None:
         read_models(tmp_path / "list.txt")
 
 
+def test_a_list_of_too_many_models(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"model_{n}\n" for n in range(5000)))
+    with pytest.raises(UsageError, match="more than 4,096 models"):
+        read_models(tmp_path / "list.txt")
+
+
+def test_a_model_that_nobody_has_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of them are refused at once, and the file is written once."""
+    pytest.importorskip("timm")
+    started: list[str] = []
+    written: list[int] = []
+
+    def start(cell: Cell, *rest: object) -> Row:
+        started.append(cell.model)
+        return Row(
+            cell.model, cell.size, cell.format, None, "passed", None, None, None, False, None, 1
+        )
+
+    monkeypatch.setattr("mobile_export.sweep.run._run_cell", start)
+    monkeypatch.setattr(Matrix, "write", lambda self: written.append(len(self.rows)))
+    names = [f"no_such_{n}" for n in range(300)]
+    cells = cells_of(
+        [*((name, None) for name in names), ("timm/nope", None), ("emo_1m", None)], ["onnx"]
+    )
+    rows = run_matrix(cells, Matrix(tmp_path / "m.json"))
+    assert started == ["emo_1m"]
+    assert [row.status for row in rows] == ["refused"] * 301 + ["passed"]
+    assert "no_such_7" in (rows[7].reason or "")
+    assert "timm" in (rows[300].reason or "")
+    assert written == [301, 302]
+
+
 def test_formats_with_a_precision() -> None:
     models = [("a", None), ("b", "64")]
     cells = cells_of(models, ["onnx", "tflite:fp16", "onnx"])
