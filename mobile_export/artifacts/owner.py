@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ..system.folders import is_local
+from ..system.locks import lock
 
 __all__ = ["PREFIX", "Owner", "hold", "is_released", "owner_of", "this_process"]
 
@@ -69,37 +70,25 @@ def hold(folder: Path) -> IO[bytes] | None:
     Returns:
         the open file; None where the system has no such locks.
     """
-    try:
-        import fcntl
-
-        stream = (folder / _LOCK).open("xb")
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # some network file systems
-        stream.close()
-        (folder / _LOCK).unlink(missing_ok=True)
-        return None
-    return stream
+    stream = (folder / _LOCK).open("xb")
+    if lock(stream, wait=False):
+        return stream
+    stream.close()
+    (folder / _LOCK).unlink(missing_ok=True)
+    return None
 
 
 def is_released(folder: Path) -> bool:
     """Whether a hidden folder was held by a run, on a file system of this machine, and no longer
     is: the machine was started again, or the run was of a container that ended."""
-    try:
-        import fcntl
-
-        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (ImportError, OSError):
+    if os.name != "posix":
         return False
     try:
-        if not is_local(folder):
-            return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
+    try:
+        return is_local(folder) and lock(descriptor, wait=False) is True
     finally:
         os.close(descriptor)
 

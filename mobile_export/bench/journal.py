@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ import msgspec
 from ..artifacts.fields import Count, Name, Number
 from ..errors import StoreError
 from ..system.files import GIB, MIB, read_regular_file
+from ..system.locks import lock
 from .record import Measurement, Sample
 from .runners.runner import RawResult
 from .store import Contents, append, free_name, read, run_of
@@ -31,6 +33,7 @@ __all__ = ["Journal", "read_all", "recover"]
 
 _MOST_BYTES = GIB
 _LONGEST_LINE = 64 * MIB
+_DAY = 86400.0
 
 
 class _Block(msgspec.Struct):
@@ -60,7 +63,7 @@ class Journal:
         """
         try:
             self._stream = self._path.open("xb")
-            _hold(self._stream)
+            lock(self._stream)
             for measurement in measurements:
                 self._write(measurement.to_dict())
             os.fsync(self._stream.fileno())
@@ -157,28 +160,14 @@ def _escaped(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def _hold(stream: IO[bytes]) -> None:
-    """Lock a journal for as long as this process lives."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-
-
 def _is_held(path: Path) -> bool:
     """A process still writes to it. Where a file cannot be locked, a day must have passed."""
-    if os.name != "posix":
-        import time
-
-        return time.time() - path.stat().st_mtime < 86400
-    import fcntl
-
     try:
         with path.open("rb") as stream:
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = lock(stream, wait=False)
+        return time.time() - path.stat().st_mtime < _DAY if free is None else not free
     except OSError:
         return True
-    return False
 
 
 def _read(journal: Path) -> tuple[list[Measurement], int]:

@@ -202,6 +202,33 @@ class _Course:
     error: Exception | None = None
 
 
+@dataclass
+class _Run:
+    """One call of `measure`; see there.
+
+    Attributes:
+        kept: told every finished block.
+        info: of the device; known: what all measurements share.
+        begun: ``kept`` knows the measurements.
+    """
+
+    device: Device
+    limits: Limits
+    progress: Progress
+    failed: Callable[[RunnerJob, RunnerError], None]
+    kept: Keeper
+    info: DeviceInfo
+    known: Mapping[str, Any]
+    course: _Course
+    begun: bool = False
+
+    def begin(self, entries: Sequence[_Entry]) -> None:
+        """Keep what is known before the first run."""
+        self.begun = True
+        after = self.known["before"]
+        self.kept.begin([e.measurement(self.info, after=after, **self.known) for e in entries])
+
+
 def measure(
     device: Device,
     jobs: Sequence[RunnerJob],
@@ -234,7 +261,8 @@ def measure(
     kept = keeper(run)
     known = {"run": run, "label": label, "before": before}
     try:
-        _all_starts(device, entries, limits, course, kept, progress, failed, info, known)
+        whole = _Run(device, limits, progress, failed, kept, info, known, course)
+        _all_starts(whole, entries)
     except KeyboardInterrupt:
         course.interrupted = True
     except RunnerError:
@@ -287,41 +315,27 @@ def _finish(
     ]
 
 
-def _all_starts(
-    device: Device,
-    entries: list[_Entry],
-    limits: Limits,
-    course: _Course,
-    kept: Keeper,
-    progress: Progress,
-    failed: Callable[[RunnerJob, RunnerError], None],
-    info: DeviceInfo,
-    known: Mapping[str, Any],
-) -> None:
+def _all_starts(run: _Run, entries: list[_Entry]) -> None:
     """Start all processes as often as it takes."""
     start = time.monotonic()
     number = 0
-    begun = False
+    limits = run.limits
     while turns := [entry for entry in entries if entry.alive and _wants(entry, limits)]:
         try:
             with contextlib.ExitStack() as stack:
                 for entry in turns:
-                    _open(device, entry, stack, progress, failed, alone=len(entries) == 1)
+                    _open(run, entry, stack, alone=len(entries) == 1)
                 turns = [entry for entry in turns if entry.session is not None]
                 entries[:] = [entry for entry in entries if entry.loaded]
-                if not begun:
-                    begun = True
-                    bare = (
-                        entry.measurement(info, after=known["before"], **known) for entry in entries
-                    )
-                    kept.begin(list(bare))
+                if not run.begun:
+                    run.begin(entries)
                 for entry in turns:
-                    _prepare(entry, limits, course, progress)
+                    _prepare(entry, limits, run.course, run.progress)
                 turns = [entry for entry in turns if entry.alive]
                 left = limits.seconds * len(entries) - (time.monotonic() - start)
-                _one_start(device, entries, turns, limits, course, kept, left, progress)
+                _one_start(run, entries, turns, left)
         except DeviceError as error:
-            _find_again(device, limits, course, error, progress)
+            _find_again(run.device, limits, run.course, error, run.progress)
         finally:
             for entry in entries:
                 entry.session = None
@@ -348,23 +362,15 @@ def _median(start: Sequence[RawResult]) -> float:
     return statistics.median(sample for result in start for sample in result.samples)
 
 
-def _open(
-    device: Device,
-    entry: _Entry,
-    stack: contextlib.ExitStack,
-    progress: Progress,
-    failed: Callable[[RunnerJob, RunnerError], None],
-    *,
-    alone: bool,
-) -> None:
+def _open(run: _Run, entry: _Entry, stack: contextlib.ExitStack, *, alone: bool) -> None:
     """Start the process of one entry; ``stack`` ends it.
 
     Raises:
         RunnerError: the only file could not be loaded; of several, ``failed`` is told.
     """
-    progress(f"loading {entry.work.title}")
+    run.progress(f"loading {entry.work.title}")
     try:
-        entry.session = stack.enter_context(entry.work.runner.open(device, entry.work.job))
+        entry.session = stack.enter_context(entry.work.runner.open(run.device, entry.work.job))
     except RunnerError as error:
         if entry.loaded:  # it could be loaded before
             entry.fail(error)
@@ -372,7 +378,7 @@ def _open(
         if alone:
             raise
         entry.fail(error)
-        failed(entry.work, error)
+        run.failed(entry.work, error)
         return
     entry.loaded.append(entry.session.loaded)
 
@@ -450,23 +456,15 @@ def _runs_in(seconds: float, typical_ns: float) -> int:
     return max(1, min(1000, round(seconds * 1e9 / max(1.0, typical_ns))))
 
 
-def _one_start(
-    device: Device,
-    entries: Sequence[_Entry],
-    turns: Sequence[_Entry],
-    limits: Limits,
-    course: _Course,
-    kept: Keeper,
-    left: float,
-    progress: Progress,
-) -> None:
+def _one_start(run: _Run, entries: Sequence[_Entry], turns: Sequence[_Entry], left: float) -> None:
     """All rounds of one start.
 
     Args:
         left: seconds until the time limit, which all starts that are still to come share.
     """
+    course, limits = run.course, run.limits
     if not course.states:
-        _ask(device, course)
+        _ask(run.device, course)
         course.clock.restart()
     for entry in turns:
         entry.starts.append([])
@@ -478,16 +476,16 @@ def _one_start(
         for entry in turns if number % 2 == 0 else reversed(turns):
             if entry.alive and number < _rounds_of(entry, limits):
                 warm = 2 * course.state_seconds if paused else 0.0
-                _turn(entry, kept, entries.index(entry), warm_seconds=warm)
+                _turn(entry, run.kept, entries.index(entry), warm_seconds=warm)
         now = time.monotonic()
         paused = course.state_seconds <= _STATE_SHARE * (now - asked)
         if paused:
-            _ask(device, course)
+            _ask(run.device, course)
             asked = time.monotonic()
-        progress(_progress_line(turns, course.clock.seconds()))
+        run.progress(_progress_line(turns, course.clock.seconds()))
         if now - start > share:
             break
-    _ask(device, course)
+    _ask(run.device, course)
 
 
 def _rounds_of(entry: _Entry, limits: Limits) -> int:

@@ -24,11 +24,11 @@ from msgspec import Meta
 
 from ..errors import StoreError
 from ..system.files import GIB, MIB, read_regular_file
+from ..system.locks import exclusive
 from .record import Measurement
 
 __all__ = ["Contents", "append", "free_name", "read", "require_store", "run_of"]
 
-_LOCKED_BYTE = 2**40
 _MOST_BYTES = 2 * GIB
 _LONGEST_LINE = 64 * MIB
 
@@ -108,7 +108,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _cannot_write(path, "it is not a regular file")
-    with os.fdopen(descriptor, "a+b") as stream, _locked(stream):
+    with os.fdopen(descriptor, "a+b") as stream, exclusive(stream):
         _require_ours(path, stream)
         yield stream
 
@@ -189,28 +189,3 @@ def free_name(path: Path, what: str) -> Path:
         number += 1
         free = path.with_name(f"{path.name}.{what}{number}")
     return free
-
-
-@contextmanager
-def _locked(stream: IO[bytes]) -> Iterator[None]:
-    """Exclusive among processes; closing the file releases it, whatever happens."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            stream.flush()
-            fcntl.flock(stream.fileno(), fcntl.LOCK_UN)
-        return
-    import msvcrt  # Windows locks bytes, not files: one far behind the end stands for all
-
-    stream.seek(_LOCKED_BYTE)
-    msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    try:
-        yield
-    finally:
-        stream.flush()
-        stream.seek(_LOCKED_BYTE)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ArtifactError
 from .files import regular_file
+from .locks import lock
 
 __all__ = ["MOST_ENTRIES", "file_inside", "is_local", "locked", "path_inside", "require_closed"]
 
@@ -100,15 +101,12 @@ def is_local(folder: Path) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder against other runs that begin, where the system has such locks."""
     try:
-        import fcntl
-
         descriptor = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
+    except OSError:  # Windows opens no folders
         yield
         return
     try:
-        with contextlib.suppress(OSError):  # some network file systems
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -91,10 +91,9 @@ class SshDevice:
 
     @asked_once
     def describe(self) -> DeviceInfo:
-        files = split_files(self._checked(["sh", "-c", print_files(INFO_FILES)]))
-        name, arch, kernel, release = self._checked(
-            ["sh", "-c", "uname -n; uname -m; uname -s; uname -r"]
-        ).splitlines()[:4]
+        names = 'for what in n m s r; do echo "==> uname -$what"; uname -$what; done'
+        files = split_files(self._checked(["sh", "-c", f"{names}; {print_files(INFO_FILES)}"]))
+        name, arch, kernel, release = (files.get(f"uname -{what}", "") for what in "nmsr")
         return DeviceInfo(
             spec=self.spec,
             kind=self.kind,

@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...artifacts.interface import FileInput, FileOutput
+from ...artifacts.manifest import Manifest
 from ...errors import RunnerError
 from ..devices.device import Device
 from .runner import Job, Loaded, NamedOutput, RawResult
@@ -310,10 +312,10 @@ class _Session:
                 self._words(_RUNS_OF_OPERATORS, list(options)), timeout=self._job.timeout
             )
             self._extra = {**self._extra, "operators": read(f"{done.stdout}\n{done.stderr}")}
-        graph = _tflite_graph(self._job.artifact.path) if self._tool.outputs else None
+        graph = _graph_of(self._job.artifact.manifest) if self._tool.outputs else None
         if graph is None:
             return None
-        nhwc = graph.shape != image.shape
+        nhwc = graph.nhwc
         fed = np.ascontiguousarray(image.transpose(0, 2, 3, 1) if nhwc else image, dtype="<f4")
         if fed.shape != graph.shape:
             raise RunnerError(f"The file takes {graph.shape}, the input is {image.shape}.")
@@ -399,48 +401,43 @@ class _Session:
 
 @dataclass(frozen=True)
 class _Graph:
-    """What a TFLite file takes and gives, in the file's layout.
+    """What a file takes and gives, in its own layout.
 
     Attributes:
-        name, shape: of the one input.
-        outputs: name in the signature, and shape, in the order of the graph.
+        name, shape: of the one input's tensor; nhwc: its layout.
+        outputs: name and shape, in the order of the graph.
     """
 
     name: str
     shape: tuple[int, ...]
+    nhwc: bool
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def _tflite_graph(path: Path) -> _Graph | None:
-    """None when the file has not one float32 input and float32 outputs of known shapes, or when
-    there is no reader of it here (ai-edge-litert)."""
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError:
+def _graph_of(manifest: Manifest) -> _Graph | None:
+    """None when the manifest does not tell, or the file has not one float32 input and float32
+    outputs of known shapes."""
+    told = manifest.interface
+    if told is None or len(told.inputs) != 1:
         return None
-    try:
-        model = schema.Model.GetRootAs(path.read_bytes(), 0)
-        graph = model.Subgraphs(0)
-        tensors = {i: graph.Tensors(i) for i in (*graph.InputsAsNumpy(), *graph.OutputsAsNumpy())}
-        names = {}
-        if model.SignatureDefsLength():
-            signature = model.SignatureDefs(0)
-            maps = (signature.Outputs(i) for i in range(signature.OutputsLength()))
-            names = {one.TensorIndex(): one.Name().decode() for one in maps}
-        float32 = all(tensor.Type() == schema.TensorType.FLOAT32 for tensor in tensors.values())
-        if graph.InputsLength() != 1 or not float32:
-            return None
-        first = tensors[graph.Inputs(0)]
-        return _Graph(
-            first.Name().decode(),
-            tuple(int(n) for n in first.ShapeAsNumpy()),
-            tuple(
-                (names.get(i, ""), tuple(int(n) for n in tensors[i].ShapeAsNumpy()))
-                for i in graph.OutputsAsNumpy()
-            ),
-        )
-    except Exception:  # noqa: BLE001 (a damaged flatbuffer raises anything; the tool will say so)
+    (image,) = told.inputs
+    tensors: tuple[FileInput | FileOutput, ...] = (image, *told.outputs)
+    shapes = [_known(one.shape) for one in tensors]
+    if any(one.dtype != "float32" for one in tensors) or None in shapes:
         return None
+    taken, *given = (shape for shape in shapes if shape is not None)
+    names = [one.name for one in told.outputs]
+    return _Graph(
+        image.tensor or image.name,
+        taken,
+        image.layout == "NHWC",
+        tuple(zip(names, given, strict=True)),
+    )
+
+
+def _known(shape: tuple[int | None, ...]) -> tuple[int, ...] | None:
+    extents = tuple(extent for extent in shape if extent is not None)
+    return extents if len(extents) == len(shape) else None
 
 
 def _feed(graph: _Graph, file: str, outputs: str) -> list[str]:

@@ -8,19 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from torch import nn
 
 import mobile_export
+from mobile_export.bench import files as bench_files
 from mobile_export.bench.arm.prepare import prepare as prepare_qemu
 from mobile_export.bench.cli import main as cli
+from mobile_export.bench.devices import local
 from mobile_export.bench.devices.local import LocalDevice
+from mobile_export.bench.runners import RunnerRow
 from mobile_export.bench.store import append, read, require_store
 from mobile_export.errors import MobileExportError, StoreError
 from mobile_export.pipeline import ExportReport
@@ -475,3 +479,29 @@ def test_a_device_that_is_not_there_stops_no_other(
     code, _, err = run("-d", "local", "-d", "phone", "tiny.onnx", *QUICK)
     assert (code, "no device 'phone'" in err) == (2, True)
     assert not Path("mobile-bench.jsonl").exists()
+
+
+def test_everything_is_asked_hashed_and_made_once(
+    files: Path, run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two files in two starts: the device's facts, each file's hash, each runner."""
+    counts: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str, key: Callable[..., str]) -> None:
+        original = getattr(owner, name)
+
+        def call(*words: Any, **options: Any) -> Any:
+            counts[key(*words)] += 1
+            return original(*words, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(bench_files, "sha256_of", lambda path: path.name)
+    counted(local, "clusters_of", lambda facts: "describe")
+    counted(RunnerRow, "runner", lambda row: row.name)
+    code, _, err = run("tiny.onnx", "tiny.tflite", *QUICK[:-1], "2", "--format", "onnx")
+    assert code == 0, err
+    assert counts.pop("describe") == 1
+    assert counts.pop("tiny.onnx") == counts.pop("tiny.tflite") == 1
+    assert {"onnxruntime", "litert"} <= set(counts)
+    assert set(counts.values()) == {1}

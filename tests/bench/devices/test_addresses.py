@@ -106,3 +106,21 @@ def test_the_one_device_of_a_kind(said: Callable[[], list[list[str]]]) -> None:
     assert full_spec("adb") == "adb"  # several are connected
     with pytest.raises(UsageError, match="no device"):
         full_spec("-x")
+
+
+def test_round_trips_and_hashes_of_a_phone(
+    said: Callable[[], list[list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts are one question, asked once; a file whose hash is known is not read again."""
+    device = connect(f"adb:{SERIALS[0]}")
+    before = len(said())
+    for _ in range(3):
+        device.describe()
+    assert len(said()) == before + 1
+    device.state()
+    assert len(said()) == before + 2
+    monkeypatch.setattr(adb, "sha256_of", lambda path: pytest.fail(f"{path} is hashed again"))
+    file = tmp_path / "model"
+    file.write_bytes(b"x")
+    with pytest.raises(DeviceError, match="differs"):  # this adb copies nothing
+        device.push(file, sha256="0" * 64)
