@@ -36,8 +36,10 @@ from .exporters.table import get_format, precision_named
 from .graph.capture import trace
 from .graph.program import Program
 from .graph.source import Source
+from .graph.steps import steps_of
 from .lowering.lower import lower
 from .lowering.reference import run_graph
+from .operators.core import listed
 from .parity.detections import with_detections
 from .parity.judge import expected_outputs, judge
 from .parity.pictures import picture_files, read_pictures
@@ -681,12 +683,24 @@ def check_parity(
     )
     session.modules = (written_from or program).module_paths()
     notes = (*report.notes, *session.overflow_notes(reference.samples), *session.notes())
+    if report.status == "failed" and (precision.arithmetic or precision.name) == "fp16":
+        notes = (*notes, *_step_notes(program))
     report = replace(report, notes=notes, variants=variants)
     if report.only_some:
         remedies = {variant.remedy for variant in session.variants if variant.remedy}
         only = f"{report.runtime} only ({report.deciding.runtime}: {report.deciding.status})"
         report = replace(report, notes=(*notes, f"right in {only}: {'; '.join(remedies)}"))
     return report
+
+
+def _step_notes(program: Program) -> Iterator[str]:
+    """What an error of a file in float16 may come from."""
+    calls = listed(steps_of(program))
+    if calls:
+        yield (
+            f"float16 may fall on the other side of a step, where the result jumps: {calls}. Write "
+            '`precision="fp32"`, or return what comes before and take the step in the app.'
+        )
 
 
 def _seen_by(session: Session, references: _References) -> Reference:
