@@ -170,7 +170,7 @@ def _first(**found: float | None) -> _Sourced:
 
 
 def _size(row: Row) -> tuple[int, int]:
-    height, width = row.measurement.artifact["input_shape"][-2:]
+    height, width = (1, 1, *row.measurement.artifact["input_shape"])[-2:]
     return height, width
 
 

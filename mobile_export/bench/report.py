@@ -130,7 +130,7 @@ def _operators(row: Row) -> list[tuple[str, int, float, float]]:
             (str(o["operator"]), int(o["count"]), float(o["ms"]), float(o["share"]))
             for o in (told if isinstance(told, list) else ())
         ]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return []
 
 

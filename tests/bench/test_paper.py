@@ -17,7 +17,7 @@ from tests.bench.examples import measurement
 
 
 def rows_of(model: str, size: int = 224, **facts: Any) -> list[Row]:
-    artifact = measurement().artifact | {"input_shape": [1, 3, size, size]} | facts
+    artifact = {**measurement().artifact, "input_shape": [1, 3, size, size], **facts}
     return make_rows([measurement(model=model, artifact=artifact)])[0]
 
 
@@ -115,3 +115,10 @@ def test_layouts() -> None:
     records = list(csv.DictReader(io.StringIO(csv_text([line.to_dict() for line in lines]))))
     assert len(records) == len(lines)
     assert all(float(record["median_ms"]) > 0 for record in records)
+
+
+@pytest.mark.parametrize("shape", [[], [7], [1, 3]])
+def test_a_store_with_an_odd_shape_is_laid_out(shape: list[int]) -> None:
+    rows = rows_of("emo_2m", input_shape=shape)
+    assert all(len(line.size) == 2 for line in paper_lines(rows))
+    assert paper_grid(paper_lines(rows)).lines

@@ -32,7 +32,7 @@ from mobile_export.bench.runners.vendor import (
 from mobile_export.bench.tables import Row
 from mobile_export.errors import RunnerError
 from mobile_export.pipeline import ExportReport
-from tests.bench.examples import artifact, write_manifest
+from tests.bench.examples import artifact, measurement, write_manifest
 
 # As the sources of the tools print them (tensorflow/lite/tools/benchmark, tflite::util::Stat;
 # onnxruntime/test/perftest/performance_result.cc; ncnn/benchmark; TNN/test), figures made up.
@@ -442,3 +442,10 @@ def test_operators_are_asked_for_in_a_run_of_their_own(tmp_path: Path) -> None:
         ("Convolution (NHWC, F32) GEMM", "15", "1.406", "89.3%"),
         ("DEPTHWISE_CONV_2D", "13", "0.169", "10.7%"),
     ]
+
+
+@pytest.mark.parametrize(
+    "told", [7, [7], [{}], [{"operator": "x", "count": 1e999, "ms": 1, "share": 1}], None]
+)
+def test_operators_of_a_store_may_be_anything(told: object) -> None:
+    assert operators_grid([Row(measurement(extra={"operators": told}))]).lines == ()
