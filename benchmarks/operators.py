@@ -40,6 +40,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,7 @@ from mobile_export.parity.compare import compare
 from mobile_export.parity.samples import Sample
 from mobile_export.pipeline import export_program
 from mobile_export.system.quiet import quiet
+from mobile_export.system.versions import installed_versions
 
 NAMES = tuple(row.name for row in FORMATS)
 RIGHT, REFUSED, WRONG, UNSURE, FALSE, CRASHED = (
@@ -180,9 +182,9 @@ MAPS = {
     "1 + x / 16": lambda x: 1 + x / 16,  # products of many
     "round(3 x)": lambda x: (3 * x).round(),  # equal elements
     "1000 x": lambda x: x * 1000,
-    "1 / max(x, 0)": lambda x: 1 / x.relu(),  # infinities
-    "-1 / max(x, 0)": lambda x: -1 / x.relu(),
-    "max(x, 0) / max(x, 0)": lambda x: x.relu() / x.relu(),  # NaN
+    "infinite or 0": lambda x: (x * 1000 * 1000).exp(),
+    "-infinite or 0": lambda x: -(x * 1000 * 1000).exp(),
+    "NaN or 0": lambda x: (x * 1000 * 1000).exp() - (x * 2000 * 1000).exp(),
 }
 
 STORED = {"bucketize": 1, "searchsorted": 0}
@@ -386,7 +388,7 @@ def _defined(
     """
     fallback = None
     for mapped in MAPS:
-        if fallback is not None and "/ max" in mapped:
+        if fallback is not None and " or 0" in mapped:
             break
         try:
             module = OneOperator(info, call, shape, count, mapped)
@@ -678,37 +680,38 @@ def totals(results: Sequence[Any], first: bool = False) -> dict[str, collections
 
 
 MARK = "## PyTorch's samples"
+VERDICTS = (RIGHT, REFUSED, WRONG, UNSURE, FALSE, CRASHED)
+WRITABLE = ("decompositions and solvers", "functions of mathematics", "losses", "masked reductions")
+"""How the reasons begin for which operators are left out that a model could call."""
 HEAD = f"""{MARK}
 
 What every format makes of PyTorch's own operator samples, one model each: written by
 `python benchmarks/operators.py`, whose docstring says which operators, which models and what the
-verdicts mean.
+verdicts mean. {{run}}
 
 {{counts}}
+
+{{left}}
 
 Each letter is a sample: `R` right, `x` refused with a reason, `W` wrong and caught, `?`
 inconclusive, `F` passed though wrong, `C` crashed, `-` not run.
 """
 
 
-def write_table(path: Path, results: Sequence[Any]) -> None:
-    """Write docs/operators.md: the share of each verdict, a line per operator, and the reasons.
+def write_table(path: Path, folder: Path) -> None:
+    """Write docs/operators.md: what ran, the share of each verdict, a line per operator, reasons.
 
     What stands in the file before that heading is kept.
     """
+    results = read(folder)
+    table, left = entries(), _left_out()
     titles = {row.name: row.title for row in FORMATS}
-    counts = totals(results)
-    verdicts = (RIGHT, REFUSED, WRONG, UNSURE, FALSE, CRASHED)
-    lines = [
-        "| format | samples | " + " | ".join(verdicts) + " |",
-        "| --- | --- |" + " --- |" * len(verdicts),
-    ]
-    for row in NAMES:
-        total = sum(counts[row].values())
-        cells = [str(counts[row][verdict]) for verdict in verdicts]
-        share = f"{counts[row][RIGHT]} ({counts[row][RIGHT] / total:.1%})" if total else "0"
-        lines.append(f"| {titles[row]} | {total} | {share} | {' | '.join(cells[1:])} |")
-    text = HEAD.format(counts="\n".join(lines))
+    could = sum(len(n) for reason, n in left.items() if reason.startswith(WRITABLE))
+    text = HEAD.format(
+        run=_run_facts(folder, results, table),
+        counts=_shares(totals(results), could, titles),
+        left=_left_lines(left),
+    )
     text += f"\n| operator | {' | '.join(titles.values())} |\n| --- |{' --- |' * len(NAMES)}\n"
     for result in results:
         cells = [_letters(result, row) or "-" for row in NAMES]
@@ -726,9 +729,64 @@ def write_table(path: Path, results: Sequence[Any]) -> None:
     path.write_text(old.partition(MARK)[0] + text)
 
 
+def _left_out() -> dict[str, list[str]]:
+    """The entries of op_db that are not in the table, by reason."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    left: dict[str, list[str]] = collections.defaultdict(list)
+    for info in op_db:
+        reason = excluded(info)
+        if reason is not None:
+            left[reason].append(info.name)
+    return dict(sorted(left.items()))
+
+
+def _left_lines(left: Mapping[str, Sequence[str]]) -> str:
+    lines = [f"- {reason}: {len(names)}" for reason, names in left.items()]
+    return f"Left out of PyTorch's {sum(map(len, left.values()))} other entries:\n\n" + "\n".join(
+        lines
+    )
+
+
+def _run_facts(folder: Path, results: Sequence[Any], table: Mapping[str, Any]) -> str:
+    """When it ran, with what, and what has no result."""
+    times = [path.stat().st_mtime for path in folder.glob("*.json")]
+    days = [time.strftime("%Y-%m-%d", time.gmtime(moment)) for moment in (min(times), max(times))]
+    versions = installed_versions(library for row in FORMATS for library in row.libraries)
+    known = ", ".join(f"{name} {version}" for name, version in versions.items())
+    ran = {result["operator"] for result in results}
+    missing = [name for name in table if name not in ran]
+    text = f"Run from {days[0]} to {days[1]} with {known}: "
+    text += f"{len(ran & set(table))} of {len(table)} operators and variants."
+    if missing:
+        text += f" Without a result, or a model: {', '.join(f'`{name}`' for name in missing)}."
+    return text
+
+
+def _shares(
+    counts: Mapping[str, collections.Counter[str]], could: int, titles: Mapping[str, str]
+) -> str:
+    """A row for each format, and the share of right ones if all left out were refused."""
+    lines = [
+        f"| format | samples | {' | '.join(VERDICTS)} | right, with {could} that are left out |",
+        "| --- | --- |" + " --- |" * (len(VERDICTS) + 1),
+    ]
+    for row, found in counts.items():
+        total = sum(found.values())
+        if not total:
+            lines.append(f"| {titles[row]} | 0 |{' - |' * (len(VERDICTS) + 1)}")
+            continue
+        cells = [f"{found[RIGHT]} ({found[RIGHT] / total:.1%})"]
+        cells += [str(found[verdict]) for verdict in VERDICTS[1:]]
+        cells.append(f"{found[RIGHT] / (total + could):.1%}")
+        lines.append(f"| {titles[row]} | {total} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _line(found: Mapping[str, Any]) -> str:
-    """A verdict in one line."""
+    """A verdict in one line, without the folders of this machine."""
     reason = " ".join(str(found.get("reason", "")).replace("|", "/").split())
+    reason = re.sub(r"(?<![\w.])/[\w.+-]+(/[\w.+-]+)*/", "", reason)
     return f"{found['verdict']}: {reason[:240]}"
 
 
@@ -753,6 +811,8 @@ def main() -> None:
     table = entries()
     if args.list:
         print(len(table), *table)
+        for reason, names in _left_out().items():
+            print(f"left out ({reason}):", *names)
         return
     if args.only:
         table = {name: info for name, info in table.items() if name in args.only}
@@ -768,7 +828,7 @@ def main() -> None:
         }
         table = {name: info for name, info in table.items() if name in bad}
     if args.write:
-        write_table(args.write, read(args.results))
+        write_table(args.write, args.results)
     else:
         torch.set_num_threads(1)
         work(args, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,13 @@ from torch.fx import Node
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, source_of
 
-__all__ = ["convolution", "padded_transposed_convolution", "same_convolution", "unbatched"]
+__all__ = [
+    "convolution",
+    "is_odd",
+    "padded_transposed_convolution",
+    "same_convolution",
+    "unbatched",
+]
 
 aten = torch.ops.aten
 
@@ -61,6 +68,12 @@ def convolution(graph: GraphEditor, node: Node) -> Node | None:
     return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
 
 
+def is_odd(node: Node) -> bool:
+    """Whether a transposed convolution has no batch, or an output padding of a stride or more."""
+    stride, extra = (as_list(argument(node, name), 3) for name in ("stride", "output_padding"))
+    return unbatched(node) or any(e >= s for e, s in zip(extra, stride, strict=False))
+
+
 # aten::conv_transpose2d.input(Tensor input, Tensor weight, Tensor? bias=None,
 #     SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] output_padding=[0, 0],
 #     SymInt groups=1, SymInt[2] dilation=[1, 1]) -> Tensor
@@ -77,6 +90,10 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
     given = shape_of(source_of(node))
     if len(given) != rank + 2:
         return convolution(graph, node)
+    if rank == 1:
+        return _as_image(graph, node, stride, padding, extra, dilation)
+    if rank == 3:
+        return _by_planes(graph, node, stride, padding, extra, dilation)
     if all(e < s for e, s in zip(extra, stride, strict=True)):
         return None
     zeros = [0] * rank
@@ -95,3 +112,57 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
         return y
     shift = graph.call(aten.reshape.default, bias, [-1, *[1] * rank], like=node)
     return graph.call(aten.add.Tensor, y, shift, like=node)
+
+
+def _as_image(graph: GraphEditor, node: Node, *options: list[int]) -> Node:
+    """A transposed convolution of one axis, which LiteRT lacks: of an image of height 1."""
+    weight: Any = argument(node, "weight")
+    n, c, length = shape_of(source_of(node))
+    rows, channels, width = shape_of(weight)
+    image = graph.call(aten.reshape.default, source_of(node), [n, c, 1, length], like=node)
+    kernel = graph.call(aten.reshape.default, weight, [rows, channels, 1, width], like=node)
+    stride, padding, extra, dilation = ([a, *b] for a, b in zip((1, 0, 0, 1), options, strict=True))
+    numbers = (stride, padding, extra, argument(node, "groups"), dilation)
+    y = graph.call(
+        aten.conv_transpose2d.input, image, kernel, argument(node, "bias"), *numbers, like=node
+    )
+    return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
+
+
+def _by_planes(graph: GraphEditor, node: Node, *options: list[int]) -> Node:
+    """A transposed convolution of three axes, which LiteRT and TNN lack, plane by plane.
+
+    Every plane of the volume is an image; a transposed convolution of two axes has a channel for
+    each plane of the kernel, and a product with a stored 0-1 matrix adds up what falls on a plane
+    of the result.
+    """
+    weight: Any = argument(node, "weight")
+    (s, *stride), (p, *padding), (_, *extra), (d, *dilation) = options
+    n, c, depth, height, width = shape_of(source_of(node))
+    rows, channels, taps, *kernel = shape_of(weight)
+    _, out, planes, *sizes = shape_of(node)
+
+    def call(target: Any, x: Node, *args: Any) -> Node:
+        return graph.call(target, x, *args, like=node)
+
+    x = call(aten.permute.default, source_of(node), [0, 2, 1, 3, 4])
+    x = call(aten.reshape.default, x, [n * depth, c, height, width])
+    flat = call(aten.reshape.default, weight, [rows, channels * taps, *kernel])
+    groups = argument(node, "groups")
+    y = call(aten.conv_transpose2d.input, x, flat, None, stride, padding, extra, groups, dilation)
+    y = call(aten.reshape.default, y, [n, depth, out, taps, math.prod(sizes)])
+    y = call(aten.permute.default, y, [0, 2, 3, 1, 4])
+    y = call(aten.reshape.default, y, [n * out, taps * depth, math.prod(sizes)])
+    choice = torch.zeros(planes, taps * depth)
+    for tap in range(taps):
+        for plane in range(depth):
+            place = plane * s + tap * d - p
+            if 0 <= place < planes:
+                choice[place, tap * depth + plane] = 1
+    matrix = graph.add_constant(choice, f"planes.{node.name}")
+    y = call(aten.matmul.default, matrix, y)
+    y = call(aten.reshape.default, y, [n, out, planes, *sizes])
+    bias: Any = argument(node, "bias")
+    if bias is None:
+        return y
+    return call(aten.add.Tensor, y, call(aten.reshape.default, bias, [-1, 1, 1, 1]))

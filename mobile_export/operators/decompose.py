@@ -45,6 +45,8 @@ _GRAPH: dict[Any, Rule] = {
     aten.adaptive_max_pool1d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool2d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool3d.default: pooling.adaptive_max_pool,
+    aten.amax.default: pointwise.extreme,
+    aten.amin.default: pointwise.extreme,
     aten.avg_pool2d.default: pooling.avg_pool,
     aten.batch_norm.default: norms.batch_norm,
     aten.constant_pad_nd.default: padding.constant_pad,
@@ -56,7 +58,16 @@ _GRAPH: dict[Any, Rule] = {
     aten.conv_transpose1d.default: convolution.padded_transposed_convolution,
     aten.conv_transpose2d.input: convolution.padded_transposed_convolution,
     aten.conv_transpose3d.input: convolution.padded_transposed_convolution,
+    aten.layer_norm.default: norms.layer_norm,
+    aten.log_softmax.int: pointwise.softmax,
     aten.pad.default: padding.pad,
+    aten.prelu.default: pointwise.prelu,
+    aten.scaled_dot_product_attention.default: products.attention,
+    aten.softmax.int: pointwise.softmax,
+    aten.softplus.default: pointwise.softplus,
+    aten._to_copy.default: pointwise.widened,
+    aten.to.device: pointwise.widened,
+    aten.to.dtype: pointwise.widened,
     aten.logsumexp.default: pointwise.logsumexp,
     aten.pow.Tensor_Scalar: pointwise.power,
     aten.cdist.default: products.distances,
@@ -119,6 +130,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.div.Scalar_mode: elements.divide,
     aten.div.Tensor_mode: elements.divide,
     aten.erfc.default: elements.erfc,
+    aten.exp2.default: elements.exp2,
     aten.float_power.Tensor_Scalar: elements.float_power,
     aten.float_power.Tensor_Tensor: elements.float_power,
     aten.floor_divide.Scalar: elements.floor_divide,
@@ -135,6 +147,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.index_copy.default: indexing.index_copy,
     aten.index_fill.int_Scalar: indexing.index_fill,
     aten.index_fill.int_Tensor: indexing.index_fill,
+    aten.isclose.default: elements.isclose,
+    aten.isnan.default: elements.isnan,
     aten.kthvalue.default: ordering.kthvalue,
     aten.ldexp.Tensor: elements.ldexp,
     aten.lerp.Scalar: elements.lerp,
@@ -161,6 +175,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.nanmedian.dim: ordering.median,
     aten.nanquantile.default: ordering.quantile,
     aten.nanquantile.scalar: ordering.quantile,
+    aten.nonzero_static.default: indexing.nonzero_static,
     aten.nansum.default: sums.nansum,
     aten.positive.default: elements.positive,
     aten.prod.default: sums.prod,
@@ -174,6 +189,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.resolve_conj.default: elements.positive,
     aten.resolve_neg.default: elements.positive,
     aten.rot90.default: indexing.rot90,
+    aten.searchsorted.Tensor: ordering.searchsorted,
     aten.sgn.default: torch.sign,
     aten.signbit.default: elements.signbit,
     aten.sinc.default: elements.sinc,
@@ -194,6 +210,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.bucketize.Tensor: ordering.bucketize,
     aten.grid_sampler.default: indexing.grid_sampler,
     aten.grid_sampler_3d.default: indexing.grid_sample,
+    aten._embedding_bag_forward_only.default: indexing.embedding_bag,
+    aten._unsafe_index_put.default: indexing.index_put,
     aten.index_put.default: indexing.index_put,
     aten.index_reduce.default: indexing.index_reduce,
     aten.nan_to_num.default: elements.nan_to_num,
@@ -202,6 +220,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.native_layer_norm.default: sums.native_layer_norm,
     aten.outer.default: sums.outer,
     aten.put.default: indexing.put,
+    aten.round.decimals: elements.round_to,
     aten.scatter.src: indexing.scatter,
     aten.scatter.value: indexing.scatter,
     aten.scatter_add.default: indexing.scatter_add,
@@ -270,9 +289,18 @@ def _always(node: Node) -> bool:
 
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.unbatched),
+    aten.amax.default: pointwise.names_no_axis,
+    aten.amin.default: pointwise.names_no_axis,
     aten.batch_norm.default: norms.trains,
+    aten.layer_norm.default: norms.scales_by_results,
+    aten.log_softmax.int: pointwise.in_float64,
     aten.matmul.default: products.are_vectors,
     aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,
+    aten.prelu.default: pointwise.has_one_slope,
+    aten.scaled_dot_product_attention.default: products.is_unusual,
+    aten.softmax.int: pointwise.in_float64,
+    aten.softplus.default: pointwise.bends_early,
+    **dict.fromkeys((aten._to_copy.default, aten.to.device, aten.to.dtype), pointwise.widens),
 }
 """Of operators that nearly every model has, which calls a rule is for."""
 
@@ -283,7 +311,11 @@ def _projects(node: Node) -> bool:
     return gates != 4 * size
 
 
-_TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {aten.lstm.input: _projects}
+_TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {
+    aten.conv_transpose1d.default: convolution.is_odd,
+    aten.conv_transpose3d.input: convolution.is_odd,
+    aten.lstm.input: _projects,
+}
 """Of operators that a format takes itself (``native``), which calls it gets wrong or lacks."""
 
 
@@ -328,9 +360,28 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
         rule = rule_of(node.target, () if odd is not None and odd(node) else native)
         new = None if rule is None else rule(graph, node)
         if isinstance(new, Node):
+            narrower = _dtype(new) != _dtype(node)
             graph.replace(node, new, f"{node.target} in core operators")
+            if narrower:  # float32 where PyTorch has float64
+                _refresh_behind(graph, new)
         elif new is not None:
             _replace_items(graph, node, new)
+
+
+def _dtype(node: Node) -> torch.dtype | None:
+    return getattr(node.meta["val"], "dtype", None)
+
+
+def _refresh_behind(graph: GraphEditor, node: Node) -> None:
+    """The types and shapes of what is computed from ``node``."""
+    behind = {node}
+    for each in graph.nodes:
+        if each.op == "call_function" and behind.intersection(each.all_input_nodes):
+            if each.target is aten._assert_tensor_metadata.default:
+                graph.erase(each)
+                continue
+            graph.refresh(each)
+            behind.add(each)
 
 
 def _is_complex(node: Node) -> bool:
@@ -345,4 +396,5 @@ def _replace_items(graph: GraphEditor, node: Node, items: Any) -> None:
     for user in list(node.users):
         if not is_call(user, operator.getitem):
             raise AssertionError(f"{where(user)} uses all results of {where(node)} at once")
-        graph.replace(user, items[user.args[1]])
+        if user.users:
+            graph.replace(user, items[user.args[1]])

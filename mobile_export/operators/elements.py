@@ -17,6 +17,7 @@ __all__ = [
     "copysign",
     "divide",
     "erfc",
+    "exp2",
     "float_power",
     "floor_divide",
     "fmod",
@@ -24,6 +25,8 @@ __all__ = [
     "hardshrink",
     "heaviside",
     "hypot",
+    "isclose",
+    "isnan",
     "ldexp",
     "lerp",
     "log_sigmoid",
@@ -35,6 +38,7 @@ __all__ = [
     "nan_to_num",
     "positive",
     "remainder",
+    "round_to",
     "signbit",
     "sinc",
     "softshrink",
@@ -164,6 +168,23 @@ def hypot(x: Tensor, other: Tensor) -> Tensor:
     return largest * torch.sqrt((x / scale) * (x / scale) + (other / scale) * (other / scale))
 
 
+def isnan(x: Tensor) -> Tensor:
+    """What does not equal itself."""
+    return x != x
+
+
+def isclose(
+    x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """|x - other| ≤ atol + rtol · |other|, or both are equal (infinities); NaN if ``equal_nan``."""
+    apart = (x - other).abs()
+    near = torch.logical_and(apart <= (other * rtol).abs() + atol, apart < math.inf)
+    close = logical_or(x == other, near)
+    if not equal_nan:
+        return close
+    return logical_or(close, torch.logical_and(x != x, other != other))
+
+
 def ldexp(x: Tensor, other: Tensor) -> Tensor:
     """x · 2^other."""
     return x * torch.exp2(other)
@@ -187,6 +208,19 @@ def xlogy(x: Any, other: Any) -> Tensor:
     if isinstance(x, Tensor):
         return torch.where(x == 0, torch.zeros_like(product), product)
     return product if x else torch.zeros_like(product)
+
+
+def exp2(x: Tensor) -> Tensor:
+    """exp(x log 2)."""
+    return torch.exp(x * math.log(2))
+
+
+def round_to(x: Tensor, *, decimals: int) -> Tensor:
+    """To ``decimals`` digits behind the point, or before it where that is negative."""
+    if decimals == 0:
+        return torch.round(x)
+    scale = 10.0 ** abs(decimals)
+    return torch.round(x * scale) / scale if decimals > 0 else torch.round(x / scale) * scale
 
 
 def erfc(x: Tensor) -> Tensor:

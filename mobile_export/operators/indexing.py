@@ -17,6 +17,7 @@ __all__ = [
     "diagflat",
     "diagonal",
     "diagonal_scatter",
+    "embedding_bag",
     "grid_sample",
     "grid_sampler",
     "index_add",
@@ -25,6 +26,7 @@ __all__ = [
     "index_put",
     "index_reduce",
     "masked_scatter",
+    "nonzero_static",
     "put",
     "rot90",
     "scatter",
@@ -312,10 +314,10 @@ def scatter_reduce(
         y = prod_along(torch.where(here, source, one), -1)
         y = y * x if include_self else y
     elif reduce == "amax":
-        y = torch.where(here, source, source.amin()).amax(-1)
+        y = torch.where(here, source, source.reshape(-1).amin(0)).amax(-1)
         y = torch.maximum(x, y) if include_self else y
     else:
-        y = torch.where(here, source, source.amax()).amin(-1)
+        y = torch.where(here, source, source.reshape(-1).amax(0)).amin(-1)
         y = torch.minimum(x, y) if include_self else y
     return torch.where(hit, y, x).movedim(-1, dim)
 
@@ -386,3 +388,48 @@ def grid_sampler(
     if x.ndim != 5:
         return NotImplemented
     return grid_sample(x, grid, interpolation_mode, padding_mode, align_corners)
+
+
+# Bags and places --------------------------------------------------------------------------------
+
+
+def embedding_bag(
+    weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False,
+    mode: int = 0, sparse: bool = False, per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False, padding_idx: int | None = -1,
+) -> Any:  # fmt: skip
+    """Sums or means of rows: a product with the 0-1 matrix of which bag an index is in.
+
+    Bag b begins at ``offsets[b]``; mode 0 is the sum, 1 the mean.
+    """
+    padded = padding_idx is not None and padding_idx >= 0
+    if mode > 1 or padded or include_last_offset or indices.ndim != 1:
+        return NotImplemented
+    places = torch.arange(indices.shape[0]).unsqueeze(0)
+    begun = torch.where(places >= offsets.unsqueeze(1), torch.ones(()), torch.zeros(()))
+    left = torch.cat([begun.narrow(0, 1, begun.shape[0] - 1), torch.zeros_like(begun[:1])])
+    within = (begun - left).to(weight.dtype)
+    if mode == 1:
+        within = within / within.sum(1, True).clamp(min=1)
+    if per_sample_weights is not None:
+        within = within * per_sample_weights.unsqueeze(0)
+    return (torch.matmul(within, torch.index_select(weight, 0, indices)),)
+
+
+def nonzero_static(x: Tensor, *, size: int, fill_value: int = -1) -> Any:
+    """The places of the first ``size`` elements that are not 0, then ``fill_value``."""
+    if not x.ndim or x.numel() * size > LARGEST or not x.is_floating_point():
+        return NotImplemented
+    zero = torch.zeros_like(x).reshape(-1)
+    counted = torch.where(x.reshape(-1) == 0, zero, torch.ones_like(zero))
+    rank = torch.cumsum(counted, 0) * counted - 1
+    slots = torch.arange(size, dtype=x.dtype).unsqueeze(1)
+    here = rank.unsqueeze(0) == slots
+    found = slots.squeeze(1) < counted.sum()
+    axes, step = [], x.numel()
+    for length in x.shape:
+        step //= length
+        place = torch.arange(x.numel()) // step % length
+        value = torch.where(here, place.to(x.dtype), zero.unsqueeze(0)).sum(1)
+        axes.append(torch.where(found, value, torch.full_like(value, fill_value)))
+    return torch.stack(axes, 1).to(torch.int64)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.fx import Node
 
 from ..graph.editor import GraphEditor
-from ..graph.ops import argument
+from ..graph.ops import argument, source_of
 from .inline import inline
 from .sums import batch_statistics
 
-__all__ = ["batch_norm", "trains"]
+__all__ = ["batch_norm", "layer_norm", "scales_by_results", "trains"]
+
+aten = torch.ops.aten
 
 
 def trains(node: Node) -> bool:
@@ -35,3 +38,23 @@ def batch_norm(graph: GraphEditor, node: Node) -> Any:
         return batch_statistics(x, w, b, None, None, True, 0.0, eps)[0]
 
     return inline(graph, node, norm, x, *given)
+
+
+def scales_by_results(node: Node) -> bool:
+    """Whether a weight or bias of a layer norm is computed."""
+    given = [argument(node, name) for name in ("weight", "bias")]
+    return any(isinstance(value, Node) and value.op == "call_function" for value in given)
+
+
+# aten::layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None,
+#     Tensor? bias=None, float eps=1e-05, bool cudnn_enable=True) -> Tensor
+def layer_norm(graph: GraphEditor, node: Node) -> Node | None:
+    """With a computed weight or bias, which Core ML does not take: multiplied and added behind."""
+    if not scales_by_results(node):
+        return None
+    shape, eps = argument(node, "normalized_shape"), argument(node, "eps")
+    y = graph.call(aten.layer_norm.default, source_of(node), shape, None, None, eps, like=node)
+    weight, bias = argument(node, "weight"), argument(node, "bias")
+    if weight is not None:
+        y = graph.call(aten.mul.Tensor, y, weight, like=node)
+    return y if bias is None else graph.call(aten.add.Tensor, y, bias, like=node)

@@ -28,6 +28,7 @@ __all__ = [
     "mode",
     "msort",
     "quantile",
+    "searchsorted",
     "sort",
     "topk",
 ]
@@ -214,5 +215,18 @@ def bucketize(x: Any, boundaries: Tensor, *, out_int32: bool = False, right: boo
         return NotImplemented
     mine = x.unsqueeze(-1)
     below = boundaries <= mine if right else boundaries < mine
+    count = torch.where(below, torch.ones_like(mine), torch.zeros_like(mine)).sum(-1)
+    return count.to(torch.int32 if out_int32 else torch.int64)
+
+
+def searchsorted(
+    sequence: Tensor, x: Tensor, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Tensor | None = None,
+) -> Any:  # fmt: skip
+    """`bucketize` by rows of boundaries."""
+    if sorter is not None or not x.ndim or sequence.shape[-1] * x.numel() > LARGEST:
+        return NotImplemented
+    rows, mine = sequence.unsqueeze(-2), x.unsqueeze(-1)
+    below = rows <= mine if right or side == "right" else rows < mine
     count = torch.where(below, torch.ones_like(mine), torch.zeros_like(mine)).sum(-1)
     return count.to(torch.int32 if out_int32 else torch.int64)

@@ -10,7 +10,20 @@ from torch.fx import Node
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, source_of
 
-__all__ = ["logsumexp", "power"]
+__all__ = [
+    "bends_early",
+    "extreme",
+    "has_one_slope",
+    "names_no_axis",
+    "in_float64",
+    "logsumexp",
+    "power",
+    "prelu",
+    "softmax",
+    "softplus",
+    "widened",
+    "widens",
+]
 
 aten = torch.ops.aten
 _RANK = 4  # litert-torch 0.10: "failed to legalize" of a power of five axes
@@ -45,3 +58,81 @@ def power(graph: GraphEditor, node: Node) -> Node | None:
     flat = graph.call(aten.reshape.default, x, [math.prod(shape[:-1]), shape[-1]], like=node)
     y = graph.call(node.target, flat, argument(node, "exponent"), like=node)
     return graph.call(aten.reshape.default, y, list(shape), like=node)
+
+
+def has_one_slope(node: Node) -> bool:
+    """Whether the weight of a PReLU has no axis."""
+    weight = node.args[1]
+    return isinstance(weight, Node) and shape_of(weight) == ()
+
+
+# aten::prelu(Tensor self, Tensor weight) -> Tensor
+def prelu(graph: GraphEditor, node: Node) -> Node | None:
+    """With one slope for all, which coremltools asks an axis of: max(x, 0) + slope · min(x, 0)."""
+    if not has_one_slope(node):
+        return None
+    above = graph.call(aten.clamp_min.default, source_of(node), 0, like=node)
+    below = graph.call(aten.clamp_max.default, source_of(node), 0, like=node)
+    scaled = graph.call(aten.mul.Tensor, below, node.args[1], like=node)
+    return graph.call(aten.add.Tensor, above, scaled, like=node)
+
+
+def in_float64(node: Node) -> bool:
+    """Whether a softmax asks for float64."""
+    return argument(node, "dtype") is torch.float64
+
+
+# aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor
+def softmax(graph: GraphEditor, node: Node) -> Node | None:
+    """In the type of its operand where it asks for float64, which files do not have."""
+    if not in_float64(node):
+        return None
+    return graph.call(node.target, source_of(node), argument(node, "dim"), like=node)
+
+
+def widens(node: Node) -> bool:
+    """Whether float32 is asked to become float64."""
+    kinds = [value.meta["val"].dtype for value in (node, source_of(node))]
+    return kinds == [torch.float64, torch.float32]
+
+
+# aten::to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, …)
+def widened(graph: GraphEditor, node: Node) -> Node | None:
+    """float32 that becomes float64, which files do not have: it stays."""
+    return source_of(node) if widens(node) else None
+
+
+def bends_early(node: Node) -> bool:
+    """Whether a softplus ends where it is not yet the identity in float32."""
+    threshold = argument(node, "threshold")
+    return bool(threshold < 20)
+
+
+# aten::softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor
+def softplus(graph: GraphEditor, node: Node) -> Node | None:
+    """With a low threshold, which coremltools ignores: x above it, chosen."""
+    if not bends_early(node):
+        return None
+    x, beta, threshold = source_of(node), argument(node, "beta"), argument(node, "threshold")
+    scaled = graph.call(aten.mul.Tensor, x, beta, like=node)
+    low = graph.call(aten.clamp_max.default, scaled, threshold, like=node)
+    power = graph.call(aten.exp.default, low, like=node)
+    soft = graph.call(aten.log1p.default, power, like=node)
+    soft = graph.call(aten.div.Tensor, soft, beta, like=node)
+    above = graph.call(aten.gt.Scalar, scaled, threshold, like=node)
+    return graph.call(aten.where.self, above, x, soft, like=node)
+
+
+def names_no_axis(node: Node) -> bool:
+    """Whether the largest or smallest is that of all axes without their being named."""
+    return not argument(node, "dim")
+
+
+# aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor
+def extreme(graph: GraphEditor, node: Node) -> Node | None:
+    """Along all axes by name, which torch.onnx asks for."""
+    x = source_of(node)
+    if not names_no_axis(node) or not shape_of(x):
+        return None
+    axes = list(range(len(shape_of(x))))
+    return graph.call(node.target, x, axes, argument(node, "keepdim"), like=node)

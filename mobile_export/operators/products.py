@@ -13,8 +13,9 @@ from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument
+from .inline import inline
 
-__all__ = ["are_vectors", "distances", "einsum", "inner"]
+__all__ = ["are_vectors", "attention", "distances", "einsum", "inner", "is_unusual"]
 
 aten = torch.ops.aten
 _LARGEST = 1 << 22  # elements of all differences at once
@@ -72,7 +73,9 @@ def einsum(graph: GraphEditor, node: Node) -> Node | None:
     if terms is None or any(len(set(term)) != len(term) for term in terms):
         return None
     *names, result = terms
-    if len(operands) <= 2 and "." not in equation:
+    if len(operands) == 1:
+        return _sums(graph, operands[0], names[0], result, node)
+    if len(operands) == 2 and "." not in equation:
         return None
     sizes: dict[str, int] = {}
     for term, operand in zip(names, operands, strict=True):
@@ -85,6 +88,16 @@ def einsum(graph: GraphEditor, node: Node) -> Node | None:
         names = [n for k, n in enumerate(names) if k not in (i, j)] + [kept]
         operands = [x for k, x in enumerate(operands) if k not in (i, j)] + [product]
     return graph.call(aten.einsum.default, f"{','.join(names)}->{result}", operands, like=node)
+
+
+def _sums(graph: GraphEditor, x: Node, name: str, result: str, like: Node) -> Node:
+    """One operand: its sums along the axes that are not in the result, turned."""
+    gone = [place for place, axis in enumerate(name) if axis not in result]
+    if gone:
+        x = graph.call(aten.sum.dim_IntList, x, gone, like=like)
+    kept = [axis for axis in name if axis in result]
+    order = [kept.index(axis) for axis in result]
+    return graph.call(aten.permute.default, x, order, like=like) if order else x
 
 
 def _named(equation: str, ranks: Sequence[int]) -> list[str] | None:
@@ -135,3 +148,43 @@ def _product(
         shape = [sizes.get(axis, 1) for axis in kept]
         aligned.append(graph.call(aten.reshape.default, moved, shape, like=like))
     return graph.call(aten.mul.Tensor, *aligned, like=like)
+
+
+def is_unusual(node: Node) -> bool:
+    """Whether queries have other than four axes, or heads share keys."""
+    rank = len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    return rank in (2, 3) or (rank == 4 and bool(argument(node, "enable_gqa")))
+
+
+# aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None,
+#     float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False)
+def attention(graph: GraphEditor, node: Node) -> Any:
+    """Of four axes, with a key and a value for every query's head, which torch.onnx asks for."""
+    if not is_unusual(node):
+        return None
+    mask = argument(node, "attn_mask")
+    causal, scale = argument(node, "is_causal"), argument(node, "scale")
+    shape = shape_of(node)
+
+    def attend(query: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        parts = [
+            part.reshape([1] * (4 - part.ndim) + list(part.shape)) for part in (query, *others[:2])
+        ]
+        q, k, v = (_repeated(part, parts[0].shape[1]) for part in parts)
+        held = others[2] if len(others) > 2 else None
+        y = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, held, 0.0, is_causal=causal, scale=scale
+        )
+        return y.reshape(shape)
+
+    operands = [*node.args[:3], *([] if mask is None else [mask])]
+    return inline(graph, node, attend, *operands)
+
+
+def _repeated(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """(B, H, N, E) with each head repeated until there are ``heads``."""
+    batch, own, *rest = x.shape
+    if own == heads:
+        return x
+    wide = x.unsqueeze(2).expand(batch, own, heads // own, *rest)
+    return wide.reshape(batch, heads, *rest)

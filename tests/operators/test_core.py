@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from mobile_export.exporters.table import FORMATS
 from mobile_export.graph.capture import trace
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
@@ -212,3 +213,12 @@ def test_the_documentation_names_all_of_it() -> None:
     assert [name for name in CORE if f"| `{name}` |" not in text] == []
     ours = {target._schema.name.split("::")[1] for target in OPERATORS}
     assert [name for name in ours if f"`{name}`" not in text] == []
+
+
+def test_the_documentation_names_what_formats_take_themselves() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operators.md").read_text()
+    line = next(line for line in text.splitlines() if "PassChoice.native" in line)
+    for row in FORMATS:
+        if row.made_from == "program":
+            part = line[line.index(f"{row.title} ") :].partition(";")[0]
+            assert part == f"{row.title} " + ", ".join(f"`{name}`" for name in row.passes.native)

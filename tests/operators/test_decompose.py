@@ -185,6 +185,36 @@ def test_einsum(equation: str, picks: tuple[int, ...]) -> None:
             assert len(node.args[1]) == 2
 
 
+@pytest.mark.parametrize("equation", ["bchw->", "bchw->wc", "...hw->h...", "bchw->bchw"])
+def test_einsum_of_one(equation: str) -> None:
+    written(lambda x: torch.einsum(equation, x), (1, 3, 4, 5), "einsum")
+
+
+@pytest.mark.parametrize("decimals", [-1, 0, 2])
+def test_round_to_decimals(decimals: int) -> None:
+    written(lambda x: torch.round(x * 40, decimals=decimals), (1, 3, 4, 5))
+
+
+def test_float64_is_float32_in_a_file() -> None:
+    result = written(lambda x: (x.double() * 2).float(), (1, 3, 4, 5))
+    kinds = {n.meta["val"].dtype for n in result.program.exported.graph.nodes if "val" in n.meta}
+    assert kinds == {torch.float32}
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_searchsorted(right: bool) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        rows = x[:, :, :1].sort(-1).values.expand(x.shape)
+        return torch.searchsorted(rows, x, right=right).float()
+
+    written(function, (1, 3, 4, 5), "searchsorted")
+
+
+def test_exp2_and_isnan() -> None:
+    written(lambda x: torch.exp2(x), (1, 3, 4, 5), "exp2")
+    written(lambda x: torch.isnan(x / x.relu() * 0).float(), (1, 3, 4, 5), "isnan")
+
+
 def test_einsum_of_two_stays() -> None:
     stays(lambda x: torch.einsum("bchw,bdhw->bcd", x, x.sin()), (1, 3, 4, 5))
 
@@ -222,6 +252,118 @@ def test_passes_run_it_behind_what_removes_writes_in_place() -> None:
 def test_inverse_hyperbolic_functions() -> None:
     written(lambda x: torch.acosh(x.abs() + 1), (1, 2, 5, 7), "acosh")
     written(lambda x: torch.asinh(x * 3e4), (1, 2, 5, 7), "asinh")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "extra", "dilation", "groups"),
+    [(3, 2, 2, 1, 1, 1), (2, 3, 0, 0, 2, 2), (4, 1, 1, 0, 1, 2), (1, 2, 0, 1, 1, 1)],
+)
+@pytest.mark.parametrize("axes", [1, 3])
+def test_transposed_convolution_of_one_and_three_axes(
+    kernel: int, stride: int, padding: int, extra: int, dilation: int, groups: int, axes: int,
+    bias: bool,
+) -> None:  # fmt: skip
+    kind: Any = nn.ConvTranspose1d if axes == 1 else nn.ConvTranspose3d
+    layer = kind(4, 6, kernel, stride, padding, extra, groups=groups, bias=bias, dilation=dilation)
+    written(layer, (1, 4, 5, 4, 3)[: axes + 2], f"conv_transpose{axes}d")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norm_by_computed_weights(bias: bool) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], x[0, 0, 0], x[0, 1, 1] if bias else None)
+
+    result = written(function, (1, 2, 3, 5))
+    assert ops(result.program)["layer_norm"] == 1
+    stays(nn.LayerNorm(5), (1, 2, 3, 5))
+
+
+def test_prelu_of_one_slope_without_an_axis() -> None:
+    written(lambda x: torch.prelu(x, x.mean()), (1, 2, 3, 5), "prelu")
+    stays(nn.PReLU(2), (1, 2, 3, 5))
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_embedding_bag(mode: str) -> None:
+    index, offsets = torch.tensor([1, 3, 0, 0, 2]), torch.tensor([0, 2, 2, 4])
+    weights = torch.rand(5) if mode == "sum" else None
+    written(
+        lambda x: F.embedding_bag(
+            index, x[0, 0], offsets, mode=mode,
+            per_sample_weights=None if weights is None else weights.to(x.dtype),
+        ),
+        (1, 1, 4, 5),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_nonzero_static(size: int) -> None:
+    written(
+        lambda x: torch.ops.aten.nonzero_static(x.relu(), size=size, fill_value=-7).float(),
+        (1, 2, 3, 5),
+        "nonzero_static",
+    )
+
+
+def test_extremes_of_all_axes_name_them() -> None:
+    result = written(lambda x: (x - x.amax()) / x.amin(keepdim=True), (1, 2, 3, 5))
+    calls = [n for n in result.program.exported.graph.nodes if str(n.target).startswith("aten.am")]
+    assert [call.args[1] for call in calls] == [[0, 1, 2, 3]] * 2
+
+
+def test_softplus_that_bends_early() -> None:
+    written(lambda x: F.softplus(x * 300, 3, 0.2), (1, 2, 3, 5), "softplus")
+    stays(lambda x: F.softplus(x, 3), (1, 2, 3, 5))
+
+
+def test_softmax_in_float64() -> None:
+    written(lambda x: x.softmax(-1, dtype=torch.float64).float(), (1, 2, 3, 5))
+    written(lambda x: x.log_softmax(1, dtype=torch.float64).float(), (1, 2, 3, 5))
+    stays(lambda x: x.softmax(-1), (1, 2, 3, 5))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5), (1, 4, 3, 5)])
+def test_attention_of_other_shapes(shape: tuple[int, ...], causal: bool) -> None:
+    """Queries of four heads share the keys of two."""
+    shared = len(shape) == 4
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        x = x.reshape(shape)
+        key = x[:, ::2] * 0.7 if shared else x * 0.7
+        mask = None if causal else x[..., :3].reshape(-1, 3, 3)[0]
+        return F.scaled_dot_product_attention(
+            x, key, key.sin(), mask, is_causal=causal, scale=0.4, enable_gqa=shared
+        )
+
+    result = written(function, (1, 1, 1, math.prod(shape)))
+    [call] = [
+        node
+        for node in result.program.exported.graph.nodes
+        if "scaled_dot_product_attention" in str(node.target)
+    ]
+    assert len(call.args[0].meta["val"].shape) == 4
+    assert not call.kwargs.get("enable_gqa")
+
+
+def test_attention_of_four_axes_stays() -> None:
+    stays(lambda x: F.scaled_dot_product_attention(x, x, x), (1, 2, 3, 5))
+
+
+@pytest.mark.parametrize("equal_nan", [True, False])
+def test_isclose(equal_nan: bool) -> None:
+    """Infinities of one sign are close to each other, and to nothing else."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        near = torch.isclose(x, x * 1.01, rtol=0.02, equal_nan=equal_nan).float()
+        zero = (x * 0).abs()
+        infinite = 1 / zero
+        a = torch.stack([zero + 1, infinite, -infinite, zero / zero, zero], -1)
+        b = torch.stack([infinite, infinite, infinite, zero / zero, zero], -1)
+        return near[..., None] + 2 * torch.isclose(a, b, equal_nan=equal_nan).float()
+
+    written(function, (1, 2, 3, 5), "isclose")
 
 
 class Recurrent(nn.Module):

@@ -30,7 +30,7 @@ ROW = Format(
             "guard_padding",
         ),
         without=("move_less",),
-        native=("sort", "topk"),
+        native=("exp2", "sort", "topk"),
     ),
     options=CoreMLOptions,
     suppresses=True,

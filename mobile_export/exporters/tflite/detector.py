@@ -57,6 +57,8 @@ def _find_post_processing(path: Path) -> PostProcessing | None:
 
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
+    if not graph.OperatorsLength():  # it returns its input
+        return None
     op = graph.Operators(graph.OperatorsLength() - 1)
     if op is None or model.OperatorCodes(op.OpcodeIndex()).CustomCode() != POST_PROCESSING.encode():
         return None

@@ -177,3 +177,16 @@ def test_an_image_as_high_and_wide_as_it_has_channels(layout: str, tmp_path: Pat
     got = next(iter(run(report.artifacts[0].path, fed).values()))
     got = got.transpose(0, 3, 1, 2) if layout == "nhwc" else got
     np.testing.assert_allclose(got, image[:, 1:] * image[:, :1], rtol=1e-6)
+
+
+class Same(torch.nn.Module):
+    """Returns its input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[1:]).unsqueeze(0)
+
+
+def test_a_file_without_an_operation(tmp_path: Path) -> None:
+    report = export(Same(), "tflite", tmp_path, size=8, tflite=TFLiteOptions(layout="nchw"))
+    [artifact] = report.artifacts
+    assert artifact.parity.passed
