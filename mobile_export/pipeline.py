@@ -30,6 +30,7 @@ from .errors import (
 )
 from .exporters.config import ExportConfig
 from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
+from .exporters.processing import check_processing, gives_probabilities, processed
 from .exporters.record import file_interface, preprocessing
 from .exporters.row import Format, Precision
 from .exporters.table import get_format, precision_named
@@ -237,19 +238,32 @@ class _Preparation:
     What several formats share is done once.
     """
 
-    def __init__(self, program: Program, references: _References) -> None:
-        self._runner = PassRunner(program, references.get())
+    def __init__(self, program: Program, references: _References, config: ExportConfig) -> None:
+        self._program = program
         self._references = references
+        self._config = config
+        self._runners: dict[tuple[bool, bool], PassRunner] = {}
         self._passed: dict[tuple[Any, ...], tuple[Program, tuple[PassReport, ...]]] = {}
         self._exact: dict[int, tuple[Program, tuple[np.ndarray, ...]]] = {}
         self._layers: dict[int, Prepared] = {}
 
     def passed(self, row: Format, without: Sequence[str]) -> tuple[Program, tuple[PassReport, ...]]:
-        """After the passes of a format, without those named."""
+        """After the passes of a format, without those named.
+
+        What its options ask for in front of the model and behind it is in the program.
+        """
+        options = self._config.job(row).options
+        processing = (options.image_input, gives_probabilities(self._program, options))
         chosen = select_passes((*without, *row.passes.without), row.passes.add)
-        key = (chosen, row.passes.native)
+        key = (processing, chosen, row.passes.native)
+        if processing not in self._runners:
+            program = processed(self._program, options)
+            reference = self._references.get(pixels=options.image_input)
+            if processing[1]:
+                reference = with_activation(reference, "softmax")
+            self._runners[processing] = PassRunner(program, reference)
         if key not in self._passed:
-            self._passed[key] = self._runner.run(chosen, row.passes.native)
+            self._passed[key] = self._runners[processing].run(chosen, row.passes.native)
         return self._passed[key]
 
     def adapted(self, row: Format, program: Program, job: WriteJob) -> Prepared:
@@ -261,31 +275,24 @@ class _Preparation:
         if row.made_from == "layers":
             if id(program) not in self._layers:
                 graph = lower(program)
-                got = run_graph(graph, self._image.double().numpy())
+                got = run_graph(graph, self._image(program).double().numpy())
                 require_same("The layer graph", program.spec, got, self._exactly(program))
                 self._layers[id(program)] = Prepared(program, graph)
             return self._layers[id(program)]
         adapted = writer_of(row).adapt(program, job)
         if adapted.program is not program:
-            if adapted.normalise is None:
-                exact = self._exactly(program)
-                got = float64_outputs(adapted.program, self._image)
-            else:
-                pixels = self._references.get(pixels=True).samples[-1].pixels
-                assert pixels is not None
-                exact = float64_outputs(program, adapted.normalise(pixels))
-                got = float64_outputs(adapted.program, pixels)
-            exact = tuple(adapted.expected(exact))
+            got = float64_outputs(adapted.program, self._image(program))
+            exact = tuple(adapted.expected(self._exactly(program)))
             require_same(f"What {row.title}'s converter is given", program.spec, got, exact)
         return Prepared(adapted.program)
 
-    @property
-    def _image(self) -> torch.Tensor:
-        return self._references.get().samples[-1].image
+    def _image(self, program: Program) -> torch.Tensor:
+        pixels = program.input.pixels
+        return self._references.get(pixels=pixels).samples[-1].given(pixels=pixels)
 
     def _exactly(self, program: Program) -> tuple[np.ndarray, ...]:
         if id(program) not in self._exact:
-            self._exact[id(program)] = (program, float64_outputs(program, self._image))
+            self._exact[id(program)] = (program, float64_outputs(program, self._image(program)))
         return self._exact[id(program)][1]
 
 
@@ -419,7 +426,7 @@ class _Run:
             parity=attempt.parity.to_dict(),
             tools=installed_versions(row.libraries),
             nms=None if suppression is None else _nms_record(prepared, suppression),
-            interface=file_interface(session, self.program),
+            interface=file_interface(session, prepared),
             preprocessing=preprocessing(self.program),
             task=self.program.task if suppression is None else "detection",
         )
@@ -504,6 +511,7 @@ def export_program(
                 program, references = _capture(load, progress, f"loading {spec}", config.samples)
                 program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
             for row in formats:
+                check_processing(program, config.job(row).options)
                 writer_of(row).check(program, config.job(row))
             with shared("parity"):
                 progress("running the reference in float64")
@@ -512,7 +520,7 @@ def export_program(
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                preparation = _Preparation(program, references)
+                preparation = _Preparation(program, references, config)
                 for row in formats:
                     with suppress(PassError):  # raised again when the format is written
                         preparation.passed(row, config.no_passes)

@@ -18,6 +18,7 @@ from mobile_export.detection.options import NmsOptions
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml.options import CoreMLOptions
 from mobile_export.exporters.interface import Prepared, runtime_of, writer_of
+from mobile_export.exporters.processing import processed
 from mobile_export.exporters.table import get_format
 from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.graph.capture import trace
@@ -144,6 +145,8 @@ def write_file(
         precision=precision, options={} if options is None else {name: options}, nms=nms
     ).job(row)
     writer = writer_of(row)
+    wanted = processed(program, job.options)
+    program = program if wanted is program else wanted.in_float32()
     if row.made_from == "layers":
         prepared = Prepared(program, lower(program))
     else:

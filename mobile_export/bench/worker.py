@@ -99,7 +99,9 @@ class OnnxRuntime:
                 file, options, providers=["CPUExecutionProvider"]
             )
         self.names = [output.name for output in self.session.get_outputs()]
-        self.shape = tuple(self.session.get_inputs()[0].shape)
+        given = self.session.get_inputs()[0]
+        self.shape = tuple(given.shape)
+        self.dtype = "uint8" if given.type == "tensor(uint8)" else "float32"
         self.binding = self.session.io_binding()
 
     def feed(self, image: Any) -> None:
@@ -140,6 +142,7 @@ class LiteRT:
         self.interpreter.allocate_tensors()
         (self.input,) = self.interpreter.get_input_details()
         self.shape = tuple(int(n) for n in self.input["shape"])
+        self.dtype = self.input["dtype"]
         signatures = self.interpreter.get_signature_list()
         if signatures:
             runner = self.interpreter.get_signature_runner(next(iter(signatures)))
@@ -333,7 +336,8 @@ class Worker:
         fed = image.transpose(0, 2, 3, 1) if nhwc else image
         if nhwc and tuple(shape) != fed.shape:
             raise ValueError(f"the file takes {shape}, the input is {image.shape}")
-        self.runtime.feed(numpy.array(fed, dtype=numpy.float32, order="C"))
+        dtype = getattr(self.runtime, "dtype", "float32")  # pixels may be bytes
+        self.runtime.feed(numpy.array(fed, dtype=dtype, order="C"))
         self.call = self.runtime.call()
         self.call()
         found = [(name, numpy.asarray(value)) for name, value in self.runtime.outputs()]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from ..detection.options import NmsOptions
     from ..graph.program import Program
@@ -67,13 +66,10 @@ class Adapted:
 
     Attributes:
         program: whose graph has the inputs and outputs that the converter is to give the file.
-        normalise: of a program that takes pixels from 0 to 255, how it normalises them: pixels to
-            image, in float64 but for its constants, which are float32.
         expected: what it must return, from the float64 outputs of the program it was made from.
     """
 
     program: Program
-    normalise: Callable[[torch.Tensor], torch.Tensor] | None = None
     expected: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] = _unchanged
 
 

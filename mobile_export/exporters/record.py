@@ -1,8 +1,8 @@
 """What a manifest says of the file itself: from its session, and the program for what it means.
 
 Names, shapes and dtypes are those that the runtime found in the written file. What the numbers mean
-is known of the program's outputs, and of what the file adds: an activation, a suppression, the name
-of the best class.
+is known of the program's outputs, and of what the file adds: a suppression, the name of the best
+class.
 """
 
 from __future__ import annotations
@@ -35,17 +35,13 @@ __all__ = ["file_interface", "preprocessing"]
 _PIXEL = 255.0
 _AXES = {2: "NC", 3: "NHW", 4: "NCHW", 5: "NCTHW"}
 """Of the model's outputs, by rank; of rank 3, of labels only."""
-_ACTIVATED: dict[str, dict[Meaning | None, Meaning]] = {
-    "softmax": {"logits": "probabilities", None: "probabilities"}
-}
-"""What an activation inside the file makes of an output."""
 
 
 def file_interface(session: Session, program: Program) -> Interface:
     """What the file of a session, which has run, takes and gives.
 
     Args:
-        program: that it was written from; its outputs are those of the model.
+        program: that it was written from, with what was put in front of the model and behind it.
     """
     inputs, outputs = session.interface()
     last = _channels_last(inputs[0].shape, program.input.shape)
@@ -60,7 +56,7 @@ def file_interface(session: Session, program: Program) -> Interface:
         outputs=tuple(
             _detected(each, described[each.name])
             if each.name in described
-            else _output(each, sources.get(each.name), session.activation, last)
+            else _output(each, sources.get(each.name), last)
             for each in outputs
         ),
     )
@@ -118,13 +114,9 @@ def _detected(tensor: FileTensor, output: Detected) -> FileOutput:
     )
 
 
-def _output(
-    tensor: FileTensor, source: OutputSpec | None, activation: str | None, last: bool
-) -> FileOutput:
+def _output(tensor: FileTensor, source: OutputSpec | None, last: bool) -> FileOutput:
     """An output of the program, or the name of the best class."""
     meaning: Meaning | None = None if source is None else source.meaning
-    if activation is not None:
-        meaning = _ACTIVATED.get(activation, {}).get(meaning, meaning)
     if tensor.label:
         meaning = "label name"
     layout = None

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..system.install import missing_extra
+from ..system.options import check_options, option
 from ..system.versions import Library
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "FLOAT32",
     "LAYERED",
     "LOOSEST",
+    "BytesOptions",
+    "FileOptions",
     "Format",
     "OtherRuntime",
     "PassChoice",
@@ -128,8 +131,51 @@ LAYERED = tuple(_LAYERED.split())
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """The options of a format that has none."""
+class FileOptions:
+    """The options of every format: what its files do themselves of what an app would do.
+
+    Attributes:
+        image_input: take pixels from 0 to 255 and normalise them inside.
+        softmax: give probabilities, where the model gives logits.
+        classifier: the same, and the classes have names: in the file where the format has a place
+            for them, else in its manifest.
+    """
+
+    image_input: bool = option(
+        False, help="Take pixels from 0 to 255, normalised inside the file.", flag="--image-input"
+    )
+    softmax: bool = option(False, help="The output is probabilities.", flag="--softmax")
+    classifier: bool = option(
+        False, help="The output is probabilities, and the classes have names.", flag="--classifier"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+_DTYPES = ("float32", "uint8")
+
+
+@dataclass(frozen=True)
+class BytesOptions(FileOptions):
+    """The options of a format whose files can take bytes.
+
+    Attributes:
+        input_dtype: of the pixels: ``float32`` or ``uint8``.
+    """
+
+    input_dtype: str = option(
+        "float32", help="Type of pixels in an array: float32 or uint8.", valid=_DTYPES
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.input_dtype != "float32" and not self.image_input:
+            raise UsageError(
+                f"`input_dtype` {self.input_dtype} is of pixels, and the file takes a normalised "
+                "image.",
+                hint="Add `image_input=True`, so that the file normalises them.",
+            )
 
 
 @dataclass(frozen=True)
@@ -167,7 +213,7 @@ class Format:
     checked_by: str
     companions: tuple[str, ...] = ()
     passes: PassChoice = field(default_factory=PassChoice)
-    options: type[Any] = NoOptions
+    options: type[Any] = FileOptions
     suppresses: bool = False
     runners: tuple[str, ...] = ()
     other_runtimes: tuple[OtherRuntime, ...] = ()

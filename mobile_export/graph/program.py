@@ -45,6 +45,7 @@ class Program:
         labels: class names in the order of the logits, or None.
         notes: what the reader of a report should know (dropped outputs, changed modes).
         task, recipe, asked: as of the `Source`.
+        activation: "softmax" where one was put behind the model.
     """
 
     exported: torch.export.ExportedProgram
@@ -57,6 +58,7 @@ class Program:
     task: Task | None = None
     recipe: Recipe | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
+    activation: str | None = None
 
     def module(self) -> torch.nn.Module:
         """The program as a plain module: `input.shape` to a tensor or a tuple of tensors."""
@@ -143,8 +145,8 @@ class Program:
 
     @property
     def example(self) -> torch.Tensor:
-        """A zero input of the right shape, float32."""
-        return torch.zeros(self.input.shape)
+        """A zero input of the right shape and dtype."""
+        return torch.zeros(self.input.shape, dtype=getattr(torch, self.input.dtype))
 
 
 def _doubled(value: Any) -> Any:

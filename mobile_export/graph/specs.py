@@ -9,6 +9,8 @@ from ..artifacts.words import Meaning, Task
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "PIXELS",
+    "PROBABILITIES",
     "InputSpec",
     "Meaning",
     "OutputSpec",
@@ -19,6 +21,11 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PIXELS = "pixels"
+"""Name of the input of a file that takes an array of pixels from 0 to 255, not a normalised image:
+not all formats have another place to say so."""
+PROBABILITIES = "probabilities"
+"""Name of the output of a file that turns the model's logits into probabilities."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class InputSpec:
         mean, std: per-channel normalisation in the unit of pixels scaled to [0, 1];
             the model takes (pixel / 255 - mean) / std.
         channel_order: order of the colour channels, "RGB" or "BGR" (or "L" for one channel).
+        pixels: the program takes pixels from 0 to 255 and normalises them itself.
+        dtype: of the input, in NumPy's words: "float32" or "uint8".
     """
 
     shape: tuple[int, ...]
@@ -38,6 +47,8 @@ class InputSpec:
     std: tuple[float, ...]
     name: str = "image"
     channel_order: str = "RGB"
+    pixels: bool = False
+    dtype: str = "float32"
 
     @property
     def size(self) -> tuple[int, int]:

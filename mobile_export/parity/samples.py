@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..artifacts.expected import seeded_input
+from ..errors import ExecutionError
 from ..graph.specs import InputSpec
 
 __all__ = ["Sample", "normalise", "parity_samples", "pixel_samples", "stronger_samples"]
@@ -35,6 +36,18 @@ class Sample:
     name: str
     image: torch.Tensor
     pixels: torch.Tensor | None = None
+
+    def given(self, *, pixels: bool) -> torch.Tensor:
+        """What is given to a file or program: the normalised image, or pixels from 0 to 255.
+
+        Raises:
+            ExecutionError: pixels are wanted of a sample that is no image.
+        """
+        if not pixels:
+            return self.image
+        if self.pixels is None:
+            raise ExecutionError(f"The sample {self.name} is no image; the file takes pixels.")
+        return self.pixels
 
 
 def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:

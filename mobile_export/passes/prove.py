@@ -72,7 +72,8 @@ def distance(program: Program, reference: Reference) -> float:
 
     The last, so that a model that changes its own state between calls is caught.
     """
-    got = float64_outputs(program, reference.samples[-1].image)
+    sample = reference.samples[-1]
+    got = float64_outputs(program, sample.given(pixels=program.input.pixels))
     return _largest_error(got, reference.outputs[-1])
 
 

@@ -300,7 +300,7 @@ class _Session:
 
     def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
         """What it computes on the backend that is timed; None for a tool that gives none, and for
-        a file whose input or outputs are not float32.
+        a file whose input is no float32 or uint8, or whose outputs are no float32.
 
         Before that, runs that are not timed say what is asked of the tool.
         """
@@ -316,7 +316,8 @@ class _Session:
         if graph is None:
             return None
         nhwc = graph.nhwc
-        fed = np.ascontiguousarray(image.transpose(0, 2, 3, 1) if nhwc else image, dtype="<f4")
+        turned = image.transpose(0, 2, 3, 1) if nhwc else image
+        fed = np.ascontiguousarray(turned, dtype=graph.dtype)
         if fed.shape != graph.shape:
             raise RunnerError(f"The file takes {graph.shape}, the input is {image.shape}.")
         with tempfile.TemporaryDirectory() as folder:
@@ -404,32 +405,36 @@ class _Graph:
     """What a file takes and gives, in its own layout.
 
     Attributes:
-        name, shape: of the one input's tensor; nhwc: its layout.
+        name, shape, dtype: of the one input's tensor; nhwc: its layout.
         outputs: name and shape, in the order of the graph.
     """
 
     name: str
     shape: tuple[int, ...]
+    dtype: str
     nhwc: bool
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def _graph_of(manifest: Manifest) -> _Graph | None:
-    """None when the manifest does not tell, or the file has not one float32 input and float32
-    outputs of known shapes."""
+    """None when the manifest does not tell, or the file has not one input, float32 or uint8, and
+    float32 outputs of known shapes."""
     told = manifest.interface
     if told is None or len(told.inputs) != 1:
         return None
     (image,) = told.inputs
     tensors: tuple[FileInput | FileOutput, ...] = (image, *told.outputs)
     shapes = [_known(one.shape) for one in tensors]
-    if any(one.dtype != "float32" for one in tensors) or None in shapes:
+    dtype = {"float32": "<f4", "uint8": "u1"}.get(image.dtype)
+    float32 = all(one.dtype == "float32" for one in told.outputs)
+    if dtype is None or not float32 or None in shapes:
         return None
     taken, *given = (shape for shape in shapes if shape is not None)
     names = [one.name for one in told.outputs]
     return _Graph(
         image.tensor or image.name,
         taken,
+        dtype,
         image.layout == "NHWC",
         tuple(zip(names, given, strict=True)),
     )

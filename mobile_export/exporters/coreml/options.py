@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...system.options import check_options, option
+from ...system.options import option
+from ..row import FileOptions
 
 __all__ = ["COREML_TARGETS", "CoreMLOptions"]
 
@@ -12,13 +13,14 @@ COREML_TARGETS = ("ios15", "ios16", "ios17", "ios18")
 
 
 @dataclass(frozen=True)
-class CoreMLOptions:
+class CoreMLOptions(FileOptions):
     """Choices of the Core ML exporter.
+
+    With ``image_input`` the input is of Core ML's image type; with ``classifier`` the outputs are
+    ``classLabel`` and a dictionary of probabilities.
 
     Attributes:
         target: minimum deployment target, one of `COREML_TARGETS`.
-        image_input: take an 8-bit image and normalise it inside the program.
-        classifier: attach class labels; the outputs become ``classLabel`` and probabilities.
     """
 
     target: str = option(
@@ -26,12 +28,3 @@ class CoreMLOptions:
         help=f"Minimum deployment target: {', '.join(COREML_TARGETS)}.",
         valid=COREML_TARGETS,
     )
-    image_input: bool = option(
-        False, help="Take an 8-bit image, normalised inside the program.", flag="--image-input"
-    )
-    classifier: bool = option(
-        False, help="Add the class labels; the output is probabilities.", flag="--classifier"
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)

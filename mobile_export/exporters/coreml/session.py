@@ -88,7 +88,7 @@ class _EvaluatorSession(Session):
         return self.nms.run(*raw)
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {self.input: _input_of(sample, pixels=self.takes_pixels)}
+        return {self.input: sample.given(pixels=self.takes_pixels).float().numpy()}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:
@@ -168,14 +168,6 @@ class _CoreMLSession(_EvaluatorSession):
         except Exception as error:  # Core ML's errors arrive as RuntimeError or its own types
             raise ExecutionError(f"Core ML cannot run the package: {error}") from error
         return results
-
-
-def _input_of(sample: Sample, *, pixels: bool) -> np.ndarray:
-    if not pixels:
-        return sample.image.float().numpy()
-    if sample.pixels is None:
-        raise ExecutionError(f"The sample {sample.name} is no image; the package takes pixels.")
-    return sample.pixels.numpy()
 
 
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _EvaluatorSession:

@@ -1,11 +1,10 @@
 """Core ML: an ML Program through torch.export and coremltools.
 
 Multi-array inputs and outputs are float32 whatever the precision inside, so that an app needs no
-float16 arrays. With ``image_input`` the program takes 8-bit pixels and normalises them itself with
-one subtraction and one multiplication per channel, kept in float32; Core ML's own ``scale`` and
-``bias`` know one scale for all channels only, and folding the shift into a zero-padded convolution
-would be wrong at the borders. With ``classifier`` a softmax and the class labels are added. With
-suppression the package is a pipeline (`nms`).
+float16 arrays. With ``image_input`` the input is of Core ML's image type, and what is left of the
+normalisation (`graph.processing`) is kept in float32; Core ML's own ``scale`` and ``bias`` know one
+scale for all channels only. With ``classifier`` the class labels are added. With suppression the
+package is a pipeline (`nms`).
 """
 
 from __future__ import annotations
@@ -39,30 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt", "check", "write"]
 
-_MAX_UINT8 = 255.0
+_INPUT = "image"
 
 
 def check(program: Program, job: WriteJob) -> None:
-    """Refuse a classifier without labels, and images that Core ML's image type cannot hold.
-
-    Suppression behind what is no detector is refused, too.
-    """
+    """Refuse images that Core ML's image type cannot hold, and suppression behind no detector."""
     options = job.options
     if job.nms is not None:
         check_detector(program, job.nms)
-    if options.classifier:
-        shape = program.outputs[0].shape
-        if len(program.outputs) != 1 or len(shape) != 2:
-            raise UsageError(
-                f"`classifier` needs one output of shape (1, classes); {program.spec} has "
-                f"{', '.join(str(output.shape) for output in program.outputs)}.",
-                hint="Leave `classifier` out.",
-            )
-        if program.labels is None or len(program.labels) != shape[1]:
-            raise UsageError(
-                f"`classifier` needs the names of the {shape[1]} classes of {program.spec}.",
-                hint="Name them, in the order of the logits, with `labels`.",
-            )
     if options.image_input and len(program.input.shape) != 4:
         raise UsageError(
             f"`image_input` takes one image; {program.spec} takes a clip of shape "
@@ -76,57 +59,31 @@ def check(program: Program, job: WriteJob) -> None:
         )
 
 
-class _PixelIO(torch.nn.Module):
-    """Normalises pixels in front of a program and arranges its outputs behind it.
+class _CentredBoxes(torch.nn.Module):
+    """Arranges a detector's outputs as a suppression takes them: scores (N, classes) and boxes
+    (N, 4) as centre and size."""
 
-    Logits become probabilities, and a detector's outputs those that a suppression takes: scores
-    (N, classes) and boxes (N, 4) as centre and size.
-    """
-
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(self, program: Program, job: WriteJob) -> None:
+    def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program.module()
-        self.pixels = job.options.image_input
-        self.probabilities = job.options.classifier
-        self.centred = job.nms is not None
         self.names = tuple(output.name for output in program.outputs)
         self.size = program.input.size
-        mean, std = (
-            torch.tensor(v).view(1, -1, 1, 1) for v in (program.input.mean, program.input.std)
-        )
-        self.register_buffer("shift", mean * _MAX_UINT8)
-        self.register_buffer("scale", 1.0 / (std * _MAX_UINT8))
 
     def forward(self, image: torch.Tensor) -> Any:
-        if self.pixels:
-            image = (image - self.shift) * self.scale
-        result = self.program(image)
-        if self.centred:
-            outputs = dict(zip(self.names, result, strict=True))
-            coordinates = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
-            return outputs[SCORES][0], coordinates
-        return torch.softmax(result, dim=-1) if self.probabilities else result
+        outputs = dict(zip(self.names, self.program(image), strict=True))
+        coordinates = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
+        return outputs[SCORES][0], coordinates
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` behind what normalises pixels, in front of a softmax or of a suppression.
+    """``program`` in front of a suppression, without operations that coremltools lacks.
 
-    Operations that coremltools lacks are decomposed by torch.
+    Its input is called ``image`` though it takes pixels: that its type is an image says so.
     """
-    exported, options = program.exported, job.options
-    normalise = None
-    if options.image_input or options.classifier or job.nms is not None:
-        wrapped = _PixelIO(program, job)
+    exported = program.exported
+    if job.nms is not None:
+        wrapped = _CentredBoxes(program)
         wrapped.training = False
-        if options.image_input:
-            shift, scale = wrapped.shift.double(), wrapped.scale.double()
-
-            def normalise(pixels: torch.Tensor) -> torch.Tensor:
-                return (pixels.double() - shift) * scale
-
         with torch.no_grad():
             exported = torch.export.export(wrapped, (program.example,), strict=False)
     decomposed: torch.export.ExportedProgram = exported.run_decompositions(
@@ -134,7 +91,8 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
     )
     _drop_aliases(decomposed.graph_module)
     expected = functools.partial(_expected, program=program, job=job)
-    return Adapted(replace(program, exported=decomposed), normalise, expected)
+    named = replace(program.input, name=_INPUT)
+    return Adapted(replace(program, exported=decomposed, input=named), expected)
 
 
 def _expected(
@@ -148,9 +106,6 @@ def _expected(
         centre = ((left + right) / 2 / width, (top + bottom) / 2 / height)
         size = ((right - left) / width, (bottom - top) / height)
         return named[SCORES][0], np.stack((*centre, *size), -1)
-    if job.options.classifier:
-        powers = np.exp(outputs[0] - outputs[0].max(-1, keepdims=True))
-        return (powers / powers.sum(-1, keepdims=True),)
     return outputs
 
 
@@ -195,15 +150,19 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
         return ct.precision.FLOAT16
 
     def in_float16(op: Any) -> bool:
-        """False for the two ops of the normalisation."""
-        if op.op_type == "sub":
-            return op.x.op is not None
-        if op.op_type == "mul":
-            before = op.x.op
-            return before is None or before.op_type != "sub" or before.x.op is not None
-        return True
+        """False for what is left of the normalisation: arithmetic on the pixels themselves."""
+        return not (op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
     return ct.transform.FP16ComputePrecision(op_selector=in_float16)
+
+
+_ARITHMETIC = ("add", "mul", "sub")
+
+
+def _of_pixels(value: Any) -> bool:
+    """Whether a value is the input, or the input less a constant, times one."""
+    op = value.op
+    return op is None or (op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
 
 def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
@@ -262,6 +221,11 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     model.save(str(path))
 
 
+_PREVIEW = "com.apple.coreml.model.preview."
+"""Metadata by which Xcode's preview knows a segmenter (coremltools' guide, "Xcode Model Preview
+Types"); classifiers and detectors it knows by the types of their outputs."""
+
+
 def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
     from ... import __version__
 
@@ -273,9 +237,12 @@ def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
         "mobile_export.std": json.dumps(program.input.std),
         "mobile_export.channel_order": program.input.channel_order,
     }
-    if options.classifier:
-        facts[ACTIVATION_KEY] = "softmax"
-    elif program.labels is not None:  # a classifier has them in its output
+    if program.activation is not None:
+        facts[ACTIVATION_KEY] = program.activation
+    if not options.classifier and program.labels is not None:  # a classifier has them in its output
         facts["mobile_export.labels"] = json.dumps(program.labels)
+        if options.image_input and program.task == "segmentation":
+            facts |= {_PREVIEW + "type": "imageSegmenter"}
+            facts |= {_PREVIEW + "params": json.dumps({"labels": program.labels})}
     for key, value in facts.items():
         model.user_defined_metadata[key] = value

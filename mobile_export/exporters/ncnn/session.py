@@ -20,9 +20,11 @@ import numpy as np
 
 from ...artifacts.damage import reading
 from ...errors import ArtifactError, ExecutionError
+from ...graph.specs import PIXELS
 from ...parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
 from ...parity.session import FileTensor, Session, Tensor
 from ...system.children import Limits, run_module
+from ..processing import added_activation
 from .reader import Layer, is_quantized, param_text, read_param, read_weights
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ class _NcnnSession(Session):
         self.options = dict.fromkeys(_FLOAT16_OPTIONS, half) | {"num_threads": 1}
         image = _input_layer(path, layers)
         self.input, self.shape = image.outputs[0], tuple(_shape(image))
+        self.takes_pixels = self.input == PIXELS
         made = _outputs(layers)
+        self.activation = added_activation(made, outputs)
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(made) else made
         self.runtime = f"ncnn {ncnn.__version__}"
@@ -88,15 +92,16 @@ class _NcnnSession(Session):
     def _extractor(self, sample: Sample) -> Any:
         import ncnn
 
-        given = tuple(sample.image.shape)
+        image = sample.given(pixels=self.takes_pixels)
+        given = tuple(image.shape)
         if given != self.shape:  # ncnn may read beyond the image, or crash
             raise ExecutionError(
                 f"{self.path} takes an image of shape {self.shape}; it was given {given}.",
                 hint="Give the size that the file was exported for.",
             )
         extractor = self._open().create_extractor()
-        image = np.ascontiguousarray(sample.image[0].float().numpy())
-        extractor.input(self.input, ncnn.Mat(image).clone())
+        array = np.ascontiguousarray(image[0].float().numpy())
+        extractor.input(self.input, ncnn.Mat(array).clone())
         return extractor
 
     def _extract(self, extractor: Any, blob: str) -> np.ndarray:

@@ -40,12 +40,14 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         LoweringError: an op that the layer graph or ncnn does not have.
     """
     from ...lowering.simplify import fuse_activations, unfold_as_convolutions
-    from ...parity.samples import parity_samples
+    from ...parity.samples import parity_samples, pixel_samples
 
     assert prepared.layers is not None
     graph = fuse_activations(unfold_as_convolutions(prepared.layers), tables.FUSED_ACTIVATIONS)
-    noise, _, natural, _ = parity_samples(prepared.program.input)
-    masks = float32_masks(graph, [noise.image.numpy(), natural.image.numpy()])
+    spec = prepared.program.input
+    noise, _, natural, _ = (pixel_samples if spec.pixels else parity_samples)(spec)
+    images = [each.given(pixels=spec.pixels).numpy() for each in (noise, natural)]
+    masks = float32_masks(graph, images)
     build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
 
 

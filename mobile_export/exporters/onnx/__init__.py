@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT32, Format, OtherRuntime, PassChoice, Precision
+from ..row import FLOAT32, BytesOptions, Format, OtherRuntime, PassChoice, Precision
 
 __all__ = ["ROW"]
 
@@ -42,6 +42,7 @@ ROW = Format(
             "topk",
         ),
     ),
+    options=BytesOptions,
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
     other_runtimes=(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ArtifactError, ExecutionError, UsageError, summary
+from ...graph.specs import PIXELS
 from ...parity.session import Session, Tensor
+from ..processing import added_activation
 from .session import describe
 
 if TYPE_CHECKING:
@@ -26,8 +28,14 @@ class _OpenVinoSession(Session):
         self.path = path
         self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"
         self.compiled = _compile(path)
-        names = [output["name"] for output in describe(path)["outputs"]]
+        facts = describe(path)
+        (given,) = facts["inputs"]
+        self.takes_pixels, self.dtype = given["name"] == PIXELS, given["dtype"]
+        names = [output["name"] for output in facts["outputs"]]
         wanted = [output.name for output in outputs]
+        self.activation = added_activation(names, outputs)
+        if self.activation is not None:
+            wanted = names
         if set(wanted) != set(names):
             raise UsageError(
                 f"{path} has the outputs {', '.join(names)}; the model has {', '.join(wanted)}.",
@@ -37,7 +45,8 @@ class _OpenVinoSession(Session):
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         try:
-            results = self.compiled([sample.image.float().numpy()])
+            given = sample.given(pixels=self.takes_pixels).numpy().astype(self.dtype)
+            results = self.compiled([given])
         except Exception as error:  # OpenVINO raises its own pybind types
             raise ExecutionError(f"OpenVINO cannot run {self.path}: {summary(error)}") from error
         return [np.array(results[index]) for index in self.order]

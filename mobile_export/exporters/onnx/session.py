@@ -14,7 +14,9 @@ from ...artifacts.damage import reading
 from ...detection import Detections, FileOutput, Suppression
 from ...detection.contract import BOXES, CORNERS, SCORES
 from ...errors import ArtifactError, ExecutionError
+from ...graph.specs import PIXELS
 from ...parity.session import FileTensor, Session, Tensor
+from ..processing import added_activation
 
 if TYPE_CHECKING:
     import onnx
@@ -35,11 +37,14 @@ class _OnnxSession(Session):
         self.path = path
         _read(path)
         self.session = _open(path)
-        self.input = self.session.get_inputs()[0].name
+        given = self.session.get_inputs()[0]
+        self.input, self.dtype = given.name, _file_tensor(given).dtype
+        self.takes_pixels = self.input == PIXELS
         names = [output.name for output in self.session.get_outputs()]
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(names) else names
         self.precision = "fp32"
+        self.activation = added_activation(names, outputs)
         suppressing = {BOXES, "classes", SCORES, "count"} == set(names)
         with reading(path, "ONNX"):
             self.detector = _OnnxDetector(self, path, tuple(wanted)) if suppressing else None
@@ -49,7 +54,7 @@ class _OnnxSession(Session):
         return tuple(map(_file_tensor, inputs)), tuple(map(_file_tensor, outputs))
 
     def feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {self.input: sample.image.float().numpy()}
+        return {self.input: sample.given(pixels=self.takes_pixels).numpy().astype(self.dtype)}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...detection.contract import check_detector
 from ...errors import ExportError, summary
+from ...graph.processing import with_bytes
 from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
 from .nms import append_suppression
@@ -36,8 +37,8 @@ def check(program: Program, job: WriteJob) -> None:
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` as it is: the converter takes all of it."""
-    return Adapted(program)
+    """``program`` as it is, since the converter takes all of it; with bytes where asked for."""
+    return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
 
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:

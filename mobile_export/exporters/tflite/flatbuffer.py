@@ -1,18 +1,19 @@
 """TFLite's flatbuffer as objects and back, and the layout of an image that its shape does not tell.
 
 An image (1, C, H, W) with C = H = W has the same shape as (1, H, W, C). Files with such an input
-say which it is, as metadata of `LAYOUT`.
+say which it is: ``nhwc`` or ``nchw``, as metadata of the name `LAYOUT`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["LAYOUT", "pack", "unpack", "with_layout"]
+__all__ = ["LAYOUT", "pack", "unpack", "with_entries"]
 
-LAYOUT = b"mobile_export.layout"
+LAYOUT = "mobile_export.layout"
 _ALIGNMENT = 16
 """In bytes, that TFLite's schema demands of constants."""
 
@@ -51,15 +52,17 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def with_layout(content: bytes, layout: str) -> bytes:
-    """``content`` with the metadata `LAYOUT`: ``nhwc`` or ``nchw``."""
+def with_entries(content: bytes, entries: Mapping[str, bytes]) -> bytes:
+    """``content`` with more metadata, by name."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = unpack(content)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(layout.encode(), dtype=np.uint8)
-    model.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = LAYOUT, len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
+    model.metadata = list(model.metadata or [])
+    for name, data in entries.items():
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(data, dtype=np.uint8)
+        model.buffers.append(buffer)
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, len(model.buffers) - 1
+        model.metadata.append(entry)
     return pack(model)

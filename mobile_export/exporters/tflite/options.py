@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...system.options import check_options, option
+from ...system.options import option
+from ..row import BytesOptions
 
 __all__ = ["TFLiteOptions"]
 
@@ -12,7 +13,7 @@ _LAYOUTS = ("nhwc", "nchw")
 
 
 @dataclass(frozen=True)
-class TFLiteOptions:
+class TFLiteOptions(BytesOptions):
     """Choices of the TFLite exporter.
 
     Attributes:
@@ -20,6 +21,3 @@ class TFLiteOptions:
     """
 
     layout: str = option("nhwc", help="Layout of the image input: nhwc or nchw.", valid=_LAYOUTS)
-
-    def __post_init__(self) -> None:
-        check_options(self)

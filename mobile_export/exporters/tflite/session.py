@@ -14,11 +14,13 @@ import numpy as np
 from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
+from ...graph.specs import PIXELS
 from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
 from ...system.files import GIB, read_regular_file
 from ...system.install import install_command
 from ...system.litert_private import operations_of
+from ..processing import added_activation
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT
 
@@ -54,11 +56,14 @@ class _LiteRTSession(Session):
         key, signature = next(iter(signatures.items()))
         self.runner = interpreter.get_signature_runner(key)
         self.input = signature["inputs"][0]
-        self.shape = tuple(int(n) for n in self.runner.get_input_details()[self.input]["shape"])
+        details = self.runner.get_input_details()[self.input]
+        self.shape, self.dtype = tuple(int(n) for n in details["shape"]), details["dtype"]
+        self.takes_pixels = self.input == PIXELS
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
         facts = describe(path)
         self.precision, self.layout = facts["precision"], facts.get("layout")
+        self.activation = added_activation(signature["outputs"], outputs)
         found = find_post_processing(path)
         self.detector = (
             None
@@ -76,10 +81,10 @@ class _LiteRTSession(Session):
         )
 
     def _feed(self, sample: Sample) -> np.ndarray:
-        image = sample.image.float()
+        image = sample.given(pixels=self.takes_pixels)
         if self._is_nhwc(sample):
             image = image.movedim(1, -1)
-        return np.ascontiguousarray(image.numpy())
+        return np.ascontiguousarray(image.numpy().astype(self.dtype))
 
     def _is_nhwc(self, sample: Sample) -> bool:
         return self.layout == "nhwc" or tuple(sample.image.shape) != self.shape
@@ -224,7 +229,7 @@ def _facts(content: bytes) -> dict[str, Any]:
         return [{k: v for k, v in tensors[i].items() if k not in hidden} for i in indices]
 
     metadata = {
-        model.Metadata(i).Name(): model.Buffers(model.Metadata(i).Buffer())
+        model.Metadata(i).Name().decode(): model.Buffers(model.Metadata(i).Buffer())
         for i in indices(model.MetadataLength())
     }
     layout = metadata.get(LAYOUT)

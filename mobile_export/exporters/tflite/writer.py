@@ -18,11 +18,13 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
+from ...graph.processing import with_bytes
 from ...operators.core import calls_of, outside
 from ...operators.ordering import LARGEST
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
-from .flatbuffer import with_layout
+from .flatbuffer import LAYOUT, with_entries
+from .metadata import with_metadata
 from .nms import append_suppression
 
 if TYPE_CHECKING:
@@ -40,8 +42,9 @@ def check(program: Program, job: WriteJob) -> None:
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` without what litert-torch lacks or writes slowly (`adapt`)."""
-    return Adapted(avoid_gaps(program))
+    """``program`` without what litert-torch lacks or writes slowly (`adapt`); bytes if wanted."""
+    program = avoid_gaps(program)
+    return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
 
 class _NamedIO(torch.nn.Module):
@@ -56,7 +59,12 @@ class _NamedIO(torch.nn.Module):
         self.nhwc = nhwc
         self.training = False
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, image: torch.Tensor | None = None, pixels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Takes one of the two, by the name of the program's input."""
+        image = pixels if image is None else image
+        assert image is not None
         channels_first = (0, image.ndim - 1, *range(1, image.ndim - 1))
         result = self.program(image.permute(channels_first) if self.nhwc else image)
         tensors = (result,) if isinstance(result, torch.Tensor) else result
@@ -74,8 +82,10 @@ class _AnchorIO(_NamedIO):
         super().__init__(program, nhwc=nhwc)
         self.size = program.input.size
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        outputs = super().forward(image)
+    def forward(
+        self, image: torch.Tensor | None = None, pixels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        outputs = super().forward(image, pixels)
         both = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
         x, y, width, height = torch.split(both, 1, -1)
         return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: outputs[SCORES]}
@@ -115,7 +125,9 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             classes=len(class_names(program)),
         )
     if nhwc and len(set(program.example.shape[1:])) == 1:
-        content = with_layout(content, job.options.layout)
+        content = with_entries(content, {LAYOUT: b"nhwc"})
+    if nhwc and len(program.input.shape) == 4:
+        content = with_metadata(content, program, suppressed=job.nms is not None)
     path.write_bytes(content)
 
 

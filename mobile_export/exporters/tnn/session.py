@@ -12,8 +12,10 @@ import torch
 
 from ...artifacts.damage import reading
 from ...errors import ExecutionError
+from ...graph.specs import PIXELS
 from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
+from ..processing import added_activation
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
 
@@ -41,7 +43,9 @@ class _Session(Session):
         self.specs = outputs
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.precision = self.network.precision
+        self.takes_pixels = self.network.inputs[0].name == PIXELS
         names = self.network.outputs
+        self.activation = added_activation(names, outputs)
         wanted = tuple(output.name for output in outputs)
         self.outputs = wanted if set(wanted) <= set(names) else names
 
@@ -53,7 +57,8 @@ class _Session(Session):
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
         """The image; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
-        spec, image = self.network.inputs[0], sample.image.float().numpy()
+        spec = self.network.inputs[0]
+        image = sample.given(pixels=self.takes_pixels).float().numpy()
         clip = image.ndim > len(spec.dims) and image.size == math.prod(spec.dims)
         return {spec.name: image.reshape(spec.dims) if clip else image}
 

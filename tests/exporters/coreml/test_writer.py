@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from mobile_export.graph.capture import trace
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
 from mobile_export.parity.samples import Sample, pixel_samples
 from mobile_export.pipeline import ExportReport
-from tests.conftest import MultiOutput, make_source, write_file
+from tests.conftest import make_source, write_file
 
 ct = pytest.importorskip("coremltools")
 
@@ -128,6 +130,21 @@ def test_labels_without_a_classifier_are_in_the_metadata(
     assert tuple(json.loads(facts["mobile_export.labels"])) == LABELS
 
 
+def test_xcode_previews_a_segmenter(tmp_path: Path) -> None:
+    """The keys of coremltools' guide; whoever takes an array has no preview."""
+    source = make_source(Padded(), size=(16, 16))
+    names = ("road", "sky", "tree", "wall")
+    program = replace(trace(source), task="segmentation", labels=names)
+    for image_input in (True, False):
+        path = tmp_path / f"{image_input}.mlpackage"
+        write_file("coreml", program, path, options=CoreMLOptions(image_input=image_input))
+        facts = ct.models.utils.load_spec(str(path)).description.metadata.userDefined
+        found = {key.rpartition(".")[2]: facts[key] for key in facts if key.startswith("com.apple")}
+        found = {key: value for key, value in found.items() if key in ("type", "params")}
+        wanted = {"type": "imageSegmenter", "params": json.dumps({"labels": names})}
+        assert found == (wanted if image_input else {})
+
+
 def test_classifier_probabilities_sum_to_one(
     exported: Callable[..., ExportReport], source: Any
 ) -> None:
@@ -144,14 +161,6 @@ def test_classifier_probabilities_sum_to_one(
 
 def job_of(**options: bool) -> WriteJob:
     return ExportConfig(options={"coreml": CoreMLOptions(**options)}).job(get_format("coreml"))
-
-
-def test_a_classifier_needs_labels_and_logits() -> None:
-    job = job_of(classifier=True)
-    with pytest.raises(UsageError, match="10 classes"):
-        exporter.check(trace(make_source()), job)
-    with pytest.raises(UsageError, match="one output"):
-        exporter.check(trace(make_source(MultiOutput())), job)
 
 
 def test_an_image_has_one_or_three_channels() -> None:
