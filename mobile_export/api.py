@@ -508,7 +508,7 @@ def diagnose() -> dict[str, Any]:
         )
     tool = {
         "name": binaries.NAME,
-        "purpose": "timing TFLite files on Android: mobile-bench --binary FILE",
+        "purpose": "timing TFLite files on Android",
         "found": binaries.find_builds(),
         "ways": list(binaries.WAYS),
     }

@@ -13,6 +13,7 @@ import typer
 from ..exporters.table import FORMATS
 from . import look as cli_look
 from . import matrix as cli_matrix
+from . import run as cli_run
 from .export import export_command, prepare
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ app.command("all")(
 app.command()(prepare)
 app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
+app.command()(cli_run.run)
 app.command("list")(cli_look.list_models)
 app.command()(cli_look.info)
 app.command()(cli_look.doctor)

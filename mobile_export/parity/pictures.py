@@ -13,7 +13,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..errors import MobileExportError, UsageError, summary
 from ..graph.specs import InputSpec
 from ..sources.zips import members, read_member
 from ..system.files import MIB, read_regular_file
-from ..system.install import missing_extra
+from ..system.pictures import MOST_PIXELS, SUFFIXES, decode_picture, in_colours, pillow
 from .samples import Sample, normalise
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ __all__ = ["MOST_PICTURES", "picture_files", "read_pictures"]
 MOST_PICTURES = 32
 """Each is run by the model in float64 and by every file; more are left out."""
 
-_PICTURES, _ARRAYS = (".png", ".jpg", ".jpeg"), (".npy", ".npz")
+_ARRAYS = (".npy", ".npz")
 _LARGEST_FILE = 256 * MIB
-_MOST_PIXELS = 2**26
-_VALID = f"Valid are pictures ({', '.join(_PICTURES)}) and arrays ({', '.join(_ARRAYS)})."
+_VALID = f"Valid are pictures ({', '.join(SUFFIXES)}) and arrays ({', '.join(_ARRAYS)})."
 
 
 def picture_files(folder: Path) -> tuple[Path, ...]:
@@ -49,7 +48,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
         found = sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in _PICTURES + _ARRAYS and not path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES + _ARRAYS and not path.name.startswith(".")
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -93,8 +92,8 @@ def _unreadable(path: Path, why: str) -> UsageError:
 
 def _samples(path: Path, content: bytes, spec: InputSpec) -> Iterator[Sample]:
     suffix = path.suffix.lower()
-    if suffix in _PICTURES:
-        yield _picture(path.name, _decoded(path, content), spec)
+    if suffix in SUFFIXES:
+        yield _picture(path.name, decode_picture(content), spec)
     elif suffix == ".npy":
         yield _of_array(path, path.name, _array(content), spec)
     else:
@@ -137,9 +136,9 @@ def _of_array(path: Path, name: str, array: np.ndarray, spec: InputSpec) -> Samp
         array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _BANDS)
     ):
         pixels = array.squeeze(2) if array.shape[2:] == (1,) else array
-        if pixels.shape[0] * pixels.shape[1] > _MOST_PIXELS:
+        if pixels.shape[0] * pixels.shape[1] > MOST_PIXELS:
             raise _unreadable(path, f"it is {pixels.shape[1]}x{pixels.shape[0]} pixels large")
-        return _picture(name, _pillow().fromarray(pixels), spec)
+        return _picture(name, pillow().fromarray(pixels), spec)
     raise UsageError(
         f"{name} of `samples` has shape {array.shape} and type {array.dtype}; the model takes "
         f"{spec.shape}.",
@@ -151,46 +150,21 @@ def _of_array(path: Path, name: str, array: np.ndarray, spec: InputSpec) -> Samp
 _BANDS = (1, 3, 4)
 
 
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise missing_extra("A folder of pictures", "PIL", "pictures") from error
-    return Image
-
-
-def _decoded(path: Path, content: bytes) -> Image:
-    """The picture in a PNG or JPEG file, upright."""
-    library = _pillow()
-    from PIL import ImageOps
-
-    image: Image = library.open(io.BytesIO(content), formats=("PNG", "JPEG"))
-    width, height = image.size
-    if width * height > _MOST_PIXELS:
-        raise _unreadable(
-            path, f"it is {width}x{height} pixels large; at most {_MOST_PIXELS:,} are decoded"
-        )
-    image.load()
-    return ImageOps.exif_transpose(image)
-
-
 def _picture(name: str, image: Image, spec: InputSpec) -> Sample:
     """A picture in the shape and colours of the input."""
     from PIL import Image as library
     from PIL import ImageOps
 
-    modes = {1: "L", 3: "RGB"}
+    modes: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
     if spec.shape[1] not in modes:
         raise UsageError(
             f"{name} of `samples` is a picture; the model takes {spec.shape[1]} channels.",
             hint=f"Give arrays (.npy) of the shape {spec.shape}.",
         )
-    if image.mode.startswith("I"):  # 16 bits
-        wide = np.asarray(image).astype(np.float64) / 257.0
-        image = library.fromarray(wide.clip(0, 255).round().astype(np.uint8))
     height, width = spec.size
-    plain = image.convert(modes[spec.shape[1]])
-    fitted = ImageOps.fit(plain, (width, height), method=library.Resampling.BILINEAR)
+    fitted = ImageOps.fit(
+        in_colours(image, modes[spec.shape[1]]), (width, height), method=library.Resampling.BILINEAR
+    )
     array = np.asarray(fitted, dtype=np.float32).reshape(height, width, -1).transpose(2, 0, 1)
     if spec.channel_order == "BGR":
         array = array[::-1]

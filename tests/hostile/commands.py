@@ -86,6 +86,14 @@ def _slots() -> Iterator[Slot]:
         f"verify {{good}}/tiny.onnx {verify} --weights {{}} --json", True,
     )  # fmt: skip
     yield Slot(EXPORT, "inspect", "file", FILES, "inspect {}")
+    yield Slot(EXPORT, "run", "target", FILES, "run {} {good}/photo.png --json")
+    yield Slot(EXPORT, "run", "target", ("program",), "run {} {good}/photo.png", True)
+    yield Slot(EXPORT, "run", "pictures", ("labels", "program"), "run {good}/tiny.onnx {} --json")
+    yield Slot(
+        EXPORT, "run", "weights", ("checkpoint",),
+        f"run {NET} {{good}}/photo.png --size 32 --weights {{}} --json", True,
+    )  # fmt: skip
+    yield Slot(EXPORT, "run", "out", ("labels",), "run {good}/tiny.onnx {good}/photo.png -o {}")
     yield Slot(EXPORT, "list", "pattern", ("labels",), "list {}")
     yield Slot(EXPORT, "info", "model", ("program",), "info {}")
     formats = "--formats onnx --jobs 1 --time-limit 60"

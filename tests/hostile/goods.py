@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from mobile_export.artifacts.names import manifest_path
@@ -45,6 +46,7 @@ def make_goods(folder: Path, reports: Iterable[ExportReport]) -> Path:
     lines = (json.dumps(measurement(seed=n, model=f"emo_{n}m").to_dict()) for n in (1, 2, 2))
     (folder / "store.jsonl").write_text("".join(f"{line}\n" for line in lines))
     (folder / "labels.txt").write_text("".join(f"label {n}\n" for n in range(10)))
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / "photo.png")
     (folder / "models.txt").write_text("emo_1m 224 # small\nresnet18 3x224x224\ntimm/vit 64x32\n")
     rows = [
         Row("emo_1m", None, "onnx", None, "passed", 1e-6, 1e-5, "onnxruntime", False, None, 1),

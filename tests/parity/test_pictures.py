@@ -16,8 +16,8 @@ import torch
 
 from mobile_export.errors import MissingExtraError, UsageError
 from mobile_export.graph.specs import InputSpec
-from mobile_export.parity import pictures
 from mobile_export.parity.pictures import MOST_PICTURES, picture_files, read_pictures
+from mobile_export.system import pictures as decoding
 from mobile_export.system.install import install_command, missing_extra
 
 Image = pytest.importorskip("PIL.Image")
@@ -228,6 +228,6 @@ def test_without_pillow_the_message_says_what_to_install(
     def missing() -> None:
         raise missing_extra("A folder of pictures", "PIL", "pictures")
 
-    monkeypatch.setattr(pictures, "_pillow", missing)
+    monkeypatch.setattr(decoding, "pillow", missing)
     with pytest.raises(MissingExtraError, match=re.escape(install_command("pictures"))):
         read_pictures(tmp_path, PLAIN)

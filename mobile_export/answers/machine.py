@@ -1,0 +1,162 @@
+"""What answers: a written file, as its manifest describes it, or a model in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ArtifactError, MobileExportError, UsageError, summary
+from ..graph.specs import InputSpec, OutputSpec
+from ..system.files import MIB, read_regular_file
+from ..system.pictures import SUFFIXES, decode_picture
+from .decode import Answer, Result, decode
+from .prepare import Prepared, prepare
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..artifacts.interface import Preprocessing
+    from ..artifacts.manifest import Manifest
+    from ..detection import Detections
+    from ..parity.samples import Sample
+    from ..sources.request import ModelRequest
+
+__all__ = ["Machine", "load_file", "load_model", "read_picture"]
+
+_LARGEST_PICTURE = 256 * MIB
+Run = Callable[["Sample"], "tuple[Sequence[np.ndarray], Detections | None]"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A file or a model, ready to answer.
+
+    Attributes:
+        name: as the user named it; ``runtime``: what executes it.
+        input: of the model, in PyTorch's order of axes.
+        outputs: of the model.
+        rule: how its authors prepare pictures; None: not known.
+        labels: names of its classes.
+        run: outputs in that order, and detections where the file ends with them.
+    """
+
+    name: str
+    runtime: str
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    rule: Preprocessing | None
+    labels: tuple[str, ...] | None
+    run: Run
+
+    def answer(self, picture: Path) -> tuple[Answer, Prepared]:
+        """The answer on a picture, and what it was shown.
+
+        Raises:
+            UsageError: the picture cannot be read, or the model takes none.
+        """
+        prepared = prepare(read_picture(picture), picture.name, self.input, self.rule)
+        values, detections = self.run(prepared.sample)
+        results = [
+            Result(spec.name, np.asarray(value), spec.meaning)
+            for spec, value in zip(self.outputs, values, strict=True)
+        ]
+        return decode(results, detections, self.labels, prepared), prepared
+
+
+def read_picture(path: Path) -> Image:
+    """A PNG or JPEG file, upright.
+
+    Raises:
+        UsageError: it is none, or damaged, or too large.
+        MissingExtraError: Pillow is not installed.
+    """
+    content = read_regular_file(path, limit=_LARGEST_PICTURE, error=UsageError)
+    try:
+        return decode_picture(content)
+    except MobileExportError:
+        raise
+    except Exception as error:  # a decoder may raise anything
+        raise UsageError(
+            f"{path} is no picture that can be read: {summary(error)}.",
+            hint=f"Valid are {', '.join(SUFFIXES)}.",
+        ) from error
+
+
+def load_file(path: Path) -> Machine:
+    """A file that mobile-export wrote.
+
+    Raises:
+        ArtifactError: it is damaged, has no manifest, or is not the file that its manifest is of.
+    """
+    from ..artifacts.content import sha256_of
+    from ..artifacts.manifest import read_manifest
+    from ..exporters.apart import describe_apart
+    from ..exporters.interface import runtime_of
+    from ..exporters.table import format_of_file
+
+    row = format_of_file(path)
+    row.require()
+    describe_apart(row, path, run=True)
+    manifest = read_manifest(path)
+    if sha256_of(path) != manifest.sha256:
+        raise ArtifactError(
+            f"{path} is not the file that its manifest is of: its SHA-256 differs.",
+            hint="Copy both from where they were made, or export the model again.",
+        )
+    outputs = _outputs(manifest)
+    session = runtime_of(row).load(path, outputs)
+
+    def run(sample: Sample) -> tuple[Sequence[np.ndarray], Detections | None]:
+        if session.detector is not None:
+            return session.detector.detect(sample)
+        return session.run(sample), None
+
+    labels = manifest.labels if manifest.nms is None else manifest.nms.labels
+    given = manifest.input
+    channels = given.shape[1]
+    mean, std = given.mean or (0.0,) * channels, given.std or (1.0,) * channels
+    spec = InputSpec(given.shape, mean, std, given.name, given.channel_order)
+    return Machine(str(path), session.runtime, spec, outputs, manifest.preprocessing, labels, run)
+
+
+def _outputs(manifest: Manifest) -> tuple[OutputSpec, ...]:
+    """The model's outputs with the meaning that they have in the file."""
+    if manifest.interface is None:
+        return tuple(OutputSpec(each.name, each.shape) for each in manifest.outputs)
+    meanings = {each.source: each.meaning for each in manifest.interface.outputs if each.source}
+    if manifest.nms is not None:
+        meanings = {"boxes": "boxes", "scores": "scores"}
+    return tuple(
+        OutputSpec(each.name, each.shape, meanings.get(each.name)) for each in manifest.outputs
+    )
+
+
+def load_model(request: ModelRequest) -> Machine:
+    """A model in PyTorch, in float32."""
+    import torch
+
+    from ..exporters.record import preprocessing
+    from ..graph.capture import flatten_outputs, trace
+    from ..sources.table import load_source
+
+    source = load_source(request)
+    program = trace(source)
+
+    def run(sample: Sample) -> tuple[Sequence[np.ndarray], Detections | None]:
+        with torch.no_grad():
+            tensors = flatten_outputs(source.module(sample.image))[1]
+        return [tensor.numpy() for tensor in tensors], None
+
+    return Machine(
+        source.spec,
+        f"PyTorch {torch.__version__}",
+        program.input,
+        program.outputs,
+        preprocessing(program),
+        program.labels,
+        run,
+    )

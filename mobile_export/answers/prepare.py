@@ -1,0 +1,153 @@
+"""A picture as the model's authors prepare it, and the way back from the input to its own pixels.
+
+The rules are those of timm's evaluation transforms (``timm.data.transforms_factory``): the picture
+is resized, and the middle of it is cut out. Where a manifest has no rule, the whole picture is
+stretched to the input's size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import UsageError
+from ..parity.samples import Sample, normalise
+from ..system.pictures import in_colours, pillow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..artifacts.interface import Preprocessing
+    from ..graph.specs import InputSpec
+
+__all__ = ["Placement", "Prepared", "prepare"]
+
+_STRETCHED = "stretched to the size of the input (no rule is known)"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the input lies in the picture: picture = (input + offset) / scale, in pixels.
+
+    Attributes:
+        scale: of x and y, from the picture to the resized one.
+        offset: of the input's left upper corner in the resized picture; negative where it was
+            filled up.
+    """
+
+    scale: tuple[float, float]
+    offset: tuple[int, int]
+
+    def boxes(self, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Boxes (M, 4), left, top, right, bottom, in pixels of the picture, cut at its edges.
+
+        Args:
+            boxes: in pixels of the input.
+            size: (width, height) of the picture.
+        """
+        offset, scale = np.tile(self.offset, 2), np.tile(self.scale, 2)
+        limit = np.tile(np.asarray(size, dtype=np.float64), 2)
+        moved: np.ndarray = (boxes + offset) / scale
+        return moved.clip(0.0, limit)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture, ready for the model.
+
+    Attributes:
+        picture: upright, in RGB, at its own size.
+        sample: what the model takes.
+        rule: how it was made, in words.
+    """
+
+    picture: Image
+    sample: Sample
+    placement: Placement
+    rule: str
+
+
+def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None) -> Prepared:
+    """Resize, crop and normalise a picture.
+
+    Raises:
+        UsageError: the model takes no picture.
+    """
+    if spec.shape[1] not in (1, 3) or len(spec.shape) != 4:
+        what = "clips" if len(spec.shape) == 5 else f"{spec.shape[1]} channels"
+        raise UsageError(
+            f"The model takes {what}; a picture is none.",
+            hint="`mobile-export verify --samples FOLDER` takes arrays of any shape.",
+        )
+    picture = in_colours(image, "RGB")
+    plain = picture if spec.shape[1] == 3 else in_colours(image, "L")
+    height, width = spec.size
+    resized, said = _resize(plain, spec.size, rule)
+    left, top = _offset(resized.width, width), _offset(resized.height, height)
+    border = rule is not None and rule.crop_mode == "border"
+    fill = tuple(round(255 * mean) if border else 0 for mean in spec.mean)
+    cut = pillow().new(plain.mode, (width, height), fill if len(fill) > 1 else fill[0])
+    cut.paste(resized, (-left, -top))
+    scale = (resized.width / picture.width, resized.height / picture.height)
+    return Prepared(picture, _sample(cut, name, spec), Placement(scale, (left, top)), said)
+
+
+def _offset(resized: int, size: int) -> int:
+    """Where the middle of ``size`` pixels begins, as torchvision's CenterCrop cuts and pads."""
+    return round((resized - size) / 2.0) if resized >= size else -((size - resized) // 2)
+
+
+def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> tuple[Image, str]:
+    """The picture before the crop, and what was done."""
+    library = pillow()
+    height, width = size
+    if rule is None:
+        return image.resize((width, height), library.Resampling.BILINEAR), _STRETCHED
+    wanted = _resized_to(image.size, (rule.resize[1], rule.resize[0]), rule.crop_mode)
+    if math.prod(wanted) > _MOST_RESIZED:
+        raise UsageError(
+            f"A picture of {image.width}x{image.height} would be resized to "
+            f"{wanted[0]}x{wanted[1]}.",
+            hint="Crop it: one side is far longer than the other.",
+        )
+    said = (
+        f"resized to {wanted[0]}x{wanted[1]} ({rule.interpolation}), middle {width}x{height} "
+        f"({rule.crop_mode}); {rule.source}"
+    )
+    return image.resize(wanted, _filter(rule.interpolation)), said
+
+
+def _resized_to(have: tuple[int, int], target: tuple[int, int], mode: str) -> tuple[int, int]:
+    """(width, height) to resize to: torchvision's Resize, or timm's ResizeKeepRatio."""
+    if mode == "squash":
+        return target
+    width, height = have
+    if mode == "center" and target[0] == target[1]:
+        longer = int(target[0] * max(have) / min(have))
+        return (target[0], longer) if width <= height else (longer, target[0])
+    ratios = (height / target[1], width / target[0])
+    ratio = max(ratios) if mode == "border" else min(ratios)
+    return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+_MOST_RESIZED = 2**26
+
+
+def _filter(name: str) -> Any:
+    """Pillow's filter of timm's word for an interpolation; "random" is bilinear, as in timm."""
+    library = pillow().Resampling
+    known = {each.name.lower(): each for each in library}
+    return known.get(name.lower(), library.BILINEAR)
+
+
+def _sample(image: Image, name: str, spec: InputSpec) -> Sample:
+    height, width = spec.size
+    array = np.asarray(image, dtype=np.float32).reshape(height, width, -1).transpose(2, 0, 1)
+    if spec.channel_order == "BGR":
+        array = array[::-1]
+    pixels = torch.from_numpy(np.ascontiguousarray(array))[None]
+    return Sample(name, normalise(pixels, spec).float(), pixels)

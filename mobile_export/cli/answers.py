@@ -1,0 +1,68 @@
+"""What ``mobile-export run`` prints: an answer in words, that of several machines side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..system.terminal import escape, plain_table, stdout_console
+
+if TYPE_CHECKING:
+    from ..answers.decode import Answer
+    from ..answers.machine import Machine
+    from ..answers.prepare import Prepared
+
+__all__ = ["print_answers"]
+
+_MOST = 20
+"""Lines of objects or regions."""
+
+
+def print_answers(
+    picture: Path, answers: Sequence[tuple[Machine, tuple[Answer, Prepared]]]
+) -> None:
+    """The answers on one picture, a column for each machine."""
+    out = stdout_console()
+    prepared = answers[0][1][1]
+    size = f"{prepared.picture.width}x{prepared.picture.height}"
+    out.print(escape(f"{picture} ({size}): {prepared.rule}"), soft_wrap=True)
+    table = plain_table(*(escape(f"{each.name} ({each.runtime})") for each, _ in answers))
+    columns = [_lines(answer) for _, (answer, _) in answers]
+    for row in zip_longest(*columns, fillvalue=""):
+        table.add_row(*map(escape, row))
+    out.print(table)
+
+
+def _lines(answer: Answer) -> list[str]:
+    """An answer, a line for each thing that it says."""
+    from ..answers.draw import said
+
+    if answer.classes:
+        return [f"{each.score:7.2%}  {said(each)}" for each in answer.classes]
+    if answer.regions:
+        lines = [
+            f"{each.share:7.2%}  {each.name if each.name is not None else f'class {each.index}'}"
+            for each in answer.regions
+        ]
+        return _cut(lines, "regions")
+    lines = []
+    for each in answer.objects:
+        assert each.box is not None
+        edges = ", ".join(f"{edge:.0f}" for edge in each.box)
+        lines.append(f"{each.score:7.2%}  {said(each)}  [{edges}]")
+    if lines:
+        return _cut(lines, "objects")
+    if any(each.meaning == "boxes" for each in answer.results):
+        return ["no object"]
+    return [
+        f"{each.name} {list(each.value.shape)}: {each.value.min():.4g} to {each.value.max():.4g}"
+        + (f" ({each.meaning})" if each.meaning else "")
+        for each in answer.results
+    ]
+
+
+def _cut(lines: list[str], what: str) -> list[str]:
+    left = len(lines) - _MOST
+    return lines if left <= 0 else [*lines[:_MOST], f"and {left} more {what}"]

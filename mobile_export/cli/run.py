@@ -1,0 +1,189 @@
+"""The command ``run``: the answer of a file, or of a model, on pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..sources.request import ModelRequest
+from .options import (
+    FORCE,
+    JSON,
+    VERBOSE,
+    parameter,
+    parameters_of,
+    read_options,
+    with_parameters,
+)
+
+if TYPE_CHECKING:
+    from ..answers.decode import Answer
+    from ..answers.machine import Machine
+    from ..answers.prepare import Prepared
+
+__all__ = ["run"]
+
+_TARGET = parameter(
+    "target",
+    Annotated[
+        str,
+        typer.Argument(
+            help="An exported file; or a model: a zoo name, timm/NAME, package.module:factory.",
+            show_default=False,
+        ),
+    ],
+)
+_PICTURES = parameter(
+    "pictures",
+    Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", show_default=False)],
+)
+_OUT = parameter(
+    "out",
+    Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="Draw the answer: a .png file, or a folder for several pictures.",
+            show_default=False,
+        ),
+    ],
+    None,
+)
+_COMPARE = parameter(
+    "compare",
+    Annotated[
+        bool, typer.Option("--compare", help="Show the model of the file's manifest beside it.")
+    ],
+    False,
+)
+_SOURCE = parameters_of(ModelRequest, without=("model", "labels"))
+
+
+@with_parameters([_TARGET, _PICTURES, _OUT, _COMPARE, *_SOURCE, FORCE, JSON, VERBOSE])
+def run(**values: Any) -> None:
+    """Show the answer on pictures, as an app would give it: classes, objects, a mask, an image."""
+    from ..system.quiet import quiet, unwarned
+    from ..system.terminal import progress_line
+    from ..system.threads import one_thread
+
+    as_json, verbose = values["as_json"], values["verbose"]
+    pictures: list[Path] = values["pictures"]
+    places = _places(values["out"], pictures, force=values["force"])
+    shown = not as_json and not verbose
+    answers: list[tuple[Machine, list[tuple[Answer, Prepared]]]] = []
+    with progress_line(enabled=shown) as progress, quiet(not verbose), unwarned(not verbose):
+        for machine in _machines(values, progress):
+            progress(f"{machine.runtime}: answering")
+            with one_thread():
+                answers.append((machine, [machine.answer(each) for each in pictures]))
+    drawn = _drawn(answers[0][1], places)
+    if as_json:
+        typer.echo(json.dumps([_facts(*each, pictures) for each in answers], indent=2))
+    else:
+        from .answers import print_answers
+
+        for index, picture in enumerate(pictures):
+            print_answers(picture, [(each, found[index]) for each, found in answers])
+    _write(drawn, said=not as_json)
+
+
+def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
+    """The file or the model; with ``--compare`` also the model of the file."""
+    from ..answers.machine import load_file, load_model
+    from ..artifacts.manifest import read_manifest
+    from ..errors import UsageError
+    from ..exporters.table import FORMATS
+    from ..sources.again import request_again
+
+    target, given = values["target"], read_options(ModelRequest, values)
+    path = Path(target)
+    if not any(path.suffix and row.suffix.endswith(path.suffix) for row in FORMATS):
+        if values["compare"]:
+            raise UsageError(
+                f"`--compare` puts a model beside a file; {target!r} is a model.",
+                hint="Give an exported file.",
+            )
+        progress(f"building {target}")
+        return [load_model(ModelRequest(target, **given))]
+    progress(f"reading {path.name}")
+    found = [load_file(path)]
+    if values["compare"]:
+        request = request_again(read_manifest(path), path, _typed(given))
+        progress(f"building {request.spec}")
+        found.append(load_model(request))
+    return found
+
+
+def _typed(given: dict[str, Any]) -> dict[str, Any]:
+    """Of the options of a model those that were typed."""
+    plain = ModelRequest("any")
+    return {name: value for name, value in given.items() if value != getattr(plain, name)}
+
+
+def _places(out: Path | None, pictures: Sequence[Path], *, force: bool) -> list[Path]:
+    """Where each drawing goes; none without ``out``. Checked before the work.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    from ..errors import UsageError
+    from ..system.files import require_free_file
+
+    if out is None:
+        return []
+    if out.suffix.lower() == ".png":
+        if len(pictures) > 1:
+            raise UsageError(
+                f"{out} is one file for {len(pictures)} pictures.", hint="Give -o FOLDER."
+            )
+        places = [out]
+    elif out.is_dir():
+        places = [out / f"{picture.stem}.answer.png" for picture in pictures]
+    else:
+        raise UsageError(
+            f"{out} is neither a .png file nor a folder.", hint="Make the folder first, or -o x.png"
+        )
+    if len(set(places)) < len(places):
+        raise UsageError("Two of the pictures have one name.", hint="Draw them one by one.")
+    for place in places:
+        require_free_file(place, force=force, error=UsageError)
+    return places
+
+
+def _drawn(
+    answers: Sequence[tuple[Answer, Prepared]], places: Sequence[Path]
+) -> list[tuple[Path, bytes]]:
+    if not places:
+        return []
+    from ..answers.draw import draw, png
+
+    return [(place, png(draw(*each))) for place, each in zip(places, answers, strict=True)]
+
+
+def _write(drawn: Sequence[tuple[Path, bytes]], *, said: bool) -> None:
+    from ..errors import UsageError
+    from ..system.files import write_whole
+    from ..system.terminal import escape, stdout_console
+
+    for place, content in drawn:
+        write_whole(place, content, error=UsageError)
+        if said:
+            stdout_console().print(f"{escape(str(place))} written")
+
+
+def _facts(
+    machine: Machine, answers: Sequence[tuple[Answer, Prepared]], pictures: Sequence[Path]
+) -> dict[str, Any]:
+    return {
+        "model": machine.name,
+        "runtime": machine.runtime,
+        "answers": [
+            {"picture": str(picture), "prepared": prepared.rule, **answer.to_dict()}
+            for picture, (answer, prepared) in zip(pictures, answers, strict=True)
+        ],
+    }

@@ -1,0 +1,158 @@
+"""Outputs become answers: by hand, and drawn where they should be."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobile_export.answers.decode import Result, decode
+from mobile_export.answers.draw import colour_of, draw
+from mobile_export.answers.prepare import Prepared, prepare
+from mobile_export.detection import Detections
+from mobile_export.errors import UsageError
+from mobile_export.graph.specs import InputSpec
+
+Image = pytest.importorskip("PIL.Image")
+NAMES = ("cat", "dog", "bird")
+
+
+def shown(size: tuple[int, int] = (8, 8), picture: tuple[int, int] = (16, 32)) -> Prepared:
+    """A grey picture (width, height), stretched to an input (height, width)."""
+    spec = InputSpec((1, 3, *size), (0.0,) * 3, (1.0,) * 3)
+    return prepare(Image.new("RGB", picture, (128, 128, 128)), "x", spec, None)
+
+
+def answer(meaning: Any, values: Any, labels: Any = NAMES, detections: Any = None) -> Any:
+    results = [Result("out", np.asarray(values, np.float32), meaning)]
+    return decode(results, detections, labels, shown())
+
+
+def test_logits_become_probabilities() -> None:
+    """softmax of log 1, log 6, log 3 is 0.1, 0.6, 0.3."""
+    found = answer("logits", [[0.0, math.log(6), math.log(3)]]).classes
+    assert [(each.index, each.name) for each in found] == [(1, "dog"), (2, "bird"), (0, "cat")]
+    assert [each.score for each in found] == pytest.approx([0.6, 0.3, 0.1])
+
+
+def test_probabilities_stay() -> None:
+    found = answer("probabilities", [[0.2, 0.5, 0.3]], labels=None).classes
+    assert [(each.index, each.name) for each in found] == [(1, None), (2, None), (0, None)]
+    assert [each.score for each in found] == pytest.approx([0.5, 0.3, 0.2])
+
+
+def test_large_logits_do_not_overflow() -> None:
+    assert answer("logits", [[1e5, 0.0, -1e5]]).classes[0].score == 1.0
+
+
+def test_a_map_of_logits_is_upsampled_to_regions() -> None:
+    """The left half is of class 2, the right of class 0, whatever the size of the map."""
+    logits = np.zeros((1, 3, 4, 4), np.float32)
+    logits[0, 2, :, :2] = 5
+    logits[0, 0, :, 2:] = 5
+    found = answer("logits", logits)
+    assert found.labels.shape == (8, 8)
+    assert (found.labels[:, :4] == 2).all()
+    assert (found.labels[:, 4:] == 0).all()
+    assert {(each.name, each.share) for each in found.regions} == {("bird", 0.5), ("cat", 0.5)}
+
+
+def test_labels_are_regions() -> None:
+    found = answer("labels", [[[0, 0], [0, 1]]])
+    assert [(each.name, each.share) for each in found.regions] == [("cat", 0.75), ("dog", 0.25)]
+
+
+def test_boxes_and_scores_are_suppressed_and_moved_to_the_picture() -> None:
+    """Two boxes of one object, one of another; the 8x8 input is stretched from 16x32."""
+    boxes = [[[0, 0, 4, 4], [0, 0, 4, 4.1], [4, 4, 8, 8]]]
+    scores = [[[0.9, 0, 0], [0.8, 0, 0], [0, 0, 0.7]]]
+    results = [
+        Result("boxes", np.asarray(boxes, np.float32), "boxes"),
+        Result("scores", np.asarray(scores, np.float32), "scores"),
+    ]
+    found = decode(results, None, NAMES, shown()).objects
+    assert [(each.name, each.box) for each in found] == [
+        ("cat", (0.0, 0.0, 8.0, 16.0)),
+        ("bird", (8.0, 16.0, 16.0, 32.0)),
+    ]
+    assert [each.score for each in found] == pytest.approx([0.9, 0.7])
+
+
+def test_detections_of_the_file_are_taken_as_they_are() -> None:
+    made = Detections(np.array([[2.0, 2, 4, 4]]), np.array([0.5]), np.array([7]))
+    (found,) = answer("boxes", np.zeros((1, 1, 4)), detections=made).objects
+    assert (found.index, found.name, found.box) == (7, None, (4.0, 8.0, 8.0, 16.0))
+
+
+@pytest.mark.parametrize(
+    ("meaning", "near"), [("disparity", [[0.0, 0.5], [0.5, 1.0]]), ("depth", [[1, 0.5], [0.5, 0]])]
+)
+def test_depth_is_shown_as_nearness(meaning: str, near: Any) -> None:
+    np.testing.assert_allclose(answer(meaning, [[[[1, 2], [2, 3]]]]).map, near)
+
+
+def test_an_upscaled_image() -> None:
+    found = answer("upscaled", np.full((1, 3, 4, 6), [[[[0.0]], [[0.5]], [[2.0]]]])).image
+    assert found.shape == (4, 6, 3)
+    assert found[0, 0].tolist() == [0, 128, 255]
+
+
+def test_what_nobody_named_is_numbers() -> None:
+    found = answer(None, [[1.0, -2.0]])
+    assert (found.classes, found.objects, found.regions) == ((), (), ())
+    (facts,) = found.to_dict()["outputs"]
+    assert facts == {"name": "out", "meaning": None, "shape": [1, 2], "min": -2.0, "max": 1.0}
+    with pytest.raises(UsageError, match="nothing to draw"):
+        draw(found, shown())
+
+
+@pytest.mark.parametrize(
+    ("meaning", "shape"),
+    [
+        ("logits", (3,)), ("logits", (1, 2, 3)), ("logits", (1, 0)), ("probabilities", (2, 3)),
+        ("labels", (4,)), ("labels", (2, 4, 4)), ("upscaled", (1, 2, 4, 4)), ("upscaled", (4, 4)),
+        ("depth", (1, 2, 4, 4)), ("disparity", ()), ("boxes", (1, 4, 3)), ("count", (1,)),
+    ],
+)  # fmt: skip
+def test_an_output_that_cannot_be_what_it_is_said_to_be_is_numbers(
+    meaning: str, shape: tuple[int, ...]
+) -> None:
+    found = answer(meaning, np.ones(shape, np.float32))
+    assert (found.classes, found.objects, found.regions) == ((), (), ())
+    assert (found.image, found.map) == (None, None)
+
+
+def test_boxes_and_scores_of_different_numbers_are_numbers() -> None:
+    boxes, scores = np.ones((1, 4, 4), np.float32), np.ones((1, 5, 3), np.float32)
+    results = [Result("boxes", boxes, "boxes"), Result("scores", scores, "scores")]
+    assert decode(results, None, NAMES, shown()).objects == ()
+
+
+def test_numbers_that_are_not_finite_are_null_in_json() -> None:
+    (facts,) = answer(None, [[np.inf, np.nan]]).to_dict()["outputs"]
+    assert (facts["min"], facts["max"]) == (None, None)
+
+
+def test_a_box_is_drawn_in_its_colour() -> None:
+    made = Detections(np.array([[2.0, 2, 6, 6]]), np.array([0.5]), np.array([2]))
+    image = draw(answer("boxes", np.zeros((1, 1, 4)), detections=made), shown())
+    assert image.size == (16, 32)
+    assert image.getpixel((12, 24)) == colour_of(2)
+    assert image.getpixel((2, 30)) == (128, 128, 128)
+
+
+def test_a_mask_is_laid_over_the_input() -> None:
+    image = draw(answer("labels", [[[0, 1]] * 2]), shown())
+    grey, colour = np.array([128] * 3), np.array(colour_of(1))
+    wanted = grey + 0.55 * (colour - grey)
+    np.testing.assert_allclose(image.getpixel((6, 4)), wanted, atol=1)
+
+
+def test_colours_of_neighbours_differ() -> None:
+    colours = [np.array(colour_of(index)) for index in range(150)]
+    assert len({tuple(each) for each in colours}) == 150
+    steps = [np.abs(a - b).sum() for a, b in pairwise(colours)]
+    assert min(steps) > 100

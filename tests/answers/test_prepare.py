@@ -1,0 +1,101 @@
+"""Pictures are prepared as timm and torchvision do, and boxes find their way back by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mobile_export.answers.prepare import Placement, prepare
+from mobile_export.artifacts.interface import Preprocessing
+from mobile_export.errors import UsageError
+from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def noise(width: int, height: int) -> Image.Image:
+    values = np.random.Generator(np.random.PCG64(width)).integers(0, 256, (height, width, 3))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(32, 32), (32, 48)])
+@pytest.mark.parametrize("crop_pct", [0.875, 1.0, 0.9])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("picture", [(61, 40), (40, 61), (33, 200), (20, 21)])
+def test_as_timm_does(
+    mode: str,
+    size: tuple[int, int],
+    crop_pct: float,
+    interpolation: str,
+    picture: tuple[int, int],
+) -> None:
+    data = pytest.importorskip("timm.data")
+    image = noise(*picture)
+    spec = InputSpec((1, 3, *size), IMAGENET_MEAN, IMAGENET_STD)
+    rule = Preprocessing(
+        resize=(math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct)),
+        crop_mode=mode,  # type: ignore[arg-type]
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        source="",
+    )
+    transform = data.create_transform(
+        (3, *size),
+        interpolation=interpolation,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        crop_pct=crop_pct,
+        crop_mode=mode,
+    )
+    got = prepare(image, "x", spec, rule).sample.image[0].numpy()
+    np.testing.assert_allclose(got, transform(image).numpy(), atol=1e-6)
+
+
+def test_without_a_rule_the_whole_picture_is_stretched() -> None:
+    """A picture of one colour a half: each is a half of the input, whatever its shape."""
+    values = np.zeros((40, 100, 3), np.uint8)
+    values[:, 50:] = 255
+    spec = InputSpec((1, 3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    prepared = prepare(Image.fromarray(values), "x", spec, None)
+    pixels = prepared.sample.pixels
+    assert pixels is not None
+    assert (pixels[..., :3] == 0).all()
+    assert (pixels[..., 5:] == 255).all()
+    assert "stretched" in prepared.rule
+
+
+def test_colours_are_in_the_models_order() -> None:
+    red = Image.new("RGB", (8, 8), (255, 0, 0))
+    spec = InputSpec((1, 3, 8, 8), (0.0,) * 3, (1.0,) * 3, channel_order="BGR")
+    image = prepare(red, "x", spec, None).sample.image
+    assert image[0, :, 0, 0].tolist() == [0.0, 0.0, 1.0]
+    grey = prepare(red, "x", InputSpec((1, 1, 8, 8), (0.0,), (1.0,), channel_order="L"), None)
+    assert grey.sample.image.shape == (1, 1, 8, 8)
+    # ITU-R 601-2 luma, Pillow's L: 0.299 of red.
+    assert float(grey.sample.image[0, 0, 0, 0]) == pytest.approx(0.299, abs=0.003)
+
+
+def test_boxes_lie_in_the_picture() -> None:
+    """200x100, halved, and its middle 40 columns cut out: x = (x' + 30) / 0.5."""
+    placement = Placement((0.5, 0.5), (30, 5))
+    boxes = placement.boxes(np.array([[0.0, 0.0, 10.0, 20.0], [-99.0, 0, 999, 40]]), (200, 100))
+    assert boxes.tolist() == [[60.0, 10.0, 80.0, 50.0], [0.0, 10.0, 200.0, 90.0]]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 3, 2, 8, 8)])
+def test_what_takes_no_picture_says_so(shape: tuple[int, ...]) -> None:
+    spec = InputSpec(shape, (0.0,) * shape[1], (1.0,) * shape[1])
+    with pytest.raises(UsageError, match="a picture is none"):
+        prepare(noise(8, 8), "x", spec, None)
+
+
+def test_a_very_long_picture_is_not_blown_up() -> None:
+    rule = Preprocessing(
+        resize=(256, 256), crop_mode="center", crop_pct=0.875, interpolation="bicubic", source=""
+    )
+    spec = InputSpec((1, 3, 224, 224), IMAGENET_MEAN, IMAGENET_STD)
+    with pytest.raises(UsageError, match="would be resized"):
+        prepare(Image.new("RGB", (60_000, 1)), "x", spec, rule)
