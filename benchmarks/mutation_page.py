@@ -38,8 +38,12 @@ _WHY = (
 )
 
 
-def page(records: Sequence[dict[str, Any]]) -> str:
-    """The page as Markdown."""
+def page(records: Sequence[dict[str, Any]], planned: Sequence[str] = ()) -> str:
+    """The page as Markdown.
+
+    Args:
+        planned: the models that are to be run; those without a record are named.
+    """
     damaged = [r for r in records if r["kind"] not in ("none", "complete")]
     models = list(dict.fromkeys(r["model"] for r in damaged))
     total = _cell(damaged)
@@ -48,8 +52,15 @@ def page(records: Sequence[dict[str, Any]]) -> str:
         f"models, {len(damaged)} damaged files; score {total}.\n\n"
     )
     parts = [_HEAD, made, _table(damaged), "\n", _survivors(damaged), _below(damaged)]
-    parts += [_whole(records), "## Models\n\n", ", ".join(f"`{m}`" for m in models), "\n"]
+    parts += [_whole(records), "## Models\n\n", _named(models), "\n"]
+    missing = [name for name in planned if name not in models]
+    if missing:
+        parts.append(f"\nNot run yet, of {len(planned)}: {_named(missing)}.\n")
     return "".join(parts)
+
+
+def _named(models: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in models)
 
 
 def _versions() -> list[str]:
@@ -97,9 +108,13 @@ def _survivors(records: Sequence[dict[str, Any]]) -> str:
     found = [record for record in records if _verdict(record) == "survived"]
     if not found:
         return "## Survivors\n\nNone.\n\n"
+    beyond = max(r["others"]["max_rel"] / r["others"]["allowed"] for r in found)
     lines = [
         "## Survivors\n\n",
         _WHY,
+        f"Here the largest error is {beyond:.1f} times what is allowed, and none of these files is "
+        f"further off than {max(r['others']['spread_error'] for r in found):.0%} of what changes "
+        "with the image.\n\n",
         "| model | file | damage | parity saw | the other images |\n",
     ]
     lines.append("| --- | --- | --- | --- | --- |\n")

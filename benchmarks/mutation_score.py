@@ -498,7 +498,7 @@ def main() -> None:
         except MobileExportError as error:
             print(f"{spec}: {error}", file=sys.stderr)
         print(f"{spec}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    text = page(results.records)
+    text = page(results.records, MODELS)
     print(text)
     if given.page is not None:
         given.page.write_text(text)

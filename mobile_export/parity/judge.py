@@ -109,7 +109,9 @@ def judge(
     )
     if report.status != "passed" or report.tells_apart:
         return report
-    return replace(report, status="inconclusive", notes=(*report.notes, _why_inconclusive(changes)))
+    return replace(
+        report, status="inconclusive", notes=(*report.notes, _why_inconclusive(changes, precision))
+    )
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,13 @@ def _changes(
 _ADVICE = (
     "Give real pictures with `samples`. If the model takes other values than the stated "
     "normalisation gives it, say so (`mean=0` and `std=0.0039` for one that takes 0 to 255); else "
-    'give trained `weights`, or write `precision="fp32"`.'
+    "give trained `weights`, or "
 )
+_FINER = 'write `precision="fp32"`.'
+_BEFORE = "return what comes before a sigmoid or softmax that is always at its end."
 
 
-def _why_inconclusive(changes: _Changes) -> str:
+def _why_inconclusive(changes: _Changes, precision: Precision) -> str:
     parts = []
     if changes.error is None:
         parts.append("no output changes with the input")
@@ -175,9 +179,10 @@ def _why_inconclusive(changes: _Changes) -> str:
             f"{name} changes by {moved:.1e} of its size only, and the file is {error:.0%} of that "
             f"change off (allowed is {SPREAD_LIMIT:.0%})"
         )
+    last = _BEFORE if precision.bits == 32 else _FINER
     return (
         f"inconclusive: between the inputs of the check, {'; '.join(parts)}: a file that ignores "
-        f"the image would look like this one. {_ADVICE}"
+        f"the image would look like this one. {_ADVICE}{last}"
     )
 
 

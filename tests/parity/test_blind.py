@@ -123,6 +123,22 @@ def test_the_message_says_what_to_give() -> None:
         assert argument in note
 
 
+class Saturated(nn.Module):
+    """A sigmoid that is 1 for every image: it changes by less than float32 holds."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(x.mean((2, 3)) + 20)
+
+
+def test_the_advice_for_a_float32_file() -> None:
+    reference = make_reference(Saturated(), parity_samples(PLAIN), stronger_samples(PLAIN))
+    right = [[array.astype(np.float32) for array in arrays] for arrays in reference.outputs]
+    found = report(reference, right, "fp32")
+    assert found.status == "inconclusive"
+    assert "fp32" not in found.notes[-1]
+    assert "what comes before a sigmoid" in found.notes[-1]
+
+
 def test_ordinary_models_get_the_usual_four() -> None:
     module = PooledNet((0.0, 1.0), head=0.2).eval()
     reference = make_reference(module, parity_samples(PLAIN), stronger_samples(PLAIN))
