@@ -23,6 +23,7 @@ __all__ = ["colour_of", "draw", "png"]
 _LEGEND = 12
 """Regions named below a mask: the largest."""
 _GOLDEN = 0.61803398875
+_TONES = ((0.85, 0.95), (0.45, 0.95), (0.9, 0.6), (0.5, 0.7))
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -58,8 +59,13 @@ def said(found: Found) -> str:
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """A colour for a class, the same everywhere; neighbours differ (steps of the golden ratio)."""
-    red, green, blue = colorsys.hsv_to_rgb((index * _GOLDEN) % 1.0, 0.65, 0.95)
+    """A colour for a class, the same everywhere.
+
+    Hues of neighbours are steps of the golden ratio apart; classes of a like hue differ in
+    saturation and brightness.
+    """
+    saturation, value = _TONES[index // 3 % len(_TONES)]
+    red, green, blue = colorsys.hsv_to_rgb((index * _GOLDEN) % 1.0, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
