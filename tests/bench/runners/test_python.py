@@ -157,15 +157,15 @@ def test_the_canary_would_sing(in_tmp: Path) -> None:
         (["--model", "emo_2m"], "--model names 'emo_2m'"),
     ],
 )
-@pytest.mark.parametrize("source", [f"os:system?command=touch {CANARY}", "network:build"])
+@pytest.mark.parametrize("spec", [f"os:system?command=touch {CANARY}", "network:build"])
 def test_a_manifest_names_no_code_to_run(
     prepared: Path,
     run: Callable[..., tuple[int, str]],
-    source: str,
+    spec: str,
     words: Sequence[str],
     said: str,
 ) -> None:
-    vouch(prepared, source=source)
+    vouch(prepared, source=spec)
     code, err = run("net.pt2", "--runner", "torch-eager", *words, *QUICK)
     assert code == 2
     assert said in err
