@@ -40,11 +40,17 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 """What an error says of the file; what is not here is told in its own words."""
 
 
+_OF_NUMBERS = ("invalid literal for", "could not convert", "not enough values", "too many values")
+"""How Python begins when a text is read as numbers and is not"""
+
+
 def reason(error: BaseException) -> str:
     """In words, what the error of a reader says of the file."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words
+    if str(error).startswith(_OF_NUMBERS):
+        return "it has a word too many or too few, or one that is no number"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300].rstrip(".") if lines else "its reader does not say why"
 

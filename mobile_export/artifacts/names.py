@@ -33,13 +33,14 @@ def require_file_name(name: str) -> str:
     """``name`` itself, if it is the name of one file that lies in no other folder.
 
     Raises:
-        UsageError: it has a separator or a control character, is too long, or begins with a dot.
+        UsageError: it has a separator or a control character, is too long, or begins with a dot or,
+            as options do, with a dash.
     """
     problem = None
     if not name:
         problem = "is empty"
-    elif name.startswith("."):
-        problem = "begins with a dot"
+    elif name.startswith((".", "-")):
+        problem = "begins with a dot or a dash"
     elif any(c in name for c in "/\\:") or not name.isprintable():
         problem = "has a separator or a control character"
     elif len(name.encode(errors="replace")) > LONGEST_NAME:

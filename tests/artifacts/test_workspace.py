@@ -223,8 +223,8 @@ def fails(folder: Path, names: tuple[str, ...], match: str, *, force: bool = Fal
 
 @pytest.mark.parametrize(
     "name",
-    ["../victim", "a/b", "a\\b", "..", ".", "", ".hidden", "a\x1b[2J", "a\nb", "x" * 201, "c:x",
-     "/etc/x"],
+    ["../victim", "a/b", "a\\b", "..", ".", "", ".hidden", "-rf", "a\x1b[2J", "a\nb", "x" * 201,
+     "c:x", "/etc/x"],
 )  # fmt: skip
 @pytest.mark.parametrize("force", [False, True])
 def test_names_that_are_not_of_one_file(tmp_path: Path, name: str, force: bool) -> None:

@@ -260,7 +260,7 @@ def test_damage_is_told_in_words(tmp_path: Path) -> None:
         lambda: [][1], lambda: 1 // 0, lambda: len(5),  # type: ignore[arg-type]
         lambda: (5).x,  # type: ignore[attr-defined]
         lambda: next(iter(())),
-        lambda: math.exp(1e9), lambda: int("x"),
+        lambda: math.exp(1e9), lambda: int("x"), lambda: float("x"), lambda: _two("x"),
     ]  # fmt: skip
     for provoke in provoked:
         with pytest.raises(ArtifactError) as caught, reading(tmp_path / "x.tflite", "TFLite"):
@@ -268,5 +268,43 @@ def test_damage_is_told_in_words(tmp_path: Path) -> None:
         message = caught.value.message
         assert str(tmp_path / "x.tflite") in message
         assert "TFLite" in message
-        assert not re.search(r"[A-Za-z]Error|unpack|codec|struct|StopIteration", message)
+        assert not re.search(OF_PYTHON, message)
         assert len(message.splitlines()) == 1
+
+
+OF_PYTHON = r"[A-Za-z]Error|unpack|codec|struct|StopIteration|literal|out of range|convert string"
+
+
+def _two(text: str) -> tuple[str, str]:
+    one, two = text.split()
+    return one, two
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", ["half", "flipped", "empty", "zeros", "numbers"])
+def test_no_reader_speaks_of_python(
+    name: str, damage: str, exported: Callable[..., ExportReport], tmp_path: Path
+) -> None:
+    """Each file of each format, damaged: what is said is about the file."""
+    for part in parts_of(made(name, exported)):
+        if not part.is_file():
+            continue
+        _, file = next(copies(made(name, exported), tmp_path / "copy", 1))
+        victim = file.parent / part.relative_to(made(name, exported).parent)
+        content = part.read_bytes()
+        victim.write_bytes(
+            {
+                "half": content[: len(content) // 2],
+                "flipped": bytes(b ^ 0xFF if n < 400 and n % 7 == 0 else b
+                                 for n, b in enumerate(content)),
+                "empty": b"",
+                "zeros": bytes(len(content)),
+                "numbers": content.replace(b"0", b"x").replace(b"1", b" "),
+            }[damage]
+        )  # fmt: skip
+        try:
+            runtime_of(get_format(name)).describe(file)
+            said = ""
+        except MobileExportError as error:
+            said = error.message
+        assert not re.search(OF_PYTHON, said), said

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...artifacts.damage import reason
 from ...errors import ArtifactError
 
 __all__ = ["Layer", "WeightFacts", "is_quantized", "param_text", "read_param", "read_weights"]
@@ -64,7 +65,7 @@ def read_param(path: Path) -> tuple[Layer, ...]:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is no text of ncnn: {error}.", hint=_HINT) from error
+        raise ArtifactError(f"{path} is no text of ncnn: {reason(error)}.", hint=_HINT) from error
     if not lines or lines[0].strip() != _MAGIC:
         raise ArtifactError(
             f"{path} does not begin with ncnn's number {_MAGIC}.",
@@ -74,7 +75,7 @@ def read_param(path: Path) -> tuple[Layer, ...]:
         layer_count, blob_count = (int(word) for word in lines[1].split())
         layers = tuple(_read_line(line) for line in lines[2:] if line.strip())
     except (IndexError, ValueError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}.", hint=_HINT) from error
+        raise ArtifactError(f"{path} is damaged: {reason(error)}.", hint=_HINT) from error
     problem = _inconsistency(layers, layer_count, blob_count)
     if problem is not None:
         raise ArtifactError(f"{path} is damaged: {problem}.", hint=_HINT)

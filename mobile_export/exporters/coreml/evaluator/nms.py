@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....artifacts.damage import reason
 from ....errors import ArtifactError
 from .text import FormatError, model_path, read_pipeline
 from .wire import Message, WireError
@@ -100,7 +101,9 @@ def read_nms(path: Path) -> NmsModel | None:
             return None
         return _read(parts[1])
     except (FormatError, IndexError, StopIteration, UnicodeDecodeError, WireError) as error:
-        raise ArtifactError(f"The suppression in {path} cannot be read: {error}.") from error
+        raise ArtifactError(
+            f"The suppression in {path} cannot be read: {reason(error)}."
+        ) from error
 
 
 def _read(model: Message) -> NmsModel:

@@ -121,7 +121,7 @@ def read_package(path: Path, function: str = "main") -> Function:
             raise FormatError(f"it has no function {function!r}, only {sorted(functions)}")
         return _Reader(path, root.parent).function(functions[function])
     except (WireError, UnicodeDecodeError, struct.error) as error:
-        raise FormatError(f"{root.name} cannot be decoded: {error}") from error
+        raise FormatError(f"{root.name} cannot be decoded: {reason(error)}") from error
 
 
 def read_pipeline(model: Message) -> tuple[Message, ...]:

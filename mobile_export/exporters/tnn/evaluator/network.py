@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ....artifacts.damage import reason
 from ....errors import ArtifactError, ExecutionError, UnsupportedOpError
 from . import layers as _layers  # noqa: F401  (fills LAYERS)
 from .proto import FormatError, LayerText, Proto, parse_proto
@@ -55,7 +56,7 @@ def load_network(path: Path) -> TnnNetwork:
         ) from error
     except (FormatError, UnicodeDecodeError) as error:
         raise ArtifactError(
-            f"{path} cannot be read as a TNN model: {error}.",
+            f"{path} cannot be read as a TNN model: {reason(error)}.",
             hint="Valid is a .tnnproto file with its .tnnmodel, as mobile-export or TNN's own "
             "converter writes them. Copy both again.",
         ) from error
