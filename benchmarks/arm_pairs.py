@@ -31,6 +31,9 @@ __all__ = ["count_pairs", "markdown", "read_pairs", "summary"]
 _PROBE = 2e-3
 """Largest difference of the two files' outputs, of the output's range, for them to be one model."""
 
+_COUNTED_BY = ("qemu", "plugin", "libc6")
+"""What a count depends on beside the runtime; see `mobile_export.bench.arm.stored`."""
+
 Pair = dict[str, Any]
 
 
@@ -82,7 +85,7 @@ def _count_pair(
         raise ValueError(f"the outputs of the two files differ by {difference:.1e}")
     return {
         "runtime": runtime,
-        "versions": dict(machine.prepared.versions),
+        "versions": {name: machine.prepared.versions[name] for name in _COUNTED_BY},
         "max_rel": float(difference),
         "ours": mine.to_dict(),
         "vendor": theirs.to_dict(),

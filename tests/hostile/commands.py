@@ -133,6 +133,7 @@ def _slots() -> Iterator[Slot]:
             BENCH, "table", "store", ("store",), f"table --store {{}} --as {shown} --all --history"
         )
     yield Slot(BENCH, "table", "store", ("store",), "table --store {} --all --history --json")
+    yield Slot(BENCH, "table", "store", ("store",), "table --store {} --all --paper --as html")
     yield Slot(
         BENCH, "table", "plot", ("labels",), "table --store {good}/store.jsonl --plot {} --force"
     )
