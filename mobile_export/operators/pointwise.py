@@ -73,7 +73,8 @@ def prelu(graph: GraphEditor, node: Node) -> Node | None:
         return None
     above = graph.call(aten.clamp_min.default, source_of(node), 0, like=node)
     below = graph.call(aten.clamp_max.default, source_of(node), 0, like=node)
-    scaled = graph.call(aten.mul.Tensor, below, node.args[1], like=node)
+    slope = graph.call(aten.reshape.default, node.args[1], [1], like=node)
+    scaled = graph.call(aten.mul.Tensor, below, slope, like=node)
     return graph.call(aten.add.Tensor, above, scaled, like=node)
 
 
