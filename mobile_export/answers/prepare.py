@@ -81,7 +81,7 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
         what = "clips" if len(spec.shape) == 5 else f"{spec.shape[1]} channels"
         raise UsageError(
             f"The model takes {what}; a picture is none.",
-            hint="`mobile-export verify --samples FOLDER` takes arrays of any shape.",
+            hint="Arrays of any shape are taken as `samples` of a verification.",
         )
     picture = in_colours(image, "RGB")
     plain = picture if spec.shape[1] == 3 else in_colours(image, "L")

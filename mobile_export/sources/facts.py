@@ -50,7 +50,7 @@ class ModelFacts:
         options: the values that each can have, the default first: ``NAME?key=value``.
         params_m, macs_m: our count in millions at the default size, and None where counting takes
             more than a look.
-        weights: where the official ones are; how `--weights` or `--pretrained` takes them.
+        weights: where the official ones are; of timm's, the name that `pretrained` takes before it.
         variants: other names of the same family.
         printed: rows of papers.
     """

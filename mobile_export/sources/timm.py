@@ -112,7 +112,7 @@ def tags_of(architecture: str) -> tuple[str, ...]:
     for name in timm.list_pretrained(f"{architecture}.*"):
         facts = default_config(name)
         place = _address(facts) if facts.get("hf_hub_id") or facts.get("url") else "no place"
-        found.append(f"timm/{name} --pretrained: {place}")
+        found.append(f"timm/{name}: {place}")
     return tuple(found)
 
 

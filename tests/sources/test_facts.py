@@ -53,7 +53,7 @@ def test_one_of_timms() -> None:
     tags = timm.list_pretrained("mobilenetv4_conv_small.*")
     assert len(facts.weights) == len(tags)
     for tag, said in zip(tags, facts.weights, strict=True):
-        assert said.startswith(f"timm/{tag} --pretrained: https://huggingface.co/timm/{tag}")
+        assert said.startswith(f"timm/{tag}: https://huggingface.co/timm/{tag}")
 
 
 @pytest.mark.parametrize("name", ["package.module:build", "model.pt2"])
