@@ -129,7 +129,7 @@ def run_case(case: Case, corpus: Corpus, scratch: Path) -> Ended:
         ended.canary = (box / "canary").exists() or any("pwned" in n for n in ended.changed)
         out = box / "out"
         ended.left = sorted(each.name for each in out.iterdir()) if out.is_dir() else []
-        if case.slot.command == "verify" and ended.code == 0:
+        if (case.slot.command, case.slot.parameter, ended.code) == ("verify", "file", 0):
             ended.untrue = _in_child(lambda: untruth(Path(path)))
         return ended
     finally:
