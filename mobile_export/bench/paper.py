@@ -334,7 +334,9 @@ def read_own(path: Path) -> dict[str, Own]:
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True)
         records = list(reader)
-    except (UnicodeDecodeError, csv.Error) as problem:
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no CSV file: it is not UTF-8 text.", hint=hint) from None
+    except csv.Error as problem:
         raise UsageError(f"{path} is no CSV file: {problem}.", hint=hint) from None
     titles = reader.fieldnames or ()
     if "model" not in titles or "accuracy" not in titles or set(titles) - set(_KNOWN):
