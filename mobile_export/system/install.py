@@ -75,7 +75,9 @@ def _libraries(distribution: metadata.Distribution, extra: str) -> list[str]:
         if marker is None or "extra" not in str(marker) or not marker.evaluate({"extra": extra}):
             continue
         if required.name == _NAME:
-            found += [line for each in required.extras for line in _libraries(distribution, each)]
+            found += [
+                line for each in sorted(required.extras) for line in _libraries(distribution, each)
+            ]
         else:
             found.append(f"{required.name}{required.specifier}")
     return found
