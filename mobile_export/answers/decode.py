@@ -19,6 +19,9 @@ __all__ = ["Answer", "Found", "Region", "Result", "decode"]
 
 BEST = 5
 """Classes that are named."""
+MOST_CLASSES = 65536
+_LARGEST_MAP = 2**27
+"""Elements of scores that are upsampled; beyond it, each pixel of the map decides."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class Result:
     name: str
     value: np.ndarray
     meaning: Meaning | None
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Least and greatest value; None of no numbers."""
+        if not self.value.size or self.value.dtype.kind not in "biuf":
+            return None
+        return float(self.value.min()), float(self.value.max())
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,8 @@ class Answer:
                     "name": each.name,
                     "meaning": each.meaning,
                     "shape": list(each.value.shape),
-                    "min": _finite(each.value.min()) if each.value.size else None,
-                    "max": _finite(each.value.max()) if each.value.size else None,
+                    "min": None if each.range is None else _finite(each.range[0]),
+                    "max": None if each.range is None else _finite(each.range[1]),
                 }
                 for each in self.results
             ],
@@ -121,7 +131,10 @@ def decode(
         if _fits(each):
             by_meaning.setdefault(each.meaning, each.value)
     everything = tuple(results)
-    detections = detections or _suppressed(by_meaning)
+    if detections is None:
+        detections = _suppressed(by_meaning)
+    elif not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
+        return Answer(results=everything)
     if detections is not None:
         return Answer(objects=_objects(detections, labels, prepared), results=everything)
     known = _of_values(by_meaning, labels, prepared)
@@ -137,7 +150,18 @@ def _suppressed(values: Mapping[Meaning | None, np.ndarray]) -> Detections | Non
 
 
 def _fits(result: Result) -> bool:
-    """Whether an output has the shape of what it is said to be: a manifest may say anything."""
+    """Whether an output can be what it is said to be: a manifest may say anything."""
+    value = result.value
+    if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+        return False
+    if result.meaning == "labels" and value.size:
+        low, high = value.min(), value.max()
+        return _shaped(result) and low >= 0 and high < MOST_CLASSES and (value == value // 1).all()
+    return _shaped(result)
+
+
+def _shaped(result: Result) -> bool:
+    """Whether it has the shape of what it is said to be."""
     shape = result.value.shape
     if result.meaning in ("logits", "probabilities"):
         return len(shape) in (2, 4) and shape[0] == 1 and 0 not in shape
@@ -163,6 +187,8 @@ def _of_values(
         sure = scores[0] if "probabilities" in values else _softmax(scores[0])
         return {"classes": _best(sure, labels)}
     if scores is not None and scores.ndim == 4 and scores.shape[1] > 1:
+        if scores.shape[1] > MOST_CLASSES:
+            return {}
         return _segments(_upsampled(scores, prepared)[0].argmax(0), labels)
     if scores is not None and scores.ndim == 4:
         return {"map": scores[0, 0].clip(0, 1)}
@@ -187,8 +213,9 @@ def _objects(
 
 
 def _four(box: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom, in that order whatever the model gave."""
     left, top, right, bottom = (round(float(edge), 1) for edge in box)
-    return left, top, right, bottom
+    return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
 
 
 def _best(probabilities: np.ndarray, labels: Sequence[str] | None) -> tuple[Found, ...]:
@@ -224,6 +251,8 @@ def _upsampled(scores: np.ndarray, prepared: Prepared) -> np.ndarray:
     from torch.nn.functional import interpolate
 
     size = prepared.sample.image.shape[-2:]
+    if scores.shape[1] * math.prod(size) > _LARGEST_MAP:
+        return scores
     values = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
     return interpolate(values, size=size, mode="bilinear", align_corners=False).numpy()
 

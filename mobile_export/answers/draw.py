@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..system.pictures import pillow
-from .decode import Answer, Found
+from .decode import Answer, Found, Region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["colour_of", "draw", "png"]
 
+_LONGEST = 60
+"""Letters of a name."""
 _LEGEND = 12
 """Regions named below a mask: the largest."""
 _GOLDEN = 0.61803398875
@@ -53,9 +55,11 @@ def draw(answer: Answer, prepared: Prepared) -> Image:
     )
 
 
-def said(found: Found) -> str:
-    """The name of a class or, without one, its index."""
-    return found.name if found.name is not None else f"class {found.index}"
+def said(found: Found | Region) -> str:
+    """The name of a class, not longer than a line, or, without one, its index."""
+    if found.name is None:
+        return f"class {found.index}"
+    return found.name if len(found.name) <= _LONGEST else f"{found.name[:_LONGEST]}…"
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
@@ -99,14 +103,14 @@ def _mask(answer: Answer, prepared: Prepared) -> Image:
     assert answer.labels is not None
     height, width = prepared.sample.image.shape[-2:]
     colours = np.array([colour_of(region.index) for region in answer.regions], dtype=np.uint8)
-    places = {region.index: place for place, region in enumerate(answer.regions)}
-    paint = colours[np.vectorize(places.get)(answer.labels)]
+    places = np.zeros(max(region.index for region in answer.regions) + 1, dtype=np.int64)
+    places[[region.index for region in answer.regions]] = np.arange(len(answer.regions))
+    paint = colours[places[answer.labels]]
     mask = library.fromarray(paint).resize((width, height), library.Resampling.NEAREST)
     blended = library.blend(_input(prepared), mask, 0.55)
     legend = []
     for region in answer.regions[:_LEGEND]:
-        name = region.name if region.name is not None else f"class {region.index}"
-        legend.append((f"{name} {region.share:.1%}", colour_of(region.index)))
+        legend.append((f"{said(region)} {region.share:.1%}", colour_of(region.index)))
     return _with_lines(blended, legend)
 
 
@@ -143,4 +147,4 @@ def _with_lines(image: Image, lines: Sequence[tuple[str, tuple[int, int, int] | 
 def _font(image: Image) -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size=max(11, round(max(image.size) / 40)))
+    return ImageFont.load_default(size=min(max(11, round(max(image.size) / 40)), 96))

@@ -60,6 +60,13 @@ class Machine:
         """
         prepared = prepare(read_picture(picture), picture.name, self.input, self.rule)
         values, detections = self.run(prepared.sample)
+        for spec, value in zip(self.outputs, values, strict=True):
+            if np.shape(value) != tuple(spec.shape):
+                raise ArtifactError(
+                    f"{self.name} gives {spec.name} of shape {list(np.shape(value))}; its manifest "
+                    f"says {list(spec.shape)}.",
+                    hint="Export the model again.",
+                )
         results = [
             Result(spec.name, np.asarray(value), spec.meaning)
             for spec, value in zip(self.outputs, values, strict=True)

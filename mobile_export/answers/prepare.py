@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import UsageError
+from ..errors import ArtifactError, UsageError
 from ..parity.samples import Sample, normalise
 from ..system.pictures import in_colours, pillow
 
@@ -89,7 +89,7 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
     resized, said = _resize(plain, spec.size, rule)
     left, top = _offset(resized.width, width), _offset(resized.height, height)
     border = rule is not None and rule.crop_mode == "border"
-    fill = tuple(round(255 * mean) if border else 0 for mean in spec.mean)
+    fill = tuple(round(255 * min(max(mean, 0.0), 1.0)) if border else 0 for mean in spec.mean)
     cut = pillow().new(plain.mode, (width, height), fill if len(fill) > 1 else fill[0])
     cut.paste(resized, (-left, -top))
     scale = (resized.width / picture.width, resized.height / picture.height)
@@ -107,6 +107,11 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
     height, width = size
     if rule is None:
         return image.resize((width, height), library.Resampling.BILINEAR), _STRETCHED
+    if min(rule.resize) < 1:
+        raise ArtifactError(
+            f"The manifest says to resize pictures to {rule.resize[0]}x{rule.resize[1]}.",
+            hint="Export the model again.",
+        )
     wanted = _resized_to(image.size, (rule.resize[1], rule.resize[0]), rule.crop_mode)
     if math.prod(wanted) > _MOST_RESIZED:
         raise UsageError(

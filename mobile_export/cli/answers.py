@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..system.terminal import escape, plain_table, stdout_console
 
 if TYPE_CHECKING:
-    from ..answers.decode import Answer
+    from ..answers.decode import Answer, Result
     from ..answers.machine import Machine
     from ..answers.prepare import Prepared
 
@@ -42,10 +42,7 @@ def _lines(answer: Answer) -> list[str]:
     if answer.classes:
         return [f"{each.score:7.2%}  {said(each)}" for each in answer.classes]
     if answer.regions:
-        lines = [
-            f"{each.share:7.2%}  {each.name if each.name is not None else f'class {each.index}'}"
-            for each in answer.regions
-        ]
+        lines = [f"{each.share:7.2%}  {said(each)}" for each in answer.regions]
         return _cut(lines, "regions")
     lines = []
     for each in answer.objects:
@@ -56,11 +53,15 @@ def _lines(answer: Answer) -> list[str]:
         return _cut(lines, "objects")
     if any(each.meaning == "boxes" for each in answer.results):
         return ["no object"]
-    return [
-        f"{each.name} {list(each.value.shape)}: {each.value.min():.4g} to {each.value.max():.4g}"
-        + (f" ({each.meaning})" if each.meaning else "")
-        for each in answer.results
-    ]
+    return [_numbers(each) for each in answer.results]
+
+
+def _numbers(result: Result) -> str:
+    """Shape, range and meaning of an output."""
+    low, high = result.range or (None, None)
+    said = "no numbers" if low is None else f"{low:.4g} to {high:.4g}"
+    meaning = f" ({result.meaning})" if result.meaning else ""
+    return f"{result.name} {list(result.value.shape)}: {said}{meaning}"
 
 
 def _cut(lines: list[str], what: str) -> list[str]:

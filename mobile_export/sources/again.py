@@ -118,8 +118,7 @@ def _found(path: str | None, sha256: str | None, file: Path, what: str) -> Path:
     for place in dict.fromkeys((Path(path), file.parent / Path(path).name)):
         if not os.path.exists(place):  # noqa: PTH110 (no error where it is no path)
             continue
-        if not (what == "checkpoint" and place.is_dir()):
-            regular_file(place, limit=_LARGEST)
+        _require_bounded(place, what)
         if checkpoint_sha256(place) == sha256:
             return place
         wrong.append(place)
@@ -130,6 +129,22 @@ def _found(path: str | None, sha256: str | None, file: Path, what: str) -> Path:
             hint=hint,
         )
     raise ArtifactError(f"The {what} {path}, from which {file} was made, is not there.", hint=hint)
+
+
+def _require_bounded(place: Path, what: str) -> None:
+    """Raise ArtifactError for what would take too long to hash: the manifest chose it."""
+    from .checkpoint import files_of
+
+    if not (what == "checkpoint" and place.is_dir()):
+        regular_file(place, limit=_LARGEST)
+        return
+    sizes = [regular_file(file, limit=_LARGEST) for file in files_of(place) if file.is_file()]
+    if sum(sizes) > _LARGEST:
+        raise ArtifactError(
+            f"The {what} {place} has {sum(sizes):,} bytes; at most {_LARGEST:,} are read because "
+            "a manifest names them.",
+            hint="Give the checkpoint with `weights='FILE'`.",
+        )
 
 
 def _command(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from mobile_export.answers.decode import Result, decode
 from mobile_export.answers.draw import colour_of, draw
 from mobile_export.answers.prepare import Prepared, prepare
+from mobile_export.cli.answers import print_answers
 from mobile_export.detection import Detections
 from mobile_export.errors import UsageError
 from mobile_export.graph.specs import InputSpec
@@ -134,6 +138,65 @@ def test_boxes_and_scores_of_different_numbers_are_numbers() -> None:
 def test_numbers_that_are_not_finite_are_null_in_json() -> None:
     (facts,) = answer(None, [[np.inf, np.nan]]).to_dict()["outputs"]
     assert (facts["min"], facts["max"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "values"),
+    [
+        ("logits", np.array([[np.nan, 1.0, 2.0]], np.float32)),
+        ("probabilities", np.array([[True, False]])),
+        ("logits", np.array([["a", "b"]])),
+        ("labels", np.full((1, 2, 2), np.nan, np.float32)),
+        ("labels", np.full((1, 2, 2), -1, np.int64)),
+        ("labels", np.full((1, 2, 2), 0.5, np.float32)),
+        ("labels", np.arange(2**18).reshape(1, 2**9, 2**9)),
+        ("disparity", np.full((1, 2, 2), np.inf, np.float32)),
+        ("logits", np.zeros((0, 4), np.float32)),
+    ],
+)
+def test_values_that_cannot_be_what_they_are_said_to_be_are_numbers(
+    meaning: Any, values: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not an answer of NaN, and not one region for each of a million numbers."""
+    found = decode([Result("out", values, meaning)], None, NAMES, shown())
+    assert (found.classes, found.objects, found.regions) == ((), (), ())
+    assert found.map is None
+    json.dumps(found.to_dict(), allow_nan=False)
+    machine = SimpleNamespace(name="x.onnx", runtime="onnxruntime")
+    print_answers(tmp_path / "x.png", [(cast(Any, machine), (found, shown()))])
+    assert f"out {list(values.shape)}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_detections_that_are_not_finite_are_numbers() -> None:
+    made = Detections(np.full((1, 4), np.nan), np.array([0.5]), np.array([1]))
+    assert answer("boxes", np.zeros((1, 1, 4)), detections=made).objects == ()
+
+
+def test_a_box_with_its_corners_exchanged_is_drawn() -> None:
+    made = Detections(np.array([[6.0, 6, 2, 2]]), np.array([0.5]), np.array([2]))
+    found = answer("boxes", np.zeros((1, 1, 4)), detections=made)
+    assert found.objects[0].box == (4.0, 8.0, 12.0, 24.0)
+    assert draw(found, shown()).getpixel((12, 24)) == colour_of(2)
+
+
+def test_scores_of_many_classes_are_not_upsampled_beyond_memory() -> None:
+    """1,000 classes at 4096x4096 would be 67 GB; the 2x2 map decides."""
+    scores = np.zeros((1, 1000, 2, 2), np.float32)
+    scores[0, 7] = 1
+    found = decode([Result("out", scores, "logits")], None, None, shown((4096, 4096)))
+    assert [(each.index, each.share) for each in found.regions] == [(7, 1.0)]
+    assert draw(found, shown((64, 64))).size[1] > 64
+
+
+def test_a_name_is_not_longer_than_a_line() -> None:
+    found = answer("logits", [[5.0, 0.0]], labels=("x" * 60_000, "y"))
+    assert draw(found, shown()).width < 1000
+
+
+def test_a_picture_of_one_row_has_letters_of_a_size() -> None:
+    wide = shown(picture=(200_000, 1))
+    results = [Result("out", np.array([[1.0, 2.0]], np.float32), "logits")]
+    assert draw(decode(results, None, NAMES, wide), wide).height < 2000
 
 
 def test_a_box_is_drawn_in_its_colour() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,17 @@ def test_a_file_that_was_exchanged_is_refused(classifier: Any, tmp_path: Path) -
     manifest_path(copied).write_text(json.dumps(facts))
     with pytest.raises(ArtifactError, match="not the file that its manifest is of"):
         load_file(copied)
+
+
+def test_an_output_of_another_shape_than_the_manifest_says_is_refused(
+    classifier: Any, picture: Path
+) -> None:
+    machine = load_file(classifier[1])
+    other = replace(machine, outputs=(replace(machine.outputs[0], shape=(1, 4)),))
+    with pytest.raises(
+        ArtifactError, match=r"logits of shape \[1, 3\]; its manifest says \[1, 4\]"
+    ):
+        other.answer(picture)
 
 
 def test_compare_never_runs_code_that_a_manifest_names(classifier: Any, picture: Path) -> None:

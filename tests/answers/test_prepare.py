@@ -9,7 +9,7 @@ import pytest
 
 from mobile_export.answers.prepare import Placement, prepare
 from mobile_export.artifacts.interface import Preprocessing
-from mobile_export.errors import UsageError
+from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 Image = pytest.importorskip("PIL.Image")
@@ -99,3 +99,27 @@ def test_a_very_long_picture_is_not_blown_up() -> None:
     spec = InputSpec((1, 3, 224, 224), IMAGENET_MEAN, IMAGENET_STD)
     with pytest.raises(UsageError, match="would be resized"):
         prepare(Image.new("RGB", (60_000, 1)), "x", spec, rule)
+
+
+@pytest.mark.parametrize("resize", [(0, 0), (0, 5), (2**31, 0)])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+def test_a_rule_that_resizes_to_nothing_is_refused(resize: tuple[int, int], mode: str) -> None:
+    rule = Preprocessing(
+        resize=resize,
+        crop_mode=mode,  # type: ignore[arg-type]
+        crop_pct=1.0,
+        interpolation="bicubic",
+        source="",
+    )
+    with pytest.raises(ArtifactError, match="says to resize pictures to"):
+        prepare(noise(8, 8), "x", InputSpec((1, 3, 8, 8), (0.0,) * 3, (1.0,) * 3), rule)
+
+
+def test_a_mean_beyond_white_fills_with_white() -> None:
+    rule = Preprocessing(
+        resize=(8, 8), crop_mode="border", crop_pct=1.0, interpolation="bilinear", source=""
+    )
+    spec = InputSpec((1, 3, 8, 8), (1e300,) * 3, (1.0,) * 3)
+    pixels = prepare(noise(8, 2), "x", spec, rule).sample.pixels
+    assert pixels is not None
+    assert (pixels[:, :, 0] == 255).all()

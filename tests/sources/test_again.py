@@ -176,3 +176,19 @@ def test_without_a_manifest_the_model_is_asked_for(file: Path) -> None:
 def test_manifests_of_earlier_versions_say_the_seed(file: Path) -> None:
     weights = {"kind": "random", "seed": 3}
     assert request_again(_manifest(file, build=None, weights=weights), file, {}).seed == 3
+
+
+def test_a_folder_of_more_than_can_be_hashed_is_refused(file: Path, tmp_path: Path) -> None:
+    """A sparse file of 2 TB takes hours to hash; a manifest cannot make anybody do that."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    with (parts / "a.pth").open("wb") as stream:
+        stream.truncate(2**41)
+    facts = {"kind": "checkpoint", "path": str(parts), "sha256": "0" * 64}
+    with pytest.raises(ArtifactError, match="bytes"):
+        request_again(_manifest(file, weights=facts), file, {})
+    for name in ("a.pth", "b.pth"):
+        with (parts / name).open("wb") as stream:
+            stream.truncate(2**34 - 1)
+    with pytest.raises(ArtifactError, match="because a manifest names them"):
+        request_again(_manifest(file, weights=facts), file, {})

@@ -379,8 +379,17 @@ TRAPS: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
         x, [16, 16], math.nan, None)),
     "scale of one axis": ("with the scale 1e-18", lambda x: aten.upsample_nearest1d.default(
         x[0], [16], 1e-18)),
-    "attention": ("without elements", lambda x:
+    "attention": ("is given tensors of the shapes", lambda x:
         aten._scaled_dot_product_flash_attention_for_cpu.default(*[x[:, :, :0]] * 3)[0]),
+    "attention beyond the keys": ("is given tensors of the shapes", lambda x:
+        aten._scaled_dot_product_flash_attention_for_cpu.default(
+            x, x[:, :, :1], x.repeat(1, 1, 64, 1))[0]),
+    "attention beyond the heads": ("is given tensors of the shapes", lambda x:
+        aten._scaled_dot_product_flash_attention_for_cpu.default(
+            x, x[:, :1], x[:, :1])[0]),
+    "attention beyond the mask": ("is given a mask of shape", lambda x:
+        aten._scaled_dot_product_flash_attention_for_cpu.default(
+            x, x, x, attn_mask=x[:, :, :2, :2])[0]),
     "division": ("may be -1", lambda x: aten.div.Tensor_mode(
         x.to(torch.int32), x.to(torch.int64), rounding_mode="trunc")),
     "division by a number": ("by -1", lambda x: aten.div.Scalar_mode(
@@ -413,6 +422,9 @@ def test_calls_that_only_look_like_it(tmp_path: Path) -> None:
 
     def call(x: torch.Tensor) -> torch.Tensor:
         y = nn.functional.interpolate(x, scale_factor=(1.7, 0.6), mode="bilinear")
+        attention = aten._scaled_dot_product_flash_attention_for_cpu.default
+        mask = torch.zeros(x.shape[2], x.shape[2])
+        y = y + attention(x, x * 2, x, attn_mask=mask)[0].mean()
         y = torch.div(y, -1, rounding_mode="trunc") + torch.div(y.long(), 2, rounding_mode="trunc")
         return y.repeat(1, 100, 1, 1).mean((1, 2, 3)) + y.repeat(1, 100, 1, 1).mean((1, 2, 3))
 

@@ -292,12 +292,26 @@ def _check_kernel(op: OpOverload, name: str, values: Mapping[str, Any]) -> None:
     elif values.get("rounding_mode") == "trunc":
         _check_truncation(values)
     elif "flash_attention" in name:
-        if 0 in (*values["query"].shape, *values["key"].shape, *values["value"].shape):
-            raise ValueError(f"{op} is given a tensor without elements")  # it divides by extents
+        _check_attention(op, values)
     elif name.lstrip("_").startswith("upsample"):
         _check_scales(name, values)
     elif name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         _check_recurrent(op, values)
+
+
+def _check_attention(op: OpOverload, values: Mapping[str, Any]) -> None:
+    """The kernel reads key, value and mask by the extents of one another, and divides by them."""
+    query, key, value = (list(values[name].shape) for name in ("query", "key", "value"))
+    mask = values.get("attn_mask")
+    fits = len(query) == 4 and key == value and query[:2] == key[:2] and query[3:] == key[3:]
+    if not fits or 0 in (*query, *key):
+        raise ValueError(f"{op} is given tensors of the shapes {query}, {key} and {value}")
+    if mask is not None:
+        wanted = [*query[:3], key[2]]
+        got = [1] * (4 - mask.ndim) + list(mask.shape)
+        pairs = zip(got, wanted, strict=False)
+        if len(got) != 4 or any(have not in (1, want) for have, want in pairs):
+            raise ValueError(f"{op} is given a mask of shape {list(mask.shape)}, not {wanted}")
 
 
 def _check_recurrent(op: OpOverload, values: Mapping[str, Any]) -> None:
