@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -332,6 +332,7 @@ def verify_request(
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """`verify`, with the attributes of `ModelRequest` that were given in one mapping."""
+    from .artifacts.manifest import other_files
     from .exporters.apart import describe_apart
     from .pipeline import verify_artifact
     from .sources.again import request_again, unlike_manifest
@@ -373,7 +374,11 @@ def verify_request(
     )
     unlike = None
     if manifest is not None:
-        unlike = (*_other_files(path, manifest), *unlike_manifest(manifest, wanted, loaded[0]))
+        exchanged = (
+            f"{file} is not the file that the manifest names: its SHA-256 differs"
+            for file in other_files(path, manifest)
+        )
+        unlike = (*exchanged, *unlike_manifest(manifest, wanted, loaded[0]))
     return VerifyReport(path, row.name, parity, found, allowed_by, str(facts["precision"]), unlike)
 
 
@@ -397,16 +402,6 @@ def _manifest_of(path: Path, *, needed: bool) -> Manifest | None:
         if needed:
             raise
         return None  # whoever named model and precision needs none
-
-
-def _other_files(path: Path, manifest: Manifest) -> Iterator[str]:
-    """The files of an artifact that are not those that its manifest names, a sentence each."""
-    from .artifacts.content import sha256_of
-
-    hashes = {path.with_name(each.file): each.sha256 for each in manifest.companions}
-    for file, sha256 in {path: manifest.sha256, **hashes}.items():
-        if file.exists() and sha256_of(file) != sha256:
-            yield f"{file} is not the file that the manifest names: its SHA-256 differs"
 
 
 def inspect(file: str | Path) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..detection import Detections, suppress
+from ..parity.reference import softmax
 
 if TYPE_CHECKING:
     from ..artifacts.words import Meaning
@@ -184,7 +185,7 @@ def _of_values(
     if "labels" in values:
         return _segments(values["labels"].reshape(values["labels"].shape[-2:]), labels)
     if scores is not None and scores.ndim == 2:
-        sure = scores[0] if "probabilities" in values else _softmax(scores[0])
+        sure = scores[0] if "probabilities" in values else softmax(scores[0].astype(np.float64))
         return {"classes": _best(sure, labels)}
     if scores is not None and scores.ndim == 4 and scores.shape[1] > 1:
         if scores.shape[1] > MOST_CLASSES:
@@ -238,11 +239,6 @@ def _segments(classes: np.ndarray, labels: Sequence[str] | None) -> dict[str, An
 
 def _name(labels: Sequence[str] | None, index: int) -> str | None:
     return labels[index] if labels is not None and 0 <= index < len(labels) else None
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    return cast(np.ndarray, powers / powers.sum())
 
 
 def _upsampled(scores: np.ndarray, prepared: Prepared) -> np.ndarray:

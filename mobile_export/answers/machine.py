@@ -99,8 +99,7 @@ def load_file(path: Path) -> Machine:
     Raises:
         ArtifactError: it is damaged, has no manifest, or is not the file that its manifest is of.
     """
-    from ..artifacts.content import sha256_of
-    from ..artifacts.manifest import read_manifest
+    from ..artifacts.manifest import other_files, read_manifest
     from ..exporters.apart import describe_apart
     from ..exporters.interface import runtime_of
     from ..exporters.table import format_of_file
@@ -109,9 +108,9 @@ def load_file(path: Path) -> Machine:
     row.require()
     describe_apart(row, path, run=True)
     manifest = read_manifest(path)
-    if sha256_of(path) != manifest.sha256:
+    for file in other_files(path, manifest):
         raise ArtifactError(
-            f"{path} is not the file that its manifest is of: its SHA-256 differs.",
+            f"{file} is not the file that its manifest is of: its SHA-256 differs.",
             hint="Copy both from where they were made, or export the model again.",
         )
     outputs = _outputs(manifest)

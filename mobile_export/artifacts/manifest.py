@@ -8,7 +8,7 @@ files beside it. `docs/manifest.md` explains the fields; `manifest.schema.json` 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +51,7 @@ __all__ = [
     "Weights",
     "artifact_manifest",
     "manifest_schema",
+    "other_files",
     "read_manifest",
 ]
 
@@ -362,6 +363,15 @@ def read_manifest(path: Path) -> Manifest:
         )
     data = read_regular_file(place, limit=_MOST_BYTES)
     return decode(data, Manifest, str(place), ArtifactError)
+
+
+def other_files(path: Path, manifest: Manifest) -> Iterator[Path]:
+    """The files of the artifact ``path`` that are there and are not those that ``manifest`` names:
+    their SHA-256 differs."""
+    hashes = {path.with_name(each.file): each.sha256 for each in manifest.companions}
+    for file, sha256 in {path: manifest.sha256, **hashes}.items():
+        if file.exists() and sha256_of(file) != sha256:
+            yield file
 
 
 def refuse_link_out(file: Path, artifact: Path) -> None:

@@ -97,12 +97,12 @@ def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
     from ..answers.machine import load_file, load_model
     from ..artifacts.manifest import read_manifest
     from ..errors import UsageError
-    from ..exporters.table import FORMATS
+    from ..exporters.table import is_named_as_file
     from ..sources.again import request_again
 
     target, given = values["target"], read_options(ModelRequest, values)
     path = Path(target)
-    if not any(path.suffix and row.suffix.endswith(path.suffix) for row in FORMATS):
+    if not is_named_as_file(path):
         if values["compare"]:
             raise UsageError(
                 f"`--compare` puts a model beside a file; {target!r} is a model.",

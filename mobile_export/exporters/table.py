@@ -16,6 +16,7 @@ __all__ = [
     "available_formats",
     "format_of_file",
     "get_format",
+    "is_named_as_file",
     "precision_named",
     "precision_names",
     "require_suppression",
@@ -85,7 +86,7 @@ def format_of_file(path: Path) -> Format:
             f"{path} does not exist.", hint=f"Give a file that mobile-export wrote ({suffixes})."
         )
     for row in FORMATS:
-        if path.suffix and row.suffix.endswith(path.suffix):
+        if _has_suffix(row, path):
             _require_companions(row, path)
             return row
         if any(path.name.endswith(end.name) for end in row.companions_of(Path(row.suffix))):
@@ -94,6 +95,15 @@ def format_of_file(path: Path) -> Format:
                 hint=f"Give the {row.suffix} file beside it.",
             )
     raise ArtifactError(f"{path} has no known suffix.", hint=f"Valid suffixes: {suffixes}.")
+
+
+def is_named_as_file(path: Path) -> bool:
+    """Whether ``path`` is called as the files of a format are; it need not be there."""
+    return any(_has_suffix(row, path) for row in FORMATS)
+
+
+def _has_suffix(row: Format, path: Path) -> bool:
+    return bool(path.suffix) and row.suffix.endswith(path.suffix)
 
 
 def _require_companions(row: Format, path: Path) -> None:

@@ -57,11 +57,9 @@ def unbatched(node: Node) -> bool:
     return len(shape_of(source_of(node))) < len(shape_of(weight))
 
 
-def convolution(graph: GraphEditor, node: Node) -> Node | None:
+def convolution(graph: GraphEditor, node: Node) -> Node:
     """One image without a batch: a batch of one."""
     x = source_of(node)
-    if not unbatched(node):
-        return None
     batch = graph.call(aten.reshape.default, x, [1, *shape_of(x)], like=node)
     kwargs = dict(node.kwargs)
     y = graph.call(node.target, batch, *node.args[1:], like=node, kwargs=kwargs)

@@ -208,7 +208,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten._native_batch_norm_legit_functional.default: sums.batch_statistics,
     aten.addbmm.default: sums.addbmm,
     aten.bucketize.Tensor: ordering.bucketize,
-    aten.grid_sampler.default: indexing.grid_sampler,
+    aten.grid_sampler.default: indexing.grid_sample,
     aten.grid_sampler_3d.default: indexing.grid_sample,
     aten._embedding_bag_forward_only.default: indexing.embedding_bag,
     aten._unsafe_index_put.default: indexing.index_put,
@@ -270,7 +270,7 @@ def needs_decomposing(program: Program) -> bool:
     nodes = [node for node in program.exported.graph.nodes if node.op == "call_function"]
     targets = {node.target for node in nodes}
     found = {target for target in targets if rule_of(_not_in_place(target)) is not None}
-    return any(node.target in found and _SELDOM.get(node.target, _always)(node) for node in nodes)
+    return any(node.target in found and _is_for(node) for node in nodes)
 
 
 def _not_in_place(target: Any) -> Any:
@@ -283,8 +283,10 @@ def _not_in_place(target: Any) -> Any:
     return getattr(packet, target._overloadname, target)
 
 
-def _always(node: Node) -> bool:
-    return True
+def _is_for(node: Node) -> bool:
+    """Whether the rule of a call's operator, if it has one, is for this call."""
+    seldom = _SELDOM.get(node.target)
+    return seldom is None or seldom(node)
 
 
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
@@ -295,14 +297,14 @@ _SELDOM: dict[Any, Callable[[Node], bool]] = {
     aten.layer_norm.default: norms.scales_by_results,
     aten.log_softmax.int: pointwise.in_float64,
     aten.matmul.default: products.are_vectors,
-    aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,
+    aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,  # formats have that of 4
     aten.prelu.default: pointwise.has_one_slope,
     aten.scaled_dot_product_attention.default: products.is_unusual,
     aten.softmax.int: pointwise.in_float64,
     aten.softplus.default: pointwise.bends_early,
     **dict.fromkeys((aten._to_copy.default, aten.to.device, aten.to.dtype), pointwise.widens),
 }
-"""Of operators that nearly every model has, which calls a rule is for."""
+"""Of operators whose calls are mostly left as they are, which ones the rule is for."""
 
 
 def _projects(node: Node) -> bool:
@@ -353,7 +355,7 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
         if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
             stored.add(node)
             continue
-        if node in seen or _is_complex(node):
+        if node in seen or _is_complex(node) or not _is_for(node):
             continue
         seen.add(node)
         odd = _TAKEN_BY_NONE.get(node.target)

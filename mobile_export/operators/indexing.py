@@ -19,7 +19,6 @@ __all__ = [
     "diagonal_scatter",
     "embedding_bag",
     "grid_sample",
-    "grid_sampler",
     "index_add",
     "index_copy",
     "index_fill",
@@ -379,15 +378,6 @@ def grid_sample(
         result = value if result is None else result + value
     assert result is not None
     return result.reshape(batch, channels, *grid.shape[1:-1])
-
-
-def grid_sampler(
-    x: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
-) -> Any:
-    """`grid_sample` of three axes; that of two, which formats have, is left."""
-    if x.ndim != 5:
-        return NotImplemented
-    return grid_sample(x, grid, interpolation_mode, padding_mode, align_corners)
 
 
 # Bags and places --------------------------------------------------------------------------------

@@ -26,8 +26,6 @@ def trains(node: Node) -> bool:
 #     Tensor? running_var, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor
 def batch_norm(graph: GraphEditor, node: Node) -> Any:
     """In training mode: by the mean and variance of the image itself."""
-    if not trains(node):
-        return None
     x, weight, bias = node.args[:3]
     eps = argument(node, "eps")
     given = [value for value in (weight, bias) if value is not None]
@@ -48,10 +46,8 @@ def scales_by_results(node: Node) -> bool:
 
 # aten::layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None,
 #     Tensor? bias=None, float eps=1e-05, bool cudnn_enable=True) -> Tensor
-def layer_norm(graph: GraphEditor, node: Node) -> Node | None:
+def layer_norm(graph: GraphEditor, node: Node) -> Node:
     """With a computed weight or bias, which Core ML does not take: multiplied and added behind."""
-    if not scales_by_results(node):
-        return None
     shape, eps = argument(node, "normalized_shape"), argument(node, "eps")
     y = graph.call(aten.layer_norm.default, source_of(node), shape, None, None, eps, like=node)
     weight, bias = argument(node, "weight"), argument(node, "bias")

@@ -213,6 +213,11 @@ def bucketize(x: Any, boundaries: Tensor, *, out_int32: bool = False, right: boo
     """How many of the boundaries are below x, or not above it with ``right``."""
     if not isinstance(x, Tensor) or boundaries.numel() * x.numel() > LARGEST:
         return NotImplemented
+    return _count_below(boundaries, x, right, out_int32)
+
+
+def _count_below(boundaries: Tensor, x: Tensor, right: bool, out_int32: bool) -> Tensor:
+    """How many of the last axis of ``boundaries`` are below each x; its other axes broadcast."""
     mine = x.unsqueeze(-1)
     below = boundaries <= mine if right else boundaries < mine
     count = torch.where(below, torch.ones_like(mine), torch.zeros_like(mine)).sum(-1)
@@ -226,7 +231,4 @@ def searchsorted(
     """`bucketize` by rows of boundaries."""
     if sorter is not None or not x.ndim or sequence.shape[-1] * x.numel() > LARGEST:
         return NotImplemented
-    rows, mine = sequence.unsqueeze(-2), x.unsqueeze(-1)
-    below = rows <= mine if right or side == "right" else rows < mine
-    count = torch.where(below, torch.ones_like(mine), torch.zeros_like(mine)).sum(-1)
-    return count.to(torch.int32 if out_int32 else torch.int64)
+    return _count_below(sequence.unsqueeze(-2), x, right or side == "right", out_int32)

@@ -67,10 +67,8 @@ def has_one_slope(node: Node) -> bool:
 
 
 # aten::prelu(Tensor self, Tensor weight) -> Tensor
-def prelu(graph: GraphEditor, node: Node) -> Node | None:
+def prelu(graph: GraphEditor, node: Node) -> Node:
     """With one slope for all, which coremltools asks an axis of: max(x, 0) + slope · min(x, 0)."""
-    if not has_one_slope(node):
-        return None
     above = graph.call(aten.clamp_min.default, source_of(node), 0, like=node)
     below = graph.call(aten.clamp_max.default, source_of(node), 0, like=node)
     slope = graph.call(aten.reshape.default, node.args[1], [1], like=node)
@@ -84,10 +82,8 @@ def in_float64(node: Node) -> bool:
 
 
 # aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor
-def softmax(graph: GraphEditor, node: Node) -> Node | None:
+def softmax(graph: GraphEditor, node: Node) -> Node:
     """In the type of its operand where it asks for float64, which files do not have."""
-    if not in_float64(node):
-        return None
     return graph.call(node.target, source_of(node), argument(node, "dim"), like=node)
 
 
@@ -98,9 +94,9 @@ def widens(node: Node) -> bool:
 
 
 # aten::to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, …)
-def widened(graph: GraphEditor, node: Node) -> Node | None:
+def widened(graph: GraphEditor, node: Node) -> Node:
     """float32 that becomes float64, which files do not have: it stays."""
-    return source_of(node) if widens(node) else None
+    return source_of(node)
 
 
 def bends_early(node: Node) -> bool:
@@ -110,10 +106,8 @@ def bends_early(node: Node) -> bool:
 
 
 # aten::softplus(Tensor self, Scalar beta=1, Scalar threshold=20) -> Tensor
-def softplus(graph: GraphEditor, node: Node) -> Node | None:
+def softplus(graph: GraphEditor, node: Node) -> Node:
     """With a low threshold, which coremltools ignores: x above it, chosen."""
-    if not bends_early(node):
-        return None
     x, beta, threshold = source_of(node), argument(node, "beta"), argument(node, "threshold")
     scaled = graph.call(aten.mul.Tensor, x, beta, like=node)
     low = graph.call(aten.clamp_max.default, scaled, threshold, like=node)
@@ -133,7 +127,7 @@ def names_no_axis(node: Node) -> bool:
 def extreme(graph: GraphEditor, node: Node) -> Node | None:
     """Along all axes by name, which torch.onnx asks for."""
     x = source_of(node)
-    if not names_no_axis(node) or not shape_of(x):
+    if not shape_of(x):
         return None
     axes = list(range(len(shape_of(x))))
     return graph.call(node.target, x, axes, argument(node, "keepdim"), like=node)

@@ -50,10 +50,8 @@ def are_vectors(node: Node) -> bool:
 
 
 # aten::matmul(Tensor self, Tensor other) -> Tensor
-def inner(graph: GraphEditor, node: Node) -> Node | None:
-    """The sum of the products of two vectors; None for matrices. coremltools fails on vectors."""
-    if not are_vectors(node):
-        return None
+def inner(graph: GraphEditor, node: Node) -> Node:
+    """The sum of the products of two vectors, on which coremltools fails."""
     terms = graph.call(aten.mul.Tensor, *node.args[:2], like=node)
     return graph.call(aten.sum.dim_IntList, terms, [0], like=node)
 
@@ -160,8 +158,6 @@ def is_unusual(node: Node) -> bool:
 #     float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False)
 def attention(graph: GraphEditor, node: Node) -> Any:
     """Of four axes, with a key and a value for every query's head, which torch.onnx asks for."""
-    if not is_unusual(node):
-        return None
     mask = argument(node, "attn_mask")
     causal, scale = argument(node, "is_causal"), argument(node, "scale")
     shape = shape_of(node)

@@ -22,7 +22,7 @@ from .spread import relative_spread
 if TYPE_CHECKING:
     pass
 
-__all__ = ["ILL_CONDITIONED", "Reference", "make_reference", "with_activation"]
+__all__ = ["ILL_CONDITIONED", "Reference", "make_reference", "softmax", "with_activation"]
 
 ILL_CONDITIONED = 1e-4
 """Error of PyTorch's own float32 above which no file can be judged."""
@@ -171,10 +171,11 @@ def with_activation(reference: Reference, activation: str | None) -> Reference:
     assert activation == "softmax", activation
     return replace(
         reference,
-        outputs=tuple(tuple(_softmax(array) for array in arrays) for arrays in reference.outputs),
+        outputs=tuple(tuple(softmax(array) for array in arrays) for arrays in reference.outputs),
     )
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

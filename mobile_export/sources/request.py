@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..graph.specs import InputSpec
 from ..system.options import Range, argument, check_options, option, shortened
 from .labels import check_labels, read_labels
 
-__all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size"]
+__all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size", "timm_names"]
 
 MAX_PIXELS = 8192 * 8192
 """Of an input; float64 activations of anything larger fit into no machine's memory"""
@@ -190,7 +191,17 @@ class ModelRequest:
         )
 
 
-def near_matches(name: str, known: list[str]) -> list[str]:
+@cache
+def timm_names() -> tuple[str, ...]:
+    """Names of timm's models, none where it is not installed; timm sorts them for each who asks."""
+    try:
+        import timm
+    except ImportError:
+        return ()
+    return tuple(timm.list_models())
+
+
+def near_matches(name: str, known: Sequence[str]) -> list[str]:
     """Up to three known names that resemble a misspelt one, best first, ignoring case and -/_."""
     folded: dict[str, str] = {}
     for candidate in known:

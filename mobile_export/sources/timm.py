@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,7 @@ from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Recipe, Weight
 from ..system.install import missing_extra
 from .build import build_with_weights
 from .labels import labels_for
-from .request import ModelRequest, near_matches
+from .request import ModelRequest, near_matches, timm_names
 
 __all__ = ["default_config", "known_name", "load_timm", "recipe_of", "tags_of"]
 
@@ -78,20 +77,12 @@ def known_name(spec: str) -> str:
     name = spec.removeprefix("timm/")
     if timm.is_model(name):
         return name
-    near = near_matches(name, _timm_names())
+    near = near_matches(name, timm_names())
     guess = f"Did you mean {' or '.join(f'timm/{n}' for n in near)}? " if near else ""
     raise SourceError(
         f"timm {timm.__version__} has no model called {name!r}.",
         hint=f"{guess}All names: python -c 'import timm; print(timm.list_models())'",
     )
-
-
-@cache
-def _timm_names() -> list[str]:
-    """Names of timm's models; timm sorts them anew for each who asks."""
-    import timm
-
-    return list(timm.list_models())
 
 
 def default_config(name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import SourceError, UsageError
 from ..graph.source import Source
 from .build import build_with_weights
-from .request import ModelRequest, near_matches
+from .request import ModelRequest, near_matches, timm_names
 
 if TYPE_CHECKING:
     from ..models.entry import ModelEntry
@@ -93,9 +93,8 @@ def _unknown_name(name: str) -> SourceError:
             hint=f"Give it as {module}:FUNCTION",
         )
     known = registry.names()
-    timm_names = _timm_names()
-    near = near_matches(name, [*known, *(f"timm/{n}" for n in timm_names)])
-    if name in timm_names:
+    near = near_matches(name, [*known, *(f"timm/{n}" for n in timm_names())])
+    if name in timm_names():
         near = [f"timm/{name}", *(n for n in near if n != f"timm/{name}")]
     guess = f"Did you mean {' or '.join(near[:3])}? " if near else ""
     return SourceError(
@@ -103,11 +102,3 @@ def _unknown_name(name: str) -> SourceError:
         hint=f"{guess}Run `mobile-export list` for the built-in names; timm/NAME takes any timm "
         "model, MODULE:FUNCTION your own, FILE.pt2 a saved program.",
     )
-
-
-def _timm_names() -> list[str]:
-    try:
-        import timm
-    except ImportError:
-        return []
-    return list(timm.list_models())

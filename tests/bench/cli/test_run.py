@@ -311,26 +311,32 @@ def _children(pid: int) -> list[str]:
     return [Path(f"/proc/{child}/cmdline").read_text() for child in listed]
 
 
-@pytest.mark.skipif(SSHD is None, reason="needs Debian's openssh-server")
-def test_the_same_over_ssh(
-    files: Path,
-    run: Callable[..., tuple[int, str, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The worker is pushed and runs there; a real sshd, and both runtimes' real outputs."""
+@pytest.fixture
+def there(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """This machine behind a real sshd, as ``--device`` names it."""
+    if SSHD is None:
+        pytest.skip("needs Debian's openssh-server")
     with running_sshd(tmp_path_factory.mktemp("sshd")) as (address, tools):
         monkeypatch.setenv("PATH", str(tools), prepend=":")
-        code, out, err = run("-d", f"ssh://{address}{sys.executable}", "tiny", *QUICK)
-        assert code == 0, err
-        assert "tiny.tflite" in out
-        for m in read(Path("mobile-bench.jsonl")).measurements:
-            assert m.check is not None
-            assert m.check.passed
-            assert m.device.kind == "ssh"
-        code, _, err = run("-d", f"ssh://{address}/no/such/python", "tiny", *QUICK)
-        assert code == 2
-        assert "Python does not run on" in err
+        yield f"ssh://{address}{sys.executable}"
+
+
+def test_the_same_over_ssh(
+    files: Path, run: Callable[..., tuple[int, str, str]], there: str
+) -> None:
+    """The worker is pushed and runs there; both runtimes' real outputs."""
+    code, out, err = run("-d", there, "tiny", *QUICK)
+    assert code == 0, err
+    assert "tiny.tflite" in out
+    for m in read(Path("mobile-bench.jsonl")).measurements:
+        assert m.check is not None
+        assert m.check.passed
+        assert m.device.kind == "ssh"
+    code, _, err = run("-d", f"{there.removesuffix(sys.executable)}/no/such/python", "tiny", *QUICK)
+    assert code == 2
+    assert "Python does not run on" in err
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -445,17 +451,10 @@ def test_a_table_for_a_paper(in_tmp: Path, run: Callable[..., tuple[int, str, st
     assert (code, "NoPaper" in err) == (2, True)
 
 
-@pytest.mark.skipif(SSHD is None, reason="needs Debian's openssh-server")
 def test_several_devices_are_measured_one_after_the_other(
-    files: Path,
-    run: Callable[..., tuple[int, str, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
+    files: Path, run: Callable[..., tuple[int, str, str]], there: str
 ) -> None:
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as (address, tools):
-        monkeypatch.setenv("PATH", str(tools), prepend=":")
-        there = f"ssh://{address}{sys.executable}"
-        code, out, err = run("-d", "local", "--device", there, "tiny.onnx", *QUICK)
+    code, out, err = run("-d", "local", "--device", there, "tiny.onnx", *QUICK)
     assert code == 0, err
     made = read(Path("mobile-bench.jsonl")).measurements
     assert [m.device.spec for m in made] == ["local", there]
