@@ -98,6 +98,9 @@ class OnnxRuntime:
             self.session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]
             )
+        for output in self.session.get_outputs():  # a text bound to a buffer crashes onnxruntime
+            if not output.type.startswith("tensor(") or output.type == "tensor(string)":
+                raise ValueError(f"the output {output.name!r} holds {output.type}, no numbers")
         self.names = [output.name for output in self.session.get_outputs()]
         given = self.session.get_inputs()[0]
         self.shape = tuple(given.shape)
