@@ -51,7 +51,9 @@ from mobile_export.graph.capture import flatten_outputs
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.graph.specs import InputSpec
-from mobile_export.parity.report import SPREAD_LIMIT, ParityReport
+from mobile_export.parity.judge import ROUNDING_FACTOR
+from mobile_export.parity.report import SPREAD_ALWAYS, SPREAD_LIMIT, ParityReport
+from mobile_export.parity.rounding import rounded_outputs
 from mobile_export.parity.samples import Sample
 from mobile_export.parity.session import Session
 from mobile_export.pipeline import _capture, _References, check_parity
@@ -240,6 +242,7 @@ class Others:
         self._module = module
         self.samples = other_inputs(spec)
         self._exact: list[list[np.ndarray]] | None = None
+        self._rounded = rounded_outputs(module, self.samples)
 
     @property
     def exact(self) -> list[list[np.ndarray]]:
@@ -255,6 +258,14 @@ class Others:
         spread) on all inputs, of the worst output."""
         found = [self._errors([session.run(sample) for sample in self.samples])]
         return found + [each for variant in session.variants for each in self.errors(variant)]
+
+    def spread_allowed(self, bits: int) -> float:
+        """How far what changes with the image may be off: what rounding explains."""
+        rounded = self._rounded(bits)
+        if rounded is None:
+            return SPREAD_ALWAYS
+        explained = ROUNDING_FACTOR[bits] * self._errors(rounded)[1]
+        return min(max(explained, SPREAD_ALWAYS), SPREAD_LIMIT)
 
     def _errors(self, got: Sequence[Sequence[np.ndarray]]) -> tuple[float, float]:
         size = spread = 0.0
@@ -332,7 +343,8 @@ def _damaged(written: Written, whole: Session, damage: Damage) -> dict[str, Any]
         effect = None
         if report.passed:
             session = session if damage.around is None else damage.around(whole)
-            effect = (written.others.errors(session), written.others.errors(whole))
+            allowed = written.others.spread_allowed(written.precision.bits)
+            effect = (written.others.errors(session), written.others.errors(whole), allowed)
         return _record(written, damage, report, effect)
 
 
@@ -340,7 +352,7 @@ def _record(
     written: Written,
     damage: Damage,
     report: ParityReport | None,
-    effect: tuple[list[tuple[float, float]], list[tuple[float, float]]] | None,
+    effect: tuple[list[tuple[float, float]], list[tuple[float, float]], float] | None,
     error: str | None = None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
@@ -359,6 +371,7 @@ def _record(
             "max_rel": worst.max_rel,
             "tolerance": worst.tolerance,
             "spread_error": worst.spread_error,
+            "spread_allowed": worst.spread_allowed,
         }
     if effect is not None:
         assert report is not None
@@ -370,14 +383,16 @@ def _effect(
     report: ParityReport,
     damaged: list[tuple[float, float]],
     whole: list[tuple[float, float]],
+    allowed: float,
 ) -> dict[str, Any]:
     """What the other inputs show of a damaged file that passed: in each way that a device may run
-    it, whether it is within what is allowed, or no further off than the whole file."""
+    it, whether it is within what is allowed (of what changes with the image, `allowed`), or no
+    further off than the whole file."""
     within, worst = True, (0.0, {})
     runs = zip((report, *report.variants), damaged, whole, strict=True)
     for run, (size, moved), (whole_size, whole_moved) in runs:
         within &= size <= max(run.tolerance, whole_size)
-        within &= moved <= max(SPREAD_LIMIT, whole_moved)
+        within &= moved <= max(allowed, whole_moved)
         facts = {
             "precision": run.precision,
             "allowed": run.tolerance,
@@ -385,6 +400,7 @@ def _effect(
             "spread_error": moved,
             "whole_max_rel": whole_size,
             "whole_spread_error": whole_moved,
+            "spread_allowed": allowed,
         }
         worst = max(worst, (size / run.tolerance, facts), key=lambda each: each[0])
     return {"others": worst[1], "below_tolerance": within}

@@ -190,6 +190,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
         status: ``passed``, ``failed`` or ``inconclusive``; called ``verdict`` in the file.
         spread: how far an output moves between the samples, relative to its largest magnitude.
         spread_error: largest error of what moves, relative to that; null where nothing moves.
+        spread_allowed: the largest that passes; null of older manifests.
         unmoved: outputs that depend on the input and are the same for all samples.
         variants: the same file under other options of its runtime; called ``others`` in the file.
     """
@@ -211,6 +212,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     samples: Count = 0
     spread: Magnitude | None = None
     spread_error: Magnitude | None = None
+    spread_allowed: Magnitude | None = None
     unmoved: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     detections: Detections | None = None

@@ -6,14 +6,15 @@ comparison is a report, never a bool.
 
 Statuses:
     passed        the worst error over all samples and outputs is within the tolerance, and what
-                  changes with the sample is right to `SPREAD_LIMIT` in every output;
+                  changes with the sample is right in every output to what rounding explains
+                  (`_spread_allowed`);
     failed        the error is not within it, or the artifact returned NaN, infinity or a wrong
                   shape;
     inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
                   its float64 run: with these weights no file can be judged. Or the error is within
-                  the tolerance and, in some output, not within `SPREAD_LIMIT`: that output changes
-                  so little between the samples, or not at all, that a file which ignores the image
-                  would look like this one.
+                  the tolerance and, in some output, what changes with the sample is further off
+                  than rounding explains: that output changes so little between the samples, or not
+                  at all, that a wrong file would look like this one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +31,7 @@ from ..exporters.row import Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
 from .reference import ILL_CONDITIONED, Reference
-from .report import SPREAD_LIMIT, ParityReport
+from .report import SPREAD_ALWAYS, SPREAD_LIMIT, ParityReport
 from .spread import relative_spread, spread_error
 
 __all__ = [
@@ -37,6 +39,11 @@ __all__ = [
     "expected_outputs",
     "judge",
 ]
+
+ROUNDING_FACTOR = {16: 2.0, 32: 4.0}
+"""By the bits of a weight: multiples of what rounding in PyTorch changes that a file may be off.
+In float16 the largest error of whole files is 1.0 of it (docs/parity.md); in float32 it is the
+factor of the tolerance."""
 
 
 def expected_outputs(reference: Reference, names: Sequence[str]) -> Expected:
@@ -85,7 +92,7 @@ def judge(
     differences = [difference for _, difference in rows]
     top1 = [difference.top1 for difference in differences if difference.top1 is not None]
     top5 = [difference.top5 for difference in differences if difference.top5 is not None]
-    changes = _changes(reference, results, output_names)
+    changes = _changes(reference, results, output_names, precision.bits)
     report = ParityReport(
         runtime=runtime,
         emulated=emulated,
@@ -104,6 +111,7 @@ def judge(
         samples=len(reference.samples),
         spread=changes.spread,
         spread_error=changes.error,
+        spread_allowed=changes.allowed,
         unmoved=changes.unmoved,
         notes=tuple(dict.fromkeys((*notes, *changes.notes))),
     )
@@ -114,25 +122,38 @@ def judge(
     )
 
 
+class _Moved(NamedTuple):
+    """Of one output, what changes with the sample, and how far off a file is there."""
+
+    name: str
+    spread: float
+    error: float
+    allowed: float
+
+
 @dataclass(frozen=True)
 class _Changes:
     """What changes with the sample.
 
     Attributes:
-        spread, error: as `ParityReport.spread` and `ParityReport.spread_error`.
-        beyond: outputs whose error is beyond `SPREAD_LIMIT`, with their spread and their error.
+        spread, error, allowed: as `ParityReport.spread`, `spread_error` and `spread_allowed`.
+        beyond: outputs whose error is beyond what is allowed.
         unmoved: as `ParityReport.unmoved`.
     """
 
     spread: float | None = None
     error: float | None = None
-    beyond: tuple[tuple[str, float, float], ...] = ()
+    allowed: float = SPREAD_ALWAYS
+    beyond: tuple[_Moved, ...] = ()
     unmoved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def _changes(
-    reference: Reference, results: Sequence[Sequence[np.ndarray]], names: Sequence[str]
+    reference: Reference,
+    results: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    bits: int,
 ) -> _Changes:
     if len(reference.samples) < 2:
         return _Changes()
@@ -141,22 +162,40 @@ def _changes(
         return _Changes(error=math.inf)
     fixed: list[str] = []
     unmoved: list[str] = []
-    found: list[tuple[str, float, float]] = []
+    found: list[_Moved] = []
     for index, (name, outputs) in enumerate(zip(names, exact, strict=True)):
         error = spread_error([arrays[index] for arrays in results], outputs)
         if error is not None:
-            found.append((name, relative_spread(outputs), error))
+            allowed = _spread_allowed(reference, index, error, bits)
+            found.append(_Moved(name, relative_spread(outputs), error, allowed))
         else:
             (fixed if index in reference.fixed else unmoved).append(name)
-    worst = max(found, key=lambda each: each[2], default=None)
+    worst = max(found, key=lambda each: each.error / each.allowed, default=None)
     note = f"{', '.join(fixed)}: the same for every input" if fixed else ""
     return _Changes(
-        spread=None if worst is None else worst[1],
-        error=None if worst is None else worst[2],
-        beyond=tuple(each for each in found if not each[2] <= SPREAD_LIMIT),
+        spread=None if worst is None else worst.spread,
+        error=None if worst is None else worst.error,
+        allowed=SPREAD_ALWAYS if worst is None else worst.allowed,
+        beyond=tuple(each for each in found if not each.error <= each.allowed),
         unmoved=tuple(unmoved),
         notes=(note,) if note else (),
     )
+
+
+def _spread_allowed(reference: Reference, index: int, error: float, bits: int) -> float:
+    """How far what changes in output ``index`` may be off: what rounding explains in this model.
+
+    The model is run with rounding only where ``error`` would not be allowed without.
+    """
+    if error <= SPREAD_ALWAYS or reference.rounded is None:
+        return SPREAD_ALWAYS
+    rounded = reference.rounded(bits)
+    if rounded is None:
+        return SPREAD_ALWAYS
+    outputs = [arrays[index] for arrays in reference.outputs]
+    alone = spread_error([arrays[index] for arrays in rounded], outputs)
+    assert alone is not None  # as of the file, for this output
+    return min(max(ROUNDING_FACTOR[bits] * alone, SPREAD_ALWAYS), SPREAD_LIMIT)
 
 
 _ADVICE = (
@@ -174,15 +213,15 @@ def _why_inconclusive(changes: _Changes, precision: Precision) -> str:
         parts.append("no output changes with the input")
     elif changes.unmoved:
         parts.append(f"{', '.join(changes.unmoved)} does not change with the input")
-    for name, moved, error in changes.beyond:
+    for name, moved, error, allowed in changes.beyond:
         parts.append(
-            f"{name} changes by {moved:.1e} of its size only, and the file is {error:.0%} of that "
-            f"change off (allowed is {SPREAD_LIMIT:.0%})"
+            f"{name} changes by {moved:.1e} of its size only, and the file is {error:.1%} of that "
+            f"change off (allowed is {allowed:.1%}, by what rounding does to this model)"
         )
     last = _BEFORE if precision.bits == 32 else _FINER
     return (
-        f"inconclusive: between the inputs of the check, {'; '.join(parts)}: a file that ignores "
-        f"the image would look like this one. {_ADVICE}{last}"
+        f"inconclusive: between the inputs of the check, {'; '.join(parts)}: a file that "
+        f"computes something else would look like this one. {_ADVICE}{last}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..graph.float64 import double_copy, run_float64
 from ..graph.ties import TiesInOrder
 from ..graph.user_code import described, guarded
 from .compare import compare
+from .rounding import Outputs, Rounded, rounded_outputs
 from .samples import Sample
 from .spread import relative_spread
 
@@ -43,6 +44,8 @@ class Reference:
         float32_error: worst error of eager float32, relative to max |reference|.
         notes: warnings about what these inputs can prove.
         fixed: positions of the outputs that no value of the input reaches, such as anchors.
+        rounded: what the model returns when it rounds as a file does; None where the model is not
+            at hand.
     """
 
     samples: tuple[Sample, ...]
@@ -50,6 +53,7 @@ class Reference:
     float32_error: float
     notes: tuple[str, ...] = ()
     fixed: frozenset[int] = frozenset()
+    rounded: Rounded | None = None
 
 
 def make_reference(
@@ -79,12 +83,14 @@ def make_reference(
         if all(run.sound for run in added) and _more(joined, runs, fixed):
             runs = joined
     outputs = tuple(run.outputs for run in runs)
+    chosen = tuple(run.sample for run in runs)
     return Reference(
-        tuple(run.sample for run in runs),
+        chosen,
         outputs,
         max(0.0, *(run.float32_error for run in runs)),
         _not_finite(outputs),
         fixed,
+        rounded_outputs(module, chosen),
     )
 
 
@@ -169,10 +175,22 @@ def with_activation(reference: Reference, activation: str | None) -> Reference:
     if activation is None:
         return reference
     assert activation == "softmax", activation
+    rounded = reference.rounded
     return replace(
         reference,
-        outputs=tuple(tuple(softmax(array) for array in arrays) for arrays in reference.outputs),
+        outputs=_softmaxed(reference.outputs),
+        rounded=None if rounded is None else lambda bits: _softmaxed(rounded(bits)),
     )
+
+
+@overload
+def _softmaxed(outputs: Outputs) -> Outputs: ...
+@overload
+def _softmaxed(outputs: None) -> None: ...
+def _softmaxed(outputs: Outputs | None) -> Outputs | None:
+    if outputs is None:
+        return None
+    return tuple(tuple(softmax(array) for array in arrays) for arrays in outputs)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

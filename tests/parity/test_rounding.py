@@ -1,0 +1,91 @@
+"""Float16 results against IEEE 754 by hand, and against PyTorch's own ``half()``."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mobile_export.graph.specs import InputSpec
+from mobile_export.parity.reference import make_reference
+from mobile_export.parity.rounding import rounded_outputs
+from mobile_export.parity.samples import Sample, parity_samples
+from mobile_export.parity.spread import spread_error
+
+PLAIN = InputSpec((1, 3, 48, 48), (0.0,) * 3, (1.0,) * 3)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()
+        )
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+class WritesInPlace(nn.Module):
+    """Steps of 2⁻¹⁰ from 1 on, which float16 holds, and half a step, which it does not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[:, 0] = 1.0
+        x[:, 1:].mul_(0.0).add_(1 + 2**-10)
+        return x + 2**-11 * torch.ones(3, 1, 1)
+
+
+class Large(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * 0 + 300.0).square() * 1e-4
+
+
+def test_float16_results_by_hand() -> None:
+    samples = parity_samples(PLAIN)[:1]
+    rounded = rounded_outputs(WritesInPlace(), samples)
+    half, single = rounded(16), rounded(32)
+    assert half is not None
+    assert single is not None
+    # ties go to the even neighbour (IEEE 754): 1 + 2⁻¹¹ to 1, 1 + 3 · 2⁻¹¹ to 1 + 2⁻⁹
+    assert np.unique(half[0][0][:, 0]) == 1.0
+    assert np.unique(half[0][0][:, 1:]) == 1 + 2**-9
+    assert np.unique(single[0][0][:, 1:]) == np.float32(1 + 3 * 2**-11)
+    large = rounded_outputs(Large(), samples)(16)
+    assert large is not None
+    assert np.isinf(large[0][0]).all()
+
+
+def test_float16_results_are_as_far_off_as_those_of_half() -> None:
+    """PyTorch's own ``half()``, whose operators round their results, is the other source."""
+    module = Net().eval()
+    reference = make_reference(module, parity_samples(PLAIN))
+    exact = [outputs[0] for outputs in reference.outputs]
+    assert reference.rounded is not None
+    mine = spread_error([outputs[0] for outputs in reference.rounded(16) or ()], exact)
+    module.half()
+    with torch.no_grad():
+        half = [module(sample.image.half()).double().numpy() for sample in reference.samples]
+    theirs = spread_error(half, exact)
+    assert mine is not None
+    assert theirs is not None
+    assert 0.3 < mine / theirs < 3
+
+
+class NeverAgain(nn.Module):
+    """Fails where its values are rounded."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if (x + 1e-4 == x.half()).all():
+            raise ValueError("rounded")
+        return x.mean((2, 3))
+
+
+def test_a_model_that_does_not_run_rounded_gets_no_allowance() -> None:
+    assert (
+        rounded_outputs(NeverAgain(), [Sample("zeros", torch.zeros(PLAIN.shape))])(16) is not None
+    )
+    zeros = Sample("ones", torch.full(PLAIN.shape, 4.0))
+    assert rounded_outputs(NeverAgain(), [zeros])(16) is None
