@@ -2,8 +2,9 @@
 
 They print summaries and no raw samples; every start gives one figure. LiteRT's ``benchmark_model``
 writes its outputs into a file, so they are checked like any other runner's, on the backend that is
-timed; the other tools give none that could be compared, and a measurement with one of them is
-flagged "unchecked". Each parser takes what the
+timed; for ``onnxruntime_perf_test``, which writes none, ``onnx_test_runner`` of the same build does
+(`ort_test_runner`). The other tools give none that could be compared, and a measurement with one of
+them is flagged "unchecked". Each parser takes what the
 tool printed on stdout and stderr together, finds its figures wherever they stand, and ignores the
 rest. A tool that was cut off before its last line gives an error, whatever its exit code.
 """
@@ -24,6 +25,7 @@ from ...artifacts.interface import FileInput, FileOutput
 from ...artifacts.manifest import Manifest
 from ...errors import RunnerError
 from ..devices.device import Device
+from . import ort_test_runner
 from .runner import Job, Loaded, NamedOutput, RawResult
 
 __all__ = ["TOOLS", "create"]
@@ -222,6 +224,7 @@ class Tool:
         precisions: backend to the precisions that it can be told to compute in; a backend that is
             not there cannot be told, and what it computes in is unknown.
         outputs: it takes an input and writes its outputs, as ``benchmark_model`` does.
+        tester: name of the tool of the same build, beside it, that does so instead.
         accelerated: (what it printed, backend) to how much of the graph a backend other than the
             CPU did, as `read_delegated`; None of what cannot be told so.
         probe: options with which it prints that, for a run that is not timed; without any it is
@@ -238,6 +241,7 @@ class Tool:
     precisions: Mapping[str, tuple[str, ...]]
     weights: bool = False
     outputs: bool = False
+    tester: str | None = None
     accelerated: Callable[[str, str], dict[str, int] | None] | None = None
     probe: tuple[str, ...] = ()
     operators: tuple[tuple[str, ...], Callable[[str], list[dict[str, Any]]]] | None = None
@@ -264,6 +268,7 @@ TOOLS: Mapping[str, Tool] = {
         _perf_test,
         read_perf_test,
         {"cpu": ("fp32",), "xnnpack": ("fp32",), "nnapi": _BOTH},
+        tester=ort_test_runner.NAME,
         accelerated=read_placed,
         probe=("-v",),
     ),
@@ -312,7 +317,10 @@ class _Session:
                 self._words(_RUNS_OF_OPERATORS, list(options)), timeout=self._job.timeout
             )
             self._extra = {**self._extra, "operators": read(f"{done.stdout}\n{done.stderr}")}
-        graph = _graph_of(self._job.artifact.manifest) if self._tool.outputs else None
+        tester = self._tester()
+        if not self._tool.outputs and tester is None:
+            return None
+        graph = _graph_of(self._job.artifact.manifest)
         if graph is None:
             return None
         nhwc = graph.nhwc
@@ -320,6 +328,37 @@ class _Session:
         fed = np.ascontiguousarray(turned, dtype=graph.dtype)
         if fed.shape != graph.shape:
             raise RunnerError(f"The file takes {graph.shape}, the input is {image.shape}.")
+        if tester is None:
+            values = self._written(graph, fed)
+        else:
+            names = [name for name, _ in graph.outputs]
+            found = ort_test_runner.outputs(
+                self._device, tester, self._files, self._job, graph.name, fed, len(names)
+            )
+            if found is None:
+                return None
+            values = list(zip(names, found, strict=True))
+        return tuple(NamedOutput(name, value, nhwc) for name, value in values)
+
+    def _tester(self) -> str | None:
+        """The tool of the same build that writes outputs, there; None when there is none."""
+        name, binary = self._tool.tester, self._job.binary
+        assert binary is not None
+        if name is None:
+            return None
+        beside = binary.with_name(name)
+        if not binary.exists():
+            there = _program(beside)
+            found = self._device.run(["ls", "-d", there], timeout=self._job.timeout)
+            return there if found.returncode == 0 and str(beside) in found.stdout else None
+        if not beside.exists():
+            return None
+        pushed = self._device.push(beside)
+        self._device.run(["chmod", "755", pushed], timeout=self._job.timeout)
+        return pushed
+
+    def _written(self, graph: _Graph, fed: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """What the tool itself writes of its outputs, as ``benchmark_model`` does: one file."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "input.f32"
             file.write_bytes(fed.tobytes())
@@ -333,9 +372,9 @@ class _Session:
         found, place = [], 0
         for name, shape in graph.outputs:
             size = math.prod(shape)
-            found.append(NamedOutput(name, data[place : place + size].reshape(shape), nhwc))
+            found.append((name, data[place : place + size].reshape(shape)))
             place += size
-        return tuple(found)
+        return found
 
     def run(self, count: int) -> RawResult:
         figures, extra = self._figures(count, [])

@@ -245,7 +245,10 @@ def test_a_file_is_measured_without_what_lies_beside_it(
     model.graph.node.add(op_type="Identity", input=["t"], output=["text"])
     model.graph.output.append(helper.make_tensor_value_info("text", kinds.STRING, [1]))
     onnx.save(model, "text.onnx")
-    for name, said in (("beside", ""), ("text", ": ValueError: the output 'text' holds tensor(string)")):
+    for name, said in (
+        ("beside", ""),
+        ("text", ": ValueError: the output 'text' holds tensor(string)"),
+    ):
         path, image = Path(f"{name}.onnx"), seeded_input((1, 3, 8, 8), 0)
         write_manifest(path, make_manifest(path, image, {"output": image + 1}))
         code, err = run(f"{name}.onnx", *QUICK)

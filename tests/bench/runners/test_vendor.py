@@ -349,6 +349,106 @@ def test_a_run_that_fell_back_to_the_cpu_is_no_figure_of_the_gpu(
     assert Row(made).median_ms is None
 
 
+TEST_RUNNER = f"""\
+#!{sys.executable}
+# As onnx_test_runner -I (onnxruntime/test/onnx): runs every model of a folder on the inputs of its
+# test data sets by onnxruntime, and saves what comes out beside them.
+import sys
+from pathlib import Path
+import numpy as np, onnx, onnx.numpy_helper, onnxruntime
+words, root = sys.argv[1:-1], Path(sys.argv[-1])
+assert words == ["-I", "-c", "1", "-j", "1", "-e", "PROVIDER"], words
+(model,) = root.glob("*.onnx")
+session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+for data in (one for one in root.iterdir() if one.is_dir()):
+    tensor = onnx.TensorProto.FromString((data / "input_0.pb").read_bytes())
+    fed = {{tensor.name: onnx.numpy_helper.to_array(tensor)}}
+    for i, value in enumerate(session.run(None, fed)):
+        made = onnx.numpy_helper.from_array(value * np.float32(SCALE))
+        (data / f"actual_output_{{i}}.pb").write_bytes(made.SerializeToString())
+"""
+OLD_TEST_RUNNER = """\
+#!/bin/sh
+echo 'onnx_test_runner [options...] <data_root>'
+echo 'Options: -j [models]: Specifies the number of models to run simultaneously.'
+exit 255
+"""
+
+
+def perf_job(
+    folder: Path, exported: Callable[..., ExportReport], tester: str, backend: str = "cpu"
+) -> RunnerJob:
+    """onnxruntime_perf_test that is a script, with ``tester`` beside it, on a real file."""
+    log = "" if backend == "cpu" else PLACED.replace("Nnapi", "Xnnpack")
+    tool = script(folder, log + PERF_TEST)
+    beside = folder / "onnx_test_runner"
+    beside.write_text(tester.replace("PROVIDER", backend))
+    beside.chmod(0o755)
+    row = get_runner("perf-test")
+    path = exported("onnx").artifacts[0].files[0]
+    job = Job(read_artifact(path), backend=backend, binary=tool, timeout=60)
+    return RunnerJob(row, job, row.runner())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "xnnpack"])
+def test_what_onnxruntime_computes_is_checked_by_the_other_tool_of_its_build(
+    tmp_path: Path, exported: Callable[..., ExportReport], backend: str
+) -> None:
+    work = perf_job(tmp_path, exported, TEST_RUNNER.replace("SCALE", "1.0"), backend)
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert made.check is not None
+    assert made.check.passed
+    assert "unchecked" not in made.flags
+    assert Row(made).median_ms == pytest.approx(1.85021)
+
+
+def test_what_onnxruntime_computes_wrongly_is_not_timed(
+    tmp_path: Path, exported: Callable[..., ExportReport]
+) -> None:
+    work = perf_job(tmp_path, exported, TEST_RUNNER.replace("SCALE", "1.5"))
+    (made,) = measure(connect("local"), [work], ONCE)
+    assert "wrong_output" in made.flags
+    assert Row(made).median_ms is None
+
+
+@pytest.mark.parametrize(
+    ("tester", "backend", "precision"),
+    [(OLD_TEST_RUNNER, "cpu", None), (TEST_RUNNER.replace("SCALE", "1.0"), "nnapi", "fp16")],
+)
+def test_what_the_other_tool_cannot_do_is_unchecked(
+    tmp_path: Path,
+    exported: Callable[..., ExportReport],
+    tester: str,
+    backend: str,
+    precision: str | None,
+) -> None:
+    """It saves outputs since onnxruntime 1.22, and has no option for float16 on NNAPI."""
+    work = perf_job(tmp_path, exported, tester, backend)
+    (tmp_path / "print.txt").write_text(PLACED + PERF_TEST)
+    job = dataclasses.replace(work.job, precision=precision)
+    (made,) = measure(connect("local"), [dataclasses.replace(work, job=job)], ONCE)
+    assert "unchecked" in made.flags
+    assert Row(made).median_ms == pytest.approx(1.85021)
+
+
+@pytest.mark.parametrize(
+    ("tester", "message"),
+    [
+        ("#!/bin/sh\necho 'Segmentation fault'; exit 139\n", "Segmentation fault"),
+        (
+            "#!/bin/sh\nfor last; do :; done; echo x > $last/test_data_set_0/actual_output_0.pb\n",
+            "cannot be read",
+        ),
+    ],
+)
+def test_the_other_tool_that_fails_is_no_check(
+    tmp_path: Path, exported: Callable[..., ExportReport], tester: str, message: str
+) -> None:
+    (made,) = measure(connect("local"), [perf_job(tmp_path, exported, tester)], ONCE)
+    assert "failed" in made.flags
+    assert any("onnx_test_runner" in note and message in note for note in made.notes)
+
+
 # As onnxruntime 1.32 logs with -v; NNAPI's line as in nnapi_execution_provider.cc.
 PLACED = """\
 2026-11-28 15:37:05.6 [I:onnxruntime:, nnapi_execution_provider.cc:152 GetCapability] \
