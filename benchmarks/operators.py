@@ -64,7 +64,7 @@ from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.source import Source
 from mobile_export.graph.specs import InputSpec, OutputSpec, WeightsInfo
 from mobile_export.parity.compare import compare
-from mobile_export.parity.samples import Sample
+from mobile_export.parity.samples import Sample, parity_samples
 from mobile_export.pipeline import export_program
 from mobile_export.system.quiet import quiet
 from mobile_export.system.versions import installed_versions
@@ -182,9 +182,10 @@ MAPS = {
     "1 + x / 16": lambda x: 1 + x / 16,  # products of many
     "round(3 x)": lambda x: (3 * x).round(),  # equal elements
     "1000 x": lambda x: x * 1000,
-    "infinite or 0": lambda x: (x * 1e5 * 1e5).exp(),
-    "-infinite or 0": lambda x: -(x * 1e5 * 1e5).exp(),
-    "NaN or 0": lambda x: (x * 1e5 * 1e5).exp() - (x * 2e5 * 1e5).exp(),
+    "max(x - 0.5, 0)": lambda x: (x - 0.5).relu(),
+    "infinite or positive": lambda x: 1 / x.relu(),  # exp of ncnn ends at 2¹²⁷
+    "-infinite or negative": lambda x: -1 / x.relu(),
+    "NaN or 1": lambda x: x.relu() / x.relu(),
 }
 
 STORED = {"bucketize": 1, "searchsorted": 0}
@@ -215,7 +216,7 @@ class OneOperator(nn.Module):
             name = f"stored_{len(self._buffers)}"
             held = value.detach().clone()
             equal = self.map is MAPS["round(3 x)"] and held.is_floating_point()
-            self.register_buffer(name, held.round() if equal else held)
+            self.register_buffer(name, held.round().clamp(-1, 1) if equal else held)
             return Stored(name)
         if isinstance(value, list | tuple) and type(value) in (list, tuple):
             return type(value)(self._store(item) for item in value)
@@ -388,7 +389,7 @@ def _defined(
     """
     fallback = None
     for mapped in MAPS:
-        if fallback is not None and " or 0" in mapped:
+        if fallback is not None and " or " in mapped and fallback[1]["moves"]:
             break
         try:
             module = OneOperator(info, call, shape, count, mapped)
@@ -413,8 +414,19 @@ def _defined(
         facts = {"image": list(size), "map": mapped, "jumps": _jumps(double, size)}
         if not facts["jumps"]:
             return module, facts
-        fallback = fallback or (module, facts)
+        if fallback is None or (not fallback[1]["moves"] and _moves(double, size)):
+            fallback = module, {**facts, "moves": _moves(double, size)}
     return fallback
+
+
+def _moves(double: nn.Module, size: tuple[int, ...]) -> bool:
+    """Whether every result changes between the inputs of the tool's check."""
+    spec = InputSpec(size, (0.0,) * size[1], (1.0,) * size[1])
+    runs = [_run(double, sample.image.double()) for sample in parity_samples(spec)]
+    return all(
+        any(not np.array_equal(arrays[0], other) for other in arrays[1:])
+        for arrays in zip(*runs, strict=True)
+    )
 
 
 def _same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:

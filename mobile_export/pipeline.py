@@ -43,6 +43,7 @@ from .lowering.reference import run_graph
 from .operators.core import listed
 from .parity.detections import with_detections
 from .parity.judge import expected_outputs, judge
+from .parity.overflow import OVERFLOWS, in_the_model
 from .parity.pictures import picture_files, read_pictures
 from .parity.reference import Reference, make_reference, with_activation
 from .parity.report import ParityReport
@@ -690,7 +691,10 @@ def check_parity(
         for variant in session.variants
     )
     session.modules = (written_from or program).module_paths()
-    notes = (*report.notes, *session.overflow_notes(reference.samples), *session.notes())
+    beyond = session.overflow_notes(reference.samples)
+    notes = (*report.notes, *beyond, *session.notes())
+    if any(note.startswith(OVERFLOWS) for note in notes):
+        notes = (*notes, *in_the_model(program, reference.samples))
     if report.status == "failed" and (precision.arithmetic or precision.name) == "fp16":
         notes = (*notes, *_step_notes(program))
     report = replace(report, notes=notes, variants=variants)

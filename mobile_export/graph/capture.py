@@ -302,8 +302,9 @@ def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
             lines = [line.strip() for line in trace_of_user.splitlines() if line.strip()]
             where = f" ({lines[-1]})" if lines else ""
             raise TraceError(
-                f"The shape of a tensor in {spec} depends on the values of the image: "
+                f"The shape of a tensor in {spec} depends on the values of a tensor: "
                 f"{node.name}{where}.",
                 hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
-                "torch.where or a product with the mask.",
+                "torch.where or a product with the mask, and give sizes and indices as Python "
+                "numbers: tensor_split(x, (1, 3)).",
             )

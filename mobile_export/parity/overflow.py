@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from ..graph.float64 import double_copy, run_float64
+from ..graph.program import Program
 from .session import Tensor
 
 if TYPE_CHECKING:
@@ -21,14 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LARGEST_FLOAT16",
+    "OVERFLOWS",
     "Overflow",
     "beyond_float16",
+    "in_the_model",
     "largest_of_each",
     "notes_on_values",
     "overflow_note",
 ]
 
 LARGEST_FLOAT16 = 65504.0
+OVERFLOWS = "float16 overflows"
+"""How a note begins that names values of a file."""
 _NAMED = 3
 _LONGEST = 40  # of a name in a note; LiteRT's hold every module on the way
 
@@ -92,10 +99,61 @@ def notes_on_values(
     return (overflow_note(found, advice),) if found else ()
 
 
+class _Magnitudes(torch.fx.Interpreter):
+    """Runs a graph and keeps what is too large: parameters, and results made of what is not."""
+
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module)
+        self.parameters = {name for name, _ in module.named_parameters()}
+        self.found: list[Overflow] = []
+        self._large: set[torch.fx.Node] = set()
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        result = super().run_node(n)
+        stored = n.op == "get_attr" and n.target in self.parameters
+        if (n.op == "call_function" or stored) and isinstance(result, torch.Tensor):
+            self._see(n, result)
+        return result
+
+    def _see(self, node: torch.fx.Node, value: torch.Tensor) -> None:
+        if not value.is_floating_point() or not value.numel():
+            return
+        magnitude = float(value.abs().max())
+        if magnitude <= LARGEST_FLOAT16:
+            return
+        first = not self._large.intersection(node.all_input_nodes)
+        self._large.add(node)
+        if first:
+            path = _module_of(node if node.op == "call_function" else next(iter(node.users), node))
+            op = str(node.target) if node.op == "call_function" else "the weight"
+            self.found.append(Overflow(op, node.name, magnitude, path))
+
+
+def _module_of(node: torch.fx.Node) -> str | None:
+    paths = [entry[0] for entry in (node.meta.get("nn_module_stack") or {}).values()]
+    return str(paths[-1]) if paths and paths[-1] else None
+
+
+def in_the_model(program: Program, samples: Iterable[Sample]) -> tuple[str, ...]:
+    """A note on what float16 cannot hold of the model itself, run in float64: the first weights and
+    results, with operator, module and magnitude. Files do not keep all of their names."""
+    module = double_copy(program.module())
+    assert isinstance(module, torch.fx.GraphModule)
+    found: list[Overflow] = []
+    for sample in samples:
+        run = _Magnitudes(module)
+        run_float64(run.run, sample.image)
+        found += run.found
+    largest = largest_of_each(found)
+    return (f"in the model these are {_listed(largest)}",) if largest else ()
+
+
 def overflow_note(found: Sequence[Overflow], advice: str) -> str:
     """One sentence that names the first few, with what to do."""
-    named = ", ".join(map(str, found[:_NAMED]))
+    largest = f"its largest number is {LARGEST_FLOAT16:.0f}"
+    return f"{OVERFLOWS} ({largest}): {_listed(found)}; {advice}"
+
+
+def _listed(found: Sequence[Overflow]) -> str:
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return (
-        f"float16 overflows (its largest number is {LARGEST_FLOAT16:.0f}): {named}{more}; {advice}"
-    )
+    return ", ".join(map(str, found[:_NAMED])) + more

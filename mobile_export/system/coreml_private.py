@@ -1,6 +1,7 @@
 """coremltools' private interfaces, each once. What breaks when they change:
 
 - `add_graph_pass`: Core ML files get two transposes around every layer norm over channels.
+- `divide_by_itself`: 1 / x is wrong near 0.
 - `keep_whole_quotients`: models that divide indices are refused, or wrong in float16.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_graph_pass", "builder", "keep_whole_quotients"]
+__all__ = ["add_graph_pass", "builder", "divide_by_itself", "keep_whole_quotients"]
 
 _NAMESPACE = "mobile_export"
 
@@ -42,6 +43,26 @@ def builder() -> Any:
     from coremltools.converters.mil import Builder
 
     return Builder
+
+
+def divide_by_itself() -> None:
+    """Let coremltools write 1 / x as a division.
+
+    coremltools 9.0 (``frontend/torch/ops.py``, ``reciprocal``) writes ``inverse`` with the epsilon
+    of its own, which is 1 / (x + 1e-4) (MIL reference): at 1e-3 it is 9 % off, at 0 it is 10000.
+    """
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    if ops.reciprocal.__module__ != ops.__name__:
+        return
+
+    def reciprocal(context: Any, node: Any) -> None:
+        x = context[node.inputs[0]]
+        context.add(builder().real_div(x=1.0, y=x, name=node.name))
+
+    register_torch_op(override=True)(reciprocal)
+    ops.reciprocal = reciprocal
 
 
 def keep_whole_quotients() -> None:

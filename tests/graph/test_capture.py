@@ -208,3 +208,19 @@ class FilledWithNothing(nn.Module):
 def test_an_output_that_is_filled_with_what_is_stored_is_refused() -> None:
     with pytest.raises(SourceError, match="computes nothing from its image"):
         trace(make_source(FilledWithNothing()))
+
+
+class SplitsByATensor(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.tensor([1, 2]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.tensor_split(x, self.places, dim=1)
+
+
+def test_indices_in_a_tensor_are_to_be_numbers() -> None:
+    """They are stored: nothing depends on the image."""
+    with pytest.raises(TraceError, match="depends on the values of a tensor") as error:
+        trace(make_source(SplitsByATensor(), size=(4, 4)))
+    assert "indices as Python numbers" in (error.value.hint or "")

@@ -17,9 +17,17 @@ from typer.testing import CliRunner
 from mobile_export import api
 from mobile_export.cli.main import app
 from mobile_export.exporters.ncnn.session import load
-from mobile_export.parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
-from mobile_export.parity.samples import parity_samples
+from mobile_export.graph.capture import trace
+from mobile_export.parity.overflow import (
+    Overflow,
+    beyond_float16,
+    in_the_model,
+    largest_of_each,
+    overflow_note,
+)
+from mobile_export.parity.samples import Sample, parity_samples
 from mobile_export.parity.session import Tensor
+from tests.conftest import make_source
 
 
 def tensor(name: str, value: float, *inputs: str) -> Tensor:
@@ -45,6 +53,33 @@ def test_the_largest_of_several_runs() -> None:
     note = overflow_note([found[0]] * 5, "do this")
     assert note.startswith("float16 overflows (its largest number is 65504): mul 'a' (7e+04), ")
     assert note.endswith(" and 2 more; do this")
+
+
+class Grows(nn.Module):
+    """``stem`` holds a weight of 10⁵; ``blow`` makes 2 · 10⁵ of what float16 holds."""
+
+    def __init__(self, *, weight: float, gain: float) -> None:
+        super().__init__()
+        self.stem, self.blow = nn.Conv2d(3, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False)
+        nn.init.constant_(self.stem.weight, weight)
+        nn.init.constant_(self.blow.weight, gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blow(self.stem(x)) * 1e-6
+
+
+def test_what_is_too_large_in_the_model_is_named_by_operator_and_module() -> None:
+    ones = Sample("ones", torch.ones(1, 3, 4, 4))
+    weights = trace(make_source(Grows(weight=1e5, gain=1.0), size=(4, 4)))
+    assert in_the_model(weights, [ones]) == (
+        "in the model these are the weight 'stem_weight' in module 'stem' (1e+05)",
+    )
+    results = trace(make_source(Grows(weight=1.0, gain=5e4), size=(4, 4)))
+    (note,) = in_the_model(results, [ones])  # 3 · 5e4
+    assert (
+        note == "in the model these are aten.conv2d.default 'conv2d_1' in module 'blow' (1.5e+05)"
+    )
+    assert in_the_model(trace(make_source(nn.ReLU(), size=(4, 4))), [ones]) == ()
 
 
 class Cancels(nn.Module):

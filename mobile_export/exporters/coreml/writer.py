@@ -23,7 +23,7 @@ from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
 from ...operators.core import outside
-from ...system.coreml_private import keep_whole_quotients
+from ...system.coreml_private import divide_by_itself, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
 from .mil_passes import add_our_passes
@@ -198,6 +198,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         extra["outputs"] = [
             ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, job)
         ]
+    divide_by_itself()
     keep_whole_quotients()
     try:
         model = ct.convert(
