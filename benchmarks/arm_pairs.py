@@ -65,6 +65,9 @@ def count_pairs(
                 continue
             try:
                 pair = _count_pair(machine, kind, *write(model, kind))
+            except ImportError as error:  # of this machine, not of the pair
+                print(f"{model:28} {kind:7} not counted: {error}", flush=True)
+                continue
             except Exception as error:  # noqa: BLE001 (a sweep goes on; the line says what failed)
                 pair = {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"}
             with file.open("a", encoding="utf-8") as stream:

@@ -2,13 +2,14 @@
 
 A cost model is a sum of prices times counts,
 
-    milliseconds = price_1 * loads + price_2 * l2_misses + …
+    milliseconds = price_1 * fma + price_2 * l3_misses + …
 
 with prices that are not negative. They are fitted to one table, measured on one SoC by one paper,
-so that the sum of the magnitudes of the relative errors is smallest: large and small models weigh
-the same, and a few that the counts do not explain do not bend the rest. How good it is, is said by
-predicting every model from prices fitted without its *family*: a variant of the same network in the
-fit would tell too much. The interval of that figure is a bootstrap over the families.
+so that the sum of the magnitudes of the relative errors is smallest, where every *family* of models
+weighs the same: large and small models do, too, a few that the counts do not explain do not bend
+the rest, and five sizes of one network say no more than one. How good it is, is said by predicting
+every model from prices fitted without its family: a variant of the same network in the fit would
+tell too much. The interval of that figure is a bootstrap over the families.
 
 It knows nothing of the framework behind the papers' figures (TNN), of clocks or of threads.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,9 +33,9 @@ from .stored import StoredCount, stored_counts
 
 __all__ = ["SOCS", "TERMS", "Calibration", "CostModel", "Point", "Soc", "calibrate", "get_soc"]
 
-TERMS = ("loads", "l2_misses")
-"""The counters that have a price: accesses and traffic of memory. docs/arm-cost.md shows what
-others were tried."""
+TERMS = ("fma", "l3_misses")
+"""The counters that have a price: arithmetic, and lines that come from memory. docs/arm-cost.md
+shows what others were tried."""
 
 
 _FAMILY = re.compile(r"Mobile-Former|[A-Za-z]+?(?=[Vv]\d|[-+\d]|$)")
@@ -235,7 +237,8 @@ def calibrate(
 
 
 def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:
-    """Non-negative prices with the smallest sum of magnitudes of the relative errors.
+    """Non-negative prices with the smallest sum of magnitudes of the relative errors, each divided
+    by the number of models of its family.
 
     That is a linear programme: one of its solutions is exact in as many points as there are prices
     above zero. All such choices of points are tried.
@@ -244,6 +247,8 @@ def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:
     printed = np.array([point.milliseconds for point in points])
     matrix = np.array([[float(fact[term]) for term in terms] for fact in facts]) / printed[:, None]
     scale = np.maximum(matrix.max(axis=0), 1e-300)
+    members = Counter(point.family for point in points)
+    weights = np.array([1 / members[point.family] for point in points])
     best: tuple[float, dict[str, float]] = (np.inf, {})
     for size in range(1, len(terms) + 1):
         exact = np.array(list(itertools.combinations(range(len(points)), size)))
@@ -257,7 +262,7 @@ def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:
             prices = prices[(prices >= 0).all(axis=1)]
             if len(prices) == 0:
                 continue
-            errors = np.abs(part @ prices.T - 1).sum(axis=0)
+            errors = weights @ np.abs(part @ prices.T - 1)
             least = int(errors.argmin())
             if errors[least] < best[0]:
                 priced = zip(chosen, prices[least] / scale[chosen], strict=True)
