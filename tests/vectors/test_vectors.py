@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -32,8 +33,27 @@ def cases(name: str) -> Any:
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.__name__)
 def test_the_files_are_what_the_oracles_give(subject: Callable[[], list[Case]]) -> None:
-    written = (FOLDER / f"{subject.__name__}.json").read_text()
-    assert text_of(subject) == written, "run `python -m tests.vectors.make` and read what differs"
+    """To the rounding that differs between versions and machines."""
+    made = json.loads(text_of(subject))["cases"]
+    same(made, cases_of(subject.__name__))
+
+
+def same(made: Any, written: Any) -> None:
+    if isinstance(written, dict) and "data" in written:
+        a, b = unpacked(made), unpacked(written)
+        free = {"float32": 1e-5 * max(1.0, float(np.abs(b).max(initial=0))), "uint8": 1}
+        assert a.shape == b.shape
+        assert np.abs(a.astype(float) - b).max(initial=0) <= free.get(written["dtype"], 0)
+    elif isinstance(written, dict):
+        assert made.keys() == written.keys()
+        for key in written:
+            same(made[key], written[key])
+    elif isinstance(written, list):
+        assert len(made) == len(written)
+        for one, other in zip(made, written, strict=True):
+            same(one, other)
+    else:
+        assert made == (pytest.approx(written) if isinstance(written, float) else written)
 
 
 def test_they_are_small() -> None:
@@ -49,7 +69,7 @@ def test_prepare(case: Case) -> None:
     found = prepare(Image.fromarray(unpacked(case["picture"])), "x", spec, rule)
     assert found.sample.pixels is not None
     pixels = found.sample.pixels[0].numpy().transpose(1, 2, 0)
-    assert np.array_equal(pixels, unpacked(case["pixels"]))
+    assert np.abs(pixels - unpacked(case["pixels"]).astype(np.float32)).max() <= 1
 
 
 @cases("normalize")
