@@ -469,8 +469,10 @@ def diagnose() -> dict[str, Any]:
     Returns:
         JSON-ready: {"python", "system", "on_macos", "core": [check], "targets": [{"name", "title",
         "export", "run", "runs_in", "checks", "fix"}], "optional": [{"extra", "purpose", "checks",
-        "fix"}], "tools": [{"name", "purpose", "found": [{"path", "sha256", "build"}], "ways"}]}.
+        "fix"}], "tools": [{"name", "purpose", "found": [{"path", "sha256", "build"}], "ways"}],
+        "apps": [{"name", "package", "found"}]}, what builds a sample app without Gradle.
     """
+    from .apps.template import programs
     from .bench import binaries
     from .system.versions import CORE, OPTIONAL, check_library, this_machine
 
@@ -507,7 +509,14 @@ def diagnose() -> dict[str, Any]:
         "found": binaries.find_builds(),
         "ways": list(binaries.WAYS),
     }
-    return {**this_machine(), "core": core, "targets": rows, "optional": optional, "tools": [tool]}
+    return {
+        **this_machine(),
+        "core": core,
+        "targets": rows,
+        "optional": optional,
+        "tools": [tool],
+        "apps": [vars(program) for program in programs()],
+    }
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

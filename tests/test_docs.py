@@ -40,15 +40,15 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
 
 TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli.main"}
 BENCH_COMMANDS = {
-    "build-runner", "compare", "devices", "estimate", "prepare-qemu", "published", "queue", "rank",
-    "run", "runners", "table",
+    "build-runner", "compare", "devices", "estimate", "import", "prepare-qemu", "published",
+    "queue", "rank", "run", "runners", "table",
 }  # fmt: skip
 
 
 @cache
 def options_of(tool: str, command: str) -> set[str]:
     help_text = subprocess.run(
-        [sys.executable, "-m", TOOLS[tool], command, "--help"],
+        [sys.executable, "-m", TOOLS[tool], *command.split(), "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -64,6 +64,8 @@ def test_command_lines_use_options_that_exist(line: str) -> None:
         command, rest = "run", [command, *rest]
     if command.startswith("--"):
         return
+    if command == "app":
+        command = f"app {rest[0]}"
     used = {word.split("=", 1)[0] for word in rest if word.startswith("-")}
     assert used <= options_of(tool, command)
 
@@ -84,3 +86,11 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_what_pages_quote_stands_in_the_sources() -> None:
+    quotes = re.compile(r"^<!-- from: (\S+) -->\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = [(page.name, *match) for page in PAGES for match in quotes.findall(page.read_text())]
+    assert found
+    for page, source, block in found:
+        assert block in (ROOT / source).read_text(), f"{page}: {source} has other lines"

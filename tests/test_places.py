@@ -30,6 +30,8 @@ PLACES = {
     "exporters/tnn/*": "exporters/tnn/test_emit.py",
     "exporters/coreml/*": "exporters/coreml/test_writer.py",
     "exporters/tflite/*": "exporters/tflite/test_writer.py",
+    "apps/*": "apps/test_commands.py",
+    "cli/app.py": "apps/test_commands.py",
     "exporters/apart.py": "hostile/test_damage.py",
     "exporters/row.py": "exporters/test_table.py",
     "exporters/config.py": "exporters/test_table.py",

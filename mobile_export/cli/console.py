@@ -252,6 +252,12 @@ def print_diagnosis(facts: dict[str, Any]) -> None:
             out.print(f"  {escape(found['path'])}: SHA-256 {found['sha256']}, {escape(build)}")
         for way in tool["ways"]:
             out.print(f"  to get one: {escape(way)}", soft_wrap=True)
+    lacking = [each for each in facts["apps"] if each["found"] is None]
+    names = ", ".join(each["name"] for each in facts["apps"]) or "the sources are not installed"
+    out.print(f"mobile-export app android --build, with {names}", soft_wrap=True)
+    if lacking:
+        packages = " ".join(sorted({each["package"] for each in lacking}))
+        out.print(f"  to install: apt-get install {packages}", soft_wrap=True)
 
 
 @contextlib.contextmanager

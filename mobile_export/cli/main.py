@@ -14,6 +14,7 @@ from ..exporters.table import FORMATS
 from . import look as cli_look
 from . import matrix as cli_matrix
 from . import run as cli_run
+from .app import app_commands, snippet
 from .export import export_command, prepare
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ app.command("list")(cli_look.list_models)
 app.command()(cli_look.info)
 app.command()(cli_look.doctor)
 app.command()(cli_matrix.matrix)
+app.add_typer(app_commands, name="app")
+app.command()(snippet)
 
 
 def main() -> None:

@@ -200,6 +200,7 @@ class Format:
         checked_by: what executes the file here, for ``doctor`` and the documentation.
         runners: of `bench.runners`, by name: what can time it.
         other_runtimes: what ``verify`` can execute a file with on request.
+        apps: sample apps that run its files, by the name of their folder.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Format:
     suppresses: bool = False
     runners: tuple[str, ...] = ()
     other_runtimes: tuple[OtherRuntime, ...] = ()
+    apps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [precision.name for precision in self.precisions]

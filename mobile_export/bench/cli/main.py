@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from . import cost as cli_cost
 from . import tables as cli_tables
 from .build import build_runner
+from .importing import import_command
 from .options import FLAGS, AsJson, Verbose
 from .published import published
 from .queue import queue
@@ -120,6 +121,7 @@ def runners(as_json: AsJson = False) -> None:
 app.command(cls=cli_tables.PaperCommand)(cli_tables.table)
 app.command()(cli_tables.compare)
 app.command()(published)
+app.command("import")(import_command)
 app.command()(build_runner)
 cli_cost.add_commands(app)
 

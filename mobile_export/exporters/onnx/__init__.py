@@ -45,6 +45,7 @@ ROW = Format(
     options=BytesOptions,
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
+    apps=("android_app",),
     other_runtimes=(
         OtherRuntime("openvino", Library("openvino", "openvino", ">=2026.0,<2027"), "openvino"),
     ),

@@ -38,4 +38,5 @@ ROW = Format(
     options=TFLiteOptions,
     suppresses=True,
     runners=("litert", "benchmark-model", "arm-litert"),
+    apps=("android_app",),
 )

@@ -1,0 +1,123 @@
+"""The sample app for Android, built and run once: on files that this run exports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mobile_export
+from mobile_export.apps.template import programs
+from tests.conftest import TinyNet, need
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "android_app"
+BUILD = APP / "ci" / "build.py"
+MINUTES = 20
+
+EXPORTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("emo_1m", "onnx", {}),
+    ("emo_1m", "tflite", {}),
+    ("emo_1m_ssdlite", "onnx", {}),
+    ("seaformer_tiny_seg", "onnx", {"size": 128}),
+    ("espcn_x2", "tflite", {"size": (90, 160)}),
+    ("lite_mono_tiny", "onnx", {"size": (96, 160)}),
+)
+"""One of each task, both engines among them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the tests of the app wrote, and the models in it."""
+
+    said: str
+    screens: Path
+    models: Path
+
+
+def tool(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BUILD), *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60 * MINUTES, check=False
+    )
+
+
+def need_programs(*more: str) -> None:
+    """Skip where the app cannot be built; `.ci/run` installs what it takes."""
+    lacking = [each.name for each in programs() if each.found is None]
+    lacking += [name for name in more if shutil.which(name) is None]
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(lacking)} (`mobile-export doctor` says how)")
+
+
+@pytest.fixture(scope="session")
+def fetched() -> None:
+    """What Maven has is here, or the tests are skipped."""
+    need_programs()
+    done = tool("fetch")
+    if done.returncode:
+        pytest.skip(f"Maven has not what the app is built from: {done.stderr[-300:]}")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of every task, exported here."""
+    need("onnx")
+    need("tflite")
+    folder = tmp_path_factory.mktemp("models")
+    for name, format_, options in EXPORTS:
+        mobile_export.export(name, format_, folder, **options)
+    mobile_export.export(TinyNet().eval(), "onnx", folder, name="tensors", size=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(
+    fetched: None, models: Path, bad_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """The kit and the app under Robolectric, all tests in one process."""
+    need_programs("gcc", "patchelf")
+    out = tmp_path_factory.mktemp("android")
+    done = tool(
+        *("test", "--vectors", ROOT / "tests" / "vectors", "--models", models),
+        *("--pictures", bad_pictures, "-o", out, "--classes", *classes()),
+    )
+    keep = ROOT / "build" / "screens"
+    shutil.rmtree(keep, ignore_errors=True)
+    if (out / "screens").is_dir():
+        shutil.copytree(out / "screens", keep)
+    return Run(done.stdout + done.stderr, out / "screens", models)
+
+
+def classes() -> Sequence[str]:
+    """JUnit classes: every file of tests."""
+    tests = APP / "app" / "src" / "test" / "kotlin"
+    found = sorted(tests.rglob("*Test.kt"))
+    return [".".join(path.relative_to(tests).with_suffix("").parts) for path in found]
+
+
+@pytest.fixture(scope="session")
+def bad_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What people choose: small, huge, grey, CMYK, turned, and no pictures at all."""
+    library = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("pictures")
+    photo = library.open(APP / "app" / "src" / "main" / "assets" / "sample.jpg").convert("RGB")
+    photo.resize((1, 1)).save(folder / "one.png")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.convert("L").save(folder / "grey.jpg")
+    photo.save(folder / "upright.jpg", quality=95)
+    exif = library.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to see it upright
+    turned = photo.transpose(library.Transpose.ROTATE_90)
+    turned.save(folder / "portrait.jpg", exif=exif, quality=95)
+    library.new("L", (12_000, 9_000), 90).save(folder / "huge.jpg", quality=30)
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    (folder / "cut.jpg").write_bytes((folder / "upright.jpg").read_bytes()[:900])
+    (folder / "text.jpg").write_bytes(b"hello")
+    return folder
