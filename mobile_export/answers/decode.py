@@ -206,7 +206,7 @@ def _of_values(
 def _objects(
     found: Detections, labels: Sequence[str] | None, prepared: Prepared
 ) -> tuple[Found, ...]:
-    boxes = prepared.placement.boxes(found.boxes, prepared.picture.size)
+    boxes = prepared.placement.boxes(found.boxes, prepared.size)
     return tuple(
         Found(int(index), _name(labels, int(index)), float(score), _four(box))
         for index, score, box in zip(found.classes, found.scores, boxes, strict=True)

@@ -45,6 +45,7 @@ def draw(answer: Answer, prepared: Prepared) -> Image:
     if answer.labels is not None:
         return _mask(answer, prepared)
     if answer.classes:
+        assert prepared.picture is not None
         lines = [f"{said(each)} {each.score:.1%}" for each in answer.classes]
         return _with_lines(prepared.picture, [(line, None) for line in lines])
     if answer.objects or any(each.meaning == "boxes" for each in answer.results):
@@ -83,6 +84,7 @@ def png(image: Image) -> bytes:
 def _boxes(answer: Answer, prepared: Prepared) -> Image:
     from PIL import ImageDraw
 
+    assert prepared.picture is not None
     image = prepared.picture.copy()
     pen = ImageDraw.Draw(image)
     thick = max(1, round(max(image.size) / 320))

@@ -16,7 +16,7 @@ import torch
 
 from ..errors import ArtifactError, UsageError
 from ..parity.samples import Sample, normalise
-from ..system.pictures import in_colours, pillow
+from ..system.pictures import LONGEST_SIDE, in_colours, pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,12 +60,14 @@ class Prepared:
     """A picture, ready for the model.
 
     Attributes:
-        picture: upright, in RGB, at its own size.
+        picture: upright, in RGB, at its own size; None where nobody draws on it.
+        size: its (width, height).
         sample: what the model takes.
         rule: how it was made, in words.
     """
 
-    picture: Image
+    picture: Image | None
+    size: tuple[int, int]
     sample: Sample
     placement: Placement
     rule: str
@@ -93,7 +95,8 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
     cut = pillow().new(plain.mode, (width, height), fill if len(fill) > 1 else fill[0])
     cut.paste(resized, (-left, -top))
     scale = (resized.width / picture.width, resized.height / picture.height)
-    return Prepared(picture, _sample(cut, name, spec), Placement(scale, (left, top)), said)
+    placement = Placement(scale, (left, top))
+    return Prepared(picture, picture.size, _sample(cut, name, spec), placement, said)
 
 
 def _offset(resized: int, size: int) -> int:
@@ -113,7 +116,7 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
             hint="Export the model again.",
         )
     wanted = _resized_to(image.size, (rule.resize[1], rule.resize[0]), rule.crop_mode)
-    if math.prod(wanted) > _MOST_RESIZED:
+    if math.prod(wanted) > _MOST_RESIZED or max(wanted) > LONGEST_SIDE:
         raise UsageError(
             f"A picture of {image.width}x{image.height} would be resized to "
             f"{wanted[0]}x{wanted[1]}.",

@@ -60,6 +60,8 @@ def has_journal(folder: Path) -> bool:
 def finish_moves(folder: Path, out_dir: Path) -> None:
     """Finish what a killed run began.
 
+    A folder of this name may have come out of somebody's archive: links are not followed.
+
     Raises:
         ArtifactError: a file that it would replace was changed since, or cannot be moved.
     """
@@ -68,6 +70,7 @@ def finish_moves(folder: Path, out_dir: Path) -> None:
     try:
         before = json.loads(read_regular_file(folder / _JOURNAL, limit=_LIMIT))
         names = [require_file_name(name) for name in before]
+        _require_own(folder, names)
         for name in names:
             _step_back(folder, out_dir, name)
         waiting = [name for name in names if os.path.lexists(folder / NEW / name)]
@@ -85,6 +88,19 @@ def finish_moves(folder: Path, out_dir: Path) -> None:
             hint="Its files are in new/, what they replaced in old/. Delete the folder when you "
             "have what you need.",
         ) from error
+
+
+def _require_own(folder: Path, names: Sequence[str]) -> None:
+    """Raise ArtifactError unless drafts and old files lie in the hidden folder itself, and all
+    drafts are files and folders."""
+    for part in (NEW, OLD):
+        if os.path.lexists(folder / part) and not stat.S_ISDIR((folder / part).lstat().st_mode):
+            raise ArtifactError(f"{folder / part} is a link or no folder")
+    for draft in (folder / NEW / name for name in names):
+        if os.path.lexists(draft):
+            mode = draft.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise ArtifactError(f"{draft} is a link or no file")
 
 
 def _move(folder: Path, out_dir: Path, name: str, before: list[int] | None) -> None:

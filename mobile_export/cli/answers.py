@@ -26,7 +26,7 @@ def print_answers(
     """The answers on one picture, a column for each machine."""
     out = stdout_console()
     prepared = answers[0][1][1]
-    size = f"{prepared.picture.width}x{prepared.picture.height}"
+    size = "{}x{}".format(*prepared.size)
     out.print(escape(f"{picture} ({size}): {prepared.rule}"), soft_wrap=True)
     table = plain_table(*(escape(f"{each.name} ({each.runtime})") for each, _ in answers))
     columns = [_lines(answer) for _, (answer, _) in answers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,9 @@ def run(**values: Any) -> None:
         for machine in _machines(values, progress):
             progress(f"{machine.runtime}: answering")
             with one_thread():
-                answers.append((machine, [machine.answer(each) for each in pictures]))
+                drawn_on = bool(places) and not answers
+                given = [_answer(machine, each, drawn_on=drawn_on) for each in pictures]
+                answers.append((machine, given))
     drawn = _drawn(answers[0][1], places)
     if as_json:
         typer.echo(json.dumps([_facts(*each, pictures) for each in answers], indent=2))
@@ -90,6 +93,12 @@ def run(**values: Any) -> None:
         for index, picture in enumerate(pictures):
             print_answers(picture, [(each, found[index]) for each, found in answers])
     _write(drawn, said=not as_json)
+
+
+def _answer(machine: Machine, picture: Path, *, drawn_on: bool) -> tuple[Answer, Prepared]:
+    """The answer on a picture, which stays in memory only if it is drawn on."""
+    answer, prepared = machine.answer(picture)
+    return answer, prepared if drawn_on else replace(prepared, picture=None)
 
 
 def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:

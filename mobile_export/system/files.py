@@ -35,14 +35,16 @@ def regular_file(
 ) -> int:
     """The size in bytes of a regular file; links are followed.
 
-    A named pipe would block whoever opens it, and /dev/zero never ends.
+    A named pipe would block whoever opens it, /dev/zero never ends, and what lies in /proc says a
+    length of 0 and may do either.
 
     Args:
         limit: the largest size in bytes that is accepted; None accepts any.
         error: what is raised.
 
     Raises:
-        MobileExportError: of the type ``error``: no such file, not a regular file, or too large.
+        MobileExportError: of the type ``error``: no such file, not a regular file, too large, or
+            without a length.
     """
     try:
         found = path.stat()
@@ -50,7 +52,27 @@ def regular_file(
         raise error(f"There is no file {path}.", hint="Check the path.") from None
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         raise error(f"{path} cannot be read: {_reason(problem)}.") from problem
-    return _checked(path, found, limit, error)
+    size = _checked(path, found, limit, error)
+    if not size and _gives_something(path):
+        raise error(
+            f"{path} cannot be read: it has no length, and is not empty.",
+            hint="Give a regular file, not one of /proc or /sys.",
+        )
+    return size
+
+
+def _gives_something(path: Path) -> bool:
+    """Whether a file of no length can be read, or waited for: the system makes it up meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:  # whoever reads it will say so
+        return False
+    try:
+        return bool(os.read(descriptor, 1))
+    except OSError:  # BlockingIOError: not yet
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def read_regular_file(

@@ -103,9 +103,15 @@ def stderr_console() -> Console:
 
 
 def print_error(error: MobileExportError) -> None:
-    """One message, one hint, no traceback."""
+    """One message, one hint, no traceback.
+
+    A line of the message is ours if it is indented; others stand in names of files and what is in
+    them, and would be taken for the hint, or for a command to type.
+    """
     console = stderr_console()
-    console.print(f"[bold red]error:[/] {escape(error.message, keep=_BREAK)}")
+    lines = error.message.split(f"{_BREAK}  ")
+    message = f"{_BREAK}  ".join(map(escape, lines))
+    console.print(f"[bold red]error:[/] {message}")
     if error.hint:
         console.print(escape(error.hint, keep=_BREAK))
 

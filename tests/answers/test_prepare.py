@@ -123,3 +123,21 @@ def test_a_mean_beyond_white_fills_with_white() -> None:
     pixels = prepare(noise(8, 2), "x", spec, rule).sample.pixels
     assert pixels is not None
     assert (pixels[:, :, 0] == 255).all()
+
+
+@pytest.mark.parametrize(("resize", "mode"), [((1, 70_000), "squash"), ((70_000, 1), "border")])
+def test_a_manifest_cannot_ask_for_a_picture_that_fills_the_memory(
+    resize: tuple[int, int], mode: str
+) -> None:
+    """Pillow holds some numbers for each pixel of a side, so that few pixels may take gigabytes."""
+    rule = Preprocessing(
+        resize=resize,
+        crop_mode=mode,  # type: ignore[arg-type]
+        crop_pct=1.0,
+        interpolation="bilinear",
+        source="",
+    )
+    spec = InputSpec((1, 3, 32, 32), IMAGENET_MEAN, IMAGENET_STD)
+    image = Image.new("RGB", (1, 70_000) if mode == "border" else (8, 8))
+    with pytest.raises(UsageError, match="would be resized to"):
+        prepare(image, "x", spec, rule)

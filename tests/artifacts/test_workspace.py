@@ -20,6 +20,7 @@ import pytest
 
 from mobile_export.artifacts import owner, workspace
 from mobile_export.artifacts.content import sha256_of, size_of
+from mobile_export.artifacts.journal import finish_moves
 from mobile_export.artifacts.names import artifact_stem, manifest_path, require_file_name
 from mobile_export.artifacts.owner import this_process
 from mobile_export.artifacts.workspace import Workspace
@@ -474,6 +475,43 @@ def test_a_power_cut_in_a_commit_is_finished_by_the_next_run(tmp_path: Path) -> 
     with Workspace(tmp_path, ["y.onnx"], force=False):
         assert not left.exists()
     assert {state(tmp_path)[name] for name in NAMES[:2]} == {"new"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="knows the file systems of Linux")
+@pytest.mark.parametrize("place", ["new", "old", "draft"])
+def test_a_hidden_folder_out_of_an_archive_reaches_nothing_outside(
+    tmp_path: Path, place: str
+) -> None:
+    """A run that was killed leaves no links; whoever packs such a folder may."""
+    out, away = tmp_path / "out", tmp_path / "away"
+    left = out / f".mobile-export-{'0' * 16}-1-1-abc"
+    for folder in (left / "new", left / "old", away):
+        folder.mkdir(parents=True)
+    for folder in (out, away):
+        (folder / "x.txt").write_text("precious")
+    names = {"new": "x.txt", "old": "y.txt", "draft": "z.txt"}
+    (left / "journal.json").write_text(json.dumps({names[place]: None}))
+    (left / "lock").touch()
+    if place == "draft":
+        (left / "new" / "z.txt").symlink_to(away / "x.txt")
+    else:
+        (left / place).rmdir()
+        (left / place).symlink_to(away if place == "old" else "..", target_is_directory=True)
+    if is_local(tmp_path):
+        with pytest.raises(ArtifactError, match="is a link"), Workspace(out, ["q"], force=False):
+            pass
+    assert _shown(out) == _shown(away) == {"x.txt": "precious"}
+    if place == "new":  # another folder's file is not taken away either
+        (left / "new").unlink()
+        (left / "new").symlink_to(away, target_is_directory=True)
+        (out / "x.txt").unlink()
+        with pytest.raises(ArtifactError, match="is a link"):
+            finish_moves(left, out)
+        assert (_shown(out), _shown(away)) == ({}, {"x.txt": "precious"})
+
+
+def _shown(folder: Path) -> dict[str, str]:
+    return {name: text for name, text in state(folder).items() if not name.startswith(".")}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="knows the file systems of Linux")

@@ -56,6 +56,19 @@ def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
             read(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux has a /proc")
+def test_what_the_system_makes_up_has_no_length(tmp_path: Path) -> None:
+    """/proc/kmsg says that it is a file of no bytes, and whoever reads it waits for ever."""
+    link = tmp_path / "x.pth"
+    link.symlink_to("/proc/self/status")
+    with pytest.raises(ArtifactError, match="no length, and is not empty"):
+        regular_file(link)
+    with pytest.raises(ArtifactError, match="no length"):
+        read_regular_file(link, limit=9)
+    (tmp_path / "empty").touch()
+    assert regular_file(tmp_path / "empty") == 0
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no file"):
         regular_file(tmp_path / "none")

@@ -36,5 +36,6 @@ def test_markup_in_a_name_is_text() -> None:
 
 
 def test_a_message_keeps_its_lines_only(capsys: pytest.CaptureFixture[str]) -> None:
-    print_error(ArtifactError("\x1b[2Jone\ntwo", hint="a\nb\x07"))
-    assert capsys.readouterr().err == "error: \\x1b[2Jone\ntwo\na\nb\\x07\n"
+    """What is indented, that is; other lines are of a name, and could be a command to type."""
+    print_error(ArtifactError("\x1b[2Jone\n  two\nRun: x", hint="a\nb\x07"))
+    assert capsys.readouterr().err == "error: \\x1b[2Jone\n  two\\nRun: x\na\nb\\x07\n"

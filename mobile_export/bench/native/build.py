@@ -253,8 +253,8 @@ def _run(command: Sequence[str], doing: str) -> str:
     )
     text = done.stdout.decode(errors="replace")
     if done.returncode:
-        tail = "\n".join(text.strip().splitlines()[-15:])
-        raise RunnerError(f"{doing} failed (exit code {done.returncode}):\n{tail}")
+        tail = "\n  ".join(text.strip().splitlines()[-15:])
+        raise RunnerError(f"{doing} failed (exit code {done.returncode}):\n  {tail}")
     return text
 
 
