@@ -327,10 +327,10 @@ def _all_starts(run: _Run, entries: list[_Entry]) -> None:
                     _open(run, entry, stack, alone=len(entries) == 1)
                 turns = [entry for entry in turns if entry.session is not None]
                 entries[:] = [entry for entry in entries if entry.loaded]
-                if not run.begun:
-                    run.begin(entries)
                 for entry in turns:
                     _prepare(entry, limits, run.course, run.progress)
+                if not run.begun:  # their checks are known now
+                    run.begin(entries)
                 turns = [entry for entry in turns if entry.alive]
                 left = limits.seconds * len(entries) - (time.monotonic() - start)
                 _one_start(run, entries, turns, left)

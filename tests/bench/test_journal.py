@@ -134,6 +134,8 @@ def test_no_signal_loses_what_was_finished(tmp_path: Path, name: str) -> None:
     (made,) = read_all(tmp_path / "s.jsonl").measurements
     assert len(made.samples) > 100
     assert "interrupted" in made.flags
+    assert made.check is not None
+    assert made.check.passed
 
 
 def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Path) -> None:

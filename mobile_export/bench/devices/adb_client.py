@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,10 @@ def failure(serial: str, doing: str, words: str) -> DeviceError:
     return DeviceError(f"{doing} failed on adb:{serial}: {last.strip()[:300]}", hint=_CHECK)
 
 
+_ASKING = threading.Lock()
+"""Of two clients at once that find no server of adb, both start one, and one of them fails."""
+
+
 class AdbClient:
     """Calls ``adb``; every call has a time limit, none reads this process's stdin."""
 
@@ -95,7 +100,8 @@ class AdbClient:
 
     def listed(self) -> list[Listed]:
         """All devices that the adb server knows, usable or not."""
-        done = self.call(["devices"])
+        with _ASKING:
+            done = self.call(["devices"])
         if done.returncode:
             raise DeviceError(
                 f"adb cannot list devices: {done.stderr.strip()[-300:]}",

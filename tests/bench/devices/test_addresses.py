@@ -9,11 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mobile_export.bench.devices import adb, connect, full_spec
+from mobile_export.bench.devices.adb_client import AdbClient
 from mobile_export.errors import DeviceError, UsageError
 
 SERIALS = ("R5CR10 (2)", "[fe80::1%eth0]:5555", "a;touch x", "$(touch x)", "é\u3000b")
@@ -55,6 +57,22 @@ def test_a_serial_is_one_word(serial: str, said: Callable[[], list[list[str]]]) 
     spoken = [words for words in said() if words[0] == "-s"]
     assert spoken
     assert all(words[1] == serial and words[2] == "shell" for words in spoken)
+
+
+def test_clients_do_not_start_two_servers_of_adb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As adb does it: a client that finds no server starts one, and fails if another one came."""
+    program, server = tmp_path / "adb", tmp_path / "server"
+    program.write_text(
+        f"#!/bin/sh\ntest -d {server} || {{ sleep 0.3; mkdir {server} || exit 1; }}\n"
+        "echo 'List of devices attached'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(AdbClient().listed) for _ in range(3)]
+    assert [one.result() for one in asked] == [[], [], []]
 
 
 @pytest.mark.parametrize("name", ["-p.onnx", "--sync", "- x.onnx"])
