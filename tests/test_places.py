@@ -84,6 +84,7 @@ PLACES = {
     "bench/compare.py": "bench/cli/test_run.py",
     "bench/*": "bench/test_measure.py",
     "answers/draw.py": "answers/test_decode.py",
+    "evaluation/judge.py": "evaluation/test_run.py",
     "system/threads.py": "graph/test_float64.py",
     "system/versions.py": "test_package.py",
     "errors.py": "test_package.py",

@@ -100,7 +100,7 @@ class Answer:
         """JSON-ready; arrays by shape, least and greatest value."""
         return {
             "classes": [vars(each) for each in self.classes],
-            "objects": [vars(each) for each in self.objects],
+            "objects": [{**vars(each), "box": _rounded(each.box)} for each in self.objects],
             "regions": [vars(each) for each in self.regions],
             "outputs": [
                 {
@@ -213,9 +213,14 @@ def _objects(
     )
 
 
+def _rounded(box: tuple[float, ...] | None) -> list[float] | None:
+    """Tenths of a pixel are enough to read."""
+    return None if box is None else [round(edge, 1) for edge in box]
+
+
 def _four(box: np.ndarray) -> tuple[float, float, float, float]:
     """Left, top, right, bottom, in that order whatever the model gave."""
-    left, top, right, bottom = (round(float(edge), 1) for edge in box)
+    left, top, right, bottom = (float(edge) for edge in box)
     return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
 
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ..artifacts.interface import Preprocessing
     from ..artifacts.manifest import Manifest
     from ..detection import Detections
+    from ..graph.source import Source
     from ..parity.samples import Sample
     from ..sources.request import ModelRequest
 
-__all__ = ["Machine", "load_file", "load_model", "read_picture"]
+__all__ = ["Machine", "load_file", "load_model", "machine_of", "read_picture"]
 
 _LARGEST_PICTURE = 256 * MIB
 Run = Callable[["Sample"], "tuple[Sequence[np.ndarray], Detections | None]"]
@@ -42,6 +43,7 @@ class Machine:
         rule: how its authors prepare pictures; None: not known.
         labels: names of its classes.
         run: outputs in that order, and detections where the file ends with them.
+        suppresses: whether it ends with them.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Machine:
     rule: Preprocessing | None
     labels: tuple[str, ...] | None
     run: Run
+    suppresses: bool = False
 
     def answer(self, picture: Path) -> tuple[Answer, Prepared]:
         """The answer on a picture, and what it was shown.
@@ -58,7 +61,16 @@ class Machine:
         Raises:
             UsageError: the picture cannot be read, or the model takes none.
         """
-        prepared = prepare(read_picture(picture), picture.name, self.input, self.rule)
+        return self.answer_image(read_picture(picture), picture.name)
+
+    def answer_image(self, image: Image, name: str) -> tuple[Answer, Prepared]:
+        """`answer` for a picture that was read before.
+
+        Raises:
+            UsageError: the model takes no picture.
+            ArtifactError: an output does not have the shape that the manifest says.
+        """
+        prepared = prepare(image, name, self.input, self.rule)
         values, detections = self.run(prepared.sample)
         for spec, value in zip(self.outputs, values, strict=True):
             if np.shape(value) != tuple(spec.shape):
@@ -74,16 +86,24 @@ class Machine:
         return decode(results, detections, self.labels, prepared), prepared
 
 
-def read_picture(path: Path) -> Image:
-    """A PNG or JPEG file, upright.
+def read_picture(path: Path, size: tuple[int, int] | None = None, *, upright: bool = True) -> Image:
+    """A PNG or JPEG file.
+
+    Args:
+        size: (width, height) that it must have, as it is stored or as its EXIF orientation says:
+            what is true of its pixels was written down in one of the two.
+        upright: of any size: turned as its EXIF orientation says, and not as it is stored.
 
     Raises:
-        UsageError: it is none, or damaged, or too large.
+        UsageError: it is none, or damaged, or too large, or of another size.
         MissingExtraError: Pillow is not installed.
     """
     content = read_regular_file(path, limit=_LARGEST_PICTURE, error=UsageError)
     try:
-        return decode_picture(content)
+        image = decode_picture(content, upright=upright and size is None)
+        if size is None or image.size == size:
+            return image
+        turned = decode_picture(content)
     except MobileExportError:
         raise
     except Exception as error:  # a decoder may raise anything
@@ -91,6 +111,9 @@ def read_picture(path: Path) -> Image:
             f"{path} is no picture that can be read: {summary(error)}.",
             hint=f"Valid are {', '.join(SUFFIXES)}.",
         ) from error
+    if turned.size != size:
+        raise UsageError(f"{path} is {turned.width}x{turned.height}, and not {size[0]}x{size[1]}.")
+    return turned
 
 
 def load_file(path: Path) -> Machine:
@@ -126,7 +149,16 @@ def load_file(path: Path) -> Machine:
     channels = given.shape[1]
     mean, std = given.mean or (0.0,) * channels, given.std or (1.0,) * channels
     spec = InputSpec(given.shape, mean, std, given.name, given.channel_order)
-    return Machine(str(path), session.runtime, spec, outputs, manifest.preprocessing, labels, run)
+    return Machine(
+        str(path),
+        session.runtime,
+        spec,
+        outputs,
+        manifest.preprocessing,
+        labels,
+        run,
+        session.detector is not None,
+    )
 
 
 def _outputs(manifest: Manifest) -> tuple[OutputSpec, ...]:
@@ -143,13 +175,18 @@ def _outputs(manifest: Manifest) -> tuple[OutputSpec, ...]:
 
 def load_model(request: ModelRequest) -> Machine:
     """A model in PyTorch, in float32."""
+    from ..sources.table import load_source
+
+    return machine_of(load_source(request))
+
+
+def machine_of(source: Source) -> Machine:
+    """`load_model` of a model that was built before."""
     import torch
 
     from ..exporters.record import preprocessing
     from ..graph.capture import flatten_outputs, trace
-    from ..sources.table import load_source
 
-    source = load_source(request)
     program = trace(source)
 
     def run(sample: Sample) -> tuple[Sequence[np.ndarray], Detections | None]:

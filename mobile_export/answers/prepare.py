@@ -54,6 +54,19 @@ class Placement:
         moved: np.ndarray = (boxes + offset) / scale
         return moved.clip(0.0, limit)
 
+    def cells(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each row and of each column of the picture, the input's that its middle lies in; it
+        may be outside of the input.
+
+        Args:
+            size: (width, height) of the picture.
+        """
+        across, down = (
+            np.floor((np.arange(n) + 0.5) * scale + 1e-9).astype(np.int64) - offset
+            for n, scale, offset in zip(size, self.scale, self.offset, strict=True)
+        )
+        return down, across
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..exporters.table import FORMATS
+from . import evaluate as cli_evaluate
 from . import look as cli_look
 from . import matrix as cli_matrix
 from . import run as cli_run
@@ -63,6 +64,7 @@ app.command()(prepare)
 app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command()(cli_run.run)
+app.command()(cli_evaluate.evaluate)
 app.command("list")(cli_look.list_models)
 app.command()(cli_look.info)
 app.command()(cli_look.doctor)

@@ -30,6 +30,8 @@ def flags() -> dict[str, str]:
         "name": "--name",
         "nms": "--nms",
         "layers": "--layers",
+        "annotations": "--annotations",
+        "reduce_zero": "--reduce-zero",
         "runtime": "--runtime",
     }
 

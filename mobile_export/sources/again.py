@@ -33,13 +33,16 @@ _TYPEABLE = re.compile(r"[\w./][\w./:=,@+-]*(\?[\w.=-]+)?", re.ASCII)
 on; one question mark is a pattern of file names that hardly any file has."""
 
 
-def request_again(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> ModelRequest:
+def request_again(
+    manifest: Manifest, file: Path, given: Mapping[str, Any], command: str = "verify {file} {model}"
+) -> ModelRequest:
     """What builds the model of an artifact again.
 
     Args:
         file: the artifact, in whose folder checkpoint and program are looked for, too.
         given: by the user, attributes of `ModelRequest` as `ModelRequest.of` takes them; they
             replace the manifest's.
+        command: how the user names the model himself, for the message that it must be.
 
     Raises:
         UsageError: the manifest names code, or a module that was made in Python.
@@ -51,7 +54,8 @@ def request_again(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> M
         raise UsageError(
             f"{file} was made from {spec}: the name of code, and none runs because a manifest "
             "names it.",
-            hint=f"If you trust that code, type its name: {_command(manifest, file, given)}",
+            hint="If you trust that code, type its name: "
+            + _command(manifest, file, given, command),
         )
     if (build is not None and build.kind == "module") or (weights and weights.kind == "own"):
         raise UsageError(
@@ -147,10 +151,11 @@ def _require_bounded(place: Path, what: str) -> None:
         )
 
 
-def _command(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> str:
+def _command(manifest: Manifest, file: Path, given: Mapping[str, Any], command: str) -> str:
     """What a user may type, with the weights and options that the manifest has."""
     weights, build = manifest.weights, manifest.build
-    words = [_typeable(manifest.source, "MODEL")]
+    named = command.format(file=shlex.quote(str(file)), model=_typeable(manifest.source, "MODEL"))
+    words = [f"mobile-export {named}"]
     if weights is not None and weights.kind == "checkpoint":
         path = str(given.get("weights") or weights.path)
         words.append(f"`weights='{_typeable(path, 'CHECKPOINT')}'`")
@@ -159,7 +164,7 @@ def _command(manifest: Manifest, file: Path, given: Mapping[str, Any]) -> str:
         if value not in (None, 0):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words.append(f"`{name}={text}`")
-    return " ".join(["mobile-export verify", shlex.quote(str(file)), *words])
+    return " ".join(words)
 
 
 def _typeable(text: str, otherwise: str) -> str:

@@ -33,8 +33,11 @@ def pillow() -> Any:
     return Image
 
 
-def decode_picture(content: bytes) -> Image:
+def decode_picture(content: bytes, *, upright: bool = True) -> Image:
     """A PNG or JPEG file, turned as its EXIF orientation says.
+
+    Args:
+        upright: False leaves it as it is stored.
 
     Raises:
         ValueError: it is no such file, has more than `MOST_PIXELS` pixels, or a side is longer than
@@ -58,7 +61,8 @@ def decode_picture(content: bytes) -> Image:
             f"it is {width}x{height} pixels large; at most {LONGEST_SIDE:,} are taken on a side"
         )
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)  # a copy only if it is turned
+    if upright:
+        ImageOps.exif_transpose(image, in_place=True)  # a copy only if it is turned
     return image
 
 

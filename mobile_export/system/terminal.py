@@ -28,6 +28,7 @@ __all__ = [
     "plain_table",
     "print_error",
     "printable",
+    "progress_bar",
     "progress_line",
     "report_error",
     "stderr_console",
@@ -158,6 +159,47 @@ def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
         console = _SafeConsole(file=stream, force_terminal=True)
         with console.status("starting") as status:
             yield lambda stage: status.update(escape(stage))
+
+
+@contextlib.contextmanager
+def progress_bar(
+    *, enabled: bool
+) -> Iterator[tuple[Callable[[int, int], None], Callable[..., None]]]:
+    """A bar with counts, time gone and time left on a terminal's stderr; nothing anywhere else.
+
+    Like `progress_line` it writes to a copy of file descriptor 2.
+
+    Returns:
+        What is told the whole number and what of it is done already; and what is told, with a few
+        words, that one more is done.
+    """
+    if not enabled or not sys.stderr.isatty():
+        yield lambda total, done: None, lambda what: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left  {task.fields[last]}"),
+    )
+    with os.fdopen(os.dup(2), "w") as stream:
+        console = _SafeConsole(file=stream, force_terminal=True)
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=None, last="")
+            yield (
+                lambda total, done: progress.update(task, total=total, completed=done),
+                lambda what: progress.update(task, advance=1, last=escape(what)),
+            )
 
 
 def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -61,6 +61,11 @@ class Extra:
 OPTIONAL = (
     Extra("timm", "models called timm/NAME", (Library("timm", "timm", ">=1.0.20,<2"),)),
     Extra("pictures", "pictures as samples of parity", (Library("PIL", "pillow", ">=11,<14"),)),
+    Extra(
+        "evaluate",
+        "accuracy on COCO's annotations",
+        (Library("pycocotools", "pycocotools", ">=2.0.8,<3"), Library("PIL", "pillow", ">=11,<14")),
+    ),
     Extra("plot", "mobile-bench plot", (Library("matplotlib", "matplotlib", ">=3.9,<4"),)),
     Extra(
         "openvino",
