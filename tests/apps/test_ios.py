@@ -5,8 +5,10 @@ Its kit is built and tested. Neither Xcode nor Apple's libraries run here.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 
 import mobile_export
 from mobile_export.bench.record import Measurement
-from tests.apps.swift import ROOT, Swift, alone, find
+from tests.apps.swift import ROOT, Swift, alone, cache, find
 
 APP = ROOT / "ios_app"
 KIT = APP / "MobileExportKit"
@@ -91,3 +93,81 @@ def test_the_sources_are_formatted(swift: Swift) -> None:
         "swift", "format", "lint", "--strict", "--recursive", "--parallel", f"{swift.home}/ios_app"
     )
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.slow
+def test_the_app_agrees_with_stubs_of_apples_libraries(swift: Swift) -> None:
+    """Parsed, and type-checked against tests/apps/stubs, which have what the app uses and were
+    written from Apple's documentation. That proves agreement with them, not with the SDK."""
+    script = f"{swift.home}/tests/apps/typecheck.sh"
+    done = swift.run("sh", script, f"{swift.scratch}/modules")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+PROJECT = APP / "MobileExport.xcodeproj" / "project.pbxproj"
+
+
+def test_every_identifier_of_the_project_is_one_object() -> None:
+    text = PROJECT.read_text()
+    made = re.findall(r"^\t\t(4D45[0-9A-F]{20})\b[^=]*= \{", text, re.M)
+    assert len(made) == len(set(made)) == 20
+    used = re.findall(r"\b4D45[0-9A-F]{20}\b", text)
+    assert set(used) == set(made), set(used) ^ set(made)
+    assert all(used.count(each) >= 2 for each in made), "an object that nothing refers to"
+
+
+def test_every_file_is_in_the_project() -> None:
+    """Xcode 16 takes what lies in App/ (a synchronised folder); the kit is a local package, Models/
+    is copied as it is."""
+    text = PROJECT.read_text()
+    group = re.search(r"isa = PBXFileSystemSynchronizedRootGroup;\s+path = (\w+);", text)
+    assert group is not None
+    assert group[1] == "App"
+    assert "exceptions" not in text
+    assert re.search(r"fileSystemSynchronizedGroups = \(\s+4D450{19}6 ", text)
+    assert "relativePath = MobileExportKit;" in text
+    assert "lastKnownFileType = folder; path = Models;" in text
+    listed = {"App", "Models", "MobileExportKit", "MobileExport.xcodeproj", ".swift-format"}
+    assert {path.name for path in APP.iterdir()} <= listed
+    assert (KIT / "Package.swift").is_file()
+    sources = [path.relative_to(APP).as_posix() for path in APP.rglob("*.swift")]
+    assert all(path.startswith(("App/", "MobileExportKit/")) for path in sources)
+
+
+def test_pbxproj_reads_the_project() -> None:
+    pbxproj = pytest.importorskip("pbxproj", reason="pip install pbxproj")
+    project = pbxproj.XcodeProject.load(str(PROJECT))
+    target = project.objects.get_targets()[0]
+    phases = [project.objects[each].isa for each in target.buildPhases]
+    kinds = ("Sources", "Frameworks", "Resources")
+    assert phases == [f"PBX{kind}BuildPhase" for kind in kinds]
+    every = [project.objects[each] for each in project.objects.get_keys()]
+    rows = [each.buildSettings for each in every if each.isa == "XCBuildConfiguration"]
+    assert len(rows) == 4
+    assert {row["IPHONEOS_DEPLOYMENT_TARGET"] for row in rows[:2]} == {"16.0"}
+    assert len({row["PRODUCT_BUNDLE_IDENTIFIER"] for row in rows[2:]}) == 1
+    assert all("NSCameraUsageDescription" in " ".join(row.get_keys()) for row in rows[2:])
+
+
+def test_kin_reads_the_project() -> None:
+    kin = pytest.importorskip("kin.kin", reason="pip install kin")
+    assert not kin.check_errors(str(PROJECT))
+
+
+def test_npms_xcode_reads_the_project() -> None:
+    modules = cache() / "npm" / "node_modules"
+    if not shutil.which("node") or not (modules / "xcode").is_dir():
+        pytest.skip(f"needs node; npm install --prefix {cache() / 'npm'} xcode@3")
+    script = (
+        f"const p = require('xcode').project({json.dumps(str(PROJECT))}); p.parseSync();"
+        "const sections = Object.keys(p.hash.project.objects);"
+        "console.log(p.getFirstTarget().firstTarget.name, sections.length)"
+    )
+    done = subprocess.run(
+        ["node", "-e", script],
+        env={"NODE_PATH": str(modules), "PATH": "/usr/bin:/bin:/usr/local/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["MobileExport", "13"], done.stderr
