@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import IO
 
 from .files import GIB, MIB
+from .memory import memory_here
 
 __all__ = ["Ended", "Limits", "run_module"]
 
@@ -32,8 +33,8 @@ if sys.platform == "linux":
 try:
     import resource
     spent = int(limits["seconds"] * (os.cpu_count() or 1)) + 1  # of all threads together
-    for name, most in (("AS", limits["memory"]), ("FSIZE", limits["output"]), ("CORE", 0),
-                       ("CPU", spent)):
+    for name, most in (("AS", limits["memory"]), ("DATA", limits["data"]),
+                       ("FSIZE", limits["output"]), ("CORE", 0), ("CPU", spent)):
         try:
             kind = getattr(resource, "RLIMIT_" + name)
             hard = resource.getrlimit(kind)[1]
@@ -55,7 +56,8 @@ class Limits:
     Attributes:
         seconds: of wall time. The system itself ends the child when all cores together were busy
             for so long, which matters when this process is gone.
-        memory: bytes of address space (Linux), which counts libraries and reserved room too.
+        memory: bytes of address space (Linux), which counts libraries and reserved room too. What
+            it may write to is no more than the machine or container has.
         output: bytes of its standard output, and of any file that it writes.
     """
 
@@ -89,6 +91,10 @@ class Ended:
         return f"it crashed ({names.get(-self.code, f'signal {-self.code}')})"
 
 
+_LEAST = 4 * GIB
+"""Bytes that a child may always write to: threads reserve room that they hardly use."""
+
+
 def run_module(
     module: str, arguments: Sequence[str], *, limits: Limits | None = None, text: str = ""
 ) -> Ended:
@@ -102,7 +108,8 @@ def run_module(
         text: its standard input.
     """
     limits = limits or Limits()
-    facts = json.dumps(asdict(limits))
+    own = min(limits.memory, max(_LEAST, memory_here() or limits.memory))
+    facts = json.dumps({**asdict(limits), "data": own})
     words = [sys.executable, "-P", "-c", _BOOT, facts, module, *arguments]
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, \
             tempfile.TemporaryFile() as err:  # fmt: skip

@@ -27,6 +27,7 @@ from mobile_export.errors import ArtifactError, ExecutionError, MobileExportErro
 from mobile_export.exporters.apart import describe_apart
 from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.exporters.tflite.session import describe as describe_tflite
 from mobile_export.parity.samples import Sample
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.table import Source
@@ -230,6 +231,82 @@ def test_onnx_weights_that_lie_elsewhere(
     onnx.save(model, str(file))
     with pytest.raises(ArtifactError, match=r"in another file, 'w.bin'"):
         inspect(file)
+
+    model = onnx.load(str(made("onnx", exported)))
+    function = model.functions.add(name="F", domain="d")
+    function.attribute_proto.append(onnx.helper.make_attribute("value", outside))
+    onnx.save(model, str(file))
+    with pytest.raises(ArtifactError, match="in another file"):
+        inspect(file)
+
+
+@pytest.mark.parametrize("shared", ["name", "shape", "operator"])
+def test_tflite_tables_that_share_what_is_long(shared: str, tmp_path: Path) -> None:
+    """Offsets of many tables may lead to one text: 3 MB would be read as 200 GB."""
+    need("tflite")
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    count, long = 200_000, b"x" * 1_000_000
+    builder = Builder(0)
+    text = builder.CreateString(long)
+    schema.TensorStartShapeVector(builder, 50_000)
+    for _ in range(50_000):
+        builder.PrependInt32(7)
+    axes = builder.EndVector()
+    schema.TensorStart(builder)
+    schema.TensorAddName(builder, text)
+    if shared == "shape":
+        schema.TensorAddShape(builder, axes)
+    tensor = schema.TensorEnd(builder)
+    schema.OperatorCodeStart(builder)
+    schema.OperatorCodeAddCustomCode(builder, text)
+    code = schema.OperatorCodeEnd(builder)
+
+    def many(start: Callable[[Builder, int], int], what: int, times: int) -> int:
+        start(builder, times)
+        for _ in range(times):
+            builder.PrependUOffsetTRelative(what)
+        return int(builder.EndVector())
+
+    operators = shared == "operator"
+    tensors = many(schema.SubGraphStartTensorsVector, tensor, 1 if operators else count)
+    codes = many(schema.ModelStartOperatorCodesVector, code, count if operators else 1)
+    schema.BufferStart(builder)
+    buffers = many(schema.ModelStartBuffersVector, schema.BufferEnd(builder), 1)
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graph = schema.SubGraphEnd(builder)
+    graphs = many(schema.ModelStartSubgraphsVector, graph, 1)
+    schema.ModelStart(builder)
+    for add, what in (
+        (schema.ModelAddOperatorCodes, codes),
+        (schema.ModelAddSubgraphs, graphs),
+        (schema.ModelAddBuffers, buffers),
+    ):
+        add(builder, what)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    file = tmp_path / "x.tflite"
+    file.write_bytes(builder.Output())
+    words = "50000 axes" if shared == "shape" else "together longer than the file"
+    with pytest.raises(ArtifactError, match=words):
+        describe_tflite(file)
+
+
+def test_options_of_a_tflite_operation_that_unfold() -> None:
+    """Each list holds the one below it twice: a hundred bytes, and 2^40 numbers."""
+    need("tflite")
+    from mobile_export.exporters.tflite.detector import _options
+
+    made, place = bytearray([2, 1, 1, 4, 4]), 1
+    for _ in range(40):
+        made.append(2)
+        at = len(made)
+        made += bytes([at - place, at + 1 - place, 40, 40])
+        place = at
+    made += bytes([len(made) - place, 40, 1])
+    with pytest.raises((LookupError, TypeError, ValueError)):
+        _options(bytes(made))
 
 
 @pytest.mark.parametrize("dims", [[10**6, 10**6], [-1, 3]])

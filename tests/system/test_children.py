@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from mobile_export.system import children
 from mobile_export.system.children import Limits, run_module
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
@@ -72,6 +74,15 @@ def test_too_much_memory(module: str) -> None:
     ended = run_module(module, ["memory"], limits=Limits(memory=1 << 30))
     assert ended.code == 1
     assert ended.last_line == "MemoryError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps this limit")
+def test_no_more_memory_than_there_is(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file asks for ends the child, and not whatever the system chooses to end."""
+    monkeypatch.setattr(children, "memory_here", lambda: 1 << 30)
+    monkeypatch.setattr(children, "_LEAST", 1 << 30)
+    ended = run_module(module, ["memory"])
+    assert (ended.code, ended.last_line) == (1, "MemoryError")
 
 
 def test_too_much_output(module: str) -> None:

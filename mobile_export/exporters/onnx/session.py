@@ -200,6 +200,7 @@ def _read(path: Path) -> onnx.ModelProto:
 
 def _require_whole(path: Path, model: onnx.ModelProto) -> None:
     """Refuse a file whose weights lie in another one: no hash of this file vouches for them."""
+    import onnx
     from onnx.external_data_helper import uses_external_data
 
     for tensor in (*_tensors(model.graph.node), *_stored(model.graph)):
@@ -210,7 +211,8 @@ def _require_whole(path: Path, model: onnx.ModelProto) -> None:
                 hint="Save it as one file: onnx.save(onnx.load('OLD.onnx'), 'NEW.onnx').",
             )
     for function in model.functions:
-        if any(map(uses_external_data, _tensors(function.node))):
+        defaults = onnx.NodeProto(attribute=function.attribute_proto)
+        if any(map(uses_external_data, _tensors((*function.node, defaults)))):
             raise ArtifactError(f"{path} keeps constants in another file.", hint="Export it again.")
 
 

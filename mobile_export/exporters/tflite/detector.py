@@ -36,7 +36,7 @@ _BOX = (("top", "left", "bottom", "right"), "image")
 class PostProcessing:
     """The operation in a file: its options, and the indices of the tensors that it reads."""
 
-    options: dict[str, Any]
+    options: dict[str, float]
     scores: int
     anchors: int
 
@@ -53,7 +53,6 @@ def find_post_processing(path: Path) -> PostProcessing | None:
 
 def _find_post_processing(path: Path) -> PostProcessing | None:
     from ai_edge_litert import schema_py_generated as schema
-    from flatbuffers import flexbuffers
 
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
@@ -62,15 +61,31 @@ def _find_post_processing(path: Path) -> PostProcessing | None:
     op = graph.Operators(graph.OperatorsLength() - 1)
     if op is None or model.OperatorCodes(op.OpcodeIndex()).CustomCode() != POST_PROCESSING.encode():
         return None
-    options = flexbuffers.Loads(bytes(op.CustomOptionsAsNumpy()))
+    options = _options(bytes(op.CustomOptionsAsNumpy()))
     encodings = graph.Tensors(op.Inputs(0))
     zeros = model.Buffers(encodings.Buffer()).DataAsNumpy()
-    if not options.get("use_regular_nms") or not isinstance(zeros, np.ndarray) or zeros.any():
+    if not options["use_regular_nms"] or not isinstance(zeros, np.ndarray) or zeros.any():
         raise ArtifactError(
             f"The detection post-processing of {path} decodes boxes or suppresses across classes.",
             hint="Only files that mobile-export wrote with `nms` can be compared.",
         )
     return PostProcessing(options, scores=op.Inputs(1), anchors=op.Inputs(2))
+
+
+_READ = ("use_regular_nms", "max_detections", "nms_iou_threshold", "nms_score_threshold")
+"""Options of the operation that are looked at."""
+
+
+def _options(content: bytes) -> dict[str, float]:
+    """The numbers `_READ` of a map in FlexBuffers' encoding; the rest of it is not unpacked: a
+    hundred bytes can hold lists that unfold to billions."""
+    from flatbuffers import flexbuffers
+
+    options = flexbuffers.GetRoot(content).AsMap
+    found = {name: options[name] for name in _READ}
+    if not all(value.IsBool or value.IsNumeric for value in found.values()):
+        raise TypeError("an option is no number")
+    return {name: value.Value for name, value in found.items()}
 
 
 class TFLiteDetector:

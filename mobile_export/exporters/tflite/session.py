@@ -17,7 +17,7 @@ from ...errors import ArtifactError, ExecutionError
 from ...graph.specs import PIXELS
 from ...parity.overflow import notes_on_values
 from ...parity.session import FileTensor, Session, Tensor
-from ...system.files import GIB, read_regular_file
+from ...system.files import GIB, MIB, read_regular_file
 from ...system.install import install_command
 from ...system.litert_private import operations_of
 from ..processing import added_activation
@@ -172,9 +172,9 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _LiteRTSession:
     return _LiteRTSession(path, outputs)
 
 
-def _operator_name(code: Any, names: dict[int, str]) -> str:
+def _operator_name(code: Any, names: dict[int, str], texts: _Texts) -> str:
     if code.CustomCode():
-        return str(code.CustomCode().decode())
+        return texts.decode(code.CustomCode())
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     return names.get(number, f"op {number}")
 
@@ -189,8 +189,24 @@ def describe(path: Path) -> dict[str, Any]:
     return {**facts, "gpu_delegate": _gpu_compatibility(path)}
 
 
+_MOST_AXES = 16
+
+
+class _Texts:
+    """Names in a file of ``size`` bytes; many tables may share one, and all of them are few."""
+
+    def __init__(self, size: int) -> None:
+        self._left = 4 * size + MIB
+
+    def decode(self, text: bytes) -> str:
+        self._left -= len(text)
+        if self._left < 0:
+            raise ValueError("its names are together longer than the file")
+        return text.decode()
+
+
 def _facts(content: bytes) -> dict[str, Any]:
-    """Of the flat buffer ``content``; no list is longer than it can be."""
+    """Of the flat buffer ``content``; no list is longer than it can be, and nothing unfolds."""
     from ai_edge_litert import schema_py_generated as schema
 
     def indices(count: int) -> range:
@@ -198,6 +214,7 @@ def _facts(content: bytes) -> dict[str, Any]:
             raise ValueError(f"a list of {count} elements in a file of {len(content)} bytes")
         return range(count)
 
+    texts = _Texts(len(content))
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     builtin = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -206,9 +223,11 @@ def _facts(content: bytes) -> dict[str, Any]:
     def value(index: int) -> dict[str, Any]:
         tensor = graph.Tensors(index)
         buffer = model.Buffers(tensor.Buffer())
-        shape = [tensor.Shape(i) for i in indices(tensor.ShapeLength())]
+        if tensor.ShapeLength() > _MOST_AXES:
+            raise ValueError(f"a tensor of {tensor.ShapeLength()} axes")
+        shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
         return {
-            "name": tensor.Name().decode(),
+            "name": texts.decode(tensor.Name()),
             "shape": shape,
             "dtype": types.get(tensor.Type(), "unknown"),
             "stored": buffer.DataLength() or buffer.Size(),  # large ones lie behind the table
@@ -219,9 +238,11 @@ def _facts(content: bytes) -> dict[str, Any]:
     weights = [t for t in tensors if t["stored"]]
     stored = [t for t in weights if t["dtype"] in ("float32", "float16")]
     operators = (graph.Operators(i) for i in indices(graph.OperatorsLength()))
-    ops = Counter(
-        _operator_name(model.OperatorCodes(op.OpcodeIndex()), builtin) for op in operators
-    )
+    codes = [
+        _operator_name(model.OperatorCodes(i), builtin, texts)
+        for i in indices(model.OperatorCodesLength())
+    ]
+    ops = Counter(codes[op.OpcodeIndex()] for op in operators)
 
     hidden = ("stored", "quantized")
 
@@ -229,7 +250,7 @@ def _facts(content: bytes) -> dict[str, Any]:
         return [{k: v for k, v in tensors[i].items() if k not in hidden} for i in indices]
 
     metadata = {
-        model.Metadata(i).Name().decode(): model.Buffers(model.Metadata(i).Buffer())
+        texts.decode(model.Metadata(i).Name()): model.Buffers(model.Metadata(i).Buffer())
         for i in indices(model.MetadataLength())
     }
     layout = metadata.get(LAYOUT)
