@@ -143,15 +143,23 @@ def _store(data: bytes) -> None:
 
 
 def _journal(data: bytes) -> None:
-    """The journal of a run that was killed between two moves."""
+    """The journal of a run that was killed between two moves: of the drafts, one waits for a free
+    place; what stands in another's is kept."""
     from mobile_export.artifacts.journal import finish_moves
 
-    folder = _folder() / "killed"
+    out = _folder() / "out"
+    folder = out / "killed"
     for name in ("new", "old"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("x.onnx", "y.onnx"):
+        (folder / "new" / name).write_text("draft")
+    (out / "x.onnx").unlink(missing_ok=True)
+    (out / "y.onnx").write_text("precious")
     (folder / "journal.json").write_bytes(data)
     with _refused():
-        finish_moves(folder, _folder())
+        finish_moves(folder, out)
+    assert (out / "y.onnx").read_text() == "precious"
+    assert {each.name for each in out.iterdir()} <= {"killed", "x.onnx", "y.onnx"}
 
 
 def _archive(data: bytes) -> None:

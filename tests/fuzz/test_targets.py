@@ -62,7 +62,7 @@ def _made(target: str) -> bytes:
         lines = (json.dumps(measurement(seed=seed).to_dict()) for seed in range(2))
         return "".join(f"{line}\n" for line in lines).encode()
     if target == "journal":
-        return b'{"x.onnx": [1, 2, 3], "x.onnx.manifest.json": null}'
+        return b'{"x.onnx": null, "x.onnx.manifest.json": [1, 2, 3]}'
     if target == "archive":
         return saved_archive()
     kind, member = {
