@@ -146,17 +146,40 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
 
     if precision.bits == 32:
         return ct.precision.FLOAT32
-    if not options.image_input:
-        return ct.precision.FLOAT16
+
+    known: dict[Any, bool] = {}
 
     def in_float16(op: Any) -> bool:
-        """False for what is left of the normalisation: arithmetic on the pixels themselves."""
-        return not (op.op_type in _ARITHMETIC and _of_pixels(op.x))
+        """False for what is left of the normalisation, arithmetic on the pixels themselves, and for
+        places in an image: float16 has steps of 1/8 of a pixel at 128 and beyond."""
+        if _makes_places(op, known):
+            return False
+        return not (options.image_input and op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
     return ct.transform.FP16ComputePrecision(op_selector=in_float16)
 
 
 _ARITHMETIC = ("add", "mul", "sub")
+_PLACING = ("resample",)
+
+
+def _makes_places(op: Any, known: dict[Any, bool]) -> bool:
+    """Whether an operation takes values at computed places, or makes nothing but such places.
+
+    Args:
+        known: what was found so far.
+    """
+    if op not in known:
+        users = [user for value in op.outputs for user in value.child_ops]
+        only = bool(users) and all(_takes_places(user, op, known) for user in users)
+        known[op] = op.op_type in _PLACING or (only and op.op_type != "const")
+    return known[op]
+
+
+def _takes_places(user: Any, op: Any, known: dict[Any, bool]) -> bool:
+    if user.op_type in _PLACING:
+        return any(user.inputs.get("coordinates") is value for value in op.outputs)
+    return _makes_places(user, known)
 
 
 def _of_pixels(value: Any) -> bool:
