@@ -122,7 +122,7 @@ def _artifact(kind: str, file: Path, shape: tuple[int, ...]) -> BenchArtifact:
         "source": file.stem,
         "input": {"shape": shape},
         "outputs": [{"name": "y", "shape": shape}],
-        "expected": expected_facts("noise-0", image, [image], ["y"], {"fp32": 1e-5}),
+        "expected": expected_facts("noise-0", [image], [image], ["y"], {"fp32": 1e-5}),
     }
     return BenchArtifact(file, files, msgspec.convert(facts, Manifest))
 

@@ -351,7 +351,7 @@ def verify_request(
         assert manifest is not None
         fitting = {} if size is None else {"size": size}
         request = request_again(manifest, path, {**fitting, **options})
-    elif request.size is None:
+    elif request.size is None and request.input is None and request.example_inputs is None:
         request = replace(request, size=size)
     wanted = request
     loaded: list[Source] = []

@@ -37,6 +37,7 @@ from .exporters.table import get_format, precision_named
 from .graph.capture import trace
 from .graph.program import Program
 from .graph.source import Source
+from .graph.specs import InputSpec
 from .graph.steps import steps_of
 from .lowering.lower import lower
 from .lowering.reference import run_graph
@@ -129,6 +130,7 @@ class ExportReport:
     """The result of one run.
 
     Attributes:
+        input_shape: of the first of ``inputs``.
         passes: of all formats; one that differs between them stands there once for each result.
     """
 
@@ -137,10 +139,19 @@ class ExportReport:
     weights_kind: str
     input_shape: tuple[int, ...]
     artifacts: tuple[ArtifactReport, ...]
+    inputs: tuple[InputSpec, ...]
     failures: tuple[Failure, ...] = ()
     passes: tuple[PassReport, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> str:
+        """What the model takes: the size of its one image, or every input."""
+        first, *others = self.inputs
+        if not others and first.role == "image":
+            return "x".join(map(str, first.size))
+        return ", ".join(map(str, self.inputs))
 
     @property
     def exit_code(self) -> int:
@@ -155,6 +166,10 @@ class ExportReport:
             "source": self.source,
             "weights": {"kind": self.weights_kind, "description": self.weights},
             "input_shape": list(self.input_shape),
+            "inputs": [
+                {"name": i.name, "shape": list(i.shape), "dtype": i.dtype, "role": i.role}
+                for i in self.inputs
+            ],
             "artifacts": [artifact.to_dict() for artifact in self.artifacts],
             "failures": [failure.to_dict() for failure in self.failures],
             "skipped": self.skipped,
@@ -192,7 +207,7 @@ class _References:
     """
 
     def __init__(self, source: Source, program: Program, pictures: Sequence[Sample] = ()) -> None:
-        self._source = source
+        self._source, self._program = source, program
         self._pictures = tuple(pictures)
         depends = enumerate(program.depends_on_input())
         self._fixed = frozenset(index for index, reached in depends if not reached)
@@ -200,13 +215,13 @@ class _References:
 
     def get(self, *, pixels: bool = False) -> Reference:
         if pixels not in self._made:
-            spec = self._source.input
-            samples = (pixel_samples if pixels else parity_samples)(spec)
+            specs = self._program.inputs
+            samples = pixel_samples(specs[0]) if pixels else parity_samples(*specs)
             own = [each for each in self._pictures if each.pixels is not None or not pixels]
             self._made[pixels] = make_reference(
                 self._source.module,
                 (*samples[:-1], *own, samples[-1]),
-                stronger_samples(spec, pixels=pixels),
+                stronger_samples(*specs, pixels=pixels),
                 self._fixed,
             )
         return self._made[pixels]
@@ -227,7 +242,7 @@ def _capture(
         picture_files(samples)  # before anything that takes time
     progress(label)
     source = load()
-    pictures = () if samples is None else read_pictures(samples, source.input)
+    pictures = () if samples is None else read_pictures(samples, source.input, *source.others)
     progress("tracing")
     program = trace(source)
     return program, _References(source, program, pictures)
@@ -276,24 +291,26 @@ class _Preparation:
         if row.made_from == "layers":
             if id(program) not in self._layers:
                 graph = lower(program)
-                got = run_graph(graph, self._image(program).double().numpy())
+                given = [each.double().numpy() for each in self._given(program)]
+                got = run_graph(graph, *given)
                 require_same("The layer graph", program.spec, got, self._exactly(program))
                 self._layers[id(program)] = Prepared(program, graph)
             return self._layers[id(program)]
         adapted = writer_of(row).adapt(program, job)
         if adapted.program is not program:
-            got = float64_outputs(adapted.program, self._image(program))
+            got = float64_outputs(adapted.program, *self._given(program))
             exact = tuple(adapted.expected(self._exactly(program)))
             require_same(f"What {row.title}'s converter is given", program.spec, got, exact)
         return Prepared(adapted.program)
 
-    def _image(self, program: Program) -> torch.Tensor:
+    def _given(self, program: Program) -> tuple[torch.Tensor, ...]:
         pixels = program.input.pixels
-        return self._references.get(pixels=pixels).samples[-1].given(pixels=pixels)
+        return self._references.get(pixels=pixels).samples[-1].all_given(pixels=pixels)
 
     def _exactly(self, program: Program) -> tuple[np.ndarray, ...]:
         if id(program) not in self._exact:
-            self._exact[id(program)] = (program, float64_outputs(program, self._image(program)))
+            got = float64_outputs(program, *self._given(program))
+            self._exact[id(program)] = (program, got)
         return self._exact[id(program)][1]
 
 
@@ -545,6 +562,7 @@ def export_program(
         weights_kind=program.weights.kind,
         input_shape=program.input.shape,
         artifacts=tuple(artifacts),
+        inputs=program.inputs,
         failures=tuple(failures),
         passes=_by_format(passes),
         notes=(*program.notes, *_left_out_notes(artifacts)),
@@ -626,7 +644,7 @@ def save_program(
     """
     import torch
 
-    sample = parity_samples(program.input)[:1]
+    sample = parity_samples(*program.inputs)[:1]
     with Workspace(path.parent, [path.name], force=force) as work, one_thread():
         draft = work.path(path.name)
         content = io.BytesIO()  # PyTorch's own writer ends the process when the disk is full

@@ -136,6 +136,7 @@ def load_file(path: Path) -> Machine:
             f"{file} is not the file that its manifest is of: its SHA-256 differs.",
             hint="Copy both from where they were made, or export the model again.",
         )
+    _require_picture(str(path), manifest.takes_one_picture, manifest.taken)
     outputs = _outputs(manifest)
     session = runtime_of(row).load(path, outputs)
 
@@ -159,6 +160,20 @@ def load_file(path: Path) -> Machine:
         run,
         session.detector is not None,
     )
+
+
+def _require_picture(name: str, one: bool, taken: str) -> None:
+    """Refuse what takes more than one picture of float32, or none.
+
+    Raises:
+        UsageError: it says what it takes.
+    """
+    if not one:
+        raise UsageError(
+            f"{name} takes {taken}; one picture is what is shown.",
+            hint="Run it from your own code: the manifest's `interface` says what it takes; "
+            "mobile-export verify FILE checks it.",
+        )
 
 
 def _outputs(manifest: Manifest) -> tuple[OutputSpec, ...]:
@@ -187,6 +202,10 @@ def machine_of(source: Source) -> Machine:
     from ..exporters.record import preprocessing
     from ..graph.capture import flatten_outputs, trace
 
+    first, *others = source.inputs
+    one = not others and first.role == "image" and first.dtype == "float32"
+    taken = ", ".join(f"{each} ({each.role})" for each in source.inputs)
+    _require_picture(source.spec, one and not first.channels_last, taken)
     program = trace(source)
 
     def run(sample: Sample) -> tuple[Sequence[np.ndarray], Detections | None]:

@@ -122,6 +122,11 @@ def _checked(file: Path) -> Manifest:
             f"The manifest of {file} does not say what the file takes and gives.",
             hint="Export the model again.",
         )
+    if not manifest.takes_one_picture:
+        raise UsageError(
+            f"{file} takes {manifest.taken}; one picture is what is shown.",
+            hint="Feed it from code of your own: `interface` in its manifest says what it takes.",
+        )
     for other in other_files(file, manifest):
         raise ArtifactError(
             f"{other} is not the file that its manifest is of: its SHA-256 differs.",

@@ -50,6 +50,11 @@ def make_snippet(file: Path, language: str) -> str:
             f"The manifest of {file} does not say what the file takes and gives.",
             hint="Export the model again.",
         )
+    if not manifest.takes_one_picture:
+        raise UsageError(
+            f"{file} takes {manifest.taken}; one picture is what is shown.",
+            hint="Feed it from code of your own: `interface` in its manifest says what it takes.",
+        )
     shape = manifest.input.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         raise UsageError(f"{file} takes an input of shape {list(shape)}; a picture is none.")

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 import numpy as np
@@ -21,15 +21,18 @@ from msgspec import Meta
 from ..errors import ArtifactError
 from ..exporters.row import LOOSEST
 from .fields import Magnitude, Name, Sha256, Shape, element_count
+from .words import Role
 
 __all__ = [
     "MOST_VALUES",
     "Deviation",
+    "Drawn",
     "Expected",
     "ExpectedOutput",
     "compare_expected",
+    "drawn_input",
     "expected_facts",
-    "expected_input",
+    "expected_inputs",
     "seeded_input",
 ]
 
@@ -81,6 +84,7 @@ class Expected(msgspec.Struct, frozen=True):
     Attributes:
         sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
         input_sha256: of that input, float32, little-endian.
+        others_sha256: likewise of the model's other inputs, in order.
         tolerance: largest error allowed per precision of the arithmetic, relative to ``scale``; a
             precision for which more than `LOOSEST` would have to be allowed is left out.
         outputs: in the order of the program.
@@ -90,6 +94,7 @@ class Expected(msgspec.Struct, frozen=True):
     input_sha256: Sha256
     tolerance: dict[Name, Annotated[float, Meta(gt=0, le=LOOSEST)]]
     outputs: Annotated[tuple[ExpectedOutput, ...], Meta(max_length=256)]
+    others_sha256: Annotated[tuple[Sha256, ...], Meta(max_length=64)] = ()
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,52 @@ def seeded_input(shape: Sequence[int], seed: int, *, pixels: bool = False) -> np
     return np.asarray(values, dtype=np.float32)
 
 
+class Drawn(Protocol):
+    """An input that values are drawn for; `graph.specs.InputSpec` says what the fields are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def highest(self) -> int | None: ...
+
+
+STATE_SCALE = 0.1
+"""Standard deviation of what is drawn for a recurrent state."""
+UNKNOWN_HIGHEST = 9
+"""Of indices, where nothing says how large they may be."""
+
+
+def drawn_input(spec: Drawn, seed: int, place: int = 0) -> np.ndarray:
+    """Values for one input, of its dtype: the same for the same seed and place everywhere.
+
+    Standard-normal noise; of a state, a tenth of it; 8-bit pixels, zeros and ones, or whole numbers
+    from 0 to the highest, each as likely as the other, where the input has those.
+
+    Args:
+        place: of the input among those of the model; the first one's noise is `seeded_input`'s.
+    """
+    if place == 0 and spec.dtype == "float32" and spec.role in ("image", "values"):
+        return seeded_input(spec.shape, seed)
+    rng = np.random.Generator(np.random.PCG64([seed, place]))
+    if spec.role == "mask" or spec.dtype == "bool":
+        values: np.ndarray = rng.integers(0, 2, spec.shape)
+    elif spec.role == "image" and spec.dtype != "float32":
+        values = rng.integers(0, 256, spec.shape)
+    elif spec.dtype != "float32":
+        highest = UNKNOWN_HIGHEST if spec.highest is None else spec.highest
+        values = rng.integers(0, highest + 1, spec.shape)
+    else:
+        values = rng.standard_normal(spec.shape) * (STATE_SCALE if spec.role == "state" else 1.0)
+    return np.asarray(values).astype(spec.dtype)
+
+
 def expected_facts(
     sample: str,
-    image: np.ndarray,
+    inputs: Sequence[np.ndarray],
     outputs: Sequence[np.ndarray],
     names: Sequence[str],
     tolerances: Mapping[str, float],
@@ -128,13 +176,14 @@ def expected_facts(
 
     Args:
         sample: name of the parity input, ``noise-0`` or ``pixel-noise-0``.
-        image: what the artifact takes, float32 (1, C, H, W).
+        inputs: what the artifact takes, in the order of the model's inputs.
         outputs: of the original module, float64 or integers.
         tolerances: largest relative error per precision of the arithmetic.
     """
     return Expected(
         sample=sample,
-        input_sha256=_hash(image),
+        input_sha256=_hash(inputs[0]),
+        others_sha256=tuple(map(_hash, inputs[1:])),
         tolerance={name: value for name, value in tolerances.items() if value <= LOOSEST},
         outputs=tuple(
             ExpectedOutput(
@@ -149,17 +198,21 @@ def expected_facts(
     )
 
 
-def expected_input(facts: Expected, shape: Sequence[int]) -> np.ndarray:
-    """The input that ``facts`` belong to, float32 (1, C, H, W).
+def expected_inputs(facts: Expected, specs: Sequence[Drawn]) -> list[np.ndarray]:
+    """The inputs that ``facts`` belong to, in the order of ``specs``, as the model takes them.
 
     Raises:
-        ArtifactError: it cannot be made again to the last bit.
+        ArtifactError: they cannot be made again to the last bit.
     """
     known = _SEEDED.get(facts.sample)
-    if known is not None:
-        image = seeded_input(shape, known[0], pixels=known[1])
-        if _hash(image) == facts.input_sha256:
-            return image
+    hashes = (facts.input_sha256, *facts.others_sha256)
+    if known is not None and len(hashes) == len(specs):
+        seed, pixels = known
+        made = [drawn_input(spec, seed, place) for place, spec in enumerate(specs)]
+        if pixels:
+            made[0] = seeded_input(specs[0].shape, seed, pixels=True)
+        if tuple(map(_hash, made)) == hashes:
+            return made
     raise ArtifactError(
         f"The parity input {facts.sample!r} of the manifest cannot be made again here with "
         f"NumPy {np.__version__}.",

@@ -54,6 +54,8 @@ class FileInput(msgspec.Struct, frozen=True, kw_only=True):
         shape: in the file's own order of axes.
         dtype: in NumPy's words.
         layout: what each axis is; null of what is no image.
+        source: the model's input that it is, a name in ``input`` and ``other_inputs``; null of
+            older manifests, and of what the file adds.
         image: the runtime takes an image here (Core ML's image type), and no array.
         channel_order: of an image or an array of pixels.
         range: least and greatest number of the values that an app gives.
@@ -70,6 +72,7 @@ class FileInput(msgspec.Struct, frozen=True, kw_only=True):
     range: tuple[Number, Number] | None = None
     normalization: Normalization | None = None
     optional: bool = False
+    source: Name | None = None
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -107,7 +110,7 @@ class FileOutput(msgspec.Struct, frozen=True, kw_only=True):
 class Interface(msgspec.Struct, frozen=True):
     """What the file itself takes and gives, in its order."""
 
-    inputs: Annotated[tuple[FileInput, ...], Meta(min_length=1, max_length=16)]
+    inputs: Annotated[tuple[FileInput, ...], Meta(min_length=1, max_length=80)]
     outputs: Annotated[tuple[FileOutput, ...], Meta(min_length=1, max_length=256)]
 
 
@@ -143,6 +146,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: of the source.
         allow_missing: a changed classifier kept its random weights.
+        input: what the user named, as typed: ``NAME=SHAPE:DTYPE``.
     """
 
     kind: Literal["built-in", "timm", "factory", "saved program", "module"]
@@ -154,3 +158,4 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     seed: Seed = 0
     pretrained: bool = False
     allow_missing: bool = False
+    input: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()

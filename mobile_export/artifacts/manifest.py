@@ -8,6 +8,7 @@ files beside it. `docs/manifest.md` explains the fields; `manifest.schema.json` 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,7 @@ from .fields import (
 )
 from .interface import Build, Interface, Preprocessing, Task
 from .names import manifest_path
+from .words import Role
 
 __all__ = [
     "SCHEMA",
@@ -55,8 +57,9 @@ __all__ = [
     "read_manifest",
 ]
 
-SCHEMA = 1
-"""Of the manifests that this version writes; it reads all up to it."""
+SCHEMA = 2
+"""The latest that this version writes; it reads all up to it. A manifest of a model with one image
+is of schema 1, which older readers understand; one of any other inputs is of schema 2."""
 
 _MOST_BYTES = 64 * MIB
 _MOST_INPUT_ELEMENTS = 2**28
@@ -91,30 +94,43 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """The input of the PyTorch model.
+    """An input of the PyTorch model.
 
     Attributes:
         name: in the file.
-        shape: (1, C, H, W), or (1, C, T, H, W) of a clip.
+        shape: of an image (N, C, H, W), or (N, C, T, H, W) of a clip, or with C last.
         channel_order: ``RGB``, ``BGR`` or ``L``.
-        mean, std: per channel, of pixels scaled to [0, 1].
+        mean, std: per channel, of pixels scaled to [0, 1]; empty of what is no image.
+        dtype: that the PyTorch model takes; ``interface`` says what the file takes.
+        role: what it is.
+        channels_last: the PyTorch model takes its image as (N, H, W, C).
+        highest: the largest number that indices may be.
     """
 
     name: Name = "image"
-    shape: Annotated[
-        tuple[Annotated[int, Meta(ge=1, le=2**31)], ...], Meta(min_length=4, max_length=5)
-    ]
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=2**31)], ...], Meta(max_length=8)]
     layout: Name = "NCHW of the PyTorch model"
     channel_order: Literal["RGB", "BGR", "L"] = "RGB"
     mean: Annotated[tuple[Number, ...], Meta(max_length=4096)] = ()
     std: Annotated[tuple[Positive, ...], Meta(max_length=4096)] = ()
+    dtype: Literal["float32", "uint8", "int32", "int64", "bool"] = "float32"
+    role: Role = "image"
+    channels_last: bool = False
+    highest: Count | None = None
 
     def __post_init__(self) -> None:
         element_count(self.shape, _MOST_INPUT_ELEMENTS)
+        if self.role != "image":
+            if self.mean or self.std:
+                raise ValueError(f"mean and std are of images; {self.name[:80]} is none")
+            return
+        if len(self.shape) not in (4, 5):
+            raise ValueError(f"shape has {len(self.shape)} axes; an image or a clip has 4 or 5")
+        channels = self.shape[-1 if self.channels_last else 1]
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (0, self.shape[1]):
+            if len(values) not in (0, channels):
                 raise ValueError(
-                    f"{name} has {len(values)} numbers; the image has {self.shape[1]} channels"
+                    f"{name} has {len(values)} numbers; the image has {channels} channels"
                 )
 
 
@@ -240,6 +256,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         companions: the files without which it is nothing.
         precision: that it was written in.
         source: the model as the user named it. Nobody may import it because it stands here.
+        input: of the model; the first one of several.
+        other_inputs: the rest of them, in order.
         outputs, expected: of the model; of a file that ends with detections, in front of them.
         task: what the model is for; null where nobody said.
         interface: what the file itself takes and gives; null of older manifests and of programs.
@@ -260,6 +278,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     source: Annotated[str, Meta(min_length=1, max_length=4096)]
     weights: Weights | None = None
     input: Input
+    other_inputs: Annotated[tuple[Input, ...], Meta(max_length=63)] = ()
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=256)]
     expected: Expected
     labels: Annotated[tuple[Text, ...], Meta(max_length=1_000_000)] | None = None
@@ -273,8 +292,31 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tools: Annotated[dict[Name, Name], Meta(max_length=1000)] = {}
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
 
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All inputs of the model, in order."""
+        return (self.input, *self.other_inputs)
+
+    @property
+    def takes_one_picture(self) -> bool:
+        """The model takes one image of float32, channels first, and nothing else."""
+        return _one_image(self.inputs) and not self.input.channels_last
+
+    @property
+    def taken(self) -> str:
+        """Every input of the model, for a message."""
+        return ", ".join(f"{i.name} {i.shape} {i.dtype} ({i.role})" for i in self.inputs)
+
     def __post_init__(self) -> None:
         _require_precision(self.precision)
+        if len(self.other_inputs) != len(self.expected.others_sha256):
+            raise ValueError("other_inputs and expected.others_sha256 differ in their number")
+        if sum(math.prod(each.shape) for each in self.inputs) > _MOST_INPUT_ELEMENTS:
+            raise ValueError(
+                f"all inputs together have more than {_MOST_INPUT_ELEMENTS:,} elements"
+            )
+        if self.schema == 1 and not _one_image(self.inputs):
+            raise ValueError("schema is 1, which has one image of float32")
         given = [(output.name, output.shape) for output in self.outputs]
         if given != [(output.name, output.shape) for output in self.expected.outputs]:
             raise ValueError("outputs and expected.outputs differ in their names or shapes")
@@ -283,6 +325,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """JSON-ready."""
         made: dict[str, Any] = msgspec.to_builtins(self)
         return made
+
+
+def _one_image(inputs: Sequence[Any]) -> bool:
+    """Whether a model takes what a manifest of schema 1 can say."""
+    first, *others = inputs
+    return not others and first.role == "image" and first.dtype == "float32"
 
 
 def artifact_manifest(
@@ -304,8 +352,8 @@ def artifact_manifest(
     """The manifest of the file of ``program`` at ``path``, which is hashed.
 
     Args:
-        program: has ``spec``, ``input``, ``outputs``, ``weights``, ``labels``, ``asked`` and
-            ``notes``, as a `graph.program.Program` has them.
+        program: has ``spec``, ``input``, ``others``, ``outputs``, ``weights``, ``labels``,
+            ``asked`` and ``notes``, as a `graph.program.Program` has them.
         expected: what the file must compute.
         passes: what each graph pass did.
         companions: the other files of the artifact.
@@ -320,14 +368,15 @@ def artifact_manifest(
         ArtifactError: something is beyond the limits of a manifest.
     """
     facts = {
-        "schema": SCHEMA,
+        "schema": 1 if _one_image((program.input, *program.others)) else SCHEMA,
         "format": format_,
         **_file_facts(path),
         "companions": [_file_facts(file) for file in companions],
         "precision": precision,
         "source": program.spec,
         "weights": vars(program.weights) | {"description": program.weights.describe()},
-        "input": program.input,
+        "input": _described(program.input),
+        "other_inputs": tuple(map(_described, program.others)),
         "outputs": program.outputs,
         "expected": expected,
         "labels": program.labels,
@@ -345,6 +394,19 @@ def artifact_manifest(
         return msgspec.convert(facts, Manifest, from_attributes=True)
     except msgspec.ValidationError as problem:
         raise ArtifactError(f"A manifest of {path.name} cannot be written: {problem}.") from problem
+
+
+def _described(spec: Any) -> dict[str, Any]:
+    """An input; one that becomes uint8 in the file only (`graph.processing`) is the model's own."""
+    own = spec.pixels and spec.dtype == "uint8"
+    layout = (
+        "as the PyTorch model takes it" if spec.role != "image" else "NCHW of the PyTorch model"
+    )
+    if spec.channels_last:
+        layout = "NHWC of the PyTorch model"
+    names = ("name", "shape", "channel_order", "mean", "std", "role", "channels_last", "highest")
+    facts = {name: getattr(spec, name) for name in names}
+    return {**facts, "layout": layout, "dtype": "float32" if own else spec.dtype}
 
 
 def _file_facts(path: Path) -> dict[str, Any]:

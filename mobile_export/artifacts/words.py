@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Meaning", "Task"]
+__all__ = ["Meaning", "Role", "Task"]
 
 Task = Literal[
     "classification",
@@ -43,4 +43,10 @@ each pixel. ``labels``: index of the class of each pixel. ``label name``: the be
 ``boxes``, ``scores`` (probabilities), ``classes`` (indices) and ``count`` of detections.
 ``deltas``: from a detector's anchors. ``disparity``: grows with nearness; ``depth``: with distance.
 ``upscaled``: an image in [0, 1]. ``embedding``: to be compared with another by its direction.
+"""
+
+Role = Literal["image", "mask", "indices", "state", "values"]
+"""What an input is. ``image``: a picture or a clip. ``mask``: zeros and ones. ``indices``: whole
+numbers that choose among things, such as rows of an embedding table. ``state``: what a recurrent
+model returned the last time. ``values``: other numbers.
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..artifacts.expected import compare_expected, expected_input
+from ..artifacts.expected import compare_expected, expected_inputs
 from .files import BenchArtifact
 from .record import Check
 from .runners.runner import NamedOutput, RunnerSession
@@ -23,7 +23,10 @@ def check_outputs(session: RunnerSession, artifact: BenchArtifact) -> Check | No
     The error allowed is that of the lower precision: the file's or the arithmetic's.
     """
     facts = artifact.manifest.expected
-    outputs = session.outputs(expected_input(facts, artifact.input_shape))
+    taken = artifact.manifest.inputs
+    first, *others = expected_inputs(facts, taken)
+    named = {each.name: value for each, value in zip(taken[1:], others, strict=True)}
+    outputs = session.outputs(first, **named)
     if outputs is None or artifact.suppresses:
         return None
     deviation = compare_expected(facts, arrange(outputs, artifact))

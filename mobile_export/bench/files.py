@@ -57,7 +57,7 @@ class BenchArtifact:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(1, C, H, W) of the PyTorch model."""
+        """(1, C, H, W) of the PyTorch model; of several inputs, the first one's."""
         return self.manifest.input.shape
 
     @property

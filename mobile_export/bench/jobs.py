@@ -81,7 +81,7 @@ def make_jobs(
     for artifact in find_artifacts(names, sorted(formats)):
         for row, backend in _with_backends(_rows_for(artifact, rows, device, options), options):
             job = _job(artifact, row, backend, cores, options)
-            problem = runners[row.name].missing(device, job)
+            problem = _not_fed(artifact, row) or runners[row.name].missing(device, job)
             if problem is None:
                 jobs.append(RunnerJob(row, job, runners[row.name]))
             else:
@@ -89,6 +89,17 @@ def make_jobs(
     if not jobs:
         raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
     return jobs, tuple(notes)
+
+
+def _not_fed(artifact: BenchArtifact, row: RunnerRow) -> str | None:
+    """Why a runner that feeds one image cannot run a file of other inputs; None where it can."""
+    if row.any_inputs or artifact.manifest.takes_one_picture:
+        return None
+    able = ", ".join(each.name for each in RUNNERS if each.any_inputs)
+    return (
+        f"it takes {artifact.manifest.taken}, and {row.name} is given one image here; "
+        f"these feed all: {able}"
+    )
 
 
 def _cores(device: Device, options: RunOptions) -> tuple[int, ...] | None:

@@ -8,7 +8,8 @@ and answers each on stdout, one JSON object a line; whatever a runtime prints go
     {"do": "hello"}                          -> {"python": …, "modules": {"onnxruntime": "1.31.1"}}
     {"do": "load", "runner": "onnxruntime", "files": […], "threads": 1, "cores": null,
      "backend": "cpu", "precision": …}       -> {"version": …, "load_ns": …, "precision": …, …}
-    {"do": "outputs", "shape": […], "image": BASE64} -> {"outputs": [{"name", "shape", "dtype",
+    {"do": "outputs", "shape": […], "image": BASE64, "dtype": "<f4", "others": [{"name", "shape",
+     "dtype", "data"}]} -> {"outputs": [{"name", "shape", "dtype",
                                                          "data"}], "nhwc": bool}
     {"do": "run", "count": 10}               -> {"samples": [ns, …], "switches": …, …}
 
@@ -78,8 +79,16 @@ def _alone(file: str) -> Iterator[str]:
         yield str(place)
 
 
+_ONNX_DTYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
 class OnnxRuntime:
-    """onnxruntime, input and outputs bound to fixed buffers."""
+    """onnxruntime, inputs and outputs bound to fixed buffers."""
 
     precision = "fp32"
     features: tuple[str, ...] = ()
@@ -102,16 +111,19 @@ class OnnxRuntime:
             if not output.type.startswith("tensor(") or output.type == "tensor(string)":
                 raise ValueError(f"the output {output.name!r} holds {output.type}, no numbers")
         self.names = [output.name for output in self.session.get_outputs()]
-        given = self.session.get_inputs()[0]
-        self.shape = tuple(given.shape)
-        self.dtype = "uint8" if given.type == "tensor(uint8)" else "float32"
+        self.inputs = {
+            given.name: (tuple(given.shape), _ONNX_DTYPES.get(given.type, "float32"))
+            for given in self.session.get_inputs()
+        }
         self.binding = self.session.io_binding()
 
-    def feed(self, image: Any) -> None:
+    def feed(self, given: dict[str, Any]) -> None:
         import onnxruntime
 
-        self.buffer = onnxruntime.OrtValue.ortvalue_from_numpy(image)
-        self.binding.bind_ortvalue_input(self.session.get_inputs()[0].name, self.buffer)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy
+        self.buffers = {name: value(array) for name, array in given.items()}
+        for name, buffer in self.buffers.items():
+            self.binding.bind_ortvalue_input(name, buffer)
         for name in self.names:
             self.binding.bind_output(name)
         self.session.run_with_iobinding(self.binding)
@@ -143,19 +155,24 @@ class LiteRT:
         self.version = "LiteRT " + ai_edge_litert.__version__
         self.interpreter = Interpreter(files[0], num_threads=threads)
         self.interpreter.allocate_tensors()
-        (self.input,) = self.interpreter.get_input_details()
-        self.shape = tuple(int(n) for n in self.input["shape"])
-        self.dtype = self.input["dtype"]
+        given = {detail["name"]: detail for detail in self.interpreter.get_input_details()}
         signatures = self.interpreter.get_signature_list()
         if signatures:
             runner = self.interpreter.get_signature_runner(next(iter(signatures)))
+            given = runner.get_input_details()
             details = sorted(runner.get_output_details().items())
             self.places = [(name, detail["index"]) for name, detail in details]
         else:
             self.places = [(d["name"], d["index"]) for d in self.interpreter.get_output_details()]
+        self.tensors = {name: detail["index"] for name, detail in given.items()}
+        self.inputs = {
+            name: (tuple(int(n) for n in detail["shape"]), detail["dtype"])
+            for name, detail in given.items()
+        }
 
-    def feed(self, image: Any) -> None:
-        self.interpreter.set_tensor(self.input["index"], image)
+    def feed(self, given: dict[str, Any]) -> None:
+        for name, array in given.items():
+            self.interpreter.set_tensor(self.tensors[name], array)
 
     def call(self) -> Callable[[], Any]:
         invoke: Callable[[], Any] = self.interpreter.invoke
@@ -198,19 +215,24 @@ class Ncnn:
             self.nodes = (sum(layer.support_vulkan for layer in layers), len(layers))
             if not self.net.opt.use_vulkan_compute or not self.nodes[0]:
                 raise RuntimeError("ncnn gives nothing to Vulkan and would run on the CPU")
-        (self.input,) = self.net.input_names()
+        self.inputs = dict.fromkeys(self.net.input_names(), (None, "float32"))
         self.names = list(self.net.output_names())
-        self.shape = None
 
-    def feed(self, image: Any) -> None:
+    def feed(self, given: dict[str, Any]) -> None:
         import numpy
 
-        self.mat = self.ncnn.Mat(numpy.ascontiguousarray(image[0])).clone()
+        self.mats = {
+            name: self.ncnn.Mat(numpy.ascontiguousarray(array[0])).clone()
+            for name, array in given.items()
+        }
 
     def call(self) -> Callable[[], Any]:
+        mats = list(self.mats.items())
+
         def run() -> None:
             extractor = self.net.create_extractor()
-            extractor.input(self.input, self.mat)
+            for name, mat in mats:
+                extractor.input(name, mat)
             self.results = [extractor.extract(name) for name in self.names]
             if any(code != 0 for code, _ in self.results):
                 raise RuntimeError("ncnn failed while it computed an output")
@@ -239,7 +261,7 @@ class Torch:
         self.version = "PyTorch " + torch.__version__
         torch.set_num_threads(threads)
         self.module = self.build(files, job)
-        self.shape = None
+        self.inputs = None
 
     def build(self, files: list[str], job: dict[str, Any]) -> Any:
         import mobile_export
@@ -248,15 +270,15 @@ class Torch:
             raise ValueError("a saved program is a .pt2 file")
         return mobile_export.create_model(files[0])  # never torch.export.load: it may run code
 
-    def feed(self, image: Any) -> None:
-        self.image = self.torch.from_numpy(image)
+    def feed(self, given: dict[str, Any]) -> None:
+        self.given = [self.torch.from_numpy(array) for array in given.values()]
 
     def call(self) -> Callable[[], Any]:
-        module, image, inference = self.module, self.image, self.torch.inference_mode
+        module, given, inference = self.module, self.given, self.torch.inference_mode
 
         def run() -> None:
             with inference():
-                self.last = module(image)
+                self.last = module(*given)
 
         return run
 
@@ -332,15 +354,8 @@ class Worker:
     def outputs(self, command: dict[str, Any]) -> dict[str, Any]:
         import numpy
 
-        data = base64.b64decode(command["image"])
-        image = numpy.frombuffer(data, dtype="<f4").reshape(command["shape"])
-        shape = self.runtime.shape
-        nhwc = shape is not None and tuple(shape) != image.shape
-        fed = image.transpose(0, 2, 3, 1) if nhwc else image
-        if nhwc and tuple(shape) != fed.shape:
-            raise ValueError(f"the file takes {shape}, the input is {image.shape}")
-        dtype = getattr(self.runtime, "dtype", "float32")  # pixels may be bytes
-        self.runtime.feed(numpy.array(fed, dtype=dtype, order="C"))
+        nhwc, fed = _fed(command, self.runtime.inputs)
+        self.runtime.feed(fed)
         self.call = self.runtime.call()
         self.call()
         found = [(name, numpy.asarray(value)) for name, value in self.runtime.outputs()]
@@ -379,6 +394,41 @@ class Worker:
             return getattr(self, command.pop("do"))(command)
         except Exception as error:  # noqa: BLE001 (a runtime may raise anything; the other side is told)
             return {"error": str(error) or type(error).__name__, "type": type(error).__name__}
+
+
+def _fed(command: dict[str, Any], taken: Any) -> tuple[bool, dict[str, Any]]:
+    """Whether an input of the file has channels last, and what each is given, by its name.
+
+    The first input may have another name in the file than in the model; the others have the same.
+
+    Args:
+        taken: shape and dtype of the file's inputs, by name; None of a module, whose inputs have
+            no names: they are given in order.
+    """
+    arrays = {each["name"]: _array(each) for each in command.get("others", ())}
+    image = _array({"dtype": "<f4", **command, "data": command["image"]})
+    if taken is None:
+        return False, {"": image, **arrays}
+    first = [name for name in taken if name not in arrays]
+    if len(first) != 1 or len(taken) != 1 + len(arrays):
+        raise ValueError(f"the file takes {list(taken)}; the model {1 + len(arrays)} inputs")
+    nhwc, fed = False, {}
+    for name, array in {first[0]: image, **arrays}.items():
+        shape, dtype = taken[name]
+        turned = shape is not None and tuple(shape) != array.shape and array.ndim > 2
+        given = array.transpose(0, *range(2, array.ndim), 1) if turned else array
+        if turned and tuple(shape) != given.shape:
+            raise ValueError(f"the file takes {shape}, the input is {array.shape}")
+        nhwc = nhwc or turned
+        fed[name] = given.astype(dtype, order="C")  # pixels may be bytes
+    return nhwc, fed
+
+
+def _array(described: dict[str, Any]) -> Any:
+    import numpy
+
+    data = base64.b64decode(described["data"])
+    return numpy.frombuffer(data, dtype=described["dtype"]).reshape(described["shape"]).copy()
 
 
 def _since(before: int | None, after: int | None) -> int | None:

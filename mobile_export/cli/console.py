@@ -88,9 +88,9 @@ def export_table(report: ExportReport) -> Table:
 def print_export(report: ExportReport) -> None:
     """The parity table on stdout; warnings, failures and skipped formats on stderr."""
     out, err = stdout_console(), stderr_console()
-    height, width = report.input_shape[-2:]
     style = "bold yellow" if report.weights_kind == "random" else "default"
-    out.print(f"{escape(report.source)} at {height}x{width}, [{style}]{escape(report.weights)}[/]")
+    taken = escape(report.taken)
+    out.print(f"{escape(report.source)} at {taken}, [{style}]{escape(report.weights)}[/]")
     if report.artifacts:
         out.print(export_table(report))
     for artifact in report.artifacts:

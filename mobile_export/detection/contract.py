@@ -38,6 +38,12 @@ def check_detector(program: Program, options: NmsOptions) -> None:
         UsageError: names, shapes or the number of labels do not fit; or more detections are asked
             for than there are pairs of box and class.
     """
+    if program.others or program.input.role != "image":
+        raise UsageError(
+            f"`nms` is for a detector of one image; {program.spec} takes "
+            f"{', '.join(map(str, program.inputs))}.",
+            hint="Leave `nms` out.",
+        )
     shapes = {output.name: output.shape for output in program.outputs}
     boxes, scores = shapes.get(BOXES, ()), shapes.get(SCORES, ())
     fits = len(shapes) == 2 and len(boxes) == len(scores) == 3 and boxes[2] == 4

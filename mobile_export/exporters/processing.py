@@ -48,11 +48,14 @@ def added_activation(names: Sequence[str], outputs: Sequence[OutputSpec]) -> str
 
 
 def check_processing(program: Program, options: FileOptions) -> None:
-    """Refuse a classifier without names of its classes, and probabilities of what is no row.
+    """Refuse a classifier without names of its classes, probabilities of what is no row, and pixels
+    for what does not take one image of float32.
 
     Raises:
         UsageError: it says what the program has.
     """
+    if options.image_input or getattr(options, "input_dtype", "float32") != "float32":
+        _require_one_image(program, "image_input" if options.image_input else "input_dtype")
     asked = "classifier" if options.classifier else "softmax"
     if not (options.softmax or options.classifier):
         return
@@ -68,3 +71,15 @@ def check_processing(program: Program, options: FileOptions) -> None:
             f"`classifier` needs the names of the {shape[1]} classes of {program.spec}.",
             hint="Name them, in the order of the logits, with `labels`; or ask for `softmax`.",
         )
+
+
+def _require_one_image(program: Program, asked: str) -> None:
+    first = program.input
+    one = not program.others and first.role == "image" and not first.channels_last
+    if one and first.dtype == "float32":
+        return
+    raise UsageError(
+        f"`{asked}` is for a model of one image, normalised, channels first; {program.spec} takes "
+        f"{', '.join(map(str, program.inputs))}.",
+        hint=f"Leave `{asked}` out.",
+    )

@@ -44,7 +44,12 @@ def file_interface(session: Session, program: Program) -> Interface:
         program: that it was written from, with what was put in front of the model and behind it.
     """
     inputs, outputs = session.interface()
-    last = _channels_last(inputs[0].shape, program.input.shape)
+    taken = _taken(inputs, program)
+    last = any(
+        _channels_last(each.shape, taken[each.name].shape)
+        for each in inputs
+        if each.name in taken and taken[each.name].role == "image"
+    )
     described = (
         {}
         if session.detector is None
@@ -52,7 +57,7 @@ def file_interface(session: Session, program: Program) -> Interface:
     )
     sources = _sources(outputs, program.outputs)
     return Interface(
-        inputs=tuple(_input(each, program.input, session.takes_pixels) for each in inputs),
+        inputs=tuple(_input(each, taken.get(each.name), session.takes_pixels) for each in inputs),
         outputs=tuple(
             _detected(each, described[each.name])
             if each.name in described
@@ -60,6 +65,12 @@ def file_interface(session: Session, program: Program) -> Interface:
             for each in outputs
         ),
     )
+
+
+def _taken(inputs: Sequence[FileTensor], program: Program) -> dict[str, InputSpec]:
+    """The program's input that each input of the file is: the first by whatever name."""
+    others = {each.name: each for each in program.others}
+    return {each.name: others.get(each.name, program.input) for each in inputs if not each.optional}
 
 
 def preprocessing(program: Program) -> Preprocessing | None:
@@ -77,18 +88,24 @@ def preprocessing(program: Program) -> Preprocessing | None:
     )
 
 
-def _input(tensor: FileTensor, spec: InputSpec, pixels: bool) -> FileInput:
-    """The image, or one of the numbers that a package takes beside it."""
-    layout = None if tensor.optional else _layout(tensor.shape, spec.shape, last=False)
+def _input(tensor: FileTensor, spec: InputSpec | None, pixels: bool) -> FileInput:
+    """An input of the program, or one of the numbers that a package takes beside it (None)."""
     plain = FileInput(
         name=tensor.name,
         tensor=tensor.inner,
         shape=tensor.shape,
         dtype=tensor.dtype,
         optional=tensor.optional,
+        source=None if spec is None else spec.name,
     )
+    if spec is None:
+        return plain
+    if spec.role != "image":
+        return msgspec.structs.replace(plain, range=_RANGES.get(spec.role, _range(spec)))
+    layout = _layout(tensor.shape, _first(spec), last=spec.channels_last)
     if layout is None and tensor.image is None:
         return plain
+    pixels = pixels or spec.dtype == "uint8"
     low = min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
     high = max((1 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     order = tensor.image or spec.channel_order
@@ -96,10 +113,24 @@ def _input(tensor: FileTensor, spec: InputSpec, pixels: bool) -> FileInput:
         plain,
         layout=layout,
         image=tensor.image is not None,
-        channel_order=order if spec.shape[1] in (1, 3) else None,
+        channel_order=order if spec.channels in (1, 3) else None,
         range=(0.0, _PIXEL) if pixels else (low, high),
         normalization=Normalization(pixels, 1 / _PIXEL, spec.mean, spec.std),
     )
+
+
+_RANGES = {"mask": (0.0, 1.0)}
+
+
+def _range(spec: InputSpec) -> tuple[float, float] | None:
+    """Of indices, where it is known."""
+    return None if spec.highest is None else (0.0, float(spec.highest))
+
+
+def _first(spec: InputSpec) -> tuple[int, ...]:
+    """The shape of an image with channels first."""
+    shape = spec.shape
+    return (shape[0], shape[-1], *shape[1:-1]) if spec.channels_last else shape
 
 
 def _detected(tensor: FileTensor, output: Detected) -> FileOutput:

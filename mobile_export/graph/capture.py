@@ -10,8 +10,9 @@ import torch
 
 from ..errors import SourceError, TraceError, UsageError
 from .contexts import inline_contexts
+from .indices import highest_index
 from .program import Program
-from .specs import OutputSpec, Task
+from .specs import InputSpec, OutputSpec, Task
 from .user_code import described, guarded, place_in_code
 from .writes import memory_of, writes_to
 
@@ -33,8 +34,8 @@ class _TupleOutputs(torch.nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return flatten_outputs(self.module(image))[1]
+    def forward(self, image: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return flatten_outputs(self.module(image, *others))[1]
 
 
 def flatten_outputs(result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
@@ -91,11 +92,12 @@ def trace(source: Source) -> Program:
     """Capture ``source.module`` as a `Program`.
 
     Raises:
-        SourceError: the module itself fails on an input of ``source.input.shape``.
+        SourceError: the module itself fails on inputs of the shapes of ``source.inputs``; or it
+            computes nothing from one of them.
         TraceError: the module runs, but torch.export cannot capture it as one static graph.
     """
-    x = torch.zeros(source.input.shape)
-    result, names, tensors = _call_once(source, x)
+    inputs = source.examples
+    result, names, tensors = _call_once(source, inputs)
     if not tensors:
         raise SourceError(
             f"{source.spec} returned no tensor.",
@@ -104,23 +106,27 @@ def trace(source: Source) -> Program:
     if source.output_names is not None and len(source.output_names) == len(names):
         names = source.output_names
     meanings = [source.meanings.get(name) for name in names]
-    names = _distinct([_identifier(name) for name in names], source.input.name)
+    taken = [each.name for each in source.inputs]
+    names = _distinct([_identifier(name) for name in names], taken)
     for name, tensor in zip(names, tensors, strict=True):
         _check_output(source.spec, name, tensor)
     outputs = tuple(
         OutputSpec(name, tuple(tensor.shape), meaning)
         for name, tensor, meaning in zip(names, tensors, meanings, strict=True)
     )
-    exported = source.exported or _export(source, x, flat=isinstance(result, torch.Tensor))
+    exported = source.exported or _export(source, inputs, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
     _refuse_constant(exported, source.spec, names)
+    _refuse_unread(exported, source)
+    ranged = _ranged(exported, source)
     labels, task = _labels(source, outputs), source.task
     if task is None and labels is not None:
         task, outputs = _task_of_labels(outputs, tensors)
     return Program(
         exported=inline_contexts(exported, source.spec),
         spec=source.spec,
-        input=source.input,
+        input=ranged[0],
+        others=ranged[1:],
         outputs=outputs,
         labels=labels,
         weights=source.weights,
@@ -230,13 +236,49 @@ def _task_of_labels(
     return task, (replace(outputs[0], meaning=meaning),)
 
 
-def _distinct(names: Sequence[str], taken: str) -> tuple[str, ...]:
-    """``names`` with a number behind each that another one or ``taken`` has already."""
+def _refuse_unread(exported: torch.export.ExportedProgram, source: Source) -> None:
+    """Refuse inputs that no output is computed from: no file would have them."""
+    graph = exported.graph
+    read = {graph.output_node()}
+    for node in reversed(graph.nodes):
+        if node in read or any(writes_to(node, each) for each in node.all_input_nodes):
+            read.update(node.all_input_nodes)
+    nodes = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    unread = [
+        spec.name
+        for name, spec in zip(exported.graph_signature.user_inputs, source.inputs, strict=True)
+        if nodes[str(name)] not in read
+    ]
+    if unread:
+        raise SourceError(
+            f"{source.spec} computes nothing from its input {', '.join(unread)}.",
+            hint="Leave it out of the inputs, or out of the model's forward.",
+        )
+
+
+def _ranged(exported: torch.export.ExportedProgram, source: Source) -> tuple[InputSpec, ...]:
+    """The inputs; of indices with the largest number that the graph takes, or the user gave."""
+    nodes = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    found = []
+    user_inputs = exported.graph_signature.user_inputs
+    given = source.example or (None,) * len(source.inputs)
+    for name, spec, value in zip(user_inputs, source.inputs, given, strict=True):
+        highest = spec.highest
+        if spec.role == "indices" and highest is None:
+            highest = highest_index(nodes[str(name)])
+            if highest is None and value is not None and value.numel():
+                highest = max(int(value.max()), 1)
+        found.append(replace(spec, highest=highest))
+    return tuple(found)
+
+
+def _distinct(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """``names`` with a number behind each that another one or one of ``taken`` is already."""
     found: list[str] = []
     for name in names:
         candidate, number = name, 2
         while (
-            candidate == taken or candidate in found or (candidate != name and candidate in names)
+            candidate in taken or candidate in found or (candidate != name and candidate in names)
         ):
             candidate, number = f"{name}_{number}", number + 1
         found.append(candidate)
@@ -250,26 +292,34 @@ def _identifier(name: str) -> str:
 
 
 def _call_once(
-    source: Source, x: torch.Tensor
+    source: Source, inputs: tuple[torch.Tensor, ...]
 ) -> tuple[Any, tuple[str, ...], tuple[torch.Tensor, ...]]:
-    """What the model returns for an image, and the names and tensors in it."""
-    height, width = x.shape[-2:]
+    """What the model returns for these inputs, and the names and tensors in it."""
 
     def refuse(error: BaseException) -> SourceError:
+        shapes = f"an input of shape {tuple(inputs[0].shape)}"
+        if len(inputs) > 1:
+            shapes = f"inputs of {', '.join(map(str, source.inputs))}"
+        hint = "Are these the shapes and dtypes that it takes? See `input`."
+        if len(inputs) == 1 and source.input.role == "image":
+            height, width = source.input.size
+            hint = (
+                f"Is {height}x{width} a size that it takes? Try another with `size`, "
+                "another number of input channels with `channels`."
+            )
         return SourceError(
-            f"{source.spec} fails on an input of shape {tuple(x.shape)}: "
-            f"{described(error)}{place_in_code(error)}",
-            hint=f"Is {height}x{width} a size that it takes? Try another with `size`, "
-            "another number of input channels with `channels`.",
+            f"{source.spec} fails on {shapes}: {described(error)}{place_in_code(error)}", hint=hint
         )
 
     with guarded(refuse), torch.no_grad():
-        result = source.module(x.clone())  # which it may write to
+        result = source.module(*[each.clone() for each in inputs])  # which it may write to
         names, tensors = flatten_outputs(result)
     return result, names, tensors
 
 
-def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.ExportedProgram:
+def _export(
+    source: Source, inputs: tuple[torch.Tensor, ...], *, flat: bool
+) -> torch.export.ExportedProgram:
     target = source.module if flat else _TupleOutputs(source.module)
 
     def refuse(error: BaseException) -> TraceError:
@@ -286,7 +336,7 @@ def _export(source: Source, x: torch.Tensor, *, flat: bool) -> torch.export.Expo
         )
 
     with guarded(refuse), torch.no_grad():
-        return torch.export.export(target, (x,), strict=False)
+        return torch.export.export(target, inputs, strict=False)
 
 
 def _depends_on_values(error: BaseException) -> bool:

@@ -66,6 +66,8 @@ class GraphEditor:
 
     Attributes:
         fx: the copy of the graph that is being edited.
+        inputs: what the program is given, in order.
+        input: the first of them.
     """
 
     def __init__(self, program: Program) -> None:
@@ -96,7 +98,9 @@ class GraphEditor:
                     exported.constants[spec.target] if stored is None else stored.detach()
                 )
         self._targets = {spec.target for spec in signature.input_specs if spec.target}
-        self.input = next(n for n, s in self._specs.items() if s.kind is InputKind.USER_INPUT)
+        kinds = self._specs.items()
+        self.inputs = tuple(node for node, spec in kinds if spec.kind is InputKind.USER_INPUT)
+        self.input = self.inputs[0]
         self._fakes = self.input.meta["val"].fake_mode
 
     # Reading ------------------------------------------------------------------------------------

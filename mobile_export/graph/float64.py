@@ -127,12 +127,14 @@ def _detach_into(memo: dict[int, Any], value: Any, depth: int = 0) -> None:
             _detach_into(memo, item, depth + 1)
 
 
-def run_float64(call: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
-    """Result of ``call(x)`` with everything in float64.
+def run_float64(call: Callable[..., Any], *inputs: torch.Tensor) -> Any:
+    """Result of ``call(*inputs)`` with everything in float64.
 
     Args:
-        call: a float64 module (see `double_copy`), or any function of one tensor.
-        x: input of any float dtype; ``call`` gets a copy that it may write to.
+        call: a float64 module (see `double_copy`), or any function of tensors.
+        inputs: of any float dtype, or integers, which stay as they are; ``call`` gets copies that
+            it may write to.
     """
+    given = [x.double().clone() if x.is_floating_point() else x.clone() for x in inputs]
     with torch.no_grad(), Float64Mode(), _Float32Seen():  # type: ignore[no-untyped-call]
-        return call(x.double().clone())
+        return call(*given)

@@ -10,6 +10,7 @@ subtraction per channel stays: the padding stands for the mean, and would not ot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from .specs import PIXELS, PROBABILITIES
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["with_bytes", "with_normalization", "with_probabilities"]
+__all__ = ["with_bytes", "with_input_dtypes", "with_normalization", "with_probabilities"]
 
 _ATEN = torch.ops.aten
 _BRIGHTEST = 255.0
@@ -81,6 +82,35 @@ def with_bytes(program: Program) -> Program:
     graph.changed(wide, "pixels are bytes")
     made = replace(graph.result().program, input=replace(program.input, dtype="uint8"))
     made.exported.example_inputs = ((made.example,), {})
+    return made
+
+
+def with_input_dtypes(program: Program, dtypes: Mapping[str, str]) -> Program:
+    """``program`` whose inputs have other dtypes, in front of a conversion to the model's own.
+
+    Args:
+        dtypes: what an input of each dtype becomes; of others nothing changes.
+    """
+    graph, specs = GraphEditor(program), list(program.inputs)
+    for index, (node, spec) in enumerate(zip(graph.inputs, program.inputs, strict=True)):
+        if spec.dtype not in dtypes:
+            continue
+        users = list(node.users)
+        first = next(each for each in graph.nodes if each in users)
+        value = node.meta["val"]
+        with value.fake_mode:
+            node.meta["val"] = torch.empty(value.shape, dtype=getattr(torch, dtypes[spec.dtype]))
+        if spec.dtype == "bool":
+            own = graph.call(_ATEN.ne.Scalar, node, 0, like=first)
+        else:
+            kwargs = {"dtype": value.dtype}
+            own = graph.call(_ATEN._to_copy.default, node, like=first, kwargs=kwargs)
+        _give(graph, node, own, users)
+        graph.changed(own, f"{spec.name} is {dtypes[spec.dtype]}")
+        specs[index] = replace(spec, dtype=dtypes[spec.dtype])
+    made = replace(graph.result().program, input=specs[0], others=tuple(specs[1:]))
+    if made.inputs != program.inputs:
+        made.exported.example_inputs = (made.examples, {})
     return made
 
 

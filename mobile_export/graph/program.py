@@ -16,6 +16,7 @@ import torch
 from torch.export.graph_signature import OutputKind
 
 from .specs import InputSpec, OutputSpec, Recipe, Task, WeightsInfo
+from .values import zeros_of
 
 if TYPE_CHECKING:
     pass
@@ -40,7 +41,10 @@ class Program:
     """A captured model and its input and output specifications.
 
     Attributes:
-        exported: the ATen graph with its parameters, float32, one user input of ``input.shape``.
+        exported: the ATen graph with its parameters, float32, one user input for each of
+            ``inputs``, in order.
+        input: the first input: the image, where there is one.
+        others: the inputs behind it.
         outputs: one per user output of the graph, in order.
         labels: class names in the order of the logits, or None.
         notes: what the reader of a report should know (dropped outputs, changed modes).
@@ -59,9 +63,15 @@ class Program:
     recipe: Recipe | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
     activation: str | None = None
+    others: tuple[InputSpec, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """All inputs, in the order of the graph's."""
+        return (self.input, *self.others)
 
     def module(self) -> torch.nn.Module:
-        """The program as a plain module: `input.shape` to a tensor or a tuple of tensors."""
+        """The program as a plain module: from a tensor for each input to one or a tuple."""
         module: torch.nn.Module = self.exported.module(check_guards=False)
         return module
 
@@ -79,7 +89,7 @@ class Program:
         names = {node.name for node in reached}
         return tuple(name in names for name in signature.user_outputs)
 
-    def float64(self) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    def float64(self) -> Callable[..., tuple[torch.Tensor, ...]]:
         """A callable that runs the program with float64 weights; call it under `Float64Mode`."""
         exported = self.exported
         signature = exported.graph_signature
@@ -90,8 +100,11 @@ class Program:
         ]
         wanted = [spec.kind is OutputKind.USER_OUTPUT for spec in signature.output_specs]
 
-        def run(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            results = exported.graph_module(*[x if value is None else value for value in values])
+        def run(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            left = iter(given)
+            results = exported.graph_module(
+                *[next(left) if value is None else value for value in values]
+            )
             return tuple(r for r, keep in zip(results, wanted, strict=True) if keep)
 
         return run
@@ -145,8 +158,13 @@ class Program:
 
     @property
     def example(self) -> torch.Tensor:
-        """A zero input of the right shape and dtype."""
-        return torch.zeros(self.input.shape, dtype=getattr(torch, self.input.dtype))
+        """A zero for the first input, of the right shape and dtype."""
+        return self.examples[0]
+
+    @property
+    def examples(self) -> tuple[torch.Tensor, ...]:
+        """Zeros for all inputs."""
+        return zeros_of(self.inputs)
 
 
 def _doubled(value: Any) -> Any:

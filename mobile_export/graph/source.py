@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .specs import InputSpec, Meaning, Recipe, Task, WeightsInfo
+from .values import zeros_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,10 @@ class Source:
     Attributes:
         spec: as typed, e.g. ``emo_2m``, ``seaformer_tiny_seg?output=labels``, ``timm/resnet18``,
             ``mynet:build?width=2``, ``file.pt2``.
-        module: eval mode, CPU, float32; takes one tensor of ``input.shape``.
+        module: eval mode, CPU, float32; takes one tensor for each of ``inputs``, in their order.
+        input: the first input: the image, where there is one.
+        others: the inputs behind it.
+        example: values of all inputs that the user gave; None of zeros.
         output_names: None when they follow from what the module returns.
         labels: the user's class names, or ImageNet's for a classifier of 1000 classes, or None.
         labels_given: the labels are the user's; a wrong number of them is an error.
@@ -44,3 +48,15 @@ class Source:
     meanings: Mapping[str, Meaning] = field(default_factory=dict)
     recipe: Recipe | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[InputSpec, ...] = ()
+    example: tuple[torch.Tensor, ...] | None = None
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """All inputs, in the order in which the module takes them."""
+        return (self.input, *self.others)
+
+    @property
+    def examples(self) -> tuple[torch.Tensor, ...]:
+        """Values that the module takes: the user's, or zeros."""
+        return self.example or zeros_of(self.inputs)

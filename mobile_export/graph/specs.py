@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..artifacts.words import Meaning, Task
+from ..artifacts.words import Meaning, Role, Task
 
 __all__ = [
+    "DTYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "PIXELS",
@@ -15,6 +16,7 @@ __all__ = [
     "Meaning",
     "OutputSpec",
     "Recipe",
+    "Role",
     "Task",
     "WeightsInfo",
 ]
@@ -30,16 +32,20 @@ PROBABILITIES = "probabilities"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The one input of a program: an image or a video clip.
+    """One input of a program: mostly an image or a video clip.
 
     Attributes:
         name: stable name in every artifact.
-        shape: (N, C, H, W) in PyTorch's order, or (N, C, T, H, W) of a clip; N is 1.
+        shape: of an image (N, C, H, W) in PyTorch's order, or (N, C, T, H, W) of a clip, or with
+            C last (``channels_last``); of anything else, any shape.
         mean, std: per-channel normalisation in the unit of pixels scaled to [0, 1];
-            the model takes (pixel / 255 - mean) / std.
+            the model takes (pixel / 255 - mean) / std. Empty of what is no image.
         channel_order: order of the colour channels, "RGB" or "BGR" (or "L" for one channel).
         pixels: the program takes pixels from 0 to 255 and normalises them itself.
-        dtype: of the input, in NumPy's words: "float32" or "uint8".
+        dtype: of the input, in NumPy's words: one of `DTYPES`.
+        role: what it is, and so which values the check draws for it.
+        channels_last: the model itself takes its image as (N, H, W, C).
+        highest: the largest number that an input of indices may hold.
     """
 
     shape: tuple[int, ...]
@@ -49,11 +55,27 @@ class InputSpec:
     channel_order: str = "RGB"
     pixels: bool = False
     dtype: str = "float32"
+    role: Role = "image"
+    channels_last: bool = False
+    highest: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.shape[-2], self.shape[-1]
+        """(height, width) in pixels, of an image."""
+        height, width = self.shape[-3:-1] if self.channels_last else self.shape[-2:]
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.shape[-1 if self.channels_last else 1]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape} {self.dtype}"
+
+
+DTYPES = ("float32", "uint8", "int32", "int64", "bool")
+"""That an input of a model may have."""
 
 
 @dataclass(frozen=True)

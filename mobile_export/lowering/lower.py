@@ -47,6 +47,7 @@ from .view import View
 
 if TYPE_CHECKING:
     from ..graph.program import Program
+    from ..graph.specs import InputSpec
 
 __all__ = ["lower"]
 
@@ -86,11 +87,12 @@ def lower(program: Program) -> ir.LayerGraph:
     live = _live(exported.graph)
     inputs: list[ir.Value] = []
     specs = iter(signature.input_specs)
+    taken = iter(program.inputs)
     for node in exported.graph.nodes:
         if node.op == "placeholder":
             spec = next(specs)
             if spec.kind is InputKind.USER_INPUT:
-                inputs.append(_input(builder, node, program))
+                inputs.append(_input(builder, node, next(taken), program.spec))
                 known[node] = View.of(inputs[-1], node.meta["val"].shape)
             elif isinstance(value := stored.get(spec.target), torch.Tensor):
                 known[node] = _array(value)
@@ -145,15 +147,25 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return array
 
 
-def _input(builder: Builder, node: Node, program: Program) -> ir.Value:
+def _input(builder: Builder, node: Node, given: InputSpec, spec: str) -> ir.Value:
     shape = tuple(node.meta["val"].shape)
-    if shape[0] != 1 or not 2 <= len(shape) <= 1 + ir.LayerGraph.MAX_RANK:
+    if given.dtype != "float32":
         raise LoweringError(
-            f"The input of {program.spec} has the shape {shape}.",
-            hint="ncnn and TNN take one image at a time: (1, channels, height, width).",
+            f"The input {given.name} of {spec} is of {given.dtype}; ncnn and TNN files take "
+            "float32.",
+            hint="Let forward take float32 and do the look-up in the app, or export to another "
+            "format.",
+        )
+    if shape[:1] != (1,) or not 2 <= len(shape) <= 1 + ir.LayerGraph.MAX_RANK:
+        name = "" if given.role == "image" else f" {given.name}"
+        raise LoweringError(
+            f"The input{name} of {spec} has the shape {shape}.",
+            hint="ncnn and TNN take one image at a time: (1, channels, height, width)."
+            if given.role == "image"
+            else "ncnn and TNN take two to five axes, of which the first has the length 1.",
         )
     builder.node = None
-    value = ir.Value(program.input.name, shape[1:], node.name)
+    value = ir.Value(given.name, shape[1:], node.name)
     builder.reserve(value.name)
     return value
 

@@ -121,7 +121,7 @@ def localise(
     module = double_copy(program.module())
     assert isinstance(module, torch.fx.GraphModule)
     recorder = _Recorder(module)
-    run_float64(recorder.run, sample.image)
+    run_float64(recorder.run, *sample.all_given())
     tensors = [t for t in session.tensors(sample) if np.issubdtype(t.value.dtype, np.floating)]
     matches = {t.name: _match(t.value, recorder.found, tolerance) for t in tensors}
     good = {name for name, match in matches.items() if match is not None}

@@ -61,7 +61,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
     return tuple(found[:MOST_PICTURES])
 
 
-def read_pictures(folder: Path, spec: InputSpec) -> tuple[Sample, ...]:
+def read_pictures(folder: Path, spec: InputSpec, *others: InputSpec) -> tuple[Sample, ...]:
     """The samples of a folder for a model that takes ``spec``.
 
     Arrays of 8-bit numbers, (H, W), (H, W, C) or of the input's own shape, are pictures; those of
@@ -72,6 +72,12 @@ def read_pictures(folder: Path, spec: InputSpec) -> tuple[Sample, ...]:
             of another shape than the input.
         MissingExtraError: it has pictures, and Pillow is not installed.
     """
+    if others or spec.role != "image" or spec.dtype != "float32" or spec.channels_last:
+        raise UsageError(
+            f"`samples` are pictures for one image of float32; the model takes "
+            f"{', '.join(map(str, (spec, *others)))}.",
+            hint="Leave `samples` out: values are drawn for each of these inputs.",
+        )
     samples: list[Sample] = []
     for path in picture_files(folder):
         content = read_regular_file(path, limit=_LARGEST_FILE, error=UsageError)

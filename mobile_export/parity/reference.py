@@ -108,11 +108,16 @@ class _Run:
 
 
 def _run_both(module: torch.nn.Module, double: torch.nn.Module, sample: Sample) -> _Run:
-    exact = _arrays(_run_exactly(double, sample.image))
+    exact = _arrays(_run_exactly(double, sample.all_given()))
     with guarded(partial(_failed_again, module)), torch.no_grad(), TiesInOrder():  # type: ignore[no-untyped-call]
-        single = _arrays(module(sample.image.float().clone()))  # it may write to it
+        single = _arrays(module(*map(_single, sample.all_given())))
     errors = [compare(b, a).max_rel for a, b in zip(exact, single, strict=True)]
     return _Run(sample, exact, max(errors, default=0.0))
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that the model may write to: float32, or integers as they are."""
+    return tensor.float().clone() if tensor.is_floating_point() else tensor.clone()
 
 
 def _spreads(runs: Sequence[_Run], fixed: frozenset[int]) -> list[float]:
@@ -145,7 +150,7 @@ def _failed_again(module: torch.nn.Module, error: BaseException) -> SourceError:
     )
 
 
-def _run_exactly(double: torch.nn.Module, image: torch.Tensor) -> Any:
+def _run_exactly(double: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
     def refuse(error: BaseException) -> SourceError:  # an operator may not know float64
         return SourceError(
             f"{type(double).__name__} runs in float32, but not in float64, which is the reference: "
@@ -154,7 +159,7 @@ def _run_exactly(double: torch.nn.Module, image: torch.Tensor) -> Any:
         )
 
     with guarded(refuse):
-        return run_float64(double, image)
+        return run_float64(double, *inputs)
 
 
 def _arrays(result: Any) -> tuple[np.ndarray, ...]:

@@ -9,12 +9,13 @@ repeated to the last bit on another machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from ..artifacts.expected import seeded_input
+from ..artifacts.expected import drawn_input, seeded_input
 from ..errors import ExecutionError
 from ..graph.specs import InputSpec
 
@@ -23,19 +24,22 @@ __all__ = ["Sample", "normalise", "parity_samples", "pixel_samples", "stronger_s
 
 @dataclass(frozen=True)
 class Sample:
-    """One parity input.
+    """One parity input: a value for every input of the model.
 
     Attributes:
         name: e.g. ``noise-0``, ``natural-1``.
-        image: what the model takes, of the spec's shape, already normalised; float32, or float64
-            where the artifact normalises by itself and float32 would not be exact.
+        image: what the model takes as its first input, of the spec's shape; of an image already
+            normalised; float32, or float64 where the artifact normalises by itself and float32
+            would not be exact.
         pixels: the same before normalisation, 0 to 255 as float32, or None for inputs that are no
             image (standard normal noise).
+        others: what it takes as its other inputs, by name, in order.
     """
 
     name: str
     image: torch.Tensor
     pixels: torch.Tensor | None = None
+    others: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def given(self, *, pixels: bool) -> torch.Tensor:
         """What is given to a file or program: the normalised image, or pixels from 0 to 255.
@@ -49,16 +53,39 @@ class Sample:
             raise ExecutionError(f"The sample {self.name} is no image; the file takes pixels.")
         return self.pixels
 
+    def all_given(self, *, pixels: bool = False) -> tuple[torch.Tensor, ...]:
+        """What is given to all inputs, in the order of the model's; see `given`."""
+        return (self.given(pixels=pixels), *self.others.values())
+
+    def by_name(self, names: Sequence[str], *, pixels: bool = False) -> dict[str, torch.Tensor]:
+        """What is given to the inputs of a file, by their names in it and in its order.
+
+        The first input of the model may have a name of its own in a file (``pixels``), the others
+        have the model's.
+
+        Raises:
+            ExecutionError: the file has other inputs than the model.
+        """
+        first = [name for name in names if name not in self.others]
+        if len(names) != 1 + len(self.others) or len(first) != 1:
+            raise ExecutionError(
+                f"The file takes {', '.join(names)}; the model takes {1 + len(self.others)} inputs"
+                + (f": {', '.join(self.others)} and one more." if self.others else "."),
+                hint="Is it a file of this model? Give the inputs that it was exported with.",
+            )
+        given = {first[0]: self.given(pixels=pixels), **self.others}
+        return {name: given[name] for name in names}
+
 
 def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """(pixels / 255 - mean) / std, per channel, in float64.
 
     Args:
-        pixels: (1, C, H, W) or (1, C, T, H, W), 0 to 255, any dtype.
+        pixels: (1, C, H, W) or (1, C, T, H, W), or with C last, 0 to 255, any dtype.
     Returns:
         float64 tensor of the same shape.
     """
-    channels = (1, -1, *[1] * (pixels.ndim - 2))
+    channels = (-1,) if spec.channels_last else (1, -1, *[1] * (pixels.ndim - 2))
     mean = torch.tensor(spec.mean, dtype=torch.float64).view(channels)
     std = torch.tensor(spec.std, dtype=torch.float64).view(channels)
     return (pixels.double() / 255.0 - mean) / std
@@ -68,22 +95,51 @@ _WIDE = 8.0
 """Range of the values that a model takes above which normal noise is a nearly black image to it."""
 
 
-def parity_samples(spec: InputSpec) -> tuple[Sample, ...]:
-    """Two inputs of noise and two natural-statistics images.
+def parity_samples(spec: InputSpec, *others: InputSpec) -> tuple[Sample, ...]:
+    """Two inputs of noise and two natural-statistics images; four of noise where there is no image.
 
     The first noise is standard normal, so that a device can make it from its seed alone. The second
     is, too, unless the model takes values of a wider range (0 to 255): it is then 8-bit noise.
+
+    Args:
+        others: the inputs behind the first one.
     """
-    first, second = (torch.from_numpy(seeded_input(spec.shape, seed)) for seed in range(2))
-    if 1.0 / min(spec.std) > _WIDE:
-        pixels = torch.from_numpy(seeded_input(spec.shape, 1, pixels=True))
-        second = normalise(pixels, spec).float()
-    noise = (Sample("noise-0", first), Sample("noise-1", second))
-    natural = tuple(
-        Sample(f"natural-{seed}", normalise(_natural(spec, seed), spec).float())
-        for seed in range(2)
+    firsts = _values(spec, 0)
+    rest = {each.name: _values(each, place) for place, each in enumerate(others, 1)}
+    names = ("noise-0", "noise-1", "natural-0", "natural-1")
+    if not any(each.role == "image" for each in (spec, *others)):
+        names = ("noise-0", "noise-1", "noise-2", "noise-3")
+    return tuple(
+        Sample(name, first, others={each: values[index] for each, values in rest.items()})
+        for index, (name, first) in enumerate(zip(names, firsts, strict=True))
     )
-    return noise + natural
+
+
+_APART = 100
+"""Between the seeds of two images of one sample."""
+
+
+def _values(spec: InputSpec, place: int) -> tuple[torch.Tensor, ...]:
+    """What the four samples give to one input.
+
+    Args:
+        place: of the input among those of the model.
+    """
+    drawn = [torch.from_numpy(drawn_input(spec, seed, place)) for seed in range(4)]
+    if spec.role != "image":
+        return tuple(drawn)
+    first, second = drawn[:2]
+    if spec.dtype == "float32" and 1.0 / min(spec.std) > _WIDE:
+        pixels = torch.from_numpy(seeded_input(spec.shape, 1 + _APART * place, pixels=True))
+        second = normalise(pixels, spec).float()
+    natural = (_natural(spec, seed + _APART * place) for seed in range(2))
+    return (first, second, *[_of_dtype(normalise(each, spec), spec) for each in natural])
+
+
+def _of_dtype(image: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """As the model takes it; what it takes as integers are pixels."""
+    dtype = getattr(torch, spec.dtype)
+    return image.to(dtype) if dtype.is_floating_point else image.round().to(dtype)
 
 
 def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
@@ -102,23 +158,49 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
     return noise + natural
 
 
-def stronger_samples(spec: InputSpec, *, pixels: bool = False) -> tuple[tuple[Sample, ...], ...]:
+def stronger_samples(
+    spec: InputSpec, *others: InputSpec, pixels: bool = False
+) -> tuple[tuple[Sample, ...], ...]:
     """Inputs that differ more, in sets to be tried one after the other.
 
     The first set is a flat image of a strong colour, and a bright spot of the opposite colour far
     from the middle. The second, where no normalisation is known (mean 0, standard deviation 1), is
     a natural image and the flat one with values from 0 to 255, for a model that normalises inside:
-    only its outputs can show that it does.
+    only its outputs can show that it does. Where the first input is no image, there is one set,
+    of other numbers; what is normal is larger by `_STRONG`.
 
     Args:
+        others: the inputs behind the first one: two more draws of them go with each set.
         pixels: for image inputs, which have no second set.
     """
+    sets = _stronger(spec, pixels=pixels)
+    return tuple(tuple(_joined(s, others, 4 + i) for i, s in enumerate(each)) for each in sets)
+
+
+_STRONG = 4.0
+
+
+def _joined(sample: Sample, others: Sequence[InputSpec], seed: int) -> Sample:
+    """``sample`` with values for the inputs behind the first one."""
+    made = {
+        each.name: torch.from_numpy(drawn_input(each, seed, place))
+        for place, each in enumerate(others, 1)
+    }
+    return replace(sample, others=made)
+
+
+def _stronger(spec: InputSpec, *, pixels: bool) -> tuple[tuple[Sample, ...], ...]:
+    """`stronger_samples` of the first input."""
+    if spec.role != "image":
+        scale = _STRONG if spec.role == "values" and spec.dtype == "float32" else 1
+        drawn = (torch.from_numpy(drawn_input(spec, seed)) * scale for seed in (4, 5))
+        return (tuple(Sample(f"strong-{i}", each) for i, each in enumerate(drawn)),)
     images = {"colour-0": _coloured(spec), "corner-0": _corner(spec)}
     made = tuple(_pixel_sample(name, image, spec) for name, image in images.items())
     if pixels:
         return (made,)
-    first = tuple(Sample(sample.name, sample.image.float()) for sample in made)
-    if any(spec.mean) or any(value != 1 for value in spec.std):
+    first = tuple(Sample(sample.name, _of_dtype(sample.image, spec)) for sample in made)
+    if spec.dtype != "float32" or any(spec.mean) or any(value != 1 for value in spec.std):
         return (first,)
     wide = (
         Sample("wide-natural-0", _natural(spec, 0)),
@@ -136,9 +218,9 @@ def _coloured(spec: InputSpec) -> torch.Tensor:
 
     Of shape (1, C, H, W) or (1, C, T, H, W), whole numbers from 0 to 255.
     """
-    natural = _natural(spec, 2)
-    level = torch.linspace(10.0, 210.0, spec.shape[1]).view(1, -1, *[1] * (natural.ndim - 2))
-    return (0.15 * natural + level).clamp(0.0, 255.0).round()
+    natural = _planes(spec, 2)
+    level = torch.linspace(10.0, 210.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
+    return _arranged((0.15 * natural + level).clamp(0.0, 255.0).round(), spec)
 
 
 def _corner(spec: InputSpec) -> torch.Tensor:
@@ -147,23 +229,38 @@ def _corner(spec: InputSpec) -> torch.Tensor:
     The window has a radius of 20 % of each side; it passes all of the first channel and none of the
     last. Shape and range as of `_coloured`.
     """
-    natural = _natural(spec, 2)
+    natural = _planes(spec, 2)
     height, width = spec.size
     y = (torch.linspace(0.0, 1.0, height).view(-1, 1) - 0.30) / 0.20
     x = (torch.linspace(0.0, 1.0, width) - 0.25) / 0.20
-    passed = torch.linspace(1.0, 0.0, spec.shape[1]).view(1, -1, *[1] * (natural.ndim - 2))
-    return (passed * torch.exp(-(y**2) - x**2) * (natural + 90.0)).clamp(0.0, 255.0).round()
+    passed = torch.linspace(1.0, 0.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
+    seen = passed * torch.exp(-(y**2) - x**2) * (natural + 90.0)
+    return _arranged(seen.clamp(0.0, 255.0).round(), spec)
 
 
 def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
-    """8-bit image with the 1/f amplitude spectrum and the correlated channels of photographs.
+    """`_planes` in the shape of the input."""
+    return _arranged(_planes(spec, seed), spec)
+
+
+def _arranged(planes: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """(1, C, …, H, W) in the shape of the input: channels last, several images of a batch alike
+    but for their place."""
+    image = planes.movedim(1, -1) if spec.channels_last else planes
+    axis = image.ndim - (2 if spec.channels_last else 1)
+    return torch.cat([image.roll(5 * i, axis) for i in range(spec.shape[0])])
+
+
+def _planes(spec: InputSpec, seed: int) -> torch.Tensor:
+    """8-bit image (1, C, H, W), or clip (1, C, T, H, W), with the 1/f amplitude spectrum and the
+    correlated channels of photographs.
 
     A shared luminance field carries most of the contrast and each channel adds a weaker field of
     its own (Ruderman, Cronin, Chiao 1998: the channels of natural images are strongly correlated
     and each has a power spectrum close to 1/f^2). Contrast is clipped, as cameras do. A clip pans
     over such an image by two pixels a frame.
     """
-    channels, (height, width) = spec.shape[1], spec.size
+    channels, (height, width) = spec.channels, spec.size
     rng = np.random.Generator(np.random.PCG64(1000 + seed))
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
@@ -179,5 +276,6 @@ def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
     planes = [luminance + 0.3 * field() for _ in range(channels)]
     image = np.clip(115.0 + 60.0 * np.stack(planes), 0.0, 255.0).round()
     if len(spec.shape) == 5:
-        image = np.stack([np.roll(image, 2 * t, axis=2) for t in range(spec.shape[2])], axis=1)
+        frames = spec.shape[1 if spec.channels_last else 2]
+        image = np.stack([np.roll(image, 2 * t, axis=2) for t in range(frames)], axis=1)
     return torch.from_numpy(image.astype(np.float32))[None]

@@ -142,7 +142,7 @@ def _write_nowhere(graph: GraphEditor) -> bool:
         if functional is None or not isinstance(written, Node):
             return False
         owner = root[written]
-        if owner.op == "placeholder" and written is not graph.input:
+        if owner.op == "placeholder" and written not in graph.inputs:
             return False
         for alias in group[owner]:
             if alias in (written, node) or order[alias] > order[node]:

@@ -59,11 +59,11 @@ def refuse_nan(program: Program, reference: Reference) -> None:
     )
 
 
-def float64_outputs(program: Program, image: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """What ``program`` computes for ``image`` in float64, one array per output."""
+def float64_outputs(program: Program, *inputs: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """What ``program`` computes for ``inputs`` in float64, one array per output."""
     from ..graph.float64 import run_float64
 
-    results = run_float64(program.float64(), image)
+    results = run_float64(program.float64(), *inputs)
     return tuple(result.detach().numpy() for result in results)
 
 
@@ -73,7 +73,7 @@ def distance(program: Program, reference: Reference) -> float:
     The last, so that a model that changes its own state between calls is caught.
     """
     sample = reference.samples[-1]
-    got = float64_outputs(program, sample.given(pixels=program.input.pixels))
+    got = float64_outputs(program, *sample.all_given(pixels=program.input.pixels))
     return _largest_error(got, reference.outputs[-1])
 
 

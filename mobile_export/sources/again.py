@@ -80,7 +80,7 @@ def request_again(
 
 def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -> Iterator[str]:
     """What of a model that was built is not what the manifest names, a sentence each."""
-    if request.spec != manifest.source and source.exported is None:
+    if request.spec != manifest.source and source.weights.kind != "program":
         yield f"the model {request.spec} is not what the manifest names, {manifest.source}"
     named, used = manifest.weights, source.weights
     if named is not None:
@@ -92,11 +92,22 @@ def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -
                 f"the weights ({used.describe()}) are not what the manifest names "
                 f"({named.description or named.kind})"
             )
-    if manifest.input.shape != source.input.shape:
+    if len(manifest.inputs) != len(source.inputs):
         yield (
-            f"the model's input {source.input.shape} is not what the manifest names, "
-            f"{manifest.input.shape}"
+            f"the model takes {len(source.inputs)} inputs; the manifest names "
+            f"{len(manifest.inputs)}"
         )
+        return
+    for index, (named_input, own) in enumerate(zip(manifest.inputs, source.inputs, strict=True)):
+        said = own.name if index else "input"
+        if (named_input.shape, named_input.dtype) != (own.shape, own.dtype):
+            dtypes = [""] * 2
+            if named_input.dtype != own.dtype:
+                dtypes = [f" of {own.dtype}", f" of {named_input.dtype}"]
+            yield (
+                f"the model's {said} {own.shape}{dtypes[0]} is not what the manifest names, "
+                f"{named_input.shape}{dtypes[1]}"
+            )
 
 
 def _program(spec: str, weights: Named | None, file: Path) -> str:
@@ -164,6 +175,8 @@ def _command(manifest: Manifest, file: Path, given: Mapping[str, Any], command: 
         if value not in (None, 0):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words.append(f"`{name}={text}`")
+    for text in () if build is None else build.input:
+        words.append(f"`input={_typeable(text, 'NAME=SHAPE')}`")
     return " ".join(words)
 
 

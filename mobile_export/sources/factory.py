@@ -10,8 +10,9 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from ..graph.float64 import deep_copy
 from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
 from ..graph.user_code import described, guarded, place_in_code
+from .calls import Bound, bind_example, bind_named, signature_of
 from .labels import labels_for
 from .request import ModelRequest, near_matches
 from .weights import load_weights
@@ -52,20 +54,53 @@ def load_factory(request: ModelRequest) -> Source:
             target = _attribute(imported, attribute, spec, folder)
         torch.manual_seed(request.seed)  # but only once in a process
         made = _make(target, spec, arguments, request, folder)
-    return _source_of(made, spec, request)
+        example = request.example_inputs
+        if example is None and request.input is None:
+            example = _example(imported, made, request, folder)
+    return _source_of(made, spec, request, example)
+
+
+def _example(imported: ModuleType, made: Any, request: ModelRequest, folder: Path) -> Any:
+    """What ``example_inputs()`` of the model, or of the user's module, returns; None of neither."""
+    spec = request.spec
+    for owner in (made, imported):
+        function = getattr(owner, "example_inputs", None)
+        if callable(function):
+            with guarded(partial(_failed, f"Calling example_inputs() of {spec}", folder=folder)):
+                return function()
+    return None
+
+
+def _require_asked(inputs: Sequence[InputSpec], request: ModelRequest) -> None:
+    """Refuse a size and channels that are not those of the example's one image."""
+    sizes = {each.size for each in inputs if each.role == "image"}
+    channels = {each.channels for each in inputs if each.role == "image"}
+    for name, asked, own in (
+        ("size", request.size, sizes),
+        ("channels", request.channels, channels),
+    ):
+        if asked is not None and own != {asked}:
+            said = ", ".join(map(str, sorted(own))) or "no image"
+            raise UsageError(
+                f"`{name}` {asked} is not what example_inputs() of {request.spec} has: {said}.",
+                hint=f"Leave `{name}` out, or name the inputs with `input`.",
+            )
 
 
 def source_of_module(request: ModelRequest) -> Source:
     """A module that the caller of the Python interface has made; it is copied, never changed."""
     module = request.model
-    return _source_of(deep_copy(getattr(module, "_orig_mod", module)), request.spec, request)
+    plain = deep_copy(getattr(module, "_orig_mod", module))
+    return _source_of(plain, request.spec, request, request.example_inputs)
 
 
-def _source_of(made: Any, spec: str, request: ModelRequest) -> Source:
+def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Source:
     notes: list[str] = []
     with guarded(partial(_failed, f"Looking at what {spec} made", folder=Path.cwd())):
         module = _normalise(made, spec, notes)
-        input_spec = _input(module, request, notes)
+        if request.input is None and example is None:
+            _check_signature(module, spec)
+        image = _input(module, request, notes)
         classes = _classes(module)
     if request.weights is None:
         info = WeightsInfo("own", seed=request.seed)
@@ -74,7 +109,24 @@ def _source_of(made: Any, spec: str, request: ModelRequest) -> Source:
             module, request.weights, allow_missing=request.allow_missing, seed=request.seed
         )
     info = WeightsInfo(info.kind, info.seed, info.path, info.sha256, (*info.notes, *notes))
-    return Source(spec, module, input_spec, None, labels_for(classes), info)
+    bound = Bound(module, (image,))
+    if request.input is not None:
+        bound = bind_named(module, spec, request.input, image.mean, image.std)
+    elif example is not None:
+        bound = bind_example(module, spec, example, image.mean, image.std)
+        _require_asked(bound.inputs, request)
+    first, *others = bound.inputs
+    labels = labels_for(classes)
+    return Source(
+        spec,
+        bound.module,
+        first,
+        None,
+        labels,
+        info,
+        others=tuple(others),
+        example=bound.example,
+    )
 
 
 def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
@@ -269,7 +321,6 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
             f"{spec!r} has parameters on the meta device, which hold no values.",
             hint="Build it outside `torch.device('meta')`, or call to_empty and load its weights.",
         )
-    _check_signature(made, spec)
     module: nn.Module = made
     if module.training:
         notes.append("The model came in training mode and was put into eval mode.")
@@ -288,10 +339,15 @@ def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
     return module
 
 
+_NO_IMAGE = re.compile(r"(^|_)(ids?|tokens?|texts?|masks?|labels?|targets?)($|_)")
+"""Names of parameters that take no image."""
+
+
 def _check_signature(module: nn.Module, spec: str) -> None:
-    try:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):
+    """Refuse a forward that does not take one image first, and needs nothing else."""
+    signature = signature_of(module)
+    parameters = [] if signature is None else list(signature.parameters.values())
+    if signature is None:
         return
     positional = (
         inspect.Parameter.POSITIONAL_ONLY,
@@ -299,13 +355,16 @@ def _check_signature(module: nn.Module, spec: str) -> None:
     )
     needed = [p for p in parameters if p.default is p.empty and p.kind in positional]
     keyword = [p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY]
-    taken = any(p.kind in positional or p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(needed) > 1 or keyword or not taken:
-        wanted = ", ".join([*(p.name for p in needed), *keyword]) or "none"
+    taken = [p.name for p in parameters if p.kind in positional or p.kind is p.VAR_POSITIONAL]
+    several = len(parameters) > 1 and taken and _NO_IMAGE.search(taken[0])
+    if len(needed) > 1 or keyword or not taken or several:
+        wanted = ", ".join([*(p.name for p in needed), *keyword])
+        wanted = wanted or ", ".join(p.name for p in parameters) or "none"
         raise SourceError(
             f"{spec!r} makes a {type(module).__name__}, whose forward takes the inputs {wanted}; "
-            "one image is what is exported.",
-            hint="Wrap it in a module whose forward takes one tensor (N, C, H, W).",
+            "one image is what is exported unless its inputs are named.",
+            hint="Name each with `input`, as in image=1x3x224x224 or input_ids=1x77:int64; or put "
+            "a function example_inputs() beside the model that returns them.",
         )
 
 

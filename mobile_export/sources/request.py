@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from ..graph.specs import InputSpec
 from ..system.options import Range, argument, check_options, option, shortened
+from .inputs import NamedInput, read_inputs
 from .labels import check_labels, read_labels
 
 __all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size", "timm_names"]
@@ -76,6 +77,10 @@ class ModelRequest:
         mean, std: normalisation of pixels scaled to [0, 1]; one value, or one per channel.
         labels: class names, all different, in the order of the logits.
         seed: of random weights.
+        input: what the forward of a user's own model takes, where that is not one image; by the
+            names of its parameters.
+        example_inputs: the same by an example: a tensor, a tuple of what forward takes by position,
+            or a mapping of what it takes by name; in Python only.
     """
 
     model: Any = argument(  # noqa: RUF009 (a field)
@@ -110,6 +115,14 @@ class ModelRequest:
         None, help="Text file with one class label a line.", typed=Path, read=read_labels
     )
     seed: int = option(0, help="Seed of random weights.", within=_SEEDS)
+    input: tuple[NamedInput, ...] | None = option(
+        None,
+        help="An input of your own model's forward: NAME=SHAPE[:DTYPE], such as ids=1x77:int64; "
+        "once for each.",
+        typed=tuple[str, ...],
+        read=read_inputs,
+    )
+    example_inputs: Any = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -124,6 +137,22 @@ class ModelRequest:
             raise UsageError("`allow_missing` needs `weights='FILE'`.")
         if self.labels is not None:
             check_labels(self.labels, "`labels`")
+        if self.input is not None or self.example_inputs is not None:
+            self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        given = {
+            "`size`": self.size is not None,
+            "`channels`": self.channels is not None,
+            "`example_inputs`": self.example_inputs is not None and self.input is not None,
+        }
+        wrong = [name for name, present in given.items() if present]
+        if wrong:
+            name = "`input`" if self.input is not None else "`example_inputs`"
+            raise UsageError(
+                f"{wrong[0]} and {name} exclude each other: {name} says what each input is.",
+                hint="Give one of them.",
+            )
 
     @classmethod
     def of(
@@ -135,10 +164,12 @@ class ModelRequest:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         labels: Sequence[str] | None = None,
+        input: Mapping[str, Any] | Sequence[str | NamedInput] | None = None,
         **others: Any,
     ) -> ModelRequest:
         """The request from what Python's callers give: also one number as ``size``, a string as
-        ``weights``, and any sequences.
+        ``weights``, any sequences, and as ``input`` a mapping of names to shapes, or to pairs of
+        shape and dtype.
 
         Args:
             others: the attributes that are not named here, as they are.
@@ -157,13 +188,15 @@ class ModelRequest:
             mean=None if mean is None else tuple(mean),
             std=None if std is None else tuple(std),
             labels=None if labels is None else tuple(labels),
+            input=None if input is None else read_inputs(input),
             **others,
         )
 
     def asked(self) -> dict[str, Any]:
         """What changes the model that is built, beside its name and its weights."""
         names = ("size", "num_classes", "channels", "mean", "std", "seed", "pretrained")
-        return {name: getattr(self, name) for name in (*names, "allow_missing")}
+        inputs = [str(each) for each in self.input or ()]
+        return {name: getattr(self, name) for name in (*names, "allow_missing")} | {"input": inputs}
 
     @property
     def spec(self) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from ..errors import UsageError
 from ..graph.source import Source
 from .request import ModelRequest
 
@@ -32,6 +33,7 @@ class Kind:
         matches: whether a model is named so; the first row whose test holds loads it.
         module, function: of this folder: takes the request, gives the `Source`.
         name_check: of the module: raises when it has no model of a name; "" if only loading tells.
+        own_code: the user's own, whose inputs the user may name.
     """
 
     name: str
@@ -39,18 +41,34 @@ class Kind:
     module: str
     function: str
     name_check: str = ""
+    own_code: bool = False
 
     def load(self, request: ModelRequest) -> Source:
-        """The source that is asked for; its module is imported now."""
+        """The source that is asked for; its module is imported now.
+
+        Raises:
+            UsageError: inputs are named of what has its own.
+        """
+        if not self.own_code and (request.input is not None or request.example_inputs is not None):
+            raise UsageError(
+                f"`input` is for your own models; {request.spec} says itself what it takes.",
+                hint="Leave it out; give `size` for another size of the image.",
+            )
         module = importlib.import_module(f"{__package__}.{self.module}")
         return cast(Source, getattr(module, self.function)(request))
 
 
 SOURCES: tuple[Kind, ...] = (
-    Kind("module", lambda model: not isinstance(model, str), "factory", "source_of_module"),
+    Kind(
+        "module",
+        lambda model: not isinstance(model, str),
+        "factory",
+        "source_of_module",
+        own_code=True,
+    ),
     Kind("saved program", lambda model: model.endswith(".pt2"), "pt2.load", "load_program"),
     Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm", "known_name"),
-    Kind("factory", lambda model: ":" in model, "factory", "load_factory"),
+    Kind("factory", lambda model: ":" in model, "factory", "load_factory", own_code=True),
     Kind("built-in", lambda model: True, "zoo", "load_zoo", "entry_of"),
 )
 

@@ -2,7 +2,8 @@
 
 What breaks when they change: passes and readers that ask whether a node calls an ATen operator
 (`OpOverload`), the reader of .pt2 files (`Verifier`, `FakeTensorMode`), the float64 run
-(`TorchDispatchMode`, `tree_map`), operators that some format lacks (`decomposition_of`, `make_fx`),
+(`TorchDispatchMode`, `tree_map`), programs of several
+inputs (`tree_unflatten`), operators that some format lacks (`decomposition_of`, `make_fx`),
 Core ML files of models with bicubic resizing (`decompositions`), operators without a rule of their
 own in ncnn and TNN (`core_decompositions`, `trace_call`).
 """
@@ -19,7 +20,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_unflatten
 
 __all__ = [
     "FakeTensorMode",
@@ -34,6 +35,7 @@ __all__ = [
     "make_fx",
     "trace_call",
     "tree_map",
+    "tree_unflatten",
 ]
 
 

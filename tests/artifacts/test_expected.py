@@ -16,10 +16,10 @@ from mobile_export.artifacts.expected import (
     Expected,
     compare_expected,
     expected_facts,
-    expected_input,
+    expected_inputs,
     seeded_input,
 )
-from mobile_export.artifacts.manifest import read_manifest
+from mobile_export.artifacts.manifest import Input, read_manifest
 from mobile_export.errors import ArtifactError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.table import get_format
@@ -28,23 +28,24 @@ from tests.conftest import make_source
 
 SHAPE = (1, 3, 8, 8)
 IMAGE = seeded_input(SHAPE, 0)
+SPEC = Input(shape=SHAPE)
 
 
 def facts(*outputs: np.ndarray) -> Expected:
     """Written and read."""
     names = [f"output_{index}" for index in range(len(outputs))]
-    made = expected_facts("noise-0", IMAGE, outputs, names, {"fp32": 1e-5})
+    made = expected_facts("noise-0", [IMAGE], outputs, names, {"fp32": 1e-5})
     return msgspec.json.decode(msgspec.json.encode(made), type=Expected)
 
 
 def test_the_input_is_made_again_to_the_bit() -> None:
-    assert np.array_equal(expected_input(facts(np.ones(3)), SHAPE), IMAGE)
+    assert np.array_equal(expected_inputs(facts(np.ones(3)), [SPEC])[0], IMAGE)
 
 
 @pytest.mark.parametrize("change", [{"sample": "another"}, {"input_sha256": "0" * 64}])
 def test_an_input_that_cannot_be_made_is_an_error(change: dict[str, str]) -> None:
     with pytest.raises(ArtifactError, match="cannot be made again"):
-        expected_input(msgspec.structs.replace(facts(np.ones(3)), **change), SHAPE)
+        expected_inputs(msgspec.structs.replace(facts(np.ones(3)), **change), [SPEC])
 
 
 def test_errors_are_relative_to_the_largest_magnitude() -> None:
@@ -96,7 +97,7 @@ def test_a_manifest_tells_what_the_model_computes(tmp_path: Path) -> None:
     source = make_source()
     export_program(lambda: source, "tiny", [get_format("onnx")], ExportConfig(out_dir=tmp_path))
     manifest = read_manifest(tmp_path / "tiny.onnx")
-    image = expected_input(manifest.expected, manifest.input.shape)
+    (image,) = expected_inputs(manifest.expected, manifest.inputs)
     with torch.no_grad():
         eager = source.module(torch.from_numpy(image)).numpy()
     assert compare_expected(manifest.expected, [eager]).max_rel < 1e-5

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 import mobile_export
-from mobile_export.artifacts.expected import compare_expected, expected_input
+from mobile_export.artifacts.expected import compare_expected, expected_inputs
 from mobile_export.artifacts.manifest import Manifest, manifest_schema, read_manifest
 from mobile_export.bench.files import read_artifact
 from mobile_export.errors import ArtifactError
@@ -79,7 +79,7 @@ def test_old_manifests_are_read(tmp_path: Path, file: Path) -> None:
     assert read.source == "net:build"
     assert read.input.shape == (1, 3, 8, 8)
     assert [list(output.shape) for output in read.outputs] == [[1, 4, 6, 6], [1]]
-    image = expected_input(read.expected, read.input.shape)
+    (image,) = expected_inputs(read.expected, read.inputs)
     assert image.shape == (1, 3, 8, 8)
     assert holds(json.loads(json.dumps(msgspec.to_builtins(read))), facts)
 
@@ -128,7 +128,15 @@ def holds(new: Any, old: Any) -> bool:
         (("input", "channel_order"), "GBR", "input.channel_order: invalid enum value 'GBR'"),
         (("input", "std"), [1, 0, 1], "input.std[1]: expected float > 0"),
         (("input", "mean"), [1, 2], "input: mean has 2 numbers; the image has 3 channels"),
-        (("schema",), 2, "schema: expected int <= 1"),
+        (("schema",), 3, "schema: expected int <= 2"),
+        (("input", "role"), "mask", "input: mean and std are of images"),
+        (("input", "dtype"), "uint8", "its beginning: schema is 1, which has one image"),
+        (("other_inputs",), [{"shape": [1]}], "other_inputs[0]: shape has 1 axes"),
+        (
+            ("other_inputs",),
+            [{"shape": [1], "role": "values"}],
+            "its beginning: other_inputs and expected.others_sha256 differ",
+        ),
         (("source",), "x" * 5000, "source: expected str of length <= 4096"),
         (("tools",), [], "tools: expected object, got array"),
         (("bytes",), 10**40, "bytes: expected int <="),
@@ -232,7 +240,7 @@ def test_whatever_stands_in_a_manifest_is_read_or_refused(tmp_path: Path) -> Non
             )
         try:
             manifest = read_manifest(place(tmp_path, data))
-            image = expected_input(manifest.expected, manifest.input.shape)
+            (image,) = expected_inputs(manifest.expected, manifest.inputs)
         except ArtifactError:
             continue
         read += 1

@@ -86,7 +86,7 @@ def make_manifest(
         "input": {"shape": image.shape},
         "outputs": [{"name": name, "shape": value.shape} for name, value in outputs.items()],
         "expected": expected_facts(
-            "noise-0", image, list(outputs.values()), list(outputs), {"fp32": 1e-5, "fp16": 1e-2}
+            "noise-0", [image], list(outputs.values()), list(outputs), {"fp32": 1e-5, "fp16": 1e-2}
         ),
     }
     return msgspec.convert(facts | changes, Manifest)

@@ -30,6 +30,7 @@ class RunnerRow:
         binary: name of the tool that the user must point at with ``--binary``; None needs none.
         precisions: of the arithmetic, where it has the choice.
         samples: False for a tool that prints a summary and no raw samples.
+        any_inputs: it is given every input of a file; others are given one image of float32.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RunnerRow:
     precisions: tuple[str, ...] = ()
     samples: bool = True
     programs: bool = False
+    any_inputs: bool = False
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -77,11 +79,18 @@ def _vendor(
 
 
 RUNNERS: tuple[RunnerRow, ...] = (
-    RunnerRow("onnxruntime", "onnxruntime", "python", _PYTHON_HOSTS),
-    RunnerRow("litert", "LiteRT", "python", _PYTHON_HOSTS),
-    RunnerRow("ncnn", "ncnn", "python", _PYTHON_HOSTS, _NCNN, None, _BOTH),
+    RunnerRow("onnxruntime", "onnxruntime", "python", _PYTHON_HOSTS, any_inputs=True),
+    RunnerRow("litert", "LiteRT", "python", _PYTHON_HOSTS, any_inputs=True),
+    RunnerRow("ncnn", "ncnn", "python", _PYTHON_HOSTS, _NCNN, None, _BOTH, any_inputs=True),
     RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", _SHELLS, _NCNN, None, _BOTH),
-    RunnerRow("torch", "PyTorch, the prepared module", "python", _PYTHON_HOSTS, programs=True),
+    RunnerRow(
+        "torch",
+        "PyTorch, the prepared module",
+        "python",
+        _PYTHON_HOSTS,
+        programs=True,
+        any_inputs=True,
+    ),
     RunnerRow("torch-eager", "PyTorch, the original module", "python", ("local",), programs=True),
     RunnerRow("coreml", "Core ML, from a Mac", "coreml", ("ios", "local"), _UNITS),
     _vendor("benchmark-model", "LiteRT's own tool", _LITERT, "benchmark_model", _BOTH),

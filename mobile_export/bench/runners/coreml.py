@@ -58,7 +58,7 @@ class _Session:
             precision=self._job.artifact.precision,
         )
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...]:
         from coremltools.models.ml_program.experimental.async_wrapper import MLModelAsyncWrapper
 
         self._inputs = {self._job.artifact.manifest.input.name: self._as_input(image)}

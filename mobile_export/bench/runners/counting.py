@@ -60,9 +60,9 @@ class CountingSession:
         self._counts = device.counts
         self.loaded = replace(session.loaded, load_ns=None)  # of the emulator, not of a phone
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...] | None:
         """What the ARM code computes."""
-        return self._session.outputs(image)
+        return self._session.outputs(image, **others)
 
     def count(self, runs: int) -> list[ArmCount]:
         """What each of ``runs`` inferences did; `outputs` comes first."""

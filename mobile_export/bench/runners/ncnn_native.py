@@ -132,7 +132,7 @@ class NativeSession:
             self._conversation.kill()
             raise
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...]:
         """Outputs for ``image`` (1, C, H, W), in the network's order, without the batch."""
         import numpy as np
 

@@ -126,6 +126,14 @@ class _Worker:
         )
 
 
+def _sent(array: np.ndarray) -> dict[str, Any]:
+    """An array as the worker reads it."""
+    plain = np.ascontiguousarray(array)
+    plain = plain.astype(plain.dtype.newbyteorder("<"))
+    data = base64.b64encode(plain.tobytes()).decode("ascii")
+    return {"shape": array.shape, "dtype": plain.dtype.str, "data": data}
+
+
 def _delegated(nodes: Sequence[int] | None) -> dict[str, int]:
     """Of the graph: nodes that an accelerator does, of how many."""
     if nodes is None:
@@ -171,12 +179,16 @@ class _Session:
         )
         self._extra = self._read(lambda: _delegated(answer.get("nodes")))
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...]:
-        data = base64.b64encode(np.ascontiguousarray(image, dtype="<f4").tobytes())
-        answer = self._worker.ask(
-            {"do": "outputs", "shape": image.shape, "image": data.decode("ascii")},
-            self._job.timeout,
-        )
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...]:
+        first = _sent(image)
+        command = {
+            "do": "outputs",
+            "shape": first["shape"],
+            "dtype": first["dtype"],
+            "image": first["data"],
+            "others": [{"name": name, **_sent(array)} for name, array in others.items()],
+        }
+        answer = self._worker.ask(command, self._job.timeout)
         return self._read(
             lambda: tuple(
                 NamedOutput(

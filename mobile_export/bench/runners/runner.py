@@ -124,8 +124,13 @@ class RunnerSession(Protocol):
 
     loaded: Loaded
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
-        """The outputs for ``image``, float32 (1, C, H, W); None when the tool cannot give them."""
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...] | None:
+        """The outputs for ``image``, float32 (1, C, H, W); None when the tool cannot give them.
+
+        Args:
+            image: or another first input of the model.
+            others: its other inputs by name, of a runner whose row has ``any_inputs``.
+        """
 
     def run(self, count: int) -> RawResult:
         """``count`` timed runs, back to back."""

@@ -303,7 +303,7 @@ class _Session:
         self._extra: dict[str, Any] = {}
         self.loaded = Loaded(tool.title, precision=tool.precision(job), resident=False)
 
-    def outputs(self, image: np.ndarray) -> tuple[NamedOutput, ...] | None:
+    def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...] | None:
         """What it computes on the backend that is timed; None for a tool that gives none, and for
         a file whose input is no float32 or uint8, or whose outputs are no float32.
 

@@ -42,7 +42,7 @@ class _EvaluatorSession(Session):
         self.precision = self.program.precision
         self.takes_pixels = self.package.image_input
         self.activation = self.package.metadata.get(ACTIVATION_KEY)
-        self.input = self.program.inputs[0].name
+        self.inputs = tuple(each.name for each in self.program.inputs)
         names = self.program.outputs
         wanted = tuple(output.name for output in outputs)
         self.outputs = wanted if set(wanted) <= set(names) else names
@@ -88,7 +88,8 @@ class _EvaluatorSession(Session):
         return self.nms.run(*raw)
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {self.input: sample.given(pixels=self.takes_pixels).float().numpy()}
+        given = sample.by_name(self.inputs, pixels=self.takes_pixels)
+        return {name: _plain(each) for name, each in given.items()}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:
@@ -157,17 +158,25 @@ class _CoreMLSession(_EvaluatorSession):
         return confidence, coordinates
 
     def _predict(self, model: Any, sample: Sample) -> dict[str, Any]:
-        feed: Any = self._feed(sample)[self.input]
+        feed: dict[str, Any] = self._feed(sample)
         if self.takes_pixels:
             from PIL import Image
 
-            pixels = feed[0].astype(np.uint8)
-            feed = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+            ((name, image),) = feed.items()
+            pixels = image[0].astype(np.uint8)
+            picture = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+            feed = {name: Image.fromarray(picture)}
         try:
-            results: dict[str, Any] = model.predict({self.input: feed})
+            results: dict[str, Any] = model.predict(feed)
         except Exception as error:  # Core ML's errors arrive as RuntimeError or its own types
             raise ExecutionError(f"Core ML cannot run the package: {error}") from error
         return results
+
+
+def _plain(tensor: torch.Tensor) -> np.ndarray:
+    """As a multi-array has it: float32 or int32."""
+    dtype = torch.float32 if tensor.is_floating_point() else torch.int32
+    return np.asarray(tensor.to(dtype).numpy())
 
 
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _EvaluatorSession:

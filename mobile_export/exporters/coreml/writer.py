@@ -22,6 +22,7 @@ import torch
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
+from ...graph.processing import with_input_dtypes
 from ...operators.core import outside
 from ...system.coreml_private import divide_by_itself, keep_whole_quotients
 from ...system.torch_private import decompositions
@@ -78,8 +79,10 @@ class _CentredBoxes(torch.nn.Module):
 def adapt(program: Program, job: WriteJob) -> Adapted:
     """``program`` in front of a suppression, without operations that coremltools lacks.
 
-    Its input is called ``image`` though it takes pixels: that its type is an image says so.
+    An image is called ``image`` though it takes pixels: that its type is an image says so. Inputs
+    have the dtypes that multi-arrays have.
     """
+    program = with_input_dtypes(program, _DTYPES)
     exported = program.exported
     if job.nms is not None:
         wrapped = _CentredBoxes(program)
@@ -91,8 +94,13 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
     )
     _drop_aliases(decomposed.graph_module)
     expected = functools.partial(_expected, program=program, job=job)
-    named = replace(program.input, name=_INPUT)
+    name = _INPUT if program.input.pixels else program.input.name
+    named = replace(program.input, name=name)
     return Adapted(replace(program, exported=decomposed, input=named), expected)
+
+
+_DTYPES = {"bool": "int32", "int64": "int32", "uint8": "int32"}
+"""Core ML's multi-arrays are of float32, float16, float64 or int32 (iOS 15 to 18)."""
 
 
 def _expected(
@@ -195,7 +203,7 @@ def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
         layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR}
         layout = layouts.get(spec.channel_order, ct.colorlayout.GRAYSCALE)
         return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
-    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.float32)
+    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.dtype(spec.dtype).type)
 
 
 def _output_names(program: Program, job: WriteJob) -> list[str]:
@@ -226,7 +234,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     try:
         model = ct.convert(
             program.exported,
-            inputs=[_input_type(program.input, options)],
+            inputs=[_input_type(each, options) for each in program.inputs],
             minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
             compute_precision=_compute_precision(job.precision, options),
             convert_to="mlprogram",

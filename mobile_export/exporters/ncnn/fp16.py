@@ -24,15 +24,19 @@ __all__ = ["float32_masks", "with_conversions"]
 LIMIT = FLOAT16_MAX / 4
 
 
-def float32_masks(graph: ir.LayerGraph, images: Sequence[np.ndarray]) -> dict[str, int]:
+def float32_masks(
+    graph: ir.LayerGraph, images: Sequence[np.ndarray | Sequence[np.ndarray]]
+) -> dict[str, int]:
     """Masks by name of the layer's output; layers that float16 can hold are not in it.
 
     Args:
-        images: inputs of the program, (1, C, H, W), on which the values are measured in float64.
+        images: inputs of the program, (1, C, H, W), on which the values are measured in float64; of
+            a program with several, one for each of them.
     """
     largest: dict[str, float] = {}
     for image in images:
-        for name, value in run_values(graph, image).items():
+        given = [image] if isinstance(image, np.ndarray) else image
+        for name, value in run_values(graph, *given).items():
             largest[name] = max(largest.get(name, 0.0), _largest(value))
     masks: dict[str, int] = {}
     for layer in graph.layers:

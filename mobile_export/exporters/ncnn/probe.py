@@ -1,8 +1,9 @@
 """Runs an ncnn model once, in a process of its own: ncnn may crash on a file that it does not like.
 
-    python -m mobile_export.exporters.ncnn.probe PARAM BIN INPUT CxHxW OUTPUT...
+    python -m mobile_export.exporters.ncnn.probe BIN
 
-The options are those of the command line's JSON on stdin: a list of {"param": text, "options": {}}.
+On stdin is JSON: {"inputs": {name: shape}, "outputs": [name], "runs": [{"param": text, "options":
+{}}]}.
 Exit code 0 when every one of them loads and gives all outputs.
 """
 
@@ -16,17 +17,19 @@ def main() -> int:
     import ncnn
     import numpy as np
 
-    weights, name, shape, *outputs = sys.argv[1:]
-    image = np.zeros([int(n) for n in shape.split("x")], dtype=np.float32)
-    for run in json.load(sys.stdin):
+    (weights,) = sys.argv[1:]
+    job = json.load(sys.stdin)
+    arrays = {name: np.zeros(shape, dtype=np.float32) for name, shape in job["inputs"].items()}
+    for run in job["runs"]:
         net = ncnn.Net()
         for option, value in run["options"].items():
             setattr(net.opt, option, value)
         if net.load_param_mem(run["param"]) or net.load_model(weights):
             return 1
         extractor = net.create_extractor()
-        extractor.input(name, ncnn.Mat(image))
-        for output in outputs:
+        for name, array in arrays.items():
+            extractor.input(name, ncnn.Mat(array))
+        for output in job["outputs"]:
             if extractor.extract(output)[0]:
                 return 1
     return 0

@@ -51,9 +51,8 @@ class _NcnnSession(Session):
         self.layers = layers
         self.specs = outputs
         self.options = dict.fromkeys(_FLOAT16_OPTIONS, half) | {"num_threads": 1}
-        image = _input_layer(path, layers)
-        self.input, self.shape = image.outputs[0], tuple(_shape(image))
-        self.takes_pixels = self.input == PIXELS
+        self.inputs = {each.outputs[0]: tuple(_shape(each)) for each in _input_layers(path, layers)}
+        self.takes_pixels = PIXELS in self.inputs
         made = _outputs(layers)
         self.activation = added_activation(made, outputs)
         wanted = [output.name for output in outputs]
@@ -72,9 +71,9 @@ class _NcnnSession(Session):
 
     def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
         """As ``ncnn::Mat`` has them, without a batch; outputs have the shapes of the last run."""
-        shape = tuple(_shape(_input_layer(self.path, self.layers))[1:])
+        inputs = (FileTensor(name, shape[1:]) for name, shape in self.inputs.items())
         made = (FileTensor(name, self._shapes[name]) for name in _outputs(self.layers))
-        return (FileTensor(self.input, shape),), tuple(made)
+        return tuple(inputs), tuple(made)
 
     def _open(self) -> Any:
         import ncnn
@@ -92,16 +91,20 @@ class _NcnnSession(Session):
     def _extractor(self, sample: Sample) -> Any:
         import ncnn
 
-        image = sample.given(pixels=self.takes_pixels)
-        given = tuple(image.shape)
-        if given != self.shape:  # ncnn may read beyond the image, or crash
-            raise ExecutionError(
-                f"{self.path} takes an image of shape {self.shape}; it was given {given}.",
-                hint="Give the size that the file was exported for.",
-            )
+        fed = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+        for name, tensor in fed.items():
+            given, wanted = tuple(tensor.shape), self.inputs[name]
+            if given != wanted:  # ncnn may read beyond the image, or crash
+                raise ExecutionError(
+                    f"{self.path} takes an image of shape {wanted}; it was given {given}."
+                    if len(fed) == 1
+                    else f"{self.path} takes {name} of shape {wanted}; it was given {given}.",
+                    hint="Give the size that the file was exported for.",
+                )
         extractor = self._open().create_extractor()
-        array = np.ascontiguousarray(image[0].float().numpy())
-        extractor.input(self.input, ncnn.Mat(array).clone())
+        for name, tensor in fed.items():
+            array = np.ascontiguousarray(tensor[0].float().numpy())
+            extractor.input(name, ncnn.Mat(array).clone())
         return extractor
 
     def _extract(self, extractor: Any, blob: str) -> np.ndarray:
@@ -150,13 +153,13 @@ def _lost(exact: Session, half: Session, sample: Sample) -> Iterator[Overflow]:
         yield from (overflow for overflow in found if overflow.output in infinite)
 
 
-def _input_layer(path: Path, layers: tuple[Layer, ...]) -> Layer:
+def _input_layers(path: Path, layers: tuple[Layer, ...]) -> list[Layer]:
     found = [layer for layer in layers if layer.type == "Input"]
-    if len(found) != 1 or len(found[0].outputs) != 1:
+    if not found or any(len(layer.outputs) != 1 for layer in found):
         raise ArtifactError(
-            f"{path} has {len(found)} inputs.", hint="A file with one image input is needed."
+            f"{path} has {len(found)} inputs.", hint="A file with an input of one blob is needed."
         )
-    return found[0]
+    return found
 
 
 def _outputs(layers: tuple[Layer, ...]) -> list[str]:
@@ -236,22 +239,20 @@ def _probe(*sessions: _NcnnSession) -> None:
         ArtifactError: it crashed, or ncnn refused the file.
     """
     first = sessions[0]
-    shape = _shape(_input_layer(first.path, first.layers))
-    if not shape:
+    if not all(first.inputs.values()):
         raise ArtifactError(
             f"The line of Input in {first.path} does not say the size of the image.",
             hint="ncnn may crash on such a file. Write the size behind the name of the blob: "
             "0=width 1=height 2=channels.",
         )
-    runs = [{"param": param_text(s.executed), "options": s.options} for s in sessions]
-    words = [
-        str(first.path.with_suffix(_WEIGHTS_SUFFIX)),
-        first.input,
-        "x".join(map(str, shape[1:])),
-        *first.outputs,
-    ]
+    job = {
+        "inputs": {name: shape[1:] for name, shape in first.inputs.items()},
+        "outputs": list(first.outputs),
+        "runs": [{"param": param_text(s.executed), "options": s.options} for s in sessions],
+    }
+    words = [str(first.path.with_suffix(_WEIGHTS_SUFFIX))]
     probe = f"{__package__}.probe"
-    ended = run_module(probe, words, limits=Limits(_PROBE_SECONDS), text=json.dumps(runs))
+    ended = run_module(probe, words, limits=Limits(_PROBE_SECONDS), text=json.dumps(job))
     if ended.code != 0:
         reason = ended.crash or "it refused"
         reason += f"; last it said: {ended.last_line}" if ended.last_line else ""
@@ -259,9 +260,14 @@ def _probe(*sessions: _NcnnSession) -> None:
 
 
 def _shape(layer: Layer) -> list[int]:
-    """Shape of an ``Input`` layer, with a batch of 1, or nothing when the file does not say."""
+    """Shape of an ``Input`` layer, with a batch of 1, or nothing when the file does not say.
+
+    ncnn has one to four axes: width; height, width; channels, height, width; or with a depth.
+    """
     channels, depth, height, width = (layer.number(key) for key in (2, 11, 1, 0))
     shape = [channels, depth, height, width] if depth else [channels, height, width]
+    while len(shape) > 1 and not shape[0]:
+        shape = shape[1:]
     return [1, *shape] if all(shape) else []
 
 

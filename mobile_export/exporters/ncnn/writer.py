@@ -44,10 +44,13 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
 
     assert prepared.layers is not None
     graph = fuse_activations(unfold_as_convolutions(prepared.layers), tables.FUSED_ACTIVATIONS)
-    spec = prepared.program.input
-    noise, _, natural, _ = (pixel_samples if spec.pixels else parity_samples)(spec)
-    images = [each.given(pixels=spec.pixels).numpy() for each in (noise, natural)]
-    masks = float32_masks(graph, images)
+    specs = prepared.program.inputs
+    pixels = specs[0].pixels
+    noise, _, natural, _ = pixel_samples(specs[0]) if pixels else parity_samples(*specs)
+    given = [
+        [tensor.numpy() for tensor in each.all_given(pixels=pixels)] for each in (noise, natural)
+    ]
+    masks = float32_masks(graph, given)
     build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
 
 

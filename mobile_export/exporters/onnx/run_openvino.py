@@ -29,8 +29,8 @@ class _OpenVinoSession(Session):
         self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"
         self.compiled = _compile(path)
         facts = describe(path)
-        (given,) = facts["inputs"]
-        self.takes_pixels, self.dtype = given["name"] == PIXELS, given["dtype"]
+        self.inputs = {each["name"]: each["dtype"] for each in facts["inputs"]}
+        self.takes_pixels = PIXELS in self.inputs
         names = [output["name"] for output in facts["outputs"]]
         wanted = [output.name for output in outputs]
         self.activation = added_activation(names, outputs)
@@ -45,8 +45,10 @@ class _OpenVinoSession(Session):
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         try:
-            given = sample.given(pixels=self.takes_pixels).numpy().astype(self.dtype)
-            results = self.compiled([given])
+            given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+            results = self.compiled(
+                [each.numpy().astype(self.inputs[name]) for name, each in given.items()]
+            )
         except Exception as error:  # OpenVINO raises its own pybind types
             raise ExecutionError(f"OpenVINO cannot run {self.path}: {summary(error)}") from error
         return [np.array(results[index]) for index in self.order]

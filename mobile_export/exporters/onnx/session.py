@@ -37,9 +37,8 @@ class _OnnxSession(Session):
         self.path = path
         _read(path)
         self.session = _open(path)
-        given = self.session.get_inputs()[0]
-        self.input, self.dtype = given.name, _file_tensor(given).dtype
-        self.takes_pixels = self.input == PIXELS
+        self.inputs = {each.name: _file_tensor(each).dtype for each in self.session.get_inputs()}
+        self.takes_pixels = PIXELS in self.inputs
         names = [output.name for output in self.session.get_outputs()]
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(names) else names
@@ -54,7 +53,8 @@ class _OnnxSession(Session):
         return tuple(map(_file_tensor, inputs)), tuple(map(_file_tensor, outputs))
 
     def feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        return {self.input: sample.given(pixels=self.takes_pixels).numpy().astype(self.dtype)}
+        given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+        return {name: each.numpy().astype(self.inputs[name]) for name, each in given.items()}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:

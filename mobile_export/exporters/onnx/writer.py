@@ -1,7 +1,7 @@
 """ONNX: torch.onnx's own exporter, then onnxsim, then names, metadata and the checker.
 
-The file is self-contained (weights inside), has static shapes, one input ``image`` and outputs
-named as in the program, or the detections of a detector (`nms`). Every node carries the path
+The file is self-contained (weights inside), has static shapes, and inputs and outputs named as in
+the program, or the detections of a detector (`nms`). Every node carries the path
 of the PyTorch module it came from as the metadata property ``module`` (Netron shows it,
 ``verify --layers`` uses it); paths of the machine that exported are left out.
 """
@@ -54,7 +54,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     try:
         converted = torch.onnx.export(
             program.exported,
-            input_names=[program.input.name],
+            input_names=[each.name for each in program.inputs],
             output_names=[output.name for output in program.outputs],
             verbose=job.verbose,
         )

@@ -55,14 +55,17 @@ class _LiteRTSession(Session):
             )
         key, signature = next(iter(signatures.items()))
         self.runner = interpreter.get_signature_runner(key)
-        self.input = signature["inputs"][0]
-        details = self.runner.get_input_details()[self.input]
-        self.shape, self.dtype = tuple(int(n) for n in details["shape"]), details["dtype"]
-        self.takes_pixels = self.input == PIXELS
+        details = self.runner.get_input_details()
+        self.inputs = {
+            name: (tuple(int(n) for n in details[name]["shape"]), details[name]["dtype"])
+            for name in signature["inputs"]
+        }
+        self.takes_pixels = PIXELS in self.inputs
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
         facts = describe(path)
         self.precision, self.layout = facts["precision"], facts.get("layout")
+        self.turned = frozenset((self.layout or "").split()[1:])
         self.activation = added_activation(signature["outputs"], outputs)
         found = find_post_processing(path)
         self.detector = (
@@ -80,18 +83,26 @@ class _LiteRTSession(Session):
             tuple(_file_tensor(d, outputs) for d in self.interpreter.get_output_details()),
         )
 
-    def _feed(self, sample: Sample) -> np.ndarray:
-        image = sample.given(pixels=self.takes_pixels)
-        if self._is_nhwc(sample):
-            image = image.movedim(1, -1)
-        return np.ascontiguousarray(image.numpy().astype(self.dtype))
+    def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
+        given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+        fed = {}
+        for name, tensor in given.items():
+            shape, dtype = self.inputs[name]
+            turned = self.layout == "nhwc" if len(given) == 1 else name in self.turned
+            if turned or (tuple(tensor.shape) != shape and tensor.ndim > 2):
+                tensor = tensor.movedim(1, -1)
+            fed[name] = np.asarray(tensor.numpy(), dtype=dtype, order="C")
+        return fed
 
     def _is_nhwc(self, sample: Sample) -> bool:
-        return self.layout == "nhwc" or tuple(sample.image.shape) != self.shape
+        """Whether outputs of four axes have channels last: some input of the file has."""
+        given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+        other = any(tuple(each.shape) != self.inputs[name][0] for name, each in given.items())
+        return (self.layout or "").split()[:1] == ["nhwc"] or other
 
     def _invoke(self, sample: Sample) -> dict[str, np.ndarray]:
         try:
-            results: dict[str, np.ndarray] = self.runner(**{self.input: self._feed(sample)})
+            results: dict[str, np.ndarray] = self.runner(**self._feed(sample))
         except (RuntimeError, ValueError) as error:
             raise ExecutionError(f"LiteRT cannot run {self.path}: {error}") from error
         return results
@@ -117,8 +128,9 @@ class _LiteRTSession(Session):
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         interpreter = _open(self.path, preserve=True)
         interpreter.allocate_tensors()
-        feed = self._feed(sample)
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], feed)
+        places = self.runner.get_input_details()
+        for name, feed in self._feed(sample).items():
+            interpreter.set_tensor(places[name]["index"], feed)
         interpreter.invoke()
         names = {d["index"]: f"{d['name']}#{d['index']}" for d in interpreter.get_tensor_details()}
         for op in operations_of(interpreter):

@@ -1,7 +1,7 @@
 """TFLite: through litert-torch, with an NHWC image input unless asked otherwise.
 
-The signature ``serving_default`` takes ``image`` and gives the program's outputs by name; with an
-NHWC input, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). A detector may end
+The signature ``serving_default`` takes the program's inputs and gives its outputs by name; with an
+NHWC image, rank-4 outputs are NHWC as well, and a video clip is (N, T, H, W, C). A detector may end
 with TFLite's detection post-processing (`nms`). With precision
 fp16 the weights are stored as float16 and widened when the file is loaded (ai-edge-quantizer's
 ``float_casting``): arithmetic stays float32 on CPUs, GPU delegates compute in float16.
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
-from ...graph.processing import with_bytes
+from ...graph.processing import with_bytes, with_input_dtypes
+from ...graph.specs import PIXELS
 from ...operators.core import calls_of, outside
 from ...operators.ordering import LARGEST
 from ..interface import Adapted, Prepared, WriteJob
@@ -42,8 +43,11 @@ def check(program: Program, job: WriteJob) -> None:
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` without what litert-torch lacks or writes slowly (`adapt`); bytes if wanted."""
-    program = avoid_gaps(program)
+    """``program`` without what litert-torch lacks or writes slowly (`adapt`); bytes if wanted.
+
+    What the model takes as int64 the file takes as int32, which litert-torch would do by itself.
+    """
+    program = with_input_dtypes(avoid_gaps(program), {"int64": "int32"})
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
 
@@ -65,12 +69,51 @@ class _NamedIO(torch.nn.Module):
         """Takes one of the two, by the name of the program's input."""
         image = pixels if image is None else image
         assert image is not None
-        channels_first = (0, image.ndim - 1, *range(1, image.ndim - 1))
-        result = self.program(image.permute(channels_first) if self.nhwc else image)
+        return self.named(self.program(_channels_first(image) if self.nhwc else image))
+
+    def named(self, result: Any) -> dict[str, torch.Tensor]:
+        """What the program returns, by the names and in the layout of the file."""
         tensors = (result,) if isinstance(result, torch.Tensor) else result
         if self.nhwc:
             tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
         return dict(zip(self.names, tensors, strict=True))
+
+
+def _channels_first(image: torch.Tensor) -> torch.Tensor:
+    return image.permute((0, image.ndim - 1, *range(1, image.ndim - 1)))
+
+
+class _SeveralIO(_NamedIO):
+    """The same for any inputs, by their names in the order of the program's."""
+
+    __module__ = _NamedIO.__module__
+
+    def __init__(self, program: Program, *, nhwc: bool) -> None:
+        super().__init__(program, nhwc=bool(_turned(program)) and nhwc)
+        self.inputs = tuple(each.name for each in program.inputs)
+        self.turned = _turned(program) if nhwc else ()
+
+    def forward(self, **given: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        """Takes each input by its name."""
+        row = [
+            _channels_first(given[name]) if name in self.turned else given[name]
+            for name in self.inputs
+        ]
+        return self.named(self.program(*row))
+
+
+def _turned(program: Program) -> tuple[str, ...]:
+    """Inputs that have channels last in a file whose images have, and not in the model: images."""
+    return tuple(
+        each.name for each in program.inputs if each.role == "image" and not each.channels_last
+    )
+
+
+def _is_plain(program: Program) -> bool:
+    """Whether the program takes one image, by a name that `_NamedIO` knows."""
+    first = program.input
+    known = first.name in ("image", PIXELS)
+    return not program.others and known and _turned(program) == (first.name,)
 
 
 class _AnchorIO(_NamedIO):
@@ -101,12 +144,15 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
 
     program = prepared.program
     nhwc = job.options.layout == "nhwc"
-    wrap = _NamedIO if job.nms is None else _AnchorIO
-    example = program.example.movedim(1, -1).contiguous() if nhwc else program.example
+    wrap = _NamedIO if _is_plain(program) else _SeveralIO
+    wrap = wrap if job.nms is None else _AnchorIO
+    turned = _turned(program) if nhwc else ()
+    examples = {
+        spec.name: each.movedim(1, -1).contiguous() if spec.name in turned else each
+        for spec, each in zip(program.inputs, program.examples, strict=True)
+    }
     try:
-        converted = litert_torch.convert(
-            wrap(program, nhwc=nhwc), sample_kwargs={program.input.name: example}
-        )
+        converted = litert_torch.convert(wrap(program, nhwc=nhwc), sample_kwargs=examples)
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
             f"litert-torch cannot convert {program.spec}: {summary(error)}.{outside(program)}",
@@ -124,9 +170,11 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             scores=SCORES,
             classes=len(class_names(program)),
         )
-    if nhwc and len(set(program.example.shape[1:])) == 1:
+    if program.others and turned:
+        content = with_entries(content, {LAYOUT: " ".join(["nhwc", *turned]).encode()})
+    elif turned and len(set(program.example.shape[1:])) == 1:
         content = with_entries(content, {LAYOUT: b"nhwc"})
-    if nhwc and len(program.input.shape) == 4:
+    if _is_plain(program) and nhwc and len(program.input.shape) == 4:
         content = with_metadata(content, program, suppressed=job.nms is not None)
     path.write_bytes(content)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,7 @@ class _Session(Session):
         self.specs = outputs
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.precision = self.network.precision
-        self.takes_pixels = self.network.inputs[0].name == PIXELS
+        self.takes_pixels = any(each.name == PIXELS for each in self.network.inputs)
         names = self.network.outputs
         self.activation = added_activation(names, outputs)
         wanted = tuple(output.name for output in outputs)
@@ -56,11 +55,10 @@ class _Session(Session):
         return tuple(inputs), tuple(outputs)
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
-        """The image; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
-        spec = self.network.inputs[0]
-        image = sample.given(pixels=self.takes_pixels).float().numpy()
-        clip = image.ndim > len(spec.dims) and image.size == math.prod(spec.dims)
-        return {spec.name: image.reshape(spec.dims) if clip else image}
+        """The inputs; of a clip (1, C, T, H, W), TNN's file has no batch, and so four axes."""
+        names = [each.name for each in self.network.inputs]
+        given = sample.by_name(names, pixels=self.takes_pixels)
+        return {s.name: _fitting(given[s.name], s.dims) for s in self.network.inputs}
 
     def run(self, sample: Sample) -> list[np.ndarray]:
         results = self.network.run(self._feed(sample))
@@ -89,6 +87,14 @@ class _Session(Session):
 
         self.network.run(self._feed(sample), watch=watch)
         yield from found
+
+
+def _fitting(tensor: torch.Tensor, dims: Sequence[int]) -> np.ndarray:
+    """In the dimensions of the file's input, where only axes of one element differ: TNN has no
+    blob with three of them or with one, and none of a clip's batch."""
+    array = tensor.float().numpy()
+    full = [n for n in array.shape if n > 1] == [n for n in dims if n > 1]
+    return array.reshape(dims) if full and array.ndim != len(dims) else array
 
 
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _Session:
