@@ -540,7 +540,7 @@ def export_program(
                 progress("passes")
                 preparation = _Preparation(program, references, config)
                 for row in formats:
-                    with suppress(PassError):  # raised again when the format is written
+                    with suppress(Exception):  # raised again when the format is written
                         preparation.passed(row, config.no_passes)
         run = _Run(program, references, preparation, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
@@ -550,7 +550,9 @@ def export_program(
             try:
                 artifact, passes[row.name] = run.write(row, stem)
                 artifacts.append(artifact)
-            except Exception as error:  # a converter of others failed; any type
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # a converter of others failed; Rust panics, too
                 if len(formats) == 1:
                     raise
                 failures.append(Failure(row.name, _of_others(error, row)))
@@ -569,7 +571,7 @@ def export_program(
     )
 
 
-def _of_others(error: Exception, row: Format) -> MobileExportError:
+def _of_others(error: BaseException, row: Format) -> MobileExportError:
     """What one format raised, so that the others are written all the same."""
     if isinstance(error, MobileExportError):
         return error

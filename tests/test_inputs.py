@@ -341,10 +341,10 @@ def test_bench_feeds_every_input_and_checks_what_comes_out(format_: str, tmp_pat
     from mobile_export.bench.files import find_artifacts
     from mobile_export.bench.jobs import RunOptions, make_jobs
 
-    exported(Recurrent, format_, tmp_path)
-    (job,), _ = make_jobs(connect("local"), [str(tmp_path)], RunOptions())
+    path = str(exported(Recurrent, format_, tmp_path))
+    (job,), _ = make_jobs(connect("local"), [path], RunOptions())
     with job.runner.open(connect("local"), job.job) as session:
-        found = check_outputs(session, find_artifacts([str(tmp_path)], [format_])[0])
+        found = check_outputs(session, find_artifacts([path], [format_])[0])
     assert found is not None
     assert found.passed
     assert found.compared == 16
@@ -355,7 +355,7 @@ def test_a_tool_that_feeds_one_image_says_so(tmp_path: Path) -> None:
     from mobile_export.bench.jobs import RunOptions, make_jobs
     from mobile_export.errors import RunnerError
 
-    exported(Recurrent, "onnx", tmp_path)
+    path = str(exported(Recurrent, "onnx", tmp_path))
     asked = RunOptions(runners=("perf-test",))
     with pytest.raises(RunnerError, match=r"hidden \(1, 8\) .* these feed all: onnxruntime"):
-        make_jobs(connect("local"), [str(tmp_path)], asked)
+        make_jobs(connect("local"), [path], asked)

@@ -147,6 +147,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
         kind: of the source.
         allow_missing: a changed classifier kept its random weights.
         input: what the user named, as typed: ``NAME=SHAPE:DTYPE``.
+        outputs: that were chosen among the model's; null: all.
     """
 
     kind: Literal["built-in", "timm", "factory", "saved program", "module"]
@@ -159,3 +160,4 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     pretrained: bool = False
     allow_missing: bool = False
     input: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    outputs: Annotated[tuple[Name, ...], Meta(max_length=256)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from ..errors import SourceError, TraceError, UsageError
 from .contexts import inline_contexts
 from .indices import highest_index
+from .kept_results import fresh_caches
 from .program import Program
 from .specs import InputSpec, OutputSpec, Task
 from .user_code import described, guarded, place_in_code
@@ -19,7 +21,7 @@ from .writes import memory_of, writes_to
 if TYPE_CHECKING:
     from .source import Source
 
-__all__ = ["flatten_outputs", "trace"]
+__all__ = ["flatten_outputs", "named_outputs", "trace"]
 
 MAX_ITEMS = 10_000
 """Of everything that a model returns, containers included"""
@@ -41,9 +43,10 @@ class _TupleOutputs(torch.nn.Module):
 def flatten_outputs(result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
     """Names and tensors of whatever a model returns.
 
-    A tensor is called ``logits``; the values of a mapping keep their keys; the items of a sequence
-    are ``output_0``, ``output_1``, …; nesting joins names with an underscore. Tensors that are one
-    and the same object are given once; what is not a tensor is left out.
+    A tensor is called ``logits``; the values of a mapping keep their keys, those of a dataclass and
+    of a named tuple the names of their fields; the items of other sequences are ``output_0``,
+    ``output_1``, …; nesting joins names with an underscore. Tensors that are one and the same
+    object are given once; what is not a tensor is left out.
 
     Raises:
         SourceError: a container holds itself, or more than `MAX_ITEMS` items.
@@ -61,31 +64,50 @@ def flatten_outputs(result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, .
         items = _items(value, name)
         if items is None:
             return
-        if id(value) in inside or count + len(value) > MAX_ITEMS:
+        length, named = items
+        if id(value) in inside or count + length > MAX_ITEMS:
             what = "that holds itself" if id(value) in inside else f"of more than {MAX_ITEMS} items"
             raise SourceError(
                 f"The model returns a {type(value).__name__} {what}.",
                 hint="An exportable model returns a tensor, or a tuple, list or dict of tensors.",
             )
         inside.add(id(value))
-        for label, item in items:
+        for label, item in named:
             visit(item, label)
         inside.remove(id(value))
 
     visit(result, "")
-    named = list(found.values())
-    if len(named) == 1 and not isinstance(result, Mapping):
-        named = [("logits", named[0][1])]
-    return tuple(name for name, _ in named), tuple(tensor for _, tensor in named)
+    flat = list(found.values())
+    if len(flat) == 1 and not isinstance(_fields(result), Mapping):
+        flat = [("logits", flat[0][1])]
+    return tuple(name for name, _ in flat), tuple(tensor for _, tensor in flat)
 
 
-def _items(value: Any, name: str) -> Iterator[tuple[str, Any]] | None:
-    """The items of a container with their names, or None for anything else."""
+def _items(value: Any, name: str) -> tuple[int, Iterator[tuple[str, Any]]] | None:
+    """How many items a container has, and these with their names; None for anything else."""
+    value = _fields(value)
     if isinstance(value, Mapping):
-        return ((f"{name}_{key}" if name else str(key), item) for key, item in value.items())
+        named = ((f"{name}_{key}" if name else str(key), item) for key, item in value.items())
+        return len(value), named
     if isinstance(value, Sequence) and not isinstance(value, _NO_CONTAINERS):
-        return ((f"{name or 'output'}_{index}", item) for index, item in enumerate(value))
+        return len(value), (
+            (f"{name or 'output'}_{index}", item) for index, item in enumerate(value)
+        )
     return None
+
+
+def _fields(value: Any) -> Any:
+    """What a dataclass or a named tuple holds, by the names of the fields; anything else as it is.
+
+    ModelOutput of transformers is a mapping already.
+    """
+    if isinstance(value, type | Mapping):
+        return value
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    return value
 
 
 def trace(source: Source) -> Program:
@@ -103,11 +125,9 @@ def trace(source: Source) -> Program:
             f"{source.spec} returned no tensor.",
             hint="An exportable model returns a tensor, or a tuple, list or dict of tensors.",
         )
-    if source.output_names is not None and len(source.output_names) == len(names):
-        names = source.output_names
-    meanings = [source.meanings.get(name) for name in names]
-    taken = [each.name for each in source.inputs]
-    names = _distinct([_identifier(name) for name in names], taken)
+    raw = _raw_names(source, names)
+    meanings = [source.meanings.get(name) for name in raw]
+    names = _file_names(source, raw)
     for name, tensor in zip(names, tensors, strict=True):
         _check_output(source.spec, name, tensor)
     outputs = tuple(
@@ -135,6 +155,24 @@ def trace(source: Source) -> Program:
         recipe=source.recipe,
         asked=source.asked,
     )
+
+
+def named_outputs(source: Source, result: Any) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
+    """The tensors that a source's module returned, with their names in a file."""
+    names, tensors = flatten_outputs(result)
+    return _file_names(source, _raw_names(source, names)), tensors
+
+
+def _raw_names(source: Source, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The source's own names where it has as many."""
+    own = source.output_names
+    return own if own is not None and len(own) == len(names) else names
+
+
+def _file_names(source: Source, names: Sequence[str]) -> tuple[str, ...]:
+    """All different, and none that of an input."""
+    taken = [each.name for each in source.inputs]
+    return _distinct([_identifier(name) for name in names], taken)
 
 
 def _check_output(spec: str, name: str, tensor: torch.Tensor) -> None:
@@ -182,7 +220,7 @@ def _refuse_constant(
     constant = [name for name in returned if name not in known]
     if not constant:
         return
-    hint = "Return tensors that the model computes from the image."
+    hint = "Return tensors that the model computes from the image, or choose some with `outputs`."
     if len(constant) == len(returned):
         raise SourceError(
             f"{spec} computes nothing from its image: it returns the image or what it stores.",
@@ -335,7 +373,7 @@ def _export(
             f"torch.export cannot capture {source.spec}: {reason}{place_in_code(error)}", hint=hint
         )
 
-    with guarded(refuse), torch.no_grad():
+    with guarded(refuse), torch.no_grad(), fresh_caches(source.module):
         return torch.export.export(target, inputs, strict=False)
 
 

@@ -153,8 +153,7 @@ def _input(builder: Builder, node: Node, given: InputSpec, spec: str) -> ir.Valu
         raise LoweringError(
             f"The input {given.name} of {spec} is of {given.dtype}; ncnn and TNN files take "
             "float32.",
-            hint="Let forward take float32 and do the look-up in the app, or export to another "
-            "format.",
+            hint="Let forward take float32, and look up what indices stand for in the app.",
         )
     if shape[:1] != (1,) or not 2 <= len(shape) <= 1 + ir.LayerGraph.MAX_RANK:
         name = "" if given.role == "image" else f" {given.name}"

@@ -13,6 +13,7 @@ import torch
 from ..errors import MobileExportError, SourceError
 from ..graph.capture import flatten_outputs
 from ..graph.float64 import double_copy, run_float64
+from ..graph.kept_results import fresh_caches
 from ..graph.ties import TiesInOrder
 from ..graph.user_code import described, guarded
 from .compare import compare
@@ -158,7 +159,7 @@ def _run_exactly(double: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Any
             hint="Every operator of the model must take float64 on the CPU.",
         )
 
-    with guarded(refuse):
+    with guarded(refuse), fresh_caches(double):
         return run_float64(double, *inputs)
 
 

@@ -64,7 +64,7 @@ def request_again(
         )
     options: dict[str, Any] = {}
     if build is not None:
-        names = ("size", "num_classes", "channels", "mean", "std", "seed")
+        names = ("size", "num_classes", "channels", "mean", "std", "seed", "outputs")
         options = {name: getattr(build, name) for name in names}
     elif weights is not None and weights.seed is not None:
         options["seed"] = weights.seed

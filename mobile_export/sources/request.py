@@ -60,6 +60,11 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         ) from None
 
 
+def read_names(text: str) -> tuple[str, ...]:
+    """``boxes,scores`` -> ("boxes", "scores")."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 @dataclass(frozen=True)
 class ModelRequest:
     """What the user asked for; every source is given this one object.
@@ -81,6 +86,8 @@ class ModelRequest:
             names of its parameters.
         example_inputs: the same by an example: a tensor, a tuple of what forward takes by position,
             or a mapping of what it takes by name; in Python only.
+        outputs: names of those that the file has, in this order; all that the model returns by
+            default.
     """
 
     model: Any = argument(  # noqa: RUF009 (a field)
@@ -123,6 +130,12 @@ class ModelRequest:
         read=read_inputs,
     )
     example_inputs: Any = None
+    outputs: tuple[str, ...] | None = option(
+        None,
+        help="The outputs that the file has, of those that the model returns: NAME,NAME.",
+        typed=str,
+        read=read_names,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -139,6 +152,13 @@ class ModelRequest:
             check_labels(self.labels, "`labels`")
         if self.input is not None or self.example_inputs is not None:
             self._check_inputs()
+        if self.outputs is not None and (
+            not all(self.outputs) or len(set(self.outputs)) != len(self.outputs)
+        ):
+            raise UsageError(
+                f"`outputs` {shortened(','.join(self.outputs))!r} is no list of different names.",
+                hint="Give names of the model's outputs with commas between them: boxes,scores.",
+            )
 
     def _check_inputs(self) -> None:
         given = {
@@ -165,6 +185,7 @@ class ModelRequest:
         std: Sequence[float] | None = None,
         labels: Sequence[str] | None = None,
         input: Mapping[str, Any] | Sequence[str | NamedInput] | None = None,
+        outputs: Sequence[str] | None = None,
         **others: Any,
     ) -> ModelRequest:
         """The request from what Python's callers give: also one number as ``size``, a string as
@@ -189,6 +210,7 @@ class ModelRequest:
             std=None if std is None else tuple(std),
             labels=None if labels is None else tuple(labels),
             input=None if input is None else read_inputs(input),
+            outputs=None if outputs is None else tuple(outputs),
             **others,
         )
 
@@ -196,7 +218,8 @@ class ModelRequest:
         """What changes the model that is built, beside its name and its weights."""
         names = ("size", "num_classes", "channels", "mean", "std", "seed", "pretrained")
         inputs = [str(each) for each in self.input or ()]
-        return {name: getattr(self, name) for name in (*names, "allow_missing")} | {"input": inputs}
+        more = ("allow_missing", "outputs")
+        return {name: getattr(self, name) for name in (*names, *more)} | {"input": inputs}
 
     @property
     def spec(self) -> str:

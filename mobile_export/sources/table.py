@@ -95,6 +95,10 @@ def load_source(request: ModelRequest) -> Source:
     """
     kind = next(row for row in SOURCES if row.matches(request.model))
     source = replace(kind.load(request), asked={"kind": kind.name, **request.asked()})
+    if request.outputs is not None:
+        from ..graph.chosen import with_outputs
+
+        source = with_outputs(source, request.outputs)
     if request.labels is None:
         return source
     return replace(source, labels=request.labels, labels_given=True)
