@@ -285,6 +285,17 @@ class Build:
             *("-cp", ":".join(map(str, classpath)), "org.junit.runner.JUnitCore", *classes),
         )
 
+    def program(self, sources: Sequence[Path], words: Sequence[str]) -> str:
+        """Compile ``Program.kt`` against kit and engines, and run its main function."""
+        json = [jar for jar in self.libraries.jars("test") if jar.name.startswith("json-")]
+        libraries = [*self.standard, *self.engines, *json]
+        kit = self.kotlin([self.main / "kotlin" / "dev" / "mobileexport" / "kit"], "kit", libraries)
+        code = self.kotlin(sources, "program", [kit, *libraries])
+        return run(
+            *("java", f"-Djava.library.path={self._shim()}", "-cp"),
+            *(":".join(map(str, [code, kit, *libraries])), "ProgramKt", *words),
+        )
+
     def _shim(self) -> Path:
         """TensorFlow Lite's library for Android on x86_64, made to load here."""
         source = self.libraries.folder("aar") / "jni" / "x86_64" / "libtensorflowlite_jni.so"
@@ -330,15 +341,19 @@ def _cache() -> Path:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("what", choices=("fetch", "apk", "test", "compile-min"))
+    parser.add_argument("what", choices=("fetch", "apk", "test", "program", "compile-min"))
     parser.add_argument("-o", dest="out", type=Path, default=Path("app-debug.apk"))
     parser.add_argument("--cache", type=Path, default=_cache())
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--pictures", type=Path, help="bad ones, for the tests")
+    parser.add_argument("--sources", type=Path, nargs="+", default=[], help="of a program")
+    parser.add_argument("--words", nargs="+", default=[], help="that a program is given")
     parser.add_argument("--classes", nargs="+", default=[], help="of JUnit")
     given = parser.parse_args()
-    programs = tools()["programs"] | (tools()["programs-of-tests"] if given.what == "test" else {})
+    programs = tools()["programs"] | (
+        tools()["programs-of-tests"] if given.what in ("test", "program") else {}
+    )
     lacking = [program for program in programs if shutil.which(program) is None]
     if lacking:
         packages = " ".join(sorted({programs[program] for program in lacking}))
@@ -353,6 +368,10 @@ def main() -> None:
                 build = Build(libraries, Path(scratch))
                 build.resources(build.main / "assets")
                 build.code(*libraries.jars("platform-min"))
+        elif given.what == "program":
+            with tempfile.TemporaryDirectory() as scratch:
+                build = Build(libraries, Path(scratch))
+                print(build.program(given.sources, given.words))
         elif given.what == "apk":
             with tempfile.TemporaryDirectory() as scratch:
                 Build(libraries, Path(scratch)).apk(given.out)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from mobile_export.answers.machine import load_file
+from mobile_export.apps.snippets import make_snippet
 from mobile_export.bench.importing import import_records
-from tests.apps.conftest import APP, Run, tool
+from tests.apps.conftest import APP, Run, need_programs, tool
 
 SAMPLE = APP / "app" / "src" / "main" / "assets" / "sample.jpg"
 NAMES = (
@@ -182,6 +183,36 @@ def test_the_apk_is_aligned_signed_and_for_android_8(apk: Path) -> None:
         native = [info for info in archive.infolist() if info.filename.endswith(".so")]
         assert native
         assert all(info.compress_type == zipfile.ZIP_STORED for info in native)
+
+
+MAIN = """
+fun main(words: Array<String>) {
+    val image = javax.imageio.ImageIO.read(java.io.File(words[1]))
+    val argb = image.getRGB(0, 0, image.width, image.height, null, 0, image.width)
+    val photo = dev.mobileexport.kit.Pixels.ofArgb(image.width, image.height, argb)
+    val found = answer(java.io.File(words[0]), photo) as dev.mobileexport.kit.Answer.Classes
+    found.classes.forEach { println("${it.index} ${it.name} ${it.probability}") }
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["emo_1m.onnx", "emo_1m.tflite"])
+def test_a_kotlin_program_answers_as_we_do(
+    fetched: None, models: Path, tmp_path: Path, name: str
+) -> None:
+    """The program that `mobile-export snippet` prints, compiled and run in a JVM."""
+    need_programs("gcc", "patchelf")
+    (tmp_path / "Program.kt").write_text(make_snippet(models / name, "kotlin") + MAIN)
+    photo = tmp_path / "photo.png"
+    pytest.importorskip("PIL.Image").open(SAMPLE).save(photo)
+    words = ("program", "--sources", tmp_path / "Program.kt", "--words", models, photo)
+    done = tool(*words)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = [line.rsplit(" ", 1) for line in done.stdout.splitlines() if line]
+    truth = load_file(models / name).answer(photo)[0].classes
+    assert [row[0] for row in rows] == [f"{each.index} {each.name}" for each in truth]
+    scores = [each.score for each in truth]
+    assert [float(row[1]) for row in rows] == pytest.approx(scores, abs=1e-6)
 
 
 def test_the_sources_compile_against_android_8(fetched: None) -> None:

@@ -115,7 +115,7 @@ class AppTest {
         is Answer.Classes -> JSONObject().put("classes", JSONArray(answer.classes.map { JSONArray(listOf(it.index, it.name, it.probability)) }))
         is Answer.Objects -> JSONObject().put("objects", JSONArray(answer.objects.map { JSONArray(listOf(it.index, it.score) + it.box.toList()) }))
         is Answer.Regions -> JSONObject().put("regions", JSONArray(answer.regions.map { JSONArray(listOf(it.index, it.name, it.share)) }))
-        is Answer.Image -> JSONObject().put("image", JSONArray(listOf(answer.pixels.height, answer.pixels.width))).put("sum", answer.pixels.bytes.sumOf { it.toInt() and 0xff })
+        is Answer.Image -> JSONObject().put("image", JSONArray(listOf(answer.pixels.height, answer.pixels.width))).put("sum", answer.pixels.rgb().bytes.sumOf { it.toInt() and 0xff })
         is Answer.Map -> JSONObject().put("map", JSONArray(listOf(answer.height, answer.width))).put("mean", answer.values.average())
         is Answer.Unknown -> JSONObject().put("numbers", JSONArray(answer.outputs.map { JSONArray(listOf(it.name, JSONArray(it.shape), it.least, it.greatest)) }))
     }
