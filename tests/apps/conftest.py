@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mobile_export
 from mobile_export.apps.template import programs
+from mobile_export.detection.options import NmsOptions
+from mobile_export.exporters.row import BytesOptions
 from tests.conftest import TinyNet, need
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,21 @@ EXPORTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("lite_mono_tiny", "onnx", {"size": (96, 160)}),
 )
 """One of each task, both engines among them."""
+
+
+class Grid(torch.nn.Module):
+    """Boxes of 16 pixels on a grid, moved by the network; three classes and a background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 2 + 4, 8, 8)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        values = self.conv(x).flatten(2).transpose(1, 2)
+        cell = torch.arange(64)
+        centres = torch.stack([cell % 8, cell // 8], -1) * 8 + 4 + values[..., :2]
+        boxes = torch.cat([centres - 8, centres + 8], -1)
+        return {"boxes": boxes, "scores": values[..., 2:].softmax(-1)[..., :3]}
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, format_, options in EXPORTS:
         mobile_export.export(name, format_, folder, **options)
     mobile_export.export(TinyNet().eval(), "onnx", folder, name="tensors", size=32)
+    torch.manual_seed(0)
+    own: dict[str, Any] = {"out_dir": folder, "labels": ("a", "b", "c")}
+    mobile_export.export(
+        TinyNet(3).eval(),
+        "onnx",
+        name="pixels",
+        size=32,
+        onnx=BytesOptions(image_input=True),
+        **own,
+    )
+    nms = NmsOptions(score_threshold=0.3, max_detections=20)
+    for format_ in ("onnx", "tflite"):
+        mobile_export.export(Grid().eval(), format_, name="grid", size=64, nms=nms, **own)
     return folder
 
 

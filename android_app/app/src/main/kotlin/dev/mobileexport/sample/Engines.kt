@@ -14,6 +14,7 @@ import org.tensorflow.lite.Delegate
 import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.TensorFlowLite
 import java.io.File
+import java.io.IOException
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -56,6 +57,8 @@ enum class Engine(val label: String, val runner: String, val format: String, val
         throw Problem("$label cannot load ${file.name}: ${firstLine(error)}", error)
     } catch (error: OrtException) {
         throw Problem("$label cannot load ${file.name}: ${firstLine(error)}", error)
+    } catch (error: IOException) {
+        throw Problem("${file.name} cannot be read: ${firstLine(error)}", error)
     }
 
     companion object {
@@ -86,11 +89,20 @@ private class TfliteSession(private val manifest: Manifest, file: File, threads:
         delegate?.let(options::addDelegate)
         val model = RandomAccessFile(file, "r").use { it.channel.map(FileChannel.MapMode.READ_ONLY, 0, it.length()) }
         interpreter = Interpreter(model, options)
-        signature = interpreter.signatureKeys.firstOrNull()
+        try {
+            signature = interpreter.signatureKeys.firstOrNull()
+            input = direct(given(file).numBytes())
+            manifest.fileOutputs.forEachIndexed { k, port -> results[port.name] = direct(maxOf(4, of(k, port).numBytes())) }
+        } catch (error: Exception) { // whatever it is, the native part is let go
+            close()
+            throw error
+        }
+    }
+
+    private fun given(file: File): org.tensorflow.lite.Tensor {
         val tensor = if (signature == null) interpreter.getInputTensor(0) else interpreter.getInputTensorFromSignature(manifest.picture.name, signature)
         if (tensor.dataType() != DataType.FLOAT32) throw Problem("${file.name} takes ${tensor.dataType()}; this app gives float32.")
-        input = direct(tensor.numBytes())
-        manifest.fileOutputs.forEachIndexed { k, port -> results[port.name] = direct(maxOf(4, of(k, port).numBytes())) }
+        return tensor
     }
 
     private fun of(k: Int, port: Port) = if (signature == null) interpreter.getOutputTensor(k) else interpreter.getOutputTensorFromSignature(port.name, signature)

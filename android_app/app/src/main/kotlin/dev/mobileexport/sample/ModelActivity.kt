@@ -100,8 +100,14 @@ class ModelActivity : Activity() {
     private fun device(): Device {
         val memory = ActivityManager.MemoryInfo().also { getSystemService(ActivityManager::class.java).getMemoryInfo(it) }
         val id = Settings.Secure.getString(contentResolver, Settings.Secure.ANDROID_ID) ?: "unknown"
-        val soc = if (Build.VERSION.SDK_INT >= 31) Build.SOC_MODEL else Build.HARDWARE
-        return Device("app:$id", "${Build.MANUFACTURER} ${Build.MODEL}", soc, System.getProperty("os.arch") ?: "unknown", "Android ${Build.VERSION.RELEASE} (API ${Build.VERSION.SDK_INT})", memory.totalMem shr 20)
+        return Device("app:$id", "${Build.MANUFACTURER} ${Build.MODEL}", soc(), System.getProperty("os.arch") ?: "unknown", "Android ${Build.VERSION.RELEASE} (API ${Build.VERSION.SDK_INT})", memory.totalMem shr 20)
+    }
+
+    /** By name: the field is of Android 12. */
+    private fun soc(): String = try {
+        Build::class.java.getField("SOC_MODEL").get(null) as String
+    } catch (error: ReflectiveOperationException) {
+        Build.HARDWARE
     }
 
     private fun camera() {

@@ -18,6 +18,8 @@ object Work {
                 main.post { done(result) }
             } catch (problem: Problem) {
                 main.post { failed(problem.message ?: "It failed.") }
+            } catch (error: RuntimeException) { // a manifest may say anything, and no manifest ends the app
+                main.post { failed("This cannot be done with this model and picture: ${firstLine(error)}") }
             } catch (error: OutOfMemoryError) {
                 main.post { failed("There is not enough memory on this device for this model and picture.") }
             }

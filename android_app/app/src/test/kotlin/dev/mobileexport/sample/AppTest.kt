@@ -220,7 +220,7 @@ class AppTest {
     }
 
     @Test fun labelsMayBeFewer() {
-        val model = usable.firstOrNull { it.manifest!!.task == "classification" || it.manifest!!.labels != null } ?: return
+        val model = usable.first { it.manifest!!.task == "classification" && it.manifest!!.labels != null }
         val manifest = JSONObject(asset(model.name + Models.SUFFIX).decodeToString()).put("file", "few").put("labels", JSONArray(listOf("only")))
         assertEquals("added", added("few" to asset(model.name), "few${Models.SUFFIX}" to manifest.toString().toByteArray()))
         val activity = opened("few")
