@@ -9,22 +9,25 @@ was when the same command is given again.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError
+from ..errors import DeviceError, StoreError
+from ..system.locks import lock
 from .devices import connect
 from .devices.device import State
 from .measure import wait_until_cool
 from .record import Measurement
 
-__all__ = ["Patience", "Queue", "Task", "is_done"]
+__all__ = ["Patience", "Queue", "Task", "claim", "is_done"]
 
 Event = dict[str, Any]
 
@@ -60,6 +63,38 @@ def is_done(task: Task, measurements: Iterable[Measurement], label: str | None) 
     )
 
 
+@contextlib.contextmanager
+def claim(store: Path, waits: Callable[[], None]) -> Iterator[int]:
+    """Be the only queue at work on ``store``; the descriptor of the lock, for `Queue`.
+
+    The children of a queue inherit the lock: one that is still measuring when its queue was killed
+    is waited for, or it would slow down what the next queue measures on the same device.
+
+    Args:
+        waits: told before that.
+
+    Raises:
+        StoreError: nothing can be written beside the store.
+    """
+    path = store.with_name(f"{store.name}.queue")
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            hint="Choose another file with --store FILE.",
+        ) from error
+    try:
+        if lock(held, wait=False) is False:
+            waits()
+            lock(held)
+        yield held
+        with contextlib.suppress(OSError):
+            path.unlink()
+    finally:
+        os.close(held)
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a device is waited for.
@@ -84,6 +119,7 @@ class Queue:
         command: the words of the child for a task.
         event: told everything, from any thread, one at a time.
         state: of a device by its spec.
+        held: what the children inherit of `claim`.
 
     Raises (by ``state``):
         DeviceError: the device is not there.
@@ -96,10 +132,12 @@ class Queue:
         event: Callable[[Event], None],
         patience: Patience = Patience(),
         state: Callable[[str, float], State] | None = None,
+        held: int | None = None,
     ) -> None:
         self._tasks, self._command, self._patience = tasks, command, patience
         self._event, self._lock = event, threading.Lock()
         self._state = state or _state_when_cool
+        self._inherited = () if held is None or os.name == "nt" else (held,)
         self._stop = threading.Event()
         self._children: set[subprocess.Popen[bytes]] = set()
         self._finished = 0
@@ -192,6 +230,7 @@ class Queue:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=self._inherited,
         )
         with self._lock:
             self._children.add(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.bench.devices.device import State
-from mobile_export.bench.queue import Patience, Queue, Task, is_done, read_child
+from mobile_export.bench.queue import Patience, Queue, Task, claim, is_done, read_child
 from mobile_export.errors import DeviceError
 from tests.bench.examples import measurement
 
@@ -50,6 +51,33 @@ def test_every_task_is_done_and_said() -> None:
     ]  # fmt: skip
     assert events[-1]["finished"] == events[-1]["tasks"] == 2
     assert isinstance(events[2]["seconds_left"], int)
+
+
+def test_the_child_of_a_queue_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+    """It measures on the device that the next queue wants."""
+    store, began, ended = (tmp_path / name for name in ("s.jsonl", "began", "ended"))
+    child = f"touch {began}; sleep 1; touch {ended}"
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from mobile_export.bench.devices.device import State\n"
+        "from mobile_export.bench.queue import Queue, Patience, Task, claim\n"
+        f"with claim(Path({str(store)!r}), sys.exit) as held:\n"
+        f"    words = lambda task: ['sh', '-c', {child!r}]\n"
+        "    Queue([Task(Path('x'), 'x', 'a')], words, print, Patience(), lambda *_: State(), held)"
+        ".run()\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not began.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    waited: list[bool] = []
+    with claim(store, lambda: waited.append(ended.exists())):
+        assert ended.exists()
+    assert waited == [False]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["began", "ended"]
 
 
 def test_devices_work_side_by_side() -> None:

@@ -57,12 +57,11 @@ def queue(
     """Measure many files on many devices, one after the other and side by side; resumes."""
     from ..devices import full_spec
     from ..journal import read_all, recover
-    from ..queue import Patience, Queue, Task, is_done
+    from ..queue import Patience, Queue, Task, claim, is_done
     from ..store import require_store
     from .run import signals_interrupt
 
     require_store(store)
-    recover(store)
     backends = words_of(backend) or (None,)
     devices = dict.fromkeys(full_spec(spec) for spec in device or ["local"])
     tasks = [
@@ -71,8 +70,6 @@ def queue(
         for one in devices
         for each in backends
     ]
-    kept = read_all(store).measurements
-    todo = [task for task in tasks if not is_done(task, kept, label)]
 
     def command(task: Task) -> list[str]:
         words = [sys.executable, "-m", "mobile_export.bench.cli", "run", "--json"]
@@ -87,10 +84,19 @@ def queue(
         else:
             typer.echo(_sentence(event), err=True)
 
-    if not as_json and len(todo) < len(tasks):
-        typer.echo(f"{len(tasks) - len(todo)} of {len(tasks)} are in {store} already.", err=True)
-    with signals_interrupt():
-        results = Queue(todo, command, tell, Patience(60 * wait, battery=battery)).run()
+    def waits() -> None:
+        typer.echo(f"Waits for what another queue measures for {store} …", err=True)
+
+    with signals_interrupt(), claim(store, waits) as held:
+        recover(store)
+        kept = read_all(store).measurements
+        todo = [task for task in tasks if not is_done(task, kept, label)]
+        if not as_json and len(todo) < len(tasks):
+            typer.echo(
+                f"{len(tasks) - len(todo)} of {len(tasks)} are in {store} already.", err=True
+            )
+        patience = Patience(60 * wait, battery=battery)
+        results = Queue(todo, command, tell, patience, held=held).run()
     if any(result["event"] == "failed" for result in results):
         raise typer.Exit(2)
 
