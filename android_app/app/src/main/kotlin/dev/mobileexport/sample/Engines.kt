@@ -38,8 +38,8 @@ enum class Engine(val label: String, val runner: String, val format: String, val
     TFLITE_GPU("TensorFlow Lite, GPU", "tensorflow-lite", "tflite", "gpu"),
     ONNX("onnxruntime, CPU", "onnxruntime", "onnx", "cpu");
 
-    /** Of the library that is in this app. */
-    fun version(): String = if (format == "tflite") TensorFlowLite.runtimeVersion() else OrtEnvironment.getEnvironment().version
+    /** The library that is in this app, with its version. */
+    fun version(): String = if (format == "tflite") "TensorFlow Lite ${TensorFlowLite.runtimeVersion()}" else "onnxruntime ${OrtEnvironment.getEnvironment().version}"
 
     /** What arithmetic it does with a float32 file. */
     val precision: String get() = if (backend == "gpu") "fp16" else "fp32"
