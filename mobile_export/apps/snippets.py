@@ -2,7 +2,8 @@
 
 The numbers in it are the manifest's. A program in Python needs NumPy, Pillow and the file's
 runtime, nothing of ours; one in Kotlin needs the package ``dev.mobileexport.kit`` of the sample
-app, which is plain Kotlin, and the runtime.
+app, which is plain Kotlin, and the runtime; one in Swift needs the package ``MobileExportKit`` of
+the other sample app.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..artifacts.interface import FileInput, Preprocessing
     from ..artifacts.manifest import Manifest
 
-__all__ = ["LANGUAGES", "Language", "make_snippet"]
+__all__ = ["LANGUAGES", "Language", "make_snippet", "quoted_in_swift"]
 
 
 def make_snippet(file: Path, language: str) -> str:
@@ -58,6 +59,11 @@ def make_snippet(file: Path, language: str) -> str:
     shape = manifest.input.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         raise UsageError(f"{file} takes an input of shape {list(shape)}; a picture is none.")
+    if manifest.interface.inputs[0].image:
+        raise UsageError(
+            f"{file} takes an image of Core ML, for which there is no program yet.",
+            hint="Export it without --image-input, or see ios_app/App/CoreMLModel.swift.",
+        )
     runtime = _filled(program.read_text(encoding="utf-8"), file, manifest, chosen.quoted)
     return chosen.whole(file, manifest, runtime)
 
@@ -166,7 +172,8 @@ def _python_answer(manifest: Manifest) -> list[str]:
     ]
 
 
-def _kotlin(file: Path, manifest: Manifest, runtime: str) -> str:
+def _runtime_only(file: Path, manifest: Manifest, runtime: str) -> str:
+    """The sample app's kit does the rest, with the manifest."""
     return runtime
 
 
@@ -183,6 +190,16 @@ def _filled(template: str, file: Path, manifest: Manifest, quoted: Callable[[str
 
 def _quoted_in_kotlin(text: str) -> str:
     return json.dumps(text).replace("$", "\\$")
+
+
+def quoted_in_swift(text: str) -> str:
+    """A text as a literal of Swift."""
+    plain = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in _escaped(text))
+    return f'"{plain}"'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @dataclass(frozen=True)
@@ -202,5 +219,6 @@ class Language:
 
 LANGUAGES = {
     "python": Language(".py.txt", json.dumps, _python),
-    "kotlin": Language(".kt", _quoted_in_kotlin, _kotlin),
+    "kotlin": Language(".kt", _quoted_in_kotlin, _runtime_only),
+    "swift": Language(".swift", quoted_in_swift, _runtime_only),
 }

@@ -10,9 +10,12 @@ from typing import Any
 
 from ..errors import ArtifactError
 
-__all__ = ["Program", "programs", "template"]
+__all__ = ["ANDROID", "IOS", "MARKS", "Program", "programs", "template"]
 
 ANDROID = "android_app"
+IOS = "ios_app"
+MARKS = {ANDROID: "settings.gradle.kts", IOS: "MobileExport.xcodeproj/project.pbxproj"}
+"""A file that each sample app has."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def template(name: str) -> Path:
     """
     package = Path(__file__).parent
     for folder in (package / name, package.parent.parent / name):
-        if (folder / "settings.gradle.kts").is_file():
+        if (folder / MARKS[name]).is_file():
             return folder
     raise ArtifactError(
         f"The sources of the sample app ({name}) are not in this installation.",

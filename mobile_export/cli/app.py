@@ -13,7 +13,7 @@ import typer
 from .options import AsJson, Force, Verbose
 
 if TYPE_CHECKING:
-    from ..apps.android import App
+    from ..apps.copy import App
 
 __all__ = ["app_commands", "snippet"]
 
@@ -23,11 +23,6 @@ app_commands = typer.Typer(
     help="Write a sample app with exported files in it.",
 )
 _DEFAULT = "tflite"
-
-
-@app_commands.callback()
-def _group() -> None:
-    """Keeps ``android`` a command of its own while it is the only one."""
 
 
 @app_commands.command()
@@ -60,22 +55,59 @@ def android(
     """Write the sample app for Android with these models in it; Android Studio opens the folder."""
     from dataclasses import replace
 
-    from ..apps.android import build_android_app, check_names, formats, write_android_app
+    from ..apps.android import SAMPLE, build_android_app
+    from ..apps.copy import check_names, formats, write_app
     from ..errors import UsageError
     from ..system.terminal import progress_line
 
-    if format_ not in formats():
-        raise UsageError(f"--format {format_} is none of the app's: {', '.join(formats())}.")
-    check_names(name, identifier, out, force=force)
+    if format_ not in formats(SAMPLE):
+        raise UsageError(f"--format {format_} is none of the app's: {', '.join(formats(SAMPLE))}.")
+    check_names(SAMPLE, name, identifier, out, force=force)
     with (
         tempfile.TemporaryDirectory() as scratch,
         progress_line(enabled=not as_json and not verbose) as progress,
     ):
         files = _files(models, format_, Path(scratch), verbose, progress)
-        done = write_android_app(files, out, name=name, identifier=identifier, force=force)
+        done = write_app(SAMPLE, files, out, name=name, identifier=identifier, force=force)
         if build:
             progress("building the APK")
             done = replace(done, apk=build_android_app(out))
+    _print(done, as_json)
+
+
+@app_commands.command()
+def ios(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Core ML packages, each with its manifest beside it; or models, which are "
+            "exported with their default weights.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder of the app; made.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option(help="Shown below the icon.")] = "mobile-export",
+    identifier: Annotated[
+        str, typer.Option("--id", help="Of the app on the device.")
+    ] = "dev.mobileexport.sample",
+    force: Force = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the sample app for iOS with these models in it; Xcode 16 opens the project."""
+    from ..apps.copy import check_names, formats, write_app
+    from ..apps.ios import SAMPLE
+    from ..system.terminal import progress_line
+
+    check_names(SAMPLE, name, identifier, out, force=force)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        progress_line(enabled=not as_json and not verbose) as progress,
+    ):
+        files = _files(models, formats(SAMPLE)[0], Path(scratch), verbose, progress)
+        done = write_app(SAMPLE, files, out, name=name, identifier=identifier, force=force)
     _print(done, as_json)
 
 
@@ -131,7 +163,7 @@ def _print(done: App, as_json: bool) -> None:
 def snippet(
     file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
     for_: Annotated[
-        str, typer.Option("--for", help="python or kotlin.", show_default=False)
+        str, typer.Option("--for", help="python, kotlin or swift.", show_default=False)
     ] = "python",
 ) -> None:
     """Print the shortest complete program that loads a file and makes its answer on a picture."""

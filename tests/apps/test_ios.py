@@ -11,12 +11,18 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import mobile_export
+from mobile_export.answers.machine import load_file
+from mobile_export.apps.snippets import quoted_in_swift
 from mobile_export.bench.record import Measurement
+from mobile_export.cli.main import app
+from mobile_export.errors import MobileExportError
 from tests.apps.swift import ROOT, Swift, alone, cache, find
 
 APP = ROOT / "ios_app"
@@ -171,3 +177,79 @@ def test_npms_xcode_reads_the_project() -> None:
         timeout=60,
     )
     assert done.stdout.split() == ["MobileExport", "13"], done.stderr
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("package"))
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_an_app_has_the_packages_its_name_and_its_identifier(package: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    words = ("app", "ios", package, "-o", out, "--json", "--id", "org.example.my-cats")
+    done = call(*words, "--name", 'Cats "\\ & Söhne')
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["models"] == ["tiny.mlpackage"]
+    copied = load_file(out / "Models" / "tiny.mlpackage")  # refuses another SHA-256
+    assert copied.labels == ("cat", "dog", "cow")
+    text = (out / "MobileExport.xcodeproj" / "project.pbxproj").read_text()
+    assert text.count('DisplayName = "Cats \\"\\\\ & Söhne";') == 2
+    assert text.count('IDENTIFIER = "org.example.my-cats";') == 2
+    assert text.count("\n") == PROJECT.read_text().count("\n")
+    assert "testTarget" not in (out / "MobileExportKit" / "Package.swift").read_text()
+    assert not (out / "MobileExportKit" / "Tests").exists()
+    wanted = {path.relative_to(APP) for path in APP.rglob("*.swift") if "Tests" not in path.parts}
+    assert {path.relative_to(out) for path in out.rglob("*.swift")} == wanted
+    again = call(*words)
+    assert "not empty" in str(again.exception)
+    assert call(*words, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("{package}", "{package}"), "Two files are called tiny.mlpackage"),
+        (("{package}", "--id", "demo"), "no identifier"),
+        (("{package}", "--name", "$(HOME)"), "it has a $"),
+        (("{package}", "--name", ""), "no name for an app"),
+        (("{other}",), "cannot run"),
+        (("{lone}",), "has no manifest"),
+    ],
+)
+def test_bad_requests_write_nothing(
+    package: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    lone, other = tmp_path / "lone.mlpackage", tmp_path / "other.onnx"
+    lone.mkdir()
+    other.write_bytes(b"x")
+    names = {"package": package, "lone": lone, "other": other}
+    done = call("app", "ios", *(word.format(**names) for word in words), "-o", tmp_path / "out")
+    assert isinstance(done.exception, MobileExportError), done.output
+    assert done.exception.exit_code == 2
+    assert said in str(done.exception)
+    assert {path.name for path in tmp_path.iterdir()} == {"lone.mlpackage", "other.onnx"}
+
+
+def test_names_are_texts_of_swift() -> None:
+    assert quoted_in_swift('a"\\(b)\n é') == '"a\\"\\\\(b)\\u{a} é"'
+
+
+@pytest.mark.slow
+def test_a_program_of_snippet_agrees_with_the_stubs(swift: Swift, package: Path) -> None:
+    done = call("snippet", package, "--for", "swift")
+    assert done.exit_code == 0, done.output
+    assert '"tiny.mlpackage"' in done.stdout
+    (swift.outside / "Snippet.swift").write_text(done.stdout)
+    modules, source = f"{swift.scratch}/modules", f"{swift.scratch}/Snippet.swift"
+    style = f"{swift.home}/ios_app/.swift-format"
+    checks = (
+        ("sh", f"{swift.home}/tests/apps/typecheck.sh", modules, source),
+        ("swift", "format", "lint", "--strict", "--configuration", style, source),
+    )
+    for check in checks:
+        found = swift.run(*check)
+        assert found.returncode == 0, found.stdout[-3000:]

@@ -35,4 +35,5 @@ ROW = Format(
     options=CoreMLOptions,
     suppresses=True,
     runners=("coreml",),
+    apps=("ios_app",),
 )
