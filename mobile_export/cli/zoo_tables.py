@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..system.terminal import escape, plain_table, stdout_console
+from .messages import said_of_options
 
 if TYPE_CHECKING:
     from ..models.listing import CountedPaperRow, ZooRow
@@ -96,7 +97,7 @@ def print_model(facts: ModelFacts) -> None:
     add("parameters", "" if facts.params_m is None else f"{facts.params_m:.3f} M")
     add("MACs", "" if facts.macs_m is None else f"{facts.macs_m:.0f} M")
     for place in facts.weights or ("not public, or not known here",):
-        add("weights", place)
+        add("weights", said_of_options(place))
     add("others of it", ", ".join(facts.variants))
     out.print(table)
     if facts.printed:

@@ -100,11 +100,13 @@ def model_facts(spec: str) -> ModelFacts:
 
 def _zoo_facts(entry: ModelEntry) -> ModelFacts:
     from ..models import table
+    from ..models.checkpoints import public_checkpoint
     from ..models.cost import stored_cost
 
     counted = stored_cost(entry.name, entry.size, entry.num_classes)
     recipe = entry.recipe
-    public = entry.published.code
+    known = public_checkpoint(entry.name)
+    public = known.said if known is not None else entry.published.code
     return ModelFacts(
         name=entry.name,
         family=entry.family,

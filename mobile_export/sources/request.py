@@ -75,7 +75,8 @@ class ModelRequest:
         weights: checkpoint (.pth, .pt, .safetensors); without it, and without ``pretrained``, a
             built-in or timm model gets seeded random weights.
         allow_missing: let a changed classifier keep its random weights.
-        pretrained: download the weights (``timm/NAME`` only).
+        pretrained: download the official weights: ``timm/NAME``, and built-in models with a public
+            file (`models.checkpoints`).
         num_classes: size of the classifier; the model's own by default.
         size: (height, width) of the input in pixels; the model's own by default.
         channels: input channels of a user's own model; the model's own by default, else 3.
@@ -98,7 +99,9 @@ class ModelRequest:
         help="Checkpoint: .pth, .pt or .safetensors; or a folder with a file for each part.",
     )
     allow_missing: bool = option(False, help="A changed classifier keeps its random weights.")
-    pretrained: bool = option(False, help="Download the weights (timm/NAME only).")
+    pretrained: bool = option(
+        False, help="Download the official weights; info MODEL says whether there are any."
+    )
     num_classes: int | None = option(None, help="Size of the classifier.", within=_CLASSES)
     size: tuple[int, int] | None = option(
         None,

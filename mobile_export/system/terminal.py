@@ -10,6 +10,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -31,6 +32,7 @@ __all__ = [
     "progress_bar",
     "progress_line",
     "report_error",
+    "say",
     "stderr_console",
     "stdout_console",
     "unprinted",
@@ -158,7 +160,19 @@ def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
     with os.fdopen(os.dup(2), "w") as stream:
         console = _SafeConsole(file=stream, force_terminal=True)
         with console.status("starting") as status:
-            yield lambda stage: status.update(escape(stage))
+            token = _SAY.set(lambda stage: status.update(escape(stage)))
+            try:
+                yield _SAY.get()
+            finally:
+                _SAY.reset(token)
+
+
+_SAY: ContextVar[Callable[[str], None]] = ContextVar("say", default=lambda stage: None)
+
+
+def say(stage: str) -> None:
+    """Show a stage on the `progress_line` that is open; nothing where none is."""
+    _SAY.get()(stage)
 
 
 @contextlib.contextmanager

@@ -189,7 +189,6 @@ def test_near_matches_ignore_case_and_dashes() -> None:
         ({"seed": -1}, "`seed` is -1"),
         ({"std": (0.0,)}, "`std`"),
         ({"mean": (1.0, 2.0)}, "`mean` has 2 values"),
-        ({"pretrained": True}, "github.com/zhangzjn/EMO"),
         ({"pretrained": True, "weights": Path("w.pth")}, "exclude each other"),
         ({"allow_missing": True}, "`allow_missing` needs `weights="),
     ],
