@@ -33,6 +33,7 @@ PLACES = {
     "apps/*": "apps/test_commands.py",
     "cli/app.py": "apps/test_commands.py",
     "exporters/apart.py": "hostile/test_damage.py",
+    "system/tables.py": "cli/test_screens.py",
     "exporters/row.py": "exporters/test_table.py",
     "exporters/config.py": "exporters/test_table.py",
     "exporters/interface.py": "test_pipeline.py",

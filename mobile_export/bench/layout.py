@@ -10,13 +10,14 @@ import csv
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from rich.console import JustifyMethod
-from rich.table import Table
-
+from ..system.tables import plain_table
 from ..system.terminal import escape, markdown_text, printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = [
     "Column",
@@ -32,10 +33,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Column:
-    """Of a table: its title, and whether it holds numbers, which stand on the right."""
+    """Of a table.
+
+    Attributes:
+        number: it holds numbers, which stand on the right.
+        shared: on a terminal, what is the same in every line stands above the table.
+        spare: on a terminal without room, those with the highest figure are left out first.
+        words: what the words that its cells hold mean; on a terminal they are numbers, and the
+            words stand below the table.
+    """
 
     title: str
     number: bool = False
+    shared: bool = False
+    spare: int = 0
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Grid:
     """A table.
 
     Attributes:
-        lines: one text per column each.
+        lines: one text per column each; one whose first text is empty goes on from that above it.
         flagged: of each line, whether its figure is not to be trusted.
         notes: sentences below the table.
     """
@@ -70,19 +82,49 @@ class Grid:
         return [[column.title for column in self.columns], *body]
 
 
-def terminal(grid: Grid, *, wrap: bool = False) -> Table:
-    """For a terminal; flagged lines are yellow.
+def terminal(grid: Grid) -> list[RenderableType]:
+    """For a terminal, part by part: what all lines share, the table, and notes.
 
-    Args:
-        wrap: break texts that are too long instead of cutting them.
+    Flagged lines are yellow.
     """
-    table = Table(box=None, pad_edge=False)
-    for column in grid.columns:
-        side: JustifyMethod = "right" if column.number else "left"
-        table.add_column(column.title, justify=side, no_wrap=not wrap)
+    shared = [index for index in range(len(grid.columns)) if _shared(grid, index)]
+    kept = [index for index in range(len(grid.columns)) if index not in shared]
+    said = [f"{grid.columns[index].title}: {grid.lines[0][index]}" for index in shared]
+    marks: dict[str, int] = {}
+    columns = [grid.columns[index] for index in kept]
+    spare = sorted((c for c in columns if c.spare), key=lambda column: -column.spare)
+    table = plain_table(
+        *(escape(column.title) for column in columns),
+        right=[column.title for column in columns if column.number],
+        spare=[column.title for column in spare],
+    )
     for line, flagged in zip(grid.lines, grid.flagged, strict=True):
-        table.add_row(*map(escape, line), style="yellow" if flagged else "")
-    return table
+        texts = (_marked(line[index], grid.columns[index].words, marks) for index in kept)
+        table.add_row(*map(escape, texts), style="yellow" if flagged else "")
+    meanings = {word: text for column in columns for word, text in column.words.items()}
+    notes = (f"{number} {word}: {meanings[word]}" for word, number in marks.items())
+    return [
+        *([escape(", ".join(said))] if said else ()),
+        table,
+        *map(escape, (*notes, *grid.notes)),
+    ]
+
+
+def _shared(grid: Grid, index: int) -> bool:
+    """Whether a column has one text in all lines, so that it is said once."""
+    own = {line[index] for line in grid.lines if line[0]}
+    more = {line[index] for line in grid.lines} - own - {""}
+    return grid.columns[index].shared and len(own) == 1 and "" not in own and not more
+
+
+def _marked(text: str, words: Mapping[str, str], marks: dict[str, int]) -> str:
+    """A cell with a number for each word that has a meaning; ``marks`` remembers them."""
+    if not words:
+        return text
+    parts = (part for part in text.split(", ") if part)
+    return " ".join(
+        str(marks.setdefault(part, len(marks) + 1)) if part in words else part for part in parts
+    )
 
 
 def markdown_text_of(grid: Grid) -> str:

@@ -26,6 +26,7 @@ from ..system.files import MIB, read_regular_file
 from ..system.terminal import printable
 from .layout import Column, Grid
 from .published import rows as published_rows
+from .record import FLAGS
 from .tables import Row, shown_flags, shown_type, shown_width
 
 __all__ = ["Own", "PaperLine", "Printed", "paper_grid", "paper_lines", "read_own"]
@@ -259,12 +260,19 @@ def _printed(papers: set[str]) -> dict[str, list[Printed]]:
 
 def paper_grid(lines: Sequence[PaperLine]) -> Grid:
     """Of `paper_lines`; what a line shares with the one above it is not repeated."""
+    words = {flag.replace("_", " "): meaning for flag, meaning in FLAGS.items()}
     columns = (
-        *(Column(title) for title in ("model", "input", "type", "device", "runs in", "backend")),
-        *(Column(title, number=True) for title in ("threads", "params M", "MACs M")),
-        *(Column("metric"), Column("%", number=True), Column("accuracy from")),
-        *(Column("ms", number=True), Column("95 %", number=True), Column("flags")),
-        *(Column("published"), Column("there", number=True), Column("on")),
+        Column("model"),
+        *(Column(title, shared=True) for title in ("input", "type", "device", "runs in")),
+        *(Column("backend", shared=True), Column("threads", number=True, shared=True)),
+        *(Column("params M", number=True, spare=2), Column("MACs M", number=True, spare=3)),
+        *(
+            Column("metric", shared=True, spare=1),
+            Column("%", number=True),
+            Column("accuracy from"),
+        ),
+        *(Column("ms", number=True), Column("95 %", number=True), Column("flags", words=words)),
+        *(Column("published"), Column("there", number=True), Column("on", spare=4)),
     )
     texts = []
     above: Row | None = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from rich.table import Table
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..system.terminal import printable
 from . import layout
@@ -14,6 +13,9 @@ from .devices.device import DeviceInfo
 from .layout import Column, Grid
 from .record import FLAGS
 from .tables import Row, shown_flags, shown_type, shown_width
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = [
     "FORMATS",
@@ -24,7 +26,7 @@ __all__ = [
     "cores_text",
     "grid",
     "operators_grid",
-    "terminal_table",
+    "terminal_parts",
 ]
 
 
@@ -33,6 +35,13 @@ class _Cell:
     title: str
     text: Callable[[Row], str]
     number: bool = False
+    shared: bool = False
+    spare: int = 0
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def column(self) -> Column:
+        return Column(self.title, self.number, self.shared, self.spare, self.words)
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -58,36 +67,37 @@ def _instructions(row: Row) -> str:
     return f"{row.summary.median / 1e6:,.2f}"
 
 
+_FLAGS = {flag.replace("_", " "): meaning for flag, meaning in FLAGS.items()}
 _CELLS = (
     _Cell("file", lambda row: row.measurement.artifact["file"]),
-    _Cell("type", shown_type),
-    _Cell("device", lambda row: row.measurement.device.spec),
-    _Cell("runs in", lambda row: row.measurement.runner["version"]),
-    _Cell("backend", _backend),
-    _Cell("threads", lambda row: str(row.measurement.runner["threads"]), True),
+    _Cell("type", shown_type, shared=True),
+    _Cell("device", lambda row: row.measurement.device.spec, shared=True),
+    _Cell("runs in", lambda row: row.measurement.runner["version"], shared=True),
+    _Cell("backend", _backend, shared=True),
+    _Cell("threads", lambda row: str(row.measurement.runner["threads"]), True, shared=True),
     _Cell("M instructions", _instructions, True),
     _Cell("median ms", lambda row: _number(row.median_ms), True),
     _Cell("95 %", shown_width, True),
-    _Cell("flags", shown_flags),
-    _Cell("output", lambda row: row.to_dict()["output"]),
-    _Cell("p90", _percentile("p90_ms"), True),
-    _Cell("p99", _percentile("p99_ms"), True),
-    _Cell("runs", lambda row: str(len(row.measurement.samples) or ""), True),
-    _Cell("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True),
-    _Cell("memory MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True),
+    _Cell("flags", shown_flags, words=_FLAGS),
+    _Cell("output", lambda row: row.to_dict()["output"], shared=True),
+    _Cell("p90", _percentile("p90_ms"), True, spare=1),
+    _Cell("p99", _percentile("p99_ms"), True, spare=2),
+    _Cell("runs", lambda row: str(len(row.measurement.samples) or ""), True, spare=4),
+    _Cell("load ms", lambda row: _number(row.to_dict()["load_ms"], 0), True, spare=3),
+    _Cell("memory MB", lambda row: _number(row.to_dict()["peak_memory_mb"], 0), True, spare=5),
 )
 
 
 def grid(rows: Sequence[Row]) -> Grid:
     """A line per measurement; the columns with something in them, and always the figure."""
-    columns = tuple(Column(cell.title, cell.number) for cell in _CELLS)
+    columns = tuple(cell.column for cell in _CELLS)
     lines = tuple(tuple(cell.text(row) for cell in _CELLS) for row in rows)
     flagged = tuple(not row.measurement.trusted for row in rows)
     return Grid(columns, lines, flagged).filled(["median ms"])
 
 
-def terminal_table(rows: Sequence[Row]) -> Table:
-    """For a terminal."""
+def terminal_parts(rows: Sequence[Row]) -> list[RenderableType]:
+    """For a terminal, to be printed one after the other."""
     return layout.terminal(grid(rows))
 
 
@@ -109,7 +119,9 @@ def as_latex(rows: Sequence[Row]) -> str:
 def operators_grid(rows: Sequence[Row]) -> Grid:
     """A line per kind of operator of every measurement that has them, the slowest first."""
     columns = (
-        *(Column(title) for title in ("file", "device", "backend", "operator")),
+        Column("file"),
+        *(Column(title, shared=True) for title in ("device", "backend")),
+        Column("operator"),
         *(Column(title, number=True) for title in ("count", "ms", "share")),
     )
     lines = []

@@ -7,7 +7,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..system.terminal import escape, plain_table, stdout_console
+from ..system.tables import plain_table
+from ..system.terminal import escape, stdout_console
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer, Result

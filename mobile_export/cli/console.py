@@ -10,9 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from ..system.terminal import escape, plain_table, print_error, stderr_console, stdout_console
+from ..system.tables import plain_table
+from ..system.terminal import escape, print_error, stderr_console, stdout_console
 from .messages import said_of_options, typed_error
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..pipeline import ExportReport
     from ..sweep.cell import Cell, Row
     from ..sweep.store import Matrix
+    from ..system.tables import PlainTable
 
 __all__ = [
     "export_table",
@@ -68,10 +68,15 @@ PARITY_COLUMNS = (
 )
 
 
-def export_table(report: ExportReport) -> Table:
+_PARITY_NUMBERS = ("max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
+
+
+def export_table(report: ExportReport) -> PlainTable:
     """One row per artifact: file, size, time, parity."""
-    numbers = ("MB", "seconds", "max abs", "max rel", "allowed", "PyTorch fp32", "top-1")
-    table = plain_table("file", "MB", "type", "seconds", *PARITY_COLUMNS, right=numbers)
+    numbers = ("MB", "seconds", *_PARITY_NUMBERS)
+    spare = ("max abs", "PyTorch fp32", "seconds", "top-1", "MB")
+    titles = ("file", "MB", "type", "seconds", *PARITY_COLUMNS)
+    table = plain_table(*titles, right=numbers, spare=spare)
     for artifact in report.artifacts:
         table.add_row(
             escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",
@@ -159,7 +164,8 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
 def print_verification(report: VerifyReport) -> None:
     """The parity of a file and, if asked for, the layers where it diverges."""
     out = stdout_console()
-    table = plain_table("file", "type", *PARITY_COLUMNS)
+    spare = ("max abs", "PyTorch fp32", "top-1")
+    table = plain_table("file", "type", *PARITY_COLUMNS, right=_PARITY_NUMBERS, spare=spare)
     table.add_row(escape(str(report.file)), report.stored, *parity_cells(report.parity))
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
@@ -175,7 +181,8 @@ def print_verification(report: VerifyReport) -> None:
     if not layers.errors:
         out.print("Nothing diverges: no tensor's error passes the tolerance.")
         return
-    rows = plain_table("first tensors that differ", "module", "compared with", "shape", "max rel")
+    titles = ("first tensors that differ", "module", "compared with", "shape", "max rel")
+    rows = plain_table(*titles, right=("max rel",))
     for error in layers.errors:
         rows.add_row(
             escape(error.tensor),
@@ -290,7 +297,8 @@ def matrix_progress(
 def print_matrix(rows: Sequence[Row], file: Path) -> None:
     """How many cells of each format passed, and every cell that did not."""
     out = stdout_console()
-    table = plain_table("model", "size", "format", "status", "max rel", "seconds", "reason")
+    titles = ("model", "size", "format", "status", "max rel", "seconds", "reason")
+    table = plain_table(*titles, right=("max rel", "seconds"), spare=("seconds",))
     for row in rows:
         if row.status != "passed":
             style = _VERDICT_STYLE.get(row.status, "bold red")

@@ -213,7 +213,8 @@ def _as_in_manifest(path: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(found: Evaluation, out: Path) -> None:
-    from ..system.terminal import escape, plain_table, stderr_console, stdout_console
+    from ..system.tables import plain_table
+    from ..system.terminal import escape, stderr_console, stdout_console
 
     console, err = stdout_console(), stderr_console()
     names = [each.name for each in found.rows[0].figures]

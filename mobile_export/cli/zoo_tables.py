@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..system.terminal import escape, plain_table, stdout_console
+from ..system.tables import plain_table
+from ..system.terminal import escape, stdout_console
 from .messages import said_of_options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["print_model", "print_papers", "print_zoo"]
 def print_zoo(rows: list[ZooRow]) -> None:
     """Print the built-in models: our counts, and in brackets the papers'."""
     numbers = ("size", "params M", "MACs M", "accuracy")
-    table = plain_table("model", *numbers, "source", right=numbers)
+    table = plain_table("model", *numbers, "source", right=numbers, spare=("size", "accuracy"))
     for row in rows:
         accuracies = (
             ("top-1", row.paper_top1),
@@ -46,7 +47,9 @@ def print_papers(rows: list[CountedPaperRow]) -> None:
     from ..models.papers import PAPERS
 
     numbers = ("size", "params M", "MACs M", "accuracy")
-    table = plain_table("table", "model", *numbers, "here", right=numbers)
+    table = plain_table(
+        "table", "model", *numbers, "here", right=numbers, spare=("size", "accuracy")
+    )
     for counted in rows:
         row = counted.row
         table.add_row(
@@ -75,8 +78,7 @@ def print_papers(rows: list[CountedPaperRow]) -> None:
 def print_model(facts: ModelFacts) -> None:
     """Print what is known of a model by its name."""
     out = stdout_console()
-    table = plain_table("", "")
-    table.show_header = False
+    table = plain_table("", "", header=False)
 
     def add(name: str, value: str) -> None:
         if value:

@@ -1,4 +1,4 @@
-"""What every command prints alike: tables, the progress line, one error message."""
+"""What every command prints alike: the consoles, the progress line, one error message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape as _without_markup
 from rich.segment import Segment
-from rich.table import Table
 
 from .quiet import drop_stdout
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "escape",
     "markdown_text",
-    "plain_table",
     "print_error",
     "printable",
     "progress_bar",
@@ -41,8 +39,8 @@ __all__ = [
 
 _BREAK = "\n"
 _STDOUT_ERRORS = (errno.ENOSPC, errno.EBADF, errno.EFBIG, errno.EIO)
-TABLE_WIDTH = 120
-"""Columns of a terminal that every table fits into"""
+_PIPE_WIDTH = 200
+"""Characters of a line in a pipe; there is no terminal whose width would be known"""
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -81,6 +79,10 @@ class _SafeConsole(Console):
     somebody forgot.
     """
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does, and nothing is cut off where a line is too long."""
+        super().print(*objects, **{"crop": False, **options})
+
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             if segment.control:
@@ -92,12 +94,10 @@ class _SafeConsole(Console):
 def stdout_console() -> Console:
     """Console of results.
 
-    A pipe is given lines that are long enough not to be wrapped; a terminal that is narrower than
-    the tables breaks their lines itself, so that no column is cut off.
+    As wide as the terminal; a pipe is given lines that are long enough not to be wrapped.
     """
-    console = _SafeConsole(width=None if sys.stdout.isatty() else 200, highlight=False)
-    console.width = max(console.width, TABLE_WIDTH)
-    return console
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return _SafeConsole(width=width, highlight=False)
 
 
 def stderr_console() -> Console:
@@ -214,14 +214,3 @@ def progress_bar(
                 lambda total, done: progress.update(task, total=total, completed=done),
                 lambda what: progress.update(task, advance=1, last=escape(what)),
             )
-
-
-def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table without lines; numbers (``right``) are kept whole, texts fold where room is short."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        number = column in right
-        table.add_column(
-            column, justify="right" if number else "left", no_wrap=number, overflow="fold"
-        )
-    return table

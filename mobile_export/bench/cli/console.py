@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
+from ...system.tables import plain_table
 from ...system.terminal import escape, stderr_console, stdout_console
 from ..compare import Pair
 from ..devices import Found
 from ..devices.device import DeviceInfo, State
-from ..report import cores_text, terminal_table
+from ..report import cores_text, terminal_parts
 from ..runners import RUNNERS
 from ..tables import Row
 
-__all__ = ["print_devices", "print_notes", "print_pairs", "print_rows", "print_runners"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = [
+    "print_devices",
+    "print_notes",
+    "print_pairs",
+    "print_parts",
+    "print_rows",
+    "print_runners",
+]
 
 
 def print_rows(rows: Sequence[Row], left_out: Mapping[str, int] | None = None) -> None:
     """The table, why its figures are flagged, and what is not in it."""
     if rows:
-        stdout_console().print(terminal_table(rows))
+        print_parts(terminal_parts(rows))
     for row in rows:
         for note in row.measurement.notes:
             file = row.measurement.artifact["file"]
@@ -31,6 +41,13 @@ def print_rows(rows: Sequence[Row], left_out: Mapping[str, int] | None = None) -
         )
 
 
+def print_parts(parts: Iterable[RenderableType]) -> None:
+    """A table with what stands above and below it, on stdout."""
+    console = stdout_console()
+    for part in parts:
+        console.print(part)
+
+
 def print_notes(notes: Iterable[str]) -> None:
     """Sentences on stderr."""
     for note in notes:
@@ -39,7 +56,7 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def print_devices(rows: Sequence[tuple[Found, DeviceInfo | None, State | None]]) -> None:
     """One line per device."""
-    table = _table("device", "name", "SoC", "cores", "OS", "memory", "now")
+    table = plain_table("device", "name", "SoC", "cores", "OS", "memory", "now")
     for found, info, state in rows:
         if info is None:
             table.add_row(escape(found.spec), f"[yellow]{escape(found.problem or '')}[/]")
@@ -73,7 +90,8 @@ def _state(state: State | None) -> str:
 
 def print_runners() -> None:
     """The table of runners."""
-    table = _table("runner", "what", "formats", "devices", "backends", "needs")
+    titles = ("runner", "what", "formats", "devices", "backends", "needs")
+    table = plain_table(*titles, spare=("what",))
     for row in RUNNERS:
         table.add_row(
             row.name,
@@ -88,7 +106,9 @@ def print_runners() -> None:
 
 def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
     """Ratios with their intervals, and an answer each."""
-    table = _table("baseline", "candidate", "device", "runner", "ratio", "95 %", "p", "", "")
+    titles = ("baseline", "candidate", "device", "runner", "ratio", "95 %", "p", "runs", "answer")
+    numbers = ("ratio", "95 %", "p")
+    table = plain_table(*titles, right=numbers, spare=("runner", "device", "runs"))
     for pair in pairs:
         r = pair.result
         interval = "" if r.low is None or r.high is None else f"{r.low:.3f} to {r.high:.3f}"
@@ -100,7 +120,7 @@ def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
             f"{r.ratio:.3f}",
             interval,
             "" if r.p_value is None else f"{r.p_value:.3f}",
-            "interleaved" if r.paired else "separate runs",
+            "interleaved" if r.paired else "separate",
             _answer(pair, threshold),
         )
     stdout_console().print(table)
@@ -115,10 +135,3 @@ def _answer(pair: Pair, threshold: float) -> str:
         return f"[yellow]cannot tell{': too few starts of the process' if few else ''}[/]"
     faster = pair.result.significant and pair.result.ratio < 1
     return "[green]faster[/]" if faster else f"not slower by more than {threshold:.0%}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    return table

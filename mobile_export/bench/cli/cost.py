@@ -12,8 +12,7 @@ import typer
 from .options import AsJson, Force
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from ...system.tables import PlainTable
     from ..arm.estimate import Estimate
     from ..arm.prices import Calibration
 
@@ -78,6 +77,8 @@ def rank(
 
     console = stdout_console()
     for calibration in calibrations:
+        said = f"{calibration.soc.title}, {calibration.points[0].latency.citation}"
+        console.print(said, style="italic")
         console.print(_rank_table(calibration))
         for line in _summary(calibration):
             console.print(line)
@@ -111,6 +112,7 @@ def estimate(
         typer.echo(json.dumps([one.to_dict() for one in found], indent=2))
         return
     console = stdout_console()
+    console.print(f"ESTIMATES for one core of a {found[0].calibration.soc.title}", style="italic")
     console.print(_estimate_table(found))
     for one in found:
         for note in one.notes:
@@ -135,17 +137,16 @@ def _ranked(calibration: Calibration) -> dict[str, object]:
     }
 
 
-def _rank_table(calibration: Calibration) -> Table:
-    from rich.table import Table
+def _rank_table(calibration: Calibration) -> PlainTable:
+    from ...system.tables import plain_table
+    from ...system.terminal import escape
 
-    table = Table(title=f"{calibration.soc.title}, {calibration.points[0].latency.citation}")
-    table.add_column("model")
-    for name in ("size", "M instructions", "published ms", "estimate left out, ms", "error"):
-        table.add_column(name, justify="right")
+    numbers = ("size", "M instructions", "published ms", "estimate left out, ms", "error")
+    table = plain_table("model", *numbers, right=numbers)
     rows = zip(calibration.points, calibration.left_out, calibration.errors, strict=True)
     for point, predicted, error in sorted(rows, key=lambda row: row[0].milliseconds):
         table.add_row(
-            point.latency.model,
+            escape(point.latency.model),
             f"{point.count.height}",
             f"{point.count.count.instructions / 1e6:.0f}",
             f"{point.milliseconds:g}",
@@ -155,15 +156,12 @@ def _rank_table(calibration: Calibration) -> Table:
     return table
 
 
-def _estimate_table(found: list[Estimate]) -> Table:
-    from rich.table import Table
-
+def _estimate_table(found: list[Estimate]) -> PlainTable:
+    from ...system.tables import plain_table
     from ...system.terminal import escape
 
-    table = Table(title=f"ESTIMATES for one core of a {found[0].calibration.soc.title}")
-    table.add_column("model")
-    for name in ("size", "M instructions", "estimate, ms", "4 of 5 models lie within, ms"):
-        table.add_column(name, justify="right")
+    numbers = ("size", "M instructions", "estimate, ms", "4 of 5 models lie within, ms")
+    table = plain_table("model", *numbers, right=numbers)
     for one in found:
         table.add_row(
             escape(one.counted.model),

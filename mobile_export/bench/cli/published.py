@@ -75,8 +75,7 @@ def _as_csv(found: Sequence[PublishedLatency]) -> str:
 
 def _print_tables(found: Sequence[PublishedLatency]) -> None:
     """One table for every column of latencies."""
-    from rich.table import Table
-
+    from ...system.tables import plain_table
     from ...system.terminal import escape, stdout_console
 
     console = stdout_console()
@@ -87,11 +86,8 @@ def _print_tables(found: Sequence[PublishedLatency]) -> None:
         first = rows[0]
         console.print(f"[bold]{escape(citation)}[/]")
         console.print(escape(_conditions(first)))
-        drawn = Table(box=None, pad_edge=False)
-        for title in ("model", "head", "here"):
-            drawn.add_column(title)
-        for title in ("size", first.unit, "params M", "MACs M", first.metric or "accuracy"):
-            drawn.add_column(title, justify="right")
+        titles = ("size", first.unit, "params M", "MACs M", first.metric or "accuracy")
+        drawn = plain_table("model", "head", "here", *titles, right=titles)
         for row in rows:
             size = _NOT_STATED if row.size is None else f"{row.size[0]}x{row.size[1]}"
             numbers = (row.value, row.params_m, row.macs_m, row.accuracy)

@@ -183,9 +183,9 @@ def _lay_out_operators(as_: str, rows: Sequence[Row], out: Path | None) -> None:
         UsageError: no measurement has any.
     """
     from ...errors import UsageError
-    from ...system.terminal import stdout_console
     from .. import layout
     from ..report import as_html, operators_grid
+    from .console import print_parts
 
     table = operators_grid(rows)
     if not table.lines:
@@ -205,7 +205,7 @@ def _lay_out_operators(as_: str, rows: Sequence[Row], out: Path | None) -> None:
         ),
     }
     if as_ == "terminal" and out is None:
-        stdout_console().print(layout.terminal(table))
+        print_parts(layout.terminal(table))
     else:
         _write(writers.get(as_, writers["markdown"])(), out)
 
@@ -227,6 +227,7 @@ def _lay_out(
     from ..paper import paper_grid
     from ..plot import svg_plot
     from ..report import as_csv, as_html, grid
+    from .console import print_parts
 
     if as_ == "csv":
         _write(
@@ -240,11 +241,7 @@ def _lay_out(
         page = as_html(rows, title="Measured latencies", plot=drawn, table=table, **says)
         _write(page, out)
     elif as_ == "terminal" and out is None:
-        from ...system.terminal import escape, stdout_console
-
-        stdout_console().print(layout.terminal(table, wrap=True))
-        for note in table.notes:
-            stdout_console().print(escape(note))
+        print_parts(layout.terminal(table))
     else:
         write = layout.latex_text if as_ == "latex" else layout.markdown_text_of
         _write(write(table), out)
