@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .parity.localise import LayerReport
     from .parity.report import ParityReport
     from .passes import PassReport
-    from .pipeline import ExportReport
+    from .pipeline import ArtifactReport, ExportReport, Failure
 
 __all__ = [
     "VerifyReport",
@@ -177,8 +177,13 @@ def export_request(
     *,
     name: str | None = None,
     progress: Callable[[str], None] | None = None,
+    finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
 ) -> ExportReport:
-    """`export`, its arguments already in the two objects that are passed on."""
+    """`export`, its arguments already in the two objects that are passed on.
+
+    Args:
+        finished: told what became of each format, at once.
+    """
     from .pipeline import export_program
     from .sources.table import load_source
 
@@ -198,12 +203,14 @@ def export_request(
         config,
         name=name,
         progress=progress or (lambda stage: None),
+        finished=finished,
     )
     hosted = [row.title for row in chosen if config.nms is not None and not row.suppresses]
     if hosted:
         note = (
-            f"{' and '.join(hosted)} cannot hold the suppression: these files end with boxes and "
-            "scores, for mobile_export.detection.suppress on the host (docs/detection.md)"
+            f"{' and '.join(hosted)}: these files give all boxes with their scores, many around "
+            "the same object; your app has to keep the best of each (non-maximum suppression), "
+            "which the format cannot. docs/detection.md has the code to port"
         )
         report = replace(report, notes=(*report.notes, note))
     return replace(report, skipped=skipped)

@@ -503,6 +503,7 @@ def export_program(
     *,
     name: str | None = None,
     progress: Progress = lambda stage: None,
+    finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
 ) -> ExportReport:
     """Write one model in every format, tracing it once, and check every file.
 
@@ -511,6 +512,7 @@ def export_program(
         spec: the source as the user names it.
         name: file name without suffix; None derives it from ``spec``.
         progress: told the current stage.
+        finished: told what became of each format, at once.
 
     Raises:
         MobileExportError: nothing could be written. In a run with several formats, one that fails
@@ -546,16 +548,19 @@ def export_program(
         artifacts: list[ArtifactReport] = []
         passes: dict[str, tuple[PassReport, ...]] = {}
         failures: list[Failure] = []
-        for row in formats:
+        for number, row in enumerate(formats, 1):
+            here = replace(run, progress=_counted(progress, number, len(formats)))
             try:
-                artifact, passes[row.name] = run.write(row, stem)
+                artifact, passes[row.name] = here.write(row, stem)
                 artifacts.append(artifact)
+                finished(artifact)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:  # a converter of others failed; Rust panics, too
                 if len(formats) == 1:
                     raise
                 failures.append(Failure(row.name, _of_others(error, row)))
+                finished(failures[-1])
     for failure in failures:
         _name_takers(failure.error, artifacts)
     return ExportReport(
@@ -569,6 +574,11 @@ def export_program(
         passes=_by_format(passes),
         notes=(*program.notes, *_left_out_notes(artifacts)),
     )
+
+
+def _counted(progress: Progress, number: int, count: int) -> Progress:
+    """Stages of one format of several: which one of how many it is."""
+    return progress if count == 1 else lambda stage: progress(f"{number} of {count}: {stage}")
 
 
 def _of_others(error: BaseException, row: Format) -> MobileExportError:

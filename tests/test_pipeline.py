@@ -16,7 +16,7 @@ from torch import nn
 
 from mobile_export import pipeline
 from mobile_export.artifacts.content import sha256_of
-from mobile_export.cli.console import print_export
+from mobile_export.cli.console import finished_line, print_export
 from mobile_export.errors import BUG, ExportError, MissingExtraError, PassError, UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.interface import Adapted, Prepared
@@ -64,6 +64,32 @@ def test_every_format_from_one_trace(
     files = [file.name for t in FORMATS for file in t.files(Path(f"tiny{t.suffix}"))]
     manifests = [f"tiny{t.suffix}.manifest.json" for t in FORMATS]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files + manifests)
+
+
+def test_it_is_told_which_of_how_many_formats_goes_on_and_what_became_of_each(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One format, whose converter fails, and one that is written."""
+    stages: list[str] = []
+    lines: list[str] = []
+
+    def broken(*given: object) -> None:
+        raise ExportError("The converter gave up [here].")
+
+    monkeypatch.setattr(onnx_exporter, "write", broken)
+    export_program(
+        lambda: source,
+        "tiny",
+        (get_format("onnx"), get_format("tnn")),
+        ExportConfig(out_dir=tmp_path),
+        progress=stages.append,
+        finished=lambda result: lines.append(finished_line(result)),
+    )
+    counted = [stage[:6] for stage in stages if " of " in stage]
+    assert list(dict.fromkeys(counted)) == ["1 of 2", "2 of 2"]
+    assert "error" in lines[0]
+    assert "onnx: The converter gave up" in lines[0]
+    assert re.search(r"passed.* .*tiny\.tnnproto \d\.\de-\d\d \(\d+ s\)", lines[1])
 
 
 def test_the_json_that_was_promised(exported: Callable[..., ExportReport]) -> None:

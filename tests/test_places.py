@@ -69,7 +69,6 @@ PLACES = {
     "models/*": "models/test_table.py",
     "sweep/*": "sweep/test_run.py",
     "cli/*": "cli/test_main.py",
-    "bench/cli/tables.py": "bench/test_report.py",
     "bench/cli/*": "bench/cli/test_run.py",
     "bench/devices/adb*.py": "bench/phone/test_device.py",
     "bench/devices/android_facts.py": "bench/phone/test_device.py",

@@ -55,7 +55,7 @@ def make_jobs(
     """Every artifact that ``names`` stand for under every runner for it.
 
     Returns:
-        The jobs, and notes on what was left out.
+        The jobs, and notes: on what was left out, and on what will spoil the figures.
     Raises:
         ArtifactError: a file is missing or does not deserve trust.
         RunnerError: nothing can run there.
@@ -88,7 +88,21 @@ def make_jobs(
                 notes.append(f"{artifact.path.name} is not measured: {problem}")
     if not jobs:
         raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
-    return jobs, tuple(notes)
+    return jobs, (*notes, *_too_many_threads(device.describe(), options.threads, cores))
+
+
+def _too_many_threads(
+    info: DeviceInfo, threads: int, cores: tuple[int, ...] | None
+) -> Iterator[str]:
+    """A note, where threads must wait for one another: the figure will be that of no setting."""
+    known = cores or [core for cluster in info.clusters for core in cluster.cores]
+    if known and threads > len(known):
+        few = "1 core" if len(known) == 1 else f"{len(known)} cores"
+        chosen = "that were chosen" if cores else f"of {info.spec}"
+        yield (
+            f"{threads} threads share the {few} {chosen}: they wait for one another, and the "
+            f"measurement will be flagged contended. Stop it, and ask for --threads {len(known)}"
+        )
 
 
 def _not_fed(artifact: BenchArtifact, row: RunnerRow) -> str | None:

@@ -390,7 +390,9 @@ def _prepare(entry: _Entry, limits: Limits, course: _Course, progress: Progress)
         entry.check = check_outputs(entry.running, entry.work.job.artifact)
         if entry.check is None:
             entry.flags["unchecked"] = (
-                "the file returns detections, which only mobile-export compares"
+                "the file gives the objects that are left after overlapping ones were dropped; a "
+                "device may keep another of two equal ones, so they are not compared here. "
+                "mobile-export verify compares them on this machine"
                 if entry.work.job.artifact.suppresses
                 else f"{entry.work.row.title} gives no outputs"
             )

@@ -29,7 +29,15 @@ from .published import rows as published_rows
 from .record import FLAGS
 from .tables import Row, shown_flags, shown_type, shown_width
 
-__all__ = ["Own", "PaperLine", "Printed", "paper_grid", "paper_lines", "read_own"]
+__all__ = [
+    "Own",
+    "PaperLine",
+    "Printed",
+    "accuracies_of",
+    "paper_grid",
+    "paper_lines",
+    "read_own",
+]
 
 _CLASSES = 1000
 """That timm's models tell apart, unless asked otherwise."""
@@ -324,6 +332,15 @@ def _notes(lines: Sequence[PaperLine]) -> tuple[str, ...]:
     if cited:
         notes.append("Papers: " + "; ".join(PAPERS[paper] for paper in cited) + ".")
     return tuple(notes)
+
+
+def accuracies_of(own: Mapping[str, Own], metric: str) -> dict[str, float]:
+    """By the model's name, the user's accuracies in this metric."""
+    return {
+        name: one.accuracy
+        for name, one in own.items()
+        if one.accuracy is not None and one.metric == metric
+    }
 
 
 _KNOWN = ("model", "accuracy", "metric", "params_m", "macs_m")

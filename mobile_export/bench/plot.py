@@ -29,7 +29,16 @@ from .tables import Row, shown_flags
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Point", "Series", "family_of", "make_figure", "make_series", "save_plot", "svg_plot"]
+__all__ = [
+    "Point",
+    "Series",
+    "family_of",
+    "make_figure",
+    "make_series",
+    "save_plot",
+    "svg_plot",
+    "unmeasured_note",
+]
 
 _NO_DATE: Mapping[str, Any] = {
     "svg": {"metadata": {"Date": None}},
@@ -46,8 +55,10 @@ _UNSAID = "phone"
 _TITLE = 80
 """Characters of a name in the legend; names come from the store."""
 _MARKERS = "os^Dvp*XhP"
-# Okabe and Ito's colours, which people with colour-blindness can tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, which people with colour-blindness can tell apart, for what was measured;
+# greys for what papers print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_GREYS = ("#555555", "#858585", "#b0b0b0")
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,17 @@ def family_of(name: str) -> str:
     return known.get(name) or (found[0].lower() if found else name)
 
 
+def unmeasured_note(series: Sequence[Series], rows: Sequence[Row], metric: str) -> list[str]:
+    """Why a plot shows no measured point, though something was measured; else nothing."""
+    if not rows or any(one.points for one in series if one.measured):
+        return []
+    names = ", ".join(dict.fromkeys(printable(row.measurement.model) for row in rows))
+    return [
+        f"the plot has no measured point: no accuracy ({metric}) is published of {names}. Give "
+        "yours: --accuracy FILE.csv, with the columns model and accuracy"
+    ]
+
+
 def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:
     """Write a PNG, SVG, PDF or PGF file.
 
@@ -213,9 +235,10 @@ def make_figure(
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots()
-    for index, one in enumerate(series):
-        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
-        _draw_series(axes, one, texts(one.title), colour, marker)
+    for measured, colours in ((True, _COLOURS), (False, _GREYS)):
+        for index, one in enumerate(one for one in series if one.measured == measured):
+            colour, marker = colours[index % len(colours)], _MARKERS[index % len(_MARKERS)]
+            _draw_series(axes, one, texts(one.title), colour, marker)
     _cross_flagged(axes, series, texts)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from ..system.terminal import printable
 from . import layout
 from .devices.device import DeviceInfo
@@ -171,7 +173,6 @@ figure { margin: 2rem 0 } figure svg { max-width: 100%; height: auto }
   figure svg { background: #fff } }
 """
 _CAPTION = "Latency of one inference: median, its 95 % interval, percentiles"
-_NOTICE = "No measurement can be shown; flagged ones are left out (mobile-bench table --all)."
 
 
 def as_html(
@@ -181,14 +182,18 @@ def as_html(
     plot: str | None = None,
     table: Grid | None = None,
     caption: str = _CAPTION,
+    empty: str | None = None,
 ) -> str:
     """One file that needs no other.
 
     Args:
         plot: SVG text.
         table: to be shown instead of that of `grid`.
+        empty: why there are no rows.
     """
-    shown = layout.html_table(table or grid(rows), caption) if rows else f"<p>{_NOTICE}</p>\n"
+    shown = layout.html_table(table or grid(rows), caption)
+    if not rows:
+        shown = f"<p>{html.escape(empty or 'There is no measurement')}.</p>\n"
     figure = ""
     if plot is not None:
         says = "Accuracy over latency. The points are in the tables of the papers and above."
@@ -201,7 +206,9 @@ def as_html(
 <body>
 <h1>{html.escape(title)}</h1>
 {shown}{_flags_text(rows)}{figure}
-{_devices_text(rows)}</body></html>
+{_parity_text(rows)}{_devices_text(rows)}<footer>Written by mobile-export {__version__}, \
+{datetime.now(UTC):%Y-%m-%d %H:%M} UTC.</footer>
+</body></html>
 """
 
 
@@ -212,6 +219,24 @@ def _flags_text(rows: Sequence[Row]) -> str:
         return ""
     pairs = [(flag.replace("_", " "), FLAGS.get(flag, "of another version")) for flag in seen]
     return f"<h2>Flags</h2>\n{_definitions(pairs)}"
+
+
+def _parity_text(rows: Sequence[Row]) -> str:
+    """How far each file was from its model when it was exported, as its manifest says."""
+    pairs = {}
+    for row in rows:
+        told = row.measurement.parity
+        figures = [told.get(name) for name in ("max_rel", "tolerance")]
+        if isinstance(told.get("verdict"), str):
+            said = [
+                f"{float(f):.1e}" if isinstance(f, int | float) else "not told" for f in figures
+            ]
+            where = f" in {told['runtime']}" if told.get("runtime") else ""
+            text = (
+                f"{told['verdict']}{where}: error {said[0]} of the output range, {said[1]} allowed"
+            )
+            pairs[row.measurement.artifact["file"]] = text
+    return f"<h2>Parity with the model</h2>\n{_definitions(list(pairs.items()))}" if pairs else ""
 
 
 def _devices_text(rows: Sequence[Row]) -> str:

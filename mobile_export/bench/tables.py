@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..system.terminal import printable
 from .record import EXCLUDING_FLAGS, Measurement
 from .stats import Summary, mean_interval, summarise
 
-__all__ = ["Row", "key_of", "make_rows", "shown_flags", "shown_type", "shown_width"]
+__all__ = ["Row", "key_of", "make_rows", "shown_flags", "shown_type", "shown_width", "why_empty"]
 
 
 @dataclass(frozen=True)
@@ -191,3 +192,23 @@ def make_rows(
     rows = [Row(measurement) for measurement in chosen.values()]
     rows.sort(key=lambda row: (row.measurement.device.spec, row.measurement.model))
     return rows, left_out
+
+
+def why_empty(
+    measurements: Sequence[Measurement], left_out: Mapping[str, int], label: str | None
+) -> str:
+    """Why `make_rows` gave no row of a store that holds ``measurements``.
+
+    Args:
+        left_out: as `make_rows` counted.
+        label: that was asked for.
+    """
+    if left_out:
+        counts = ", ".join(f"{n} {flag.replace('_', ' ')}" for flag, n in left_out.items())
+        return (
+            f"The table is empty: what was measured is flagged ({counts}), so it is not the "
+            "device's figure. --all shows it; measure again on a quiet device for a better one"
+        )
+    labels = dict.fromkeys(m.label for m in measurements if m.label)
+    has = f"it has {', '.join(map(printable, labels))}" if labels else "none has a label"
+    return f"The table is empty: no measurement of the store has the label {label!r}; {has}"

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from ..api import VerifyReport
     from ..parity.report import ParityReport
     from ..passes import PassReport
-    from ..pipeline import ExportReport
+    from ..pipeline import ArtifactReport, ExportReport, Failure
     from ..sweep.cell import Cell, Row
     from ..sweep.store import Matrix
     from ..system.tables import PlainTable
 
 __all__ = [
     "export_table",
+    "finished_line",
     "matrix_progress",
     "parity_cells",
     "print_diagnosis",
@@ -88,6 +89,19 @@ def export_table(report: ExportReport) -> PlainTable:
         for other in artifact.parity.variants:
             table.add_row("", "", other.precision, "", *parity_cells(other))
     return table
+
+
+def finished_line(result: ArtifactReport | Failure) -> str:
+    """What became of one format, while others are still to come."""
+    from ..pipeline import Failure
+
+    if not isinstance(result, Failure):
+        parity = result.parity.deciding
+        name = str(result.path) if result.path else f"{result.format}, not kept"
+        style = _VERDICT_STYLE[parity.status]
+        seconds = sum(result.seconds.values())
+        return f"[{style}]{parity.status}[/] {escape(name)} {parity.max_rel:.1e} ({seconds:.0f} s)"
+    return f"[bold red]error[/] {result.format}: {escape(typed_error(result.error).message)}"
 
 
 def print_export(report: ExportReport) -> None:

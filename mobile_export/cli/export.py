@@ -99,6 +99,7 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
     from ..exporters.table import FORMATS
     from ..system.quiet import quiet
     from ..system.terminal import progress_line
+    from .console import finished_line
 
     request = ModelRequest(**read_options(ModelRequest, values))
     config = ExportConfig(
@@ -111,7 +112,12 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
     shown = not as_json and not config.verbose
     with progress_line(enabled=shown) as progress, quiet(not config.verbose):
         report = api.export_request(
-            request, formats, config, name=values["name"], progress=progress
+            request,
+            formats,
+            config,
+            name=values["name"],
+            progress=progress,
+            finished=lambda result: progress.say(finished_line(result)),
         )
     _print(report, as_json, values["explain"])
     if report.exit_code:

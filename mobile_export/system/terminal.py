@@ -20,9 +20,12 @@ from rich.segment import Segment
 from .quiet import drop_stdout
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as _Bar
+
     from ..errors import MobileExportError
 
 __all__ = [
+    "Progress",
     "escape",
     "markdown_text",
     "print_error",
@@ -147,22 +150,49 @@ def unprinted(error: Exception) -> str | None:
     return f"The result could not be printed: {error}."
 
 
+class Progress:
+    """What is told while work goes on: a stage, and lines that stay.
+
+    Args:
+        shown: the bar on a terminal; None shows nothing.
+    """
+
+    def __init__(self, shown: _Bar | None = None) -> None:
+        self._shown = shown
+        self._task = None if shown is None else shown.add_task("starting", total=None)
+
+    def __call__(self, stage: str) -> None:
+        """The stage that goes on now."""
+        if self._shown is not None and self._task is not None:
+            self._shown.update(self._task, description=escape(stage))
+
+    def say(self, markup: str) -> None:
+        """A line that stays above the spinner; nothing where there is none."""
+        if self._shown is not None:
+            self._shown.console.print(markup, soft_wrap=True)
+
+
 @contextlib.contextmanager
-def progress_line(*, enabled: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner with the current stage on a terminal's stderr; nothing anywhere else.
+def progress_line(*, enabled: bool) -> Iterator[Progress]:
+    """A spinner with the time and the current stage on a terminal's stderr; nothing anywhere else.
 
     It writes to a copy of file descriptor 2, so that it stays visible while vendor output, which
     shares that descriptor, is silenced.
     """
     if not enabled or not sys.stderr.isatty():
-        yield lambda stage: None
+        yield Progress()
         return
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with os.fdopen(os.dup(2), "w") as stream:
         console = _SafeConsole(file=stream, force_terminal=True)
-        with console.status("starting") as status:
-            token = _SAY.set(lambda stage: status.update(escape(stage)))
+        with Bar(*columns, console=console, transient=True) as bar:
+            progress = Progress(bar)
+            token = _SAY.set(progress)
             try:
-                yield _SAY.get()
+                yield progress
             finally:
                 _SAY.reset(token)
 
@@ -190,14 +220,9 @@ def progress_bar(
     if not enabled or not sys.stderr.isatty():
         yield lambda total, done: None, lambda what: None
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(),
@@ -208,7 +233,7 @@ def progress_bar(
     )
     with os.fdopen(os.dup(2), "w") as stream:
         console = _SafeConsole(file=stream, force_terminal=True)
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Bar(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=None, last="")
             yield (
                 lambda total, done: progress.update(task, total=total, completed=done),

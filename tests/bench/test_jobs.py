@@ -138,3 +138,27 @@ def test_every_backend_is_a_job_of_its_own() -> None:
     assert [backend for _, backend in _with_backends(rows, RunOptions())] == ["cpu"]
     with pytest.raises(UsageError, match="has no backend 'vulkan'"):
         list(_with_backends(rows, RunOptions(backends=("vulkan",))))
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "said"),
+    [
+        (4, None, None),  # INFO has four cores
+        (5, None, "5 threads share the 4 cores of local"),
+        (3, "0-1", "3 threads share the 2 cores that were chosen"),
+        (2, "1", "2 threads share the 1 core that were chosen"),
+    ],
+)
+def test_more_threads_than_cores_is_said_before_anything_is_measured(
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    cores: str | None,
+    said: str | None,
+) -> None:
+    artifact(in_tmp)
+    runner = type(get_runner("onnxruntime").runner())
+    monkeypatch.setattr(runner, "missing", lambda *asked: None)
+    options = RunOptions(threads=threads, cores=cores, pin=False)
+    _, notes = make_jobs(FakeDevice(), ["tiny.onnx"], options)
+    assert [note[: len(said or "")] for note in notes] == ([said] if said else [])

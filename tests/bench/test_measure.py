@@ -43,6 +43,14 @@ def test_one_model(tmp_path: Path) -> None:
     assert Measurement.from_json(json.dumps(made.to_dict()).encode()) == made
 
 
+def test_what_is_told_meanwhile_has_no_infinite_figure(tmp_path: Path) -> None:
+    told: list[str] = []
+    jobs = [work(FakeSession(steady()), artifact(tmp_path))]
+    measure(FakeDevice(), jobs, QUICK, progress=told.append)
+    assert any("round" in stage for stage in told)
+    assert not any(word in stage for stage in told for word in ("inf", "nan", "%"))
+
+
 def test_models_take_turns_and_drift_cancels(tmp_path: Path) -> None:
     """Both slow down together by half, and one is 10 % slower throughout."""
     clock = [0]

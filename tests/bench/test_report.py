@@ -168,6 +168,23 @@ def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save_plot([], tmp_path / "q.png")
 
 
+def test_published_points_have_colours_of_their_own() -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.colors import to_hex, to_rgb
+
+    series = make_series(ROWS)
+    (axes,) = make_figure(series).axes
+    published = {to_hex(c) for s in axes.collections for c in s.get_edgecolors()}
+    measured = {to_hex(bar[0].get_color()) for bar in axes.containers}
+    assert published
+    assert measured
+    assert not published & measured
+    for colour in published - {"#000000"}:  # the crosses of flagged points
+        assert len(set(to_rgb(colour))) == 1  # grey
+    for colour in measured:
+        assert len(set(to_rgb(colour))) > 1
+
+
 HOSTILE = "=cmd|'/C calc'!A1\n| x | <b> \\ & % \x1b[31m\u202e"
 """A formula, a new row, markup, and what a terminal obeys."""
 
@@ -299,8 +316,9 @@ def test_a_model_of_two_papers_has_each_accuracy_with_its_paper() -> None:
 
 
 def test_an_empty_report_says_so() -> None:
-    assert "No measurement can be shown" in as_html([], title="t")
-    assert "No measurement can be shown" not in as_html(ROWS, title="t")
+    assert "<p>All are &lt;flagged&gt;.</p>" in as_html([], title="t", empty="All are <flagged>")
+    assert "There is no measurement" in as_html([], title="t")
+    assert "There is no measurement" not in as_html(ROWS, title="t")
 
 
 def test_a_metric_that_nobody_measured_on_a_phone_is_not_offered() -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mobile_export.errors import ArtifactError
-from mobile_export.system.terminal import escape, print_error, printable
+from mobile_export.system.terminal import Progress, escape, print_error, printable
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,22 @@ def test_a_message_keeps_its_lines_only(capsys: pytest.CaptureFixture[str]) -> N
     """What is indented, that is; other lines are of a name, and could be a command to type."""
     print_error(ArtifactError("\x1b[2Jone\n  two\nRun: x", hint="a\nb\x07"))
     assert capsys.readouterr().err == "error: \\x1b[2Jone\n  two\\nRun: x\na\nb\\x07\n"
+
+
+def test_a_line_that_is_said_stays_and_the_stage_goes() -> None:
+    from rich.progress import Progress as Bar
+    from rich.progress import TextColumn, TimeElapsedColumn
+
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=60, color_system=None)
+    columns = (TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
+        progress = Progress(bar)
+        progress("2 of 5: [/no]")
+        bar.refresh()
+        progress.say("passed one.onnx")
+    text = stream.getvalue()
+    assert "0:00:00 2 of 5: [/no]" in text
+    assert "passed one.onnx\n" in text
+    Progress().say("nowhere")
+    Progress()("nowhere")

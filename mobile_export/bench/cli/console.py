@@ -15,6 +15,8 @@ from ..runners import RUNNERS
 from ..tables import Row
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
 __all__ = [
@@ -52,6 +54,11 @@ def print_notes(notes: Iterable[str]) -> None:
     """Sentences on stderr."""
     for note in notes:
         stderr_console().print(f"[yellow]note:[/] {escape(note)}")
+
+
+def print_written(path: Path) -> None:
+    """That a file was written; on stderr, because stdout may be JSON."""
+    stderr_console().print(f"{escape(str(path))} written")
 
 
 def print_devices(rows: Sequence[tuple[Found, DeviceInfo | None, State | None]]) -> None:

@@ -225,6 +225,7 @@ def _on_device(
     from ..jobs import make_jobs
     from ..journal import Journal
     from ..measure import measure
+    from .console import print_notes
 
     def failed(work: RunnerJob, error: RunnerError) -> None:
         file = work.job.artifact.path.name
@@ -234,8 +235,8 @@ def _on_device(
         progress(f"connecting to {spec}")
         connected = connect(spec)
         stack.callback(connected.close)
-        jobs, left_out = make_jobs(connected, models, options)
-        outcome.notes.extend(left_out)
+        jobs, notes = make_jobs(connected, models, options)
+        print_notes(notes)  # before anything that takes time
         if fixed_performance:
             stack.enter_context(connected.fixed_performance())
         for group in _groups(jobs):

@@ -85,19 +85,16 @@ def table(
 ) -> None:
     """Lay measurements out, also for a paper: terminal, Markdown, CSV, LaTeX, HTML, and a plot."""
     from ...errors import UsageError
-    from ...system.files import require_free_file
     from ..journal import read_all
-    from ..paper import paper_lines, read_own
-    from ..plot import make_series, save_plot
+    from ..paper import accuracies_of, paper_lines, read_own
+    from ..plot import make_series
     from ..report import FORMATS
-    from ..tables import make_rows
+    from ..tables import make_rows, why_empty
     from .console import print_notes, print_rows
 
     if as_ not in FORMATS:
         raise UsageError(f"There is no table as {as_!r}.", hint=f"Valid: {', '.join(FORMATS)}.")
-    for file in (out, plot):
-        if file is not None:
-            require_free_file(file, force=force, error=UsageError)
+    _require_free([out, plot], force=force)
     papers = chosen_papers([name for name in paper or () if name != ALL_PAPERS], seed)
     own = read_own(accuracy) if accuracy is not None else {}
     contents = read_all(store)
@@ -110,15 +107,11 @@ def table(
     rows, left_out = make_rows(
         contents.measurements, flagged=flagged, history=history, devices=device, label=label
     )
-    print_notes([*contents.notes, *_unknown(own, rows)])
-    accuracies = {
-        name: one.accuracy
-        for name, one in own.items()
-        if one.accuracy is not None and one.metric == metric
-    }
-    series = make_series(rows, metric=metric, papers=papers, own=accuracies)
+    empty = () if rows else (why_empty(contents.measurements, left_out, label),)
+    print_notes([*contents.notes, *_unknown(own, rows), *empty])
+    series = make_series(rows, metric=metric, papers=papers, own=accuracies_of(own, metric))
     if plot is not None:
-        save_plot(series, plot, metric=metric)
+        _draw(plot, series, rows, metric)
     if operators:
         _lay_out_operators(as_, rows, out)
         return
@@ -129,9 +122,29 @@ def table(
     elif as_ == "terminal" and out is None and lines is None:
         print_rows(rows, left_out)
     else:
-        _lay_out(as_, rows, lines, series, metric, out)
+        _lay_out(as_, rows, lines, series, metric, out, *empty)
     if as_ != "terminal" and left_out:
         print_rows((), left_out)
+
+
+def _require_free(files: Sequence[Path | None], *, force: bool) -> None:
+    """What will be written does not exist, or may be overwritten."""
+    from ...errors import UsageError
+    from ...system.files import require_free_file
+
+    for file in files:
+        if file is not None:
+            require_free_file(file, force=force, error=UsageError)
+
+
+def _draw(plot: Path, series: Sequence[Series], rows: Sequence[Row], metric: str) -> None:
+    """Write the plot, and say so; also why nothing that was measured is in it."""
+    from ..plot import save_plot, unmeasured_note
+    from .console import print_notes, print_written
+
+    save_plot(series, plot, metric=metric)
+    print_written(plot)
+    print_notes(unmeasured_note(series, rows, metric))
 
 
 ALL_PAPERS = "all"
@@ -217,11 +230,13 @@ def _lay_out(
     series: Sequence[Series],
     metric: str,
     out: Path | None,
+    empty: str | None = None,
 ) -> None:
     """Write a table to a file or to stdout.
 
     Args:
         lines: of the table for a paper, instead of that of ``rows``.
+        empty: why there are no rows, if there are none.
     """
     from .. import layout
     from ..paper import paper_grid
@@ -238,7 +253,9 @@ def _lay_out(
     if as_ == "html":
         drawn = svg_plot(series, metric=metric) if _can_plot(series) else None
         says = {} if lines is None else {"caption": "Our latencies beside the published figures"}
-        page = as_html(rows, title="Measured latencies", plot=drawn, table=table, **says)
+        page = as_html(
+            rows, title="Measured latencies", plot=drawn, table=table, empty=empty, **says
+        )
         _write(page, out)
     elif as_ == "terminal" and out is None:
         print_parts(layout.terminal(table))
@@ -282,11 +299,13 @@ def _can_plot(series: Sequence[Series]) -> bool:
 def _write(text: str, out: Path | None) -> None:
     from ...errors import StoreError
     from ...system.files import write_whole
+    from .console import print_written
 
     if out is None:
         typer.echo(text, nl=False)
         return
     write_whole(out, text.encode(), error=StoreError)
+    print_written(out)
 
 
 def compare(
