@@ -220,9 +220,14 @@ def progress_bar(
     if not enabled or not sys.stderr.isatty():
         yield lambda total, done: None, lambda what: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(),

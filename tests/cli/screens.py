@@ -191,6 +191,7 @@ def doctor() -> None:
             "optional": [
                 {"checks": [core, torch], "purpose": "a second judge of ONNX files", "fix": add}
             ],
+            "apps": [],
             "tools": [
                 {
                     "name": "benchmark_model",
