@@ -25,6 +25,7 @@ from mobile_export.bench.tables import Row, make_rows
 from mobile_export.cli.answers import print_answers
 from mobile_export.cli.console import print_diagnosis, print_export, print_verification
 from mobile_export.cli.zoo_tables import print_model, print_zoo
+from mobile_export.graph.specs import InputSpec
 from mobile_export.models.listing import ZooRow
 from mobile_export.parity.localise import LayerError, LayerReport
 from mobile_export.parity.report import ParityReport
@@ -117,7 +118,7 @@ def export_all() -> None:
     )
     report = ExportReport(
         "emo_2m", "RANDOM weights (seed 0): this file predicts nothing", "random", (1, 3, 224, 224),
-        artifacts,
+        artifacts, (InputSpec((1, 3, 224, 224), (0.5,) * 3, (0.5,) * 3),),
     )  # fmt: skip
     print_export(report)
 
@@ -209,7 +210,7 @@ def run() -> None:
     names = ("tabby, tabby cat", "Egyptian cat", "washing machine, automatic washer, washer")
     found = [Found(index, name, 0.6 / (index + 1)) for index, name in enumerate(names)]
     prepared = SimpleNamespace(
-        picture=SimpleNamespace(width=1024, height=768),
+        size=(1024, 768),
         rule="shorter side to 256 (bicubic), central 224x224",
     )
     answer: Any = (Answer(classes=tuple(found)), prepared)
