@@ -170,11 +170,13 @@ def test_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_published_points_have_colours_of_their_own() -> None:
     pytest.importorskip("matplotlib")
+    from matplotlib.collections import PathCollection
     from matplotlib.colors import to_hex, to_rgb
 
     series = make_series(ROWS)
     (axes,) = make_figure(series).axes
-    published = {to_hex(c) for s in axes.collections for c in s.get_edgecolors()}
+    drawn = (each for each in axes.collections if isinstance(each, PathCollection))  # points
+    published = {to_hex(colour) for each in drawn for colour in each.get_edgecolors()}
     measured = {to_hex(bar[0].get_color()) for bar in axes.containers}
     assert published
     assert measured

@@ -17,8 +17,10 @@ PROGRAMS: dict[str, Any] = {"mobile-export": export, "mobile-bench": bench}
 COMMANDS = [
     (program, command)
     for program, module in PROGRAMS.items()
-    for command in typer.main.get_command(module.app).commands  # type: ignore[attr-defined]
+    for command, made in typer.main.get_command(module.app).commands.items()  # type: ignore[attr-defined]
+    if any("--json" in parameter.opts for parameter in made.params)
 ]
+"""Without those that print code or hold commands: they have no such option."""
 
 
 @pytest.fixture
