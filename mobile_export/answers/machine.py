@@ -171,7 +171,7 @@ def _require_picture(name: str, one: bool, taken: str) -> None:
     if not one:
         raise UsageError(
             f"{name} takes {taken}; one picture is what is shown.",
-            hint="Run it from your own code: the manifest's `interface` says what it takes; "
+            hint="Run it from your own code: the interface in its manifest says what it takes; "
             "mobile-export verify FILE checks it.",
         )
 

@@ -88,7 +88,9 @@ def check_names(sample: Sample, name: str, identifier: str, folder: Path, *, for
         raise UsageError(f"{folder} is no folder.")
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            raise UsageError(f"{folder} is there and not empty.", hint="--force replaces an app.")
+            raise UsageError(
+                f"{folder} is there and not empty.", hint="`force=True` replaces an app."
+            )
         mark = folder / MARKS[sample.source]
         if not mark.is_file() or sample.ours not in mark.read_text(errors="replace"):
             raise UsageError(f"{folder} holds no app that mobile-export wrote; it is kept.")
@@ -153,7 +155,7 @@ def _checked(sample: Sample, file: Path) -> Manifest:
     if not manifest.takes_one_picture:
         raise UsageError(
             f"{file} takes {manifest.taken}; one picture is what is shown.",
-            hint="Feed it from code of your own: `interface` in its manifest says what it takes.",
+            hint="Feed it from code of your own: the interface in its manifest says what it takes.",
         )
     for other in other_files(file, manifest):
         raise ArtifactError(

@@ -54,7 +54,7 @@ def make_snippet(file: Path, language: str) -> str:
     if not manifest.takes_one_picture:
         raise UsageError(
             f"{file} takes {manifest.taken}; one picture is what is shown.",
-            hint="Feed it from code of your own: `interface` in its manifest says what it takes.",
+            hint="Feed it from code of your own: the interface in its manifest says what it takes.",
         )
     shape = manifest.input.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
@@ -62,7 +62,7 @@ def make_snippet(file: Path, language: str) -> str:
     if manifest.interface.inputs[0].image:
         raise UsageError(
             f"{file} takes an image of Core ML, for which there is no program yet.",
-            hint="Export it without --image-input, or see ios_app/App/CoreMLModel.swift.",
+            hint="Export it without `image_input`, or see ios_app/App/CoreMLModel.swift.",
         )
     runtime = _filled(program.read_text(encoding="utf-8"), file, manifest, chosen.quoted)
     return chosen.whole(file, manifest, runtime)

@@ -235,7 +235,7 @@ def _folder_of(folder: Path, images: Sequence[_Image], file: Path) -> Path:
     raise UsageError(
         f"{images[0].file_name[:200]}, the first image of {file}, is in none of "
         f"{', '.join(map(str, places))}.",
-        hint="Give the folder of the pictures with --data, and the JSON with `annotations`.",
+        hint="The data are the folder of the pictures; the JSON goes with `annotations`.",
     )
 
 

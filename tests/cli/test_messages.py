@@ -98,8 +98,9 @@ def every_option(tool: str) -> set[str]:
         from mobile_export.cli.main import app
     else:
         from mobile_export.bench.cli.main import app
-    group = typer.main.get_command(app)
-    commands = [group, *group.commands.values()]  # type: ignore[attr-defined]
+    commands = [typer.main.get_command(app)]
+    for command in commands:  # a group's own, such as `app android`, are added as it goes
+        commands += getattr(command, "commands", {}).values()
     return {name for command in commands for p in command.params for name in p.opts} | {"--help"}
 
 

@@ -21,7 +21,8 @@ def test_a_classifier() -> None:
     assert (facts.family, facts.task, facts.num_classes) == ("EMO", "classification", 1000)
     assert facts.input_shape == (1, 3, 224, 224)
     assert facts.params_m == pytest.approx(2.377, abs=5e-4)
-    assert facts.weights == ("https://github.com/zhangzjn/EMO",)
+    (weights,) = facts.weights
+    assert weights.startswith("net.pth: https://github.com/zhangzjn/EMO/raw/")
     assert {"emo_1m", "emo_2m_ssdlite"} <= set(facts.variants)
     (row,) = [row for row in facts.printed if row.place == "EMO, Table 7"]
     assert (row.params_m, row.macs_m, row.metric, row.value) == (2.3, 439, "top-1", 75.1)
