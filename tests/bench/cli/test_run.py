@@ -75,7 +75,7 @@ def test_a_file_that_ends_with_detections_is_timed_and_said_to_be_unchecked(
     (made,) = read(Path("mobile-bench.jsonl")).measurements
     assert made.check is None
     assert "unchecked" in made.flags
-    assert "the file returns detections" in err
+    assert "the file gives the objects that are left" in err
     assert len(made.samples) > 0
 
 
