@@ -8,13 +8,13 @@ one that has no row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-__all__ = ["NO_FILES", "SLOTS", "Slot", "typed_paths"]
+__all__ = ["NO_FILES", "SLOTS", "Slot", "typed_commands", "typed_paths"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,28 @@ def _slots() -> Iterator[Slot]:
         f"run {NET} {{good}}/photo.png --size 32 --weights {{}} --json", True,
     )  # fmt: skip
     yield Slot(EXPORT, "run", "out", ("labels",), "run {good}/tiny.onnx {good}/photo.png -o {}")
+    evaluate = "--data {good}/pictures -o {out}/e.jsonl --json"
+    yield Slot(EXPORT, "evaluate", "targets", FILES, f"evaluate {{}} --no-model {evaluate}")
+    yield Slot(EXPORT, "evaluate", "targets", ("program",), f"evaluate {{}} {evaluate}", True)
+    yield Slot(
+        EXPORT, "evaluate", "weights", ("checkpoint",),
+        f"evaluate {NET} --size 32 --weights {{}} {evaluate}", True,
+    )  # fmt: skip
+    file = "evaluate {good}/tiny.onnx --no-model"
+    yield Slot(EXPORT, "evaluate", "labels", ("labels",), f"{file} --labels {{}} {evaluate}")
+    yield Slot(EXPORT, "evaluate", "data", ("pictures",), f"{file} --data {{}} -o {{out}}/e.jsonl")
+    yield Slot(
+        EXPORT, "evaluate", "annotations", ("labels", "matrix"),
+        f"{file} --annotations {{}} {evaluate}",
+    )  # fmt: skip
+    yield Slot(
+        EXPORT, "evaluate", "out", ("store",), f"{file} --data {{good}}/pictures -o {{}} --force"
+    )
+    yield Slot(EXPORT, "snippet", "file", FILES, "snippet {}")
+    for system in ("android", "ios"):
+        app = f"app {system}"
+        yield Slot(EXPORT, app, "models", FILES, f"{app} {{}} -o {{out}}/app --json")
+        yield Slot(EXPORT, app, "out", ("models",), f"{app} {{good}}/tiny.onnx -o {{}} --force")
     yield Slot(EXPORT, "list", "pattern", ("labels",), "list {}")
     yield Slot(EXPORT, "info", "model", ("program",), "info {}")
     formats = "--formats onnx --jobs 1 --time-limit 60"
@@ -147,6 +169,8 @@ def _slots() -> Iterator[Slot]:
     )
     yield Slot(BENCH, "compare", "candidate", ("store",), "compare {good}/store.jsonl {} --all")
     yield Slot(BENCH, "compare", "store", ("store",), "compare emo_2m emo_1m --store {} --all")
+    yield Slot(BENCH, "import", "file", ("store",), "import {} --store {out}/s.jsonl --json")
+    yield Slot(BENCH, "import", "store", ("store",), "import {good}/store.jsonl --store {}")
     yield Slot(BENCH, "build-runner", "sdist", ("labels", "program"), "build-runner --sdist {}")
     yield Slot(BENCH, "prepare-qemu", "folder", ("prepared",), "prepare-qemu --folder {}")
     soc = "--soc snapdragon-865"
@@ -171,12 +195,20 @@ NO_FILES = {
 """Commands that take no file."""
 
 
+def typed_commands(app: typer.Typer) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every command of an app as it is typed, those of its groups (``app android``) too."""
+    for info in app.registered_commands:
+        assert info.callback is not None
+        yield info.name or info.callback.__name__.replace("_", "-"), info.callback
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command, callback in typed_commands(group.typer_instance):
+            yield f"{group.name} {command}", callback
+
+
 def typed_paths(program: str, app: typer.Typer) -> Iterator[tuple[str, str, str]]:
     """Program, command and parameter of everything in an app that may name a file."""
-    for info in app.registered_commands:
-        callback = info.callback
-        assert callback is not None
-        command = info.name or callback.__name__.replace("_", "-")
+    for command, callback in typed_commands(app):
         hints = get_type_hints(callback, include_extras=True)
         for name, parameter in inspect.signature(callback).parameters.items():
             hint: Any = hints.get(name, parameter.annotation)

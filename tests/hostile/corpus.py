@@ -57,7 +57,8 @@ class Corpus:
 
     Args:
         goods: a folder with ``net.pth``, ``net.safetensors``, ``net.pt2``, ``store.jsonl``,
-            ``labels.txt``, ``models.txt``, ``matrix.json``, ``prepared/`` and files of the formats.
+            ``labels.txt``, ``models.txt``, ``matrix.json``, ``pictures/``, ``prepared/`` and files
+            of the formats.
     """
 
     def __init__(self, goods: Path) -> None:

@@ -47,6 +47,10 @@ def make_goods(folder: Path, reports: Iterable[ExportReport]) -> Path:
     (folder / "store.jsonl").write_text("".join(f"{line}\n" for line in lines))
     (folder / "labels.txt").write_text("".join(f"label {n}\n" for n in range(10)))
     Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / "photo.png")
+    for number in range(10):  # a class folder of every output
+        made = folder / "pictures" / str(number) / "photo.png"
+        made.parent.mkdir(parents=True)
+        shutil.copy(folder / "photo.png", made)
     (folder / "models.txt").write_text("emo_1m 224 # small\nresnet18 3x224x224\ntimm/vit 64x32\n")
     rows = [
         Row("emo_1m", None, "onnx", None, "passed", 1e-6, 1e-5, "onnxruntime", False, None, 1),

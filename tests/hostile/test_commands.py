@@ -24,7 +24,7 @@ from mobile_export.bench.cli.main import app as bench
 from mobile_export.cli.main import app as export
 from mobile_export.exporters.table import FORMATS
 from mobile_export.pipeline import ExportReport
-from tests.hostile.commands import BENCH, EXPORT, NO_FILES, SLOTS, typed_paths
+from tests.hostile.commands import BENCH, EXPORT, NO_FILES, SLOTS, typed_commands, typed_paths
 from tests.hostile.corpus import KINDS, RANDOM, Corpus
 from tests.hostile.goods import make_goods
 from tests.hostile.sandbox import Case, Ended, cases, faults
@@ -45,10 +45,9 @@ def test_every_command_has_its_rows() -> None:
     found = {*typed_paths(EXPORT, export), *typed_paths(BENCH, bench)}
     assert found == {slot.key for slot in SLOTS}
     commands = {
-        (program, info.name or info.callback.__name__.replace("_", "-"))
+        (program, command)
         for program, app in ((EXPORT, export), (BENCH, bench))
-        for info in app.registered_commands
-        if info.callback is not None
+        for command, _ in typed_commands(app)
     }
     assert commands - {key[:2] for key in found} == NO_FILES
     assert {kind for slot in SLOTS for kind in slot.kinds} <= KINDS.keys()
