@@ -18,7 +18,9 @@ __all__ = ["print_model", "print_papers", "print_zoo"]
 def print_zoo(rows: list[ZooRow]) -> None:
     """Print the built-in models: our counts, and in brackets the papers'."""
     numbers = ("size", "params M", "MACs M", "accuracy")
-    table = plain_table("model", *numbers, "source", right=numbers, spare=("size", "accuracy"))
+    table = plain_table(
+        "model", *numbers, "source", right=numbers, whole=("model",), spare=("size", "accuracy")
+    )
     for row in rows:
         accuracies = (
             ("top-1", row.paper_top1),

@@ -20,10 +20,11 @@ _READABLE, _LEAST = 16, 10
 
 @dataclass(frozen=True)
 class _Column:
-    """Of a table; a number stands on the right, and is never cut or folded."""
+    """Of a table; a number stands on the right. It and what is whole are never cut or folded."""
 
     title: str
     number: bool
+    whole: bool
 
 
 class PlainTable:
@@ -87,7 +88,7 @@ class PlainTable:
             cells = max((width(cells[index]) for cells, _ in self._lines), default=0)
             natural.append(max(title, cells))
             shown = max(words if self._header else 0, cells)
-            least.append(shown if column.number else min(shown, text))
+            least.append(shown if column.number or column.whole else min(shown, text))
         return natural, least
 
     def _drawn(self, kept: Sequence[int], widths: Sequence[int]) -> Table:
@@ -102,16 +103,21 @@ class PlainTable:
 
 
 def plain_table(
-    *columns: str, right: Iterable[str] = (), spare: Sequence[str] = (), header: bool = True
+    *columns: str,
+    right: Iterable[str] = (),
+    whole: Iterable[str] = (),
+    spare: Sequence[str] = (),
+    header: bool = True,
 ) -> PlainTable:
     """A table with these titles.
 
     Args:
         right: titles of numbers.
+        whole: titles of texts that are there to be typed, such as names of models.
         spare: titles of what may be left out, in the order in which it goes.
     """
-    numbers = set(right)
-    made = [_Column(title, title in numbers) for title in columns]
+    numbers, uncut = set(right), set(whole)
+    made = [_Column(title, title in numbers, title in uncut) for title in columns]
     return PlainTable(made, spare=spare, header=header)
 
 
