@@ -130,20 +130,24 @@ class ExportReport:
     """The result of one run.
 
     Attributes:
-        input_shape: of the first of ``inputs``.
+        inputs: what the model takes, in its order.
         passes: of all formats; one that differs between them stands there once for each result.
     """
 
     source: str
     weights: str
     weights_kind: str
-    input_shape: tuple[int, ...]
     artifacts: tuple[ArtifactReport, ...]
     inputs: tuple[InputSpec, ...]
     failures: tuple[Failure, ...] = ()
     passes: tuple[PassReport, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input."""
+        return self.inputs[0].shape
 
     @property
     def taken(self) -> str:
@@ -567,7 +571,6 @@ def export_program(
         source=spec,
         weights=program.weights.describe(),
         weights_kind=program.weights.kind,
-        input_shape=program.input.shape,
         artifacts=tuple(artifacts),
         inputs=program.inputs,
         failures=tuple(failures),

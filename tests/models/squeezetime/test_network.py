@@ -58,7 +58,9 @@ def test_a_clip_is_printed_by_its_size(
 ) -> None:
     from mobile_export.cli.console import print_export
 
-    print_export(replace(exported("onnx"), input_shape=(1, 3, 16, 48, 64)))
+    report = exported("onnx")
+    clip = replace(report.inputs[0], shape=(1, 3, 16, 48, 64))
+    print_export(replace(report, inputs=(clip,)))
     assert " at 48x64" in capsys.readouterr().out
 
 
