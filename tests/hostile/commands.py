@@ -101,7 +101,7 @@ def _slots() -> Iterator[Slot]:
         EXPORT, "evaluate", "weights", ("checkpoint",),
         f"evaluate {NET} --size 32 --weights {{}} {evaluate}", True,
     )  # fmt: skip
-    file = "evaluate {good}/tiny.onnx --no-model"
+    file = "evaluate {good}/classes.onnx --no-model"
     yield Slot(EXPORT, "evaluate", "labels", ("labels",), f"{file} --labels {{}} {evaluate}")
     yield Slot(EXPORT, "evaluate", "data", ("pictures",), f"{file} --data {{}} -o {{out}}/e.jsonl")
     yield Slot(

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from mobile_export import export
 from mobile_export.artifacts.names import manifest_path
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.table import FORMATS, format_of_file
@@ -43,9 +44,11 @@ def make_goods(folder: Path, reports: Iterable[ExportReport]) -> Path:
     program, _ = prepare_program(make_source, ExportConfig())
     save_program(program, folder / "tiny.pt2")
     shutil.copy(folder / "tiny.pt2", folder / "net.pt2")
+    labels = [f"label {n}" for n in range(10)]
+    export(make_source().module, "onnx", folder, name="classes", size=32, labels=labels)
     lines = (json.dumps(measurement(seed=n, model=f"emo_{n}m").to_dict()) for n in (1, 2, 2))
     (folder / "store.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    (folder / "labels.txt").write_text("".join(f"label {n}\n" for n in range(10)))
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / "photo.png")
     for number in range(10):  # a class folder of every output
         made = folder / "pictures" / str(number) / "photo.png"

@@ -317,9 +317,13 @@ def _in_child(call: Any) -> str:
 _ALLOWED_CHANGES = {
     **{("mobile-export", slot.command, "out_dir"): ("in/",) for slot in SLOTS},
     ("mobile-export", "prepare", "file"): ("in/",),
+    ("mobile-export", "evaluate", "out"): ("in/x.jsonl",),
+    ("mobile-export", "app android", "out"): ("in/",),
+    ("mobile-export", "app ios", "out"): ("in/",),
     ("mobile-export", "matrix", "out"): ("in/",),
     ("mobile-bench", "run", "store"): ("in/x.jsonl",),
     ("mobile-bench", "queue", "store"): ("in/x.jsonl",),
+    ("mobile-bench", "import", "store"): ("in/x.jsonl",),
     ("mobile-bench", "table", "plot"): ("in/",),
     ("mobile-bench", "table", "out"): ("in/x.txt",),
 }
