@@ -117,8 +117,8 @@ def export_all() -> None:
         _artifact("ncnn.param", _parity("ncnn 1.0.20261020", variants=(ncnn,))),
     )
     report = ExportReport(
-        "emo_2m", "RANDOM weights (seed 0): this file predicts nothing", "random", (1, 3, 224, 224),
-        artifacts, (InputSpec((1, 3, 224, 224), (0.5,) * 3, (0.5,) * 3),),
+        "emo_2m", "RANDOM weights (seed 0): this file predicts nothing", "random", artifacts,
+        (InputSpec((1, 3, 224, 224), (0.5,) * 3, (0.5,) * 3),),
     )  # fmt: skip
     print_export(report)
 
