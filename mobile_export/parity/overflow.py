@@ -142,7 +142,7 @@ def in_the_model(program: Program, samples: Iterable[Sample]) -> tuple[str, ...]
     found: list[Overflow] = []
     for sample in samples:
         run = _Magnitudes(module)
-        run_float64(run.run, sample.image)
+        run_float64(run.run, *sample.all_given())
         found += run.found
     largest = largest_of_each(found)
     return (f"in the model these are {_listed(largest)}",) if largest else ()

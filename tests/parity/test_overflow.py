@@ -27,6 +27,8 @@ from mobile_export.parity.overflow import (
 )
 from mobile_export.parity.samples import Sample, parity_samples
 from mobile_export.parity.session import Tensor
+from mobile_export.sources.request import ModelRequest
+from mobile_export.sources.table import load_source
 from tests.conftest import make_source
 
 
@@ -80,6 +82,22 @@ def test_what_is_too_large_in_the_model_is_named_by_operator_and_module() -> Non
         note == "in the model these are aten.conv2d.default 'conv2d_1' in module 'blow' (1.5e+05)"
     )
     assert in_the_model(trace(make_source(nn.ReLU(), size=(4, 4))), [ones]) == ()
+
+
+class Together(Grows):
+    """Two images."""
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return super().forward(left + right)
+
+
+def test_what_is_too_large_is_named_of_a_model_of_two_inputs() -> None:
+    shapes = {"left": (1, 3, 4, 4), "right": (1, 3, 4, 4)}
+    request = ModelRequest.of(Together(weight=1.0, gain=5e4).eval(), input=shapes)
+    program = trace(load_source(request))
+    ones = Sample("ones", torch.ones(1, 3, 4, 4), others={"right": torch.ones(1, 3, 4, 4)})
+    (note,) = in_the_model(program, [ones])  # 2 · 3 · 5e4
+    assert note.endswith("blow' (3e+05)")
 
 
 class Cancels(nn.Module):
