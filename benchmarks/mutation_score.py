@@ -51,8 +51,8 @@ from mobile_export.graph.capture import flatten_outputs
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.graph.specs import InputSpec
-from mobile_export.parity.judge import ROUNDING_FACTOR
-from mobile_export.parity.report import SPREAD_ALWAYS, SPREAD_LIMIT, ParityReport
+from mobile_export.parity.judge import allowed_by_rounding
+from mobile_export.parity.report import SPREAD_ALWAYS, ParityReport
 from mobile_export.parity.rounding import rounded_outputs
 from mobile_export.parity.samples import Sample
 from mobile_export.parity.session import Session
@@ -264,8 +264,7 @@ class Others:
         rounded = self._rounded(bits)
         if rounded is None:
             return SPREAD_ALWAYS
-        explained = ROUNDING_FACTOR[bits] * self._errors(rounded)[1]
-        return min(max(explained, SPREAD_ALWAYS), SPREAD_LIMIT)
+        return allowed_by_rounding(self._errors(rounded)[1], bits)
 
     def _errors(self, got: Sequence[Sequence[np.ndarray]]) -> tuple[float, float]:
         size = spread = 0.0

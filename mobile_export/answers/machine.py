@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..artifacts.words import is_one_picture
 from ..errors import ArtifactError, MobileExportError, UsageError, summary
 from ..graph.specs import InputSpec, OutputSpec
 from ..system.files import MIB, read_regular_file
@@ -122,7 +123,7 @@ def load_file(path: Path) -> Machine:
     Raises:
         ArtifactError: it is damaged, has no manifest, or is not the file that its manifest is of.
     """
-    from ..artifacts.manifest import other_files, read_manifest
+    from ..artifacts.manifest import read_manifest, require_own_files
     from ..exporters.apart import describe_apart
     from ..exporters.interface import runtime_of
     from ..exporters.table import format_of_file
@@ -131,11 +132,7 @@ def load_file(path: Path) -> Machine:
     row.require()
     describe_apart(row, path, run=True)
     manifest = read_manifest(path)
-    for file in other_files(path, manifest):
-        raise ArtifactError(
-            f"{file} is not the file that its manifest is of: its SHA-256 differs.",
-            hint="Copy both from where they were made, or export the model again.",
-        )
+    require_own_files(path, manifest)
     _require_picture(str(path), manifest.takes_one_picture, manifest.taken)
     outputs = _outputs(manifest)
     session = runtime_of(row).load(path, outputs)
@@ -202,10 +199,8 @@ def machine_of(source: Source) -> Machine:
     from ..exporters.record import preprocessing
     from ..graph.capture import flatten_outputs, trace
 
-    first, *others = source.inputs
-    one = not others and first.role == "image" and first.dtype == "float32"
     taken = ", ".join(f"{each} ({each.role})" for each in source.inputs)
-    _require_picture(source.spec, one and not first.channels_last, taken)
+    _require_picture(source.spec, is_one_picture(source.inputs), taken)
     program = trace(source)
 
     def run(sample: Sample) -> tuple[Sequence[np.ndarray], Detections | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts.manifest import other_files, read_manifest
+from ..artifacts.manifest import read_manifest, require_own_files
 from ..artifacts.names import manifest_path
 from ..errors import ArtifactError, UsageError
 from ..exporters.table import FORMATS, format_of_file
@@ -19,7 +19,7 @@ from .template import MARKS, template
 if TYPE_CHECKING:
     from ..artifacts.manifest import Manifest
 
-__all__ = ["App", "Sample", "check_names", "formats", "replace_in", "write_app"]
+__all__ = ["App", "Sample", "check_names", "formats", "replace_in", "require_shown", "write_app"]
 
 _LONGEST = 50
 
@@ -147,6 +147,18 @@ def _checked(sample: Sample, file: Path) -> Manifest:
             hint=f"Valid are {' and '.join(formats(sample))}.",
         )
     manifest = read_manifest(file)
+    require_shown(file, manifest)
+    require_own_files(file, manifest)
+    return manifest
+
+
+def require_shown(file: Path, manifest: Manifest) -> None:
+    """Refuse a file that no app or program of ours can feed with a picture.
+
+    Raises:
+        ArtifactError: its manifest does not say what it takes.
+        UsageError: it takes something else.
+    """
     if manifest.interface is None:
         raise ArtifactError(
             f"The manifest of {file} does not say what the file takes and gives.",
@@ -157,12 +169,6 @@ def _checked(sample: Sample, file: Path) -> Manifest:
             f"{file} takes {manifest.taken}; one picture is what is shown.",
             hint="Feed it from code of your own: the interface in its manifest says what it takes.",
         )
-    for other in other_files(file, manifest):
-        raise ArtifactError(
-            f"{other} is not the file that its manifest is of: its SHA-256 differs.",
-            hint="Copy both from where they were made, or export the model again.",
-        )
-    return manifest
 
 
 def _copy(file: Path, manifest: Manifest, models: Path) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..artifacts.manifest import read_manifest
-from ..errors import ArtifactError, UsageError
+from ..errors import UsageError
 from ..exporters.table import format_of_file
+from .copy import require_shown
 
 if TYPE_CHECKING:
     from ..artifacts.interface import FileInput, Preprocessing
@@ -46,16 +47,8 @@ def make_snippet(file: Path, language: str) -> str:
             f"{file} is of the format {row.name}, for which there is no program in {language} yet.",
             hint="`mobile-export run FILE PICTURE` answers with every format.",
         )
-    if manifest.interface is None:
-        raise ArtifactError(
-            f"The manifest of {file} does not say what the file takes and gives.",
-            hint="Export the model again.",
-        )
-    if not manifest.takes_one_picture:
-        raise UsageError(
-            f"{file} takes {manifest.taken}; one picture is what is shown.",
-            hint="Feed it from code of your own: the interface in its manifest says what it takes.",
-        )
+    require_shown(file, manifest)
+    assert manifest.interface is not None
     shape = manifest.input.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         raise UsageError(f"{file} takes an input of shape {list(shape)}; a picture is none.")

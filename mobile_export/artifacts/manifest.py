@@ -38,7 +38,7 @@ from .fields import (
 )
 from .interface import Build, Interface, Preprocessing, Task
 from .names import manifest_path
-from .words import Role
+from .words import Role, is_one_picture
 
 __all__ = [
     "SCHEMA",
@@ -55,6 +55,7 @@ __all__ = [
     "manifest_schema",
     "other_files",
     "read_manifest",
+    "require_own_files",
 ]
 
 SCHEMA = 2
@@ -300,7 +301,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def takes_one_picture(self) -> bool:
         """The model takes one image of float32, channels first, and nothing else."""
-        return _one_image(self.inputs) and not self.input.channels_last
+        return is_one_picture(self.inputs)
 
     @property
     def taken(self) -> str:
@@ -436,6 +437,15 @@ def other_files(path: Path, manifest: Manifest) -> Iterator[Path]:
     for file, sha256 in {path: manifest.sha256, **hashes}.items():
         if file.exists() and sha256_of(file) != sha256:
             yield file
+
+
+def require_own_files(path: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError where `other_files` finds one."""
+    for other in other_files(path, manifest):
+        raise ArtifactError(
+            f"{other} is not the file that its manifest is of: its SHA-256 differs.",
+            hint="Copy both from where they were made, or export the model again.",
+        )
 
 
 def refuse_link_out(file: Path, artifact: Path) -> None:

@@ -1,11 +1,12 @@
-"""What a model is for, and what its outputs are: the words of a manifest, importable without
-anything."""
+"""What a model is for, and what its inputs and outputs are: the words of a manifest, importable
+without anything."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-__all__ = ["Meaning", "Role", "Task"]
+__all__ = ["Meaning", "Role", "Task", "is_one_picture"]
 
 Task = Literal[
     "classification",
@@ -50,3 +51,14 @@ Role = Literal["image", "mask", "indices", "state", "values"]
 numbers that choose among things, such as rows of an embedding table. ``state``: what a recurrent
 model returned the last time. ``values``: other numbers.
 """
+
+
+def is_one_picture(inputs: Sequence[Any]) -> bool:
+    """Whether a model takes one image of float32, channels first, and nothing else.
+
+    Args:
+        inputs: of the model, as `graph.specs.InputSpec` or `artifacts.manifest.Input` has them.
+    """
+    first, *others = inputs
+    plain = first.role == "image" and first.dtype == "float32" and not first.channels_last
+    return not others and plain

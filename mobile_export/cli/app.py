@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 from .options import AsJson, Force, Verbose
 
 if TYPE_CHECKING:
-    from ..apps.copy import App
+    from ..apps.copy import App, Sample
 
 __all__ = ["app_commands", "snippet"]
 
@@ -23,6 +24,11 @@ app_commands = typer.Typer(
     help="Write a sample app with exported files in it.",
 )
 _DEFAULT = "tflite"
+_Out = Annotated[
+    Path, typer.Option("-o", "--out", help="Folder of the app; made.", show_default=False)
+]
+_Name = Annotated[str, typer.Option(help="Shown below the icon.")]
+_Identifier = Annotated[str, typer.Option("--id", help="Of the app on the device.")]
 
 
 @app_commands.command()
@@ -35,13 +41,9 @@ def android(
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of the app; made.", show_default=False)
-    ],
-    name: Annotated[str, typer.Option(help="Shown below the icon.")] = "mobile-export",
-    identifier: Annotated[
-        str, typer.Option("--id", help="Of the app on the device.")
-    ] = "dev.mobileexport.sample",
+    out: _Out,
+    name: _Name = "mobile-export",
+    identifier: _Identifier = "dev.mobileexport.sample",
     format_: Annotated[
         str, typer.Option("--format", help="Of models that are not exported yet: tflite or onnx.")
     ] = _DEFAULT,
@@ -53,26 +55,24 @@ def android(
     verbose: Verbose = False,
 ) -> None:
     """Write the sample app for Android with these models in it; Android Studio opens the folder."""
-    from dataclasses import replace
-
     from ..apps.android import SAMPLE, build_android_app
-    from ..apps.copy import check_names, formats, write_app
+    from ..apps.copy import formats
     from ..errors import UsageError
-    from ..system.terminal import progress_line
 
     if format_ not in formats(SAMPLE):
         raise UsageError(f"--format {format_} is none of the app's: {', '.join(formats(SAMPLE))}.")
-    check_names(SAMPLE, name, identifier, out, force=force)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        progress_line(enabled=not as_json and not verbose) as progress,
-    ):
-        files = _files(models, format_, Path(scratch), verbose, progress)
-        done = write_app(SAMPLE, files, out, name=name, identifier=identifier, force=force)
-        if build:
-            progress("building the APK")
-            done = replace(done, apk=build_android_app(out))
-    _print(done, as_json)
+    _make(
+        SAMPLE,
+        models,
+        format_,
+        out,
+        name=name,
+        identifier=identifier,
+        force=force,
+        as_json=as_json,
+        verbose=verbose,
+        build=build_android_app if build else None,
+    )
 
 
 @app_commands.command()
@@ -85,35 +85,61 @@ def ios(
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder of the app; made.", show_default=False)
-    ],
-    name: Annotated[str, typer.Option(help="Shown below the icon.")] = "mobile-export",
-    identifier: Annotated[
-        str, typer.Option("--id", help="Of the app on the device.")
-    ] = "dev.mobileexport.sample",
+    out: _Out,
+    name: _Name = "mobile-export",
+    identifier: _Identifier = "dev.mobileexport.sample",
     force: Force = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Write the sample app for iOS with these models in it; Xcode 16 opens the project."""
-    from ..apps.copy import check_names, formats, write_app
+    from ..apps.copy import formats
     from ..apps.ios import SAMPLE
+
+    _make(
+        SAMPLE,
+        models,
+        formats(SAMPLE)[0],
+        out,
+        name=name,
+        identifier=identifier,
+        force=force,
+        as_json=as_json,
+        verbose=verbose,
+    )
+
+
+def _make(
+    sample: Sample,
+    models: Sequence[str],
+    format_: str,
+    out: Path,
+    *,
+    name: str,
+    identifier: str,
+    force: bool,
+    as_json: bool,
+    verbose: bool,
+    build: Callable[[Path], Path] | None = None,
+) -> None:
+    """Export what is no file yet, write the app, build it if there is a function for that."""
+    from ..apps.copy import check_names, write_app
     from ..system.terminal import progress_line
 
-    check_names(SAMPLE, name, identifier, out, force=force)
+    check_names(sample, name, identifier, out, force=force)
     with (
         tempfile.TemporaryDirectory() as scratch,
         progress_line(enabled=not as_json and not verbose) as progress,
     ):
-        files = _files(models, formats(SAMPLE)[0], Path(scratch), verbose, progress)
-        done = write_app(SAMPLE, files, out, name=name, identifier=identifier, force=force)
+        files = _files(models, format_, Path(scratch), verbose)
+        done = write_app(sample, files, out, name=name, identifier=identifier, force=force)
+        if build is not None:
+            progress("building the APK")
+            done = replace(done, apk=build(out))
     _print(done, as_json)
 
 
-def _files(
-    models: Sequence[str], format_: str, scratch: Path, verbose: bool, progress: object
-) -> list[Path]:
+def _files(models: Sequence[str], format_: str, scratch: Path, verbose: bool) -> list[Path]:
     """Files that are there; the others are exported first."""
     from ..api import export_request
     from ..errors import ParityError

@@ -20,12 +20,13 @@ from .options import (
     parameter,
     parameters_of,
     read_options,
+    typed,
     with_parameters,
 )
 
 if TYPE_CHECKING:
     from ..evaluation.judge import Figure
-    from ..evaluation.run import Data, Evaluation, Row
+    from ..evaluation.run import Evaluation, Row
 
 __all__ = ["evaluate"]
 
@@ -133,13 +134,11 @@ def evaluate(**values: Any) -> None:
     shown = not as_json and not verbose
     given = read_options(ModelRequest, {**values, "model": None})
     data = Data(values["data"], values["annotations"], values["reduce_zero"], given.get("labels"))
-    _require_folder(data)
     with progress_line(enabled=shown) as progress, quiet(not verbose), unwarned(not verbose):
         runners, notes = gather(*_asked(values, given), progress)
         progress(f"looking into {data.folder}")
         judge = find_judge(kind_of_all(runners), data)
-        for runner in runners:
-            judge.admit(runner.machine)
+        notes = [*(judge.admit(runner.machine) for runner in runners), *notes]
     items = spread(judge.items, values["limit"])
     with (
         Store(out, judge.kind, judge.settings, anew=values["force"]) as store,
@@ -165,13 +164,6 @@ def _require_jsonl(out: Path) -> None:
         raise UsageError(f"{out} is not a .jsonl file.", hint="Write -o FILE.jsonl.")
 
 
-def _require_folder(data: Data) -> None:
-    from ..errors import UsageError
-
-    if not data.folder.is_dir():
-        raise UsageError(f"There is no folder {data.folder}.", hint="Give one with --data FOLDER.")
-
-
 def _asked(values: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Any]:
     """The files, each with its model; and the models that were named without a file."""
     from ..artifacts.manifest import read_manifest
@@ -179,8 +171,7 @@ def _asked(values: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Any]:
     from ..exporters.table import is_named_as_file
     from ..sources.again import request_again
 
-    plain = ModelRequest("any")
-    typed = {name: value for name, value in given.items() if value != getattr(plain, name)}
+    own = typed(ModelRequest, given)
     files: list[tuple[Path, ModelRequest | None]] = []
     models: list[ModelRequest] = []
     named = values["model"]
@@ -196,7 +187,7 @@ def _asked(values: dict[str, Any], given: dict[str, Any]) -> tuple[Any, Any]:
             files.append((path, ModelRequest(named, **_as_in_manifest(path, given))))
         else:
             again = request_again(
-                read_manifest(path), path, typed, "evaluate {file} --data FOLDER --model {model}"
+                read_manifest(path), path, own, "evaluate {file} --data FOLDER --model {model}"
             )
             files.append((path, again))
     return files, models

@@ -31,6 +31,7 @@ def flags() -> dict[str, str]:
         "nms": "--nms",
         "layers": "--layers",
         "annotations": "--annotations",
+        "data": "--data",
         "reduce_zero": "--reduce-zero",
         "runtime": "--runtime",
     }

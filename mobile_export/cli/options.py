@@ -33,6 +33,7 @@ __all__ = [
     "parameters_of",
     "read_options",
     "refused",
+    "typed",
     "with_parameters",
 ]
 
@@ -126,6 +127,12 @@ def _typed_as(owner: type[Any], name: str) -> Any:
     if get_origin(kind) is tuple:
         return list[get_args(kind)[0]]  # type: ignore[misc]
     return kind
+
+
+def typed(owner: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what `read_options` gave, the fields that are not at their default."""
+    defaults = {each.name: each.default for each in fields(owner)}
+    return {name: value for name, value in given.items() if value != defaults[name]}
 
 
 def read_options(owner: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .options import (
     parameter,
     parameters_of,
     read_options,
+    typed,
     with_parameters,
 )
 
@@ -122,16 +123,10 @@ def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
     progress(f"reading {path.name}")
     found = [load_file(path)]
     if values["compare"]:
-        request = request_again(read_manifest(path), path, _typed(given))
+        request = request_again(read_manifest(path), path, typed(ModelRequest, given))
         progress(f"building {request.spec}")
         found.append(load_model(request))
     return found
-
-
-def _typed(given: dict[str, Any]) -> dict[str, Any]:
-    """Of the options of a model those that were typed."""
-    plain = ModelRequest("any")
-    return {name: value for name, value in given.items() if value != getattr(plain, name)}
 
 
 def _places(out: Path | None, pictures: Sequence[Path], *, force: bool) -> list[Path]:

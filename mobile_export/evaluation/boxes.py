@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..system.files import GIB, read_regular_file
 from ..system.install import missing_extra
 from .intervals import percentile_interval, resamples
-from .judge import MOST_ITEMS, Figure, Item, Judge, Kind, figure, stamp_of
+from .judge import MOST_ITEMS, Figure, Item, Judge, Kind, class_name, figure, stamp_of
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer
@@ -345,6 +345,4 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _said(each: Sequence[Any], names: Sequence[str] | None) -> str:
-    known = names is not None and each[0] < len(names)
-    name = names[each[0]] if known and names is not None else f"class {each[0]}"
-    return f"{name} {each[1]:.0%}"
+    return f"{class_name(each[0], names)} {each[1]:.0%}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import UsageError
 from ..sources.labels import imagenet_labels
 from .intervals import wilson
-from .judge import Figure, Item, Judge, Kind, pictures_below, stamp_of
+from .judge import Figure, Item, Judge, Kind, class_name, pictures_below, stamp_of
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer
@@ -81,7 +81,7 @@ class Classes(Judge):
         if own[:1] == model[:1]:
             return None
         names = self.labels or machine.labels
-        said = [_said(record[0], names) if record else "nothing" for record in (own, model)]
+        said = [class_name(record[0], names) if record else "nothing" for record in (own, model)]
         size = float(model.index(own[0])) if own and own[0] in model else 5.0
         return f"{said[0]}, the model {said[1]}; it is {item.truth}", size
 
@@ -199,10 +199,6 @@ def _folded(labels: Sequence[str]) -> dict[str, int]:
 
 def _fold(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
-
-
-def _said(index: int, names: Sequence[str] | None) -> str:
-    return names[index] if names is not None and index < len(names) else f"class {index}"
 
 
 def _listed(names: Sequence[str]) -> str:

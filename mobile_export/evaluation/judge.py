@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from ..answers.machine import Machine
     from ..answers.prepare import Prepared
 
-__all__ = ["Difference", "Figure", "Item", "Judge", "Kind", "kind_of", "pictures_below", "stamp_of"]
+__all__ = [
+    "Difference",
+    "Figure",
+    "Item",
+    "Judge",
+    "Kind",
+    "class_name",
+    "folder_named",
+    "kind_of",
+    "pictures_below",
+    "stamp_of",
+]
 
 Kind = Literal["classes", "boxes", "masks", "pairs"]
 MOST_ITEMS = 2**22
@@ -164,6 +175,16 @@ def kind_of(machine: Machine) -> Kind:
         f"{machine.name} cannot be evaluated: its outputs are {said}.",
         hint="Evaluated are classes, boxes and scores, classes of pixels, and upscaled pictures.",
     )
+
+
+def class_name(index: int, names: Sequence[str] | None) -> str:
+    """Of a class, by its index where nobody said its name."""
+    return names[index] if names is not None and index < len(names) else f"class {index}"
+
+
+def folder_named(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first of these folders that is in ``folder``."""
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
 
 
 def stamp_of(*paths: Path) -> Stamp:

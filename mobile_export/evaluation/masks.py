@@ -12,7 +12,7 @@ import numpy as np
 from ..answers.machine import read_picture
 from ..errors import UsageError
 from .intervals import percentile_interval, resamples
-from .judge import Figure, Item, Judge, Kind, figure, pictures_below, stamp_of
+from .judge import Figure, Item, Judge, Kind, figure, folder_named, pictures_below, stamp_of
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer
@@ -176,8 +176,7 @@ def find_masks(folder: Path, *, reduce_zero: bool) -> Masks:
     Raises:
         UsageError: there are no such folders, or no pairs in them.
     """
-    pictures = next((folder / name for name in _PICTURES if (folder / name).is_dir()), None)
-    masks = next((folder / name for name in _MASKS if (folder / name).is_dir()), None)
+    pictures, masks = folder_named(folder, _PICTURES), folder_named(folder, _MASKS)
     if pictures is None or masks is None:
         raise UsageError(
             f"{folder} has no folders of pictures and masks.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..answers.machine import read_picture
 from ..errors import UsageError
 from ..system.pictures import in_colours
 from .intervals import percentile_interval, resamples
-from .judge import Figure, Item, Judge, Kind, figure, pictures_below, stamp_of
+from .judge import Figure, Item, Judge, Kind, figure, folder_named, pictures_below, stamp_of
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer
@@ -130,10 +131,7 @@ def find_pairs(folder: Path) -> Pairs:
     Raises:
         UsageError: there are no such folders, or no pairs in them.
     """
-    import re
-
-    small = next((folder / name for name in _SMALL if (folder / name).is_dir()), None)
-    large = next((folder / name for name in _LARGE if (folder / name).is_dir()), None)
+    small, large = folder_named(folder, _SMALL), folder_named(folder, _LARGE)
     if small is None or large is None:
         raise UsageError(
             f"{folder} has no folders of small and large pictures.",

@@ -43,12 +43,21 @@ class Data:
         annotations: COCO's JSON; None looks for it in the folder.
         reduce_zero: of masks: 0 is no class, and k is class k - 1.
         labels: names of the classes, in the model's order.
+
+    Raises:
+        UsageError: there is no such folder.
     """
 
     folder: Path
     annotations: Path | None = None
     reduce_zero: bool = False
     labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise UsageError(
+                f"There is no folder {self.folder}.", hint="Give one with `data='FOLDER'`."
+            )
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,8 @@ def find_judge(kind: Kind, data: Data) -> Judge:
     """The data set in a folder, of the kind that the machines need.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none of it.
     """
-    if not data.folder.is_dir():
-        raise UsageError(f"There is no folder {data.folder}.", hint="Check the path.")
     if kind == "classes":
         from .classes import find_classes
 
@@ -158,7 +165,7 @@ def gather(
         if request is not None:
             requests[_same(request)] = request
     for key, group in wanted.items():
-        model = None
+        model = source = None
         if key is not None:
             request = requests[key]
             progress(f"building {request.spec}")
@@ -166,13 +173,13 @@ def gather(
             machine = machine_of(source)
             model = _key("model", machine, _state_hash(source))
             runners.append(Runner(machine, model, is_model=True))
-            for file in group:
-                said = unlike_manifest(read_manifest(file), request, source)
-                notes += [f"{file}: {each}." for each in said]
         for file in group:
             progress(f"reading {file.name}")
             machine = load_file(file)
             manifest = read_manifest(file)
+            if source is not None:
+                said = unlike_manifest(manifest, requests[key], source)
+                notes += [f"{file}: {each}." for each in said]
             runners.append(Runner(machine, _key("file", machine, manifest.sha256), model))
     return runners, notes
 
@@ -280,6 +287,7 @@ def evaluate(
     """Let the machines answer on ``items``, and compare them with the truth.
 
     Args:
+        runners: that ``judge`` admitted.
         store: answers that are there are not asked for again.
         begin: told how many answers there are to be, and how many there are.
         finished: told each new one.
@@ -287,7 +295,6 @@ def evaluate(
     Raises:
         UsageError: no picture could be judged.
     """
-    said = [judge.admit(runner.machine) for runner in runners]
     run = _Run(judge, store, runners)
     done = sum(run.kept(runner, item) is not None for item in items for runner in runners)
     begin(len(items) * len(runners), done)
@@ -306,7 +313,7 @@ def evaluate(
         len(judged),
         tuple(run.row(runner, judged) for runner in runners),
         tuple(run.left_out.items()),
-        tuple(dict.fromkeys(filter(None, [*judge.notes, *said, *notes, *_suppression(runners)]))),
+        tuple(dict.fromkeys(filter(None, [*judge.notes, *notes, *_suppression(runners)]))),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..artifacts.words import is_one_picture
 from ..errors import UsageError
 from ..graph.specs import PROBABILITIES
 
@@ -74,9 +75,7 @@ def check_processing(program: Program, options: FileOptions) -> None:
 
 
 def _require_one_image(program: Program, asked: str) -> None:
-    first = program.input
-    one = not program.others and first.role == "image" and not first.channels_last
-    if one and first.dtype == "float32":
+    if is_one_picture(program.inputs):
         return
     raise UsageError(
         f"`{asked}` is for a model of one image, normalised, channels first; {program.spec} takes "

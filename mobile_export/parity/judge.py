@@ -195,6 +195,11 @@ def _spread_allowed(reference: Reference, index: int, error: float, bits: int) -
     outputs = [arrays[index] for arrays in reference.outputs]
     alone = spread_error([arrays[index] for arrays in rounded], outputs)
     assert alone is not None  # as of the file, for this output
+    return allowed_by_rounding(alone, bits)
+
+
+def allowed_by_rounding(alone: float, bits: int) -> float:
+    """The spread error that a file may have where rounding alone makes one of ``alone``."""
     return min(max(ROUNDING_FACTOR[bits] * alone, SPREAD_ALWAYS), SPREAD_LIMIT)
 
 

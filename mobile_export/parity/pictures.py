@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from ..artifacts.words import is_one_picture
 from ..errors import MobileExportError, UsageError, summary
 from ..graph.specs import InputSpec
 from ..sources.zips import members, read_member
@@ -72,7 +73,7 @@ def read_pictures(folder: Path, spec: InputSpec, *others: InputSpec) -> tuple[Sa
             of another shape than the input.
         MissingExtraError: it has pictures, and Pillow is not installed.
     """
-    if others or spec.role != "image" or spec.dtype != "float32" or spec.channels_last:
+    if not is_one_picture((spec, *others)):
         raise UsageError(
             f"`samples` are pictures for one image of float32; the model takes "
             f"{', '.join(map(str, (spec, *others)))}.",

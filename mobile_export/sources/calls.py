@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,10 @@ from ..errors import SourceError, UsageError
 from ..graph.specs import DTYPES, InputSpec
 from .inputs import NamedInput, file_names, spec_of
 
-__all__ = ["Bound", "Called", "bind_example", "bind_named", "signature_of"]
+__all__ = ["POSITIONAL", "Bound", "Called", "bind_example", "bind_named", "signature_of"]
 
 _KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _DEEPEST = 8
 
 
@@ -58,17 +58,22 @@ class Called(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         """What the module returns."""
-        args, kwargs = _filled(self._args, tensors), _filled(self._kwargs, tensors)
+
+        def tensor(slot: _Slot) -> torch.Tensor:
+            return tensors[slot.place]
+
+        args, kwargs = _mapped(self._args, tensor), _mapped(self._kwargs, tensor)
         return self.module(*args, **kwargs)
 
 
-def _filled(value: Any, tensors: Sequence[torch.Tensor]) -> Any:
+def _mapped(value: Any, function: Callable[[_Slot], Any]) -> Any:
+    """``value`` with what ``function`` makes of each slot in it."""
     if isinstance(value, _Slot):
-        return tensors[value.place]
+        return function(value)
     if isinstance(value, dict):
-        return {key: _filled(item, tensors) for key, item in value.items()}
+        return {key: _mapped(item, function) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [_filled(item, tensors) for item in value]
+        items = [_mapped(item, function) for item in value]
         return items if isinstance(value, list) else _tuple_like(value, items)
     return value
 
@@ -145,9 +150,12 @@ def bind_example(
     ]
     order = _images_first(specs)
     new = {old: place for place, (old, _) in enumerate(order)}
-    moved = (_moved(by_place, new), _moved(by_name, new))
+
+    def moved(slot: _Slot) -> _Slot:
+        return _Slot(new[slot.place])
+
     example_row = tuple(found[index][1].detach().cpu() for index, _ in order)
-    made = Called(module, *moved)
+    made = Called(module, _mapped(by_place, moved), _mapped(by_name, moved))
     return Bound(made, _with_file_names([each for _, each in order]), example_row)
 
 
@@ -157,8 +165,6 @@ def _images_first(specs: Sequence[InputSpec]) -> list[tuple[int, InputSpec]]:
 
 
 def _with_file_names(specs: Sequence[InputSpec]) -> tuple[InputSpec, ...]:
-    from dataclasses import replace
-
     names = file_names([each.name for each in specs])
     return tuple(replace(each, name=name) for each, name in zip(specs, names, strict=True))
 
@@ -186,17 +192,6 @@ def _slots(value: Any, name: str, found: list[tuple[str, torch.Tensor]], depth: 
         return {k: _slots(v, f"{name}.{k}", found, depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
         items = [_slots(v, f"{name}.{i}", found, depth + 1) for i, v in enumerate(value)]
-        return items if isinstance(value, list) else _tuple_like(value, items)
-    return value
-
-
-def _moved(value: Any, new: Mapping[int, int]) -> Any:
-    if isinstance(value, _Slot):
-        return _Slot(new[value.place])
-    if isinstance(value, dict):
-        return {key: _moved(item, new) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_moved(item, new) for item in value]
         return items if isinstance(value, list) else _tuple_like(value, items)
     return value
 
@@ -235,7 +230,7 @@ def _arguments(
             args.append(left.pop(each.name))
         elif each.kind is each.VAR_POSITIONAL and isinstance(left.get(each.name), list):
             for other in parameters.values():
-                if other.kind in _POSITIONAL and other.name in left:
+                if other.kind in POSITIONAL and other.name in left:
                     args.append(left.pop(other.name))
             args += left.pop(each.name)
     any_name = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
@@ -244,7 +239,7 @@ def _arguments(
         each.name
         for each in parameters.values()
         if each.default is each.empty
-        and each.kind in (*_POSITIONAL, each.KEYWORD_ONLY)
+        and each.kind in (*POSITIONAL, each.KEYWORD_ONLY)
         and each.name not in values
     ]
     takes = f"forward of {type(module).__name__} ({spec}) is {_shown(signature)}"

@@ -28,7 +28,7 @@ from ..graph.float64 import deep_copy
 from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
 from ..graph.user_code import described, guarded, place_in_code
-from .calls import Bound, bind_example, bind_named, signature_of
+from .calls import POSITIONAL, Bound, bind_example, bind_named, signature_of
 from .labels import labels_for
 from .request import ModelRequest, near_matches
 from .weights import load_weights
@@ -349,13 +349,9 @@ def _check_signature(module: nn.Module, spec: str) -> None:
     parameters = [] if signature is None else list(signature.parameters.values())
     if signature is None:
         return
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
-    needed = [p for p in parameters if p.default is p.empty and p.kind in positional]
+    needed = [p for p in parameters if p.default is p.empty and p.kind in POSITIONAL]
     keyword = [p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY]
-    taken = [p.name for p in parameters if p.kind in positional or p.kind is p.VAR_POSITIONAL]
+    taken = [p.name for p in parameters if p.kind in POSITIONAL or p.kind is p.VAR_POSITIONAL]
     several = len(parameters) > 1 and taken and _NO_IMAGE.search(taken[0])
     if len(needed) > 1 or keyword or not taken or several:
         wanted = ", ".join([*(p.name for p in needed), *keyword])

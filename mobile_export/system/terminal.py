@@ -21,6 +21,7 @@ from .quiet import drop_stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress as _Bar
+    from rich.progress import ProgressColumn
 
     from ..errors import MobileExportError
 
@@ -182,19 +183,27 @@ def progress_line(*, enabled: bool) -> Iterator[Progress]:
     if not enabled or not sys.stderr.isatty():
         yield Progress()
         return
-    from rich.progress import Progress as Bar
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with _drawn(*columns) as bar:
+        progress = Progress(bar)
+        token = _SAY.set(progress)
+        try:
+            yield progress
+        finally:
+            _SAY.reset(token)
+
+
+@contextlib.contextmanager
+def _drawn(*columns: ProgressColumn) -> Iterator[_Bar]:
+    """A bar of rich on a copy of file descriptor 2, which vanishes at the end."""
+    from rich.progress import Progress as Bar
+
     with os.fdopen(os.dup(2), "w") as stream:
         console = _SafeConsole(file=stream, force_terminal=True)
         with Bar(*columns, console=console, transient=True) as bar:
-            progress = Progress(bar)
-            token = _SAY.set(progress)
-            try:
-                yield progress
-            finally:
-                _SAY.reset(token)
+            yield bar
 
 
 _SAY: ContextVar[Callable[[str], None]] = ContextVar("say", default=lambda stage: None)
@@ -227,7 +236,6 @@ def progress_bar(
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
-    from rich.progress import Progress as Bar
 
     columns = (
         BarColumn(),
@@ -236,11 +244,9 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("left  {task.fields[last]}"),
     )
-    with os.fdopen(os.dup(2), "w") as stream:
-        console = _SafeConsole(file=stream, force_terminal=True)
-        with Bar(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("", total=None, last="")
-            yield (
-                lambda total, done: progress.update(task, total=total, completed=done),
-                lambda what: progress.update(task, advance=1, last=escape(what)),
-            )
+    with _drawn(*columns) as bar:
+        task = bar.add_task("", total=None, last="")
+        yield (
+            lambda total, done: bar.update(task, total=total, completed=done),
+            lambda what: bar.update(task, advance=1, last=escape(what)),
+        )
