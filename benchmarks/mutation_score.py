@@ -1,6 +1,6 @@
 """How many damaged files the parity check lets pass: the mutation score.
 
-    python benchmarks/mutation_score.py --results mutation.jsonl --page docs/mutation.md
+    python benchmarks/mutation_score.py --page docs/mutation.md
     python benchmarks/mutation_score.py timm/test_resnet@64 --format onnx --results one.jsonl
 
 Every model is written once per format and precision. The file is then damaged in one way at a time,
@@ -11,10 +11,14 @@ last edge of the file would do.
 
 A damaged file that passes is run again on inputs that parity does not have, and compared with the
 original module in float64 by the two plain formulas of docs/parity.md. Where every error stays
-within what is allowed, the damage is *below tolerance*: no check with this tolerance can tell the
-two files apart. Otherwise it *survived*, which is a fault of parity.
+within what is allowed there (for float16 files by PyTorch's own float16 run on those inputs), the
+damage is *below tolerance*: no check with this tolerance can tell the two files apart. Otherwise it
+*survived*, which is a fault of parity.
 
-    --results FILE   one JSON line for each damaged file; what is in it is not done again
+    --again PRECISION   judge the files of this precision again: their lines are left out first
+
+    --results FILE   one JSON line for each damaged file; what is in it is not done again. Those of
+                     docs/mutation.md stand beside this program.
     --page FILE      write the tables of docs/mutation.md from all that is in the results
     --keep DIR       where the files are written
 """
@@ -46,13 +50,14 @@ from mobile_export import api
 from mobile_export.errors import MobileExportError
 from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.row import Format, Precision
-from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.exporters.table import FORMATS, get_format, precision_named
 from mobile_export.graph.capture import flatten_outputs
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.graph.specs import InputSpec
-from mobile_export.parity.judge import allowed_by_rounding
-from mobile_export.parity.report import SPREAD_ALWAYS, ParityReport
+from mobile_export.parity.faithful import Bound, bound_of
+from mobile_export.parity.reference import Reference
+from mobile_export.parity.report import ParityReport
 from mobile_export.parity.rounding import rounded_outputs
 from mobile_export.parity.samples import Sample
 from mobile_export.parity.session import Session
@@ -77,6 +82,7 @@ TIMM = (
 MODELS = (*ZOO[:5], *(f"timm/{name}" for name in TIMM), *ZOO[5:])
 """The cheap ones first."""
 
+RESULTS = Path(__file__).with_name("mutation.jsonl")
 WHOLE = "none"
 IGNORED, SWAPPED, FLIPPED = "input ignored", "channels swapped", "flipped left-right"
 EXCHANGED = "outputs exchanged"
@@ -92,7 +98,14 @@ class Altered(Session):
         after: Callable[[list[np.ndarray]], list[np.ndarray]] | None = None,
     ) -> None:
         self.session, self.before, self.after = session, before, after
-        for name in ("runtime", "emulated", "precision", "takes_pixels", "activation"):
+        for name in (
+            "runtime",
+            "emulated",
+            "precision",
+            "arithmetic",
+            "takes_pixels",
+            "activation",
+        ):
             setattr(self, name, getattr(session, name))
         self.variants = tuple(Altered(each, before, after) for each in session.variants)
 
@@ -235,6 +248,19 @@ def _sample(spec: InputSpec, image: np.ndarray, index: int) -> Sample:
     return Sample(f"other-{index}", ((pixels.double() / 255 - mean) / std).float(), pixels)
 
 
+@dataclass(frozen=True)
+class Off:
+    """How far one output is off on `other_inputs`, and how far it may be.
+
+    Attributes:
+        size, spread: the largest error relative to the output's size, and to what changes.
+    """
+
+    size: float
+    spread: float
+    bound: Bound
+
+
 class Others:
     """The original module in float64 on `other_inputs`, computed when it is asked for."""
 
@@ -253,34 +279,36 @@ class Others:
             self._exact = [[tensor.numpy() for tensor in run] for run in runs]
         return self._exact
 
-    def errors(self, session: Session) -> list[tuple[float, float]]:
-        """Of the file and of each of its variants, (largest error relative to the size, to the
-        spread) on all inputs, of the worst output."""
-        found = [self._errors([session.run(sample) for sample in self.samples])]
-        return found + [each for variant in session.variants for each in self.errors(variant)]
+    def errors(
+        self, session: Session, precision: Precision, float32_error: float
+    ) -> list[list[Off]]:
+        """Of the file and of each of its variants, of each output."""
+        got = [session.run(sample) for sample in self.samples]
+        outputs = tuple(map(tuple, self.exact))
+        reference = Reference(self.samples, outputs, float32_error, rounded=self._rounded)
+        off = []
+        for index, (size, spread) in enumerate(self._errors(got)):
+            bound = bound_of(reference, index, spread, precision, session.arithmetic)
+            off.append(Off(size, spread, bound))
+        found = [off]
+        for variant in session.variants:
+            row = precision_named(variant.precision)
+            found += self.errors(variant, row, float32_error)
+        return found
 
-    def spread_allowed(self, bits: int) -> float:
-        """How far what changes with the image may be off: what rounding explains."""
-        rounded = self._rounded(bits)
-        if rounded is None:
-            return SPREAD_ALWAYS
-        return allowed_by_rounding(self._errors(rounded)[1], bits)
-
-    def _errors(self, got: Sequence[Sequence[np.ndarray]]) -> tuple[float, float]:
-        size = spread = 0.0
+    def _errors(self, got: Sequence[Sequence[np.ndarray]]) -> Iterator[tuple[float, float]]:
+        """Of each output, the error relative to its size and to what changes with the image."""
         for a, b in zip(zip(*got, strict=True), zip(*self.exact, strict=True), strict=True):
             if not np.issubdtype(b[0].dtype, np.floating):
-                wrong = max(float((x != y).mean()) for x, y in zip(a, b, strict=True))
-                size = max(size, wrong)
+                yield max(float((x != y).mean()) for x, y in zip(a, b, strict=True)), 0.0
                 continue
             x, y = np.stack(a).astype(np.float64), np.stack(b)
             axes = tuple(range(1, y.ndim))
-            size = max(size, float((abs(x - y).max(axes) / abs(y).max(axes)).max()))
+            d = x - y
+            size = float((abs(d).max(axes) / abs(y).max(axes)).max())
             moves = abs(y - y.mean(0)).max()
-            if moves > 1e-9 * abs(y).max():
-                d = x - y
-                spread = max(spread, float(abs(d - d.mean(0)).max() / moves))
-        return size, spread
+            still = moves <= 1e-9 * abs(y).max()
+            yield size, 0.0 if still else float(abs(d - d.mean(0)).max() / moves)
 
 
 # --- one model ----------------------------------------------------------------------------------
@@ -342,8 +370,8 @@ def _damaged(written: Written, whole: Session, damage: Damage) -> dict[str, Any]
         effect = None
         if report.passed:
             session = session if damage.around is None else damage.around(whole)
-            allowed = written.others.spread_allowed(written.precision.bits)
-            effect = (written.others.errors(session), written.others.errors(whole), allowed)
+            given = (written.precision, report.float32_error)
+            effect = tuple(written.others.errors(each, *given) for each in (session, whole))
         return _record(written, damage, report, effect)
 
 
@@ -351,7 +379,7 @@ def _record(
     written: Written,
     damage: Damage,
     report: ParityReport | None,
-    effect: tuple[list[tuple[float, float]], list[tuple[float, float]], float] | None,
+    effect: tuple[list[list[Off]], ...] | None,
     error: str | None = None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
@@ -379,29 +407,26 @@ def _record(
 
 
 def _effect(
-    report: ParityReport,
-    damaged: list[tuple[float, float]],
-    whole: list[tuple[float, float]],
-    allowed: float,
+    report: ParityReport, damaged: list[list[Off]], whole: list[list[Off]]
 ) -> dict[str, Any]:
     """What the other inputs show of a damaged file that passed: in each way that a device may run
-    it, whether it is within what is allowed (of what changes with the image, `allowed`), or no
-    further off than the whole file."""
+    it, whether every output is within what is allowed, or no further off than the whole file's."""
     within, worst = True, (0.0, {})
-    runs = zip((report, *report.variants), damaged, whole, strict=True)
-    for run, (size, moved), (whole_size, whole_moved) in runs:
-        within &= size <= max(run.tolerance, whole_size)
-        within &= moved <= max(allowed, whole_moved)
-        facts = {
-            "precision": run.precision,
-            "allowed": run.tolerance,
-            "max_rel": size,
-            "spread_error": moved,
-            "whole_max_rel": whole_size,
-            "whole_spread_error": whole_moved,
-            "spread_allowed": allowed,
-        }
-        worst = max(worst, (size / run.tolerance, facts), key=lambda each: each[0])
+    for run, outputs, whole_outputs in zip((report, *report.variants), damaged, whole, strict=True):
+        for off, sound in zip(outputs, whole_outputs, strict=True):
+            within &= off.size <= max(off.bound.size, sound.size)
+            within &= off.spread <= max(off.bound.spread_allowed, sound.spread)
+            facts = {
+                "precision": run.precision,
+                "allowed": off.bound.size,
+                "max_rel": off.size,
+                "spread_error": off.spread,
+                "whole_max_rel": sound.size,
+                "whole_spread_error": sound.spread,
+                "spread_allowed": off.bound.spread_allowed,
+            }
+            beyond = max(off.size / off.bound.size, off.spread / off.bound.spread_allowed)
+            worst = max(worst, (beyond, facts), key=lambda each: each[0])
     return {"others": worst[1], "below_tolerance": within}
 
 
@@ -432,7 +457,7 @@ def write_files(
 def load_all(request: ModelRequest) -> tuple[Program, _References, Others]:
     """A model, traced, and what its files are judged with."""
     source = load_source(request)
-    program, references = _capture(lambda: source, lambda stage: None)
+    ((program, references),) = _capture(lambda: source, lambda stage: None)
     return program, references, Others(source.module, source.input)
 
 
@@ -485,6 +510,11 @@ class Results:
         plain = {r["kind"] for r in mine if r["kind"] in ("complete", WHOLE)}
         return plain | {f"{r['kind']}|{r['where']}" for r in mine}
 
+    def leave_out(self, precision: str) -> None:
+        """Forget the records of files of this precision, also on disk."""
+        self.records = [each for each in self.records if each["precision"] != precision]
+        self.path.write_text("".join(json.dumps(each) + "\n" for each in self.records))
+
     def add(self, record: dict[str, Any]) -> None:
         self.records.append(record)
         with self.path.open("a") as stream:
@@ -496,12 +526,15 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS, help="NAME@SIZE")
     names = [row.name for row in FORMATS]
     parser.add_argument("--format", nargs="+", choices=names, default=names)
-    parser.add_argument("--results", type=Path, default=Path("mutation.jsonl"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path)
     parser.add_argument("--keep", type=Path, default=Path("mutation-files"))
     parser.add_argument("--per-kind", type=int, default=1, help="places damaged in each kind")
+    parser.add_argument("--again", choices=["fp16", "fp32"], help="a precision to judge again")
     given = parser.parse_args()
     results = Results(given.results)
+    if given.again:
+        results.leave_out(given.again)
     torch.set_num_threads(1)
     leave_probe_out()
     for spec in given.models:

@@ -138,6 +138,49 @@ def excluded(info: Any) -> str | None:
     return None
 
 
+KINDS = {
+    "linear systems and decompositions of matrices": (
+        "cholesky_inverse cholesky_solve geqrf linalg.cholesky linalg.cholesky_ex linalg.cond "
+        "linalg.det linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh "
+        "linalg.householder_product linalg.inv linalg.inv_ex linalg.ldl_factor "
+        "linalg.ldl_factor_ex linalg.ldl_solve linalg.lstsq linalg.lu linalg.lu_factor "
+        "linalg.lu_factor_ex linalg.lu_solve linalg.matrix_rank linalg.matrix_sqrth linalg.pinv "
+        "linalg.polar linalg.qr linalg.slogdet linalg.solve linalg.solve_ex "
+        "linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve "
+        "logdet lu lu_solve lu_unpack matrix_exp norm.nuc ormqr pca_lowrank pinverse svd "
+        "svd_lowrank triangular_solve"
+    ),
+    "special functions": (
+        "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma special.airy_ai "
+        "special.bessel_j0 special.bessel_j1 special.bessel_y0 special.bessel_y1 "
+        "special.chebyshev_polynomial_t special.chebyshev_polynomial_u "
+        "special.chebyshev_polynomial_v special.chebyshev_polynomial_w special.erfcx "
+        "special.hermite_polynomial_h special.hermite_polynomial_he special.i0e special.i1 "
+        "special.i1e special.laguerre_polynomial_l special.legendre_polynomial_p "
+        "special.log_ndtr special.modified_bessel_i0 special.modified_bessel_i1 "
+        "special.modified_bessel_k0 special.modified_bessel_k1 special.ndtri special.polygamma "
+        "special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1 "
+        "special.shifted_chebyshev_polynomial_t special.shifted_chebyshev_polynomial_u "
+        "special.shifted_chebyshev_polynomial_v special.shifted_chebyshev_polynomial_w "
+        "special.spherical_bessel_j0 special.zeta"
+    ),
+    "shapes or control flow by values": (
+        "corrcoef cov nn.functional.ctc_loss nn.functional.gaussian_nll_loss tensor_split"
+    ),
+    "the bits of a number": "hash_tensor nextafter",
+}
+"""Operators of the table that no format has: not one operation of any computes them, and a fixed
+number of others only nearly, or only with as many steps as values ask for."""
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of `KINDS` that an operator of the table is of; ``name`` as in `entries`."""
+    parts = name.split(".")
+    spelled = {".".join(parts[: i + 1]) for i in range(len(parts))}
+    kinds = (kind for kind, names in KINDS.items() if spelled & set(names.split()))
+    return next(kinds, None)
+
+
 def entries() -> dict[str, Any]:
     """The operators of the table, by a name that a file can have."""
     from torch.testing._internal.common_methods_invocations import op_db
@@ -698,13 +741,15 @@ def write_table(path: Path, folder: Path) -> None:
     missing = len(set(table) - {result["operator"] for result in results})
     text = HEAD.format(
         run=_run_facts(folder, results, table),
-        counts=_shares(totals(results), missing, titles),
+        counts=_shares(results, missing, titles),
         left=_left_lines(left),
     )
-    text += f"\n| operator | {' | '.join(titles.values())} |\n| --- |{' --- |' * len(NAMES)}\n"
+    text += f"\n| operator | {' | '.join(titles.values())} | kind |\n"
+    text += f"| --- |{' --- |' * len(NAMES)} --- |\n"
     for result in results:
         cells = [_letters(result, row) or "-" for row in NAMES]
-        text += f"| `{result['operator']}` | {' | '.join(cells)} |\n"
+        kind = kind_of(result["operator"]) or ""
+        text += f"| `{result['operator']}` | {' | '.join(cells)} | {kind} |\n"
     text += "\n## What is not right, and why\n"
     for row in NAMES:
         reasons = [
@@ -751,23 +796,30 @@ def _run_facts(folder: Path, results: Sequence[Any], table: Mapping[str, Any]) -
     return text
 
 
-def _shares(
-    counts: Mapping[str, collections.Counter[str]], missing: int, titles: Mapping[str, str]
-) -> str:
-    """A row for each format, and the share of right ones if what has no result were refused."""
+def _shares(results: Sequence[Any], missing: int, titles: Mapping[str, str]) -> str:
+    """A row for each format, the share of right ones if what has no result were refused, and the
+    share of right ones among what is of no kind of `KINDS`; then how many of each kind there are.
+    """
     lines = [
-        f"| format | samples | {' | '.join(VERDICTS)} | right, with {missing} without a result |",
-        "| --- | --- |" + " --- |" * (len(VERDICTS) + 1),
+        f"| format | samples | {' | '.join(VERDICTS)} | right, with {missing} without a result "
+        "| right, without the kinds below |",
+        "| --- | --- |" + " --- |" * (len(VERDICTS) + 2),
     ]
-    for row, found in counts.items():
+    rest = totals([result for result in results if kind_of(result["operator"]) is None])
+    for row, found in totals(results).items():
         total = sum(found.values())
         if not total:
-            lines.append(f"| {titles[row]} | 0 |{' - |' * (len(VERDICTS) + 1)}")
+            lines.append(f"| {titles[row]} | 0 |{' - |' * (len(VERDICTS) + 2)}")
             continue
         cells = [f"{found[RIGHT]} ({found[RIGHT] / total:.1%})"]
         cells += [str(found[verdict]) for verdict in VERDICTS[1:]]
         cells.append(f"{found[RIGHT] / (total + missing):.1%}")
+        right, others = rest[row][RIGHT], sum(rest[row].values())
+        cells.append(f"{right} of {others} ({right / max(others, 1):.1%})")
         lines.append(f"| {titles[row]} | {total} | {' | '.join(cells)} |")
+    kinds = collections.Counter(kind_of(result["operator"]) for result in results)
+    listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.items() if kind)
+    lines += ["", f"Kinds of operators that no format has: {listed or 'none ran'}."]
     return "\n".join(lines)
 
 

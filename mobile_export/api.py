@@ -25,6 +25,8 @@ from .exporters.table import (
     available_formats,
     format_of_file,
     get_format,
+    require_batches,
+    require_sizes,
     require_suppression,
 )
 from .sources.request import ModelRequest
@@ -105,8 +107,9 @@ def create_model(
         UsageError: an option that is not valid, or that this kind of source does not take.
         SourceError: the model cannot be found or built, or the checkpoint does not fit.
     """
-    from .sources.table import load_source
+    from .sources.table import load_source, require_name
 
+    require_name(name)
     request = ModelRequest.of(name, weights=weights, num_classes=num_classes, **options)
     return load_source(request).module
 
@@ -184,24 +187,38 @@ def export_request(
     Args:
         finished: told what became of each format, at once.
     """
+    from .sources.table import load_source, require_name
+
+    require_name(request.model)
     from .pipeline import export_program
-    from .sources.table import load_source
 
     chosen = _formats(formats)
-    if config.nms is not None and formats is not None:
-        for row in chosen:
-            require_suppression(row)
     skipped = {
         row.name: str(missing_extra(row.title, row.missing()[0], row.extra))
         for row in FORMATS
         if formats is None and row not in chosen
     }
+    if formats is None and config.precision is not None:
+        chosen, lacking = _having(config.precision, chosen)
+        skipped |= lacking
+    for number, require, asked_for in (
+        (request.batch or 1, require_batches, "batch"),
+        (len(request.sizes), require_sizes, "size"),
+    ):
+        if number > 1:
+            _require_no_suppression(config, asked_for)
+            chosen, others = _able(chosen, require, asked=formats is not None)
+            skipped |= others
+    if config.nms is not None and formats is not None:
+        for row in chosen:
+            require_suppression(row)
     report = export_program(
         lambda: load_source(request),
         request.spec,
         chosen,
         config,
         name=name,
+        sizes=request.sizes,
         progress=progress or (lambda stage: None),
         finished=finished,
     )
@@ -214,6 +231,40 @@ def export_request(
         )
         report = replace(report, notes=(*report.notes, note))
     return replace(report, skipped=skipped)
+
+
+def _require_no_suppression(config: ExportConfig, asked: str) -> None:
+    """Refuse suppression inside files of several images or sizes."""
+    if config.nms is not None:
+        raise UsageError(
+            f"`nms` is for one image of one size at a time, and `{asked}` asks for several.",
+            hint="Leave one of them out; without `nms`, the app suppresses the boxes of each image "
+            "(docs/detection.md).",
+        )
+
+
+def _able(
+    rows: Sequence[Format], require: Callable[[Format], None], *, asked: bool
+) -> tuple[tuple[Format, ...], dict[str, str]]:
+    """The formats that ``require`` takes, and why the others are left out.
+
+    Args:
+        asked: the user named the formats.
+
+    Raises:
+        UsageError: he named one that it does not take, or none is left.
+    """
+    chosen: list[Format] = []
+    left_out: dict[str, str] = {}
+    for row in rows:
+        try:
+            require(row)
+            chosen.append(row)
+        except UsageError as error:
+            if asked or len(left_out) + 1 == len(rows):
+                raise
+            left_out[row.name] = error.message
+    return tuple(chosen), left_out
 
 
 def prepare(
@@ -233,7 +284,7 @@ def prepare(
 
     Args:
         model: a source as for `create_model`, or a module, which is not changed.
-        example: an input (1, C, H, W), of which only the shape counts; or give ``size``.
+        example: an input (N, C, H, W), of which only the shape counts; or give ``size``.
         no_passes: names of graph passes to leave out.
         samples: as for `export`.
         explain: told what each pass rewrote and refused.
@@ -247,13 +298,14 @@ def prepare(
         MobileExportError: the model cannot be loaded or traced.
     """
     if example is not None:
-        if example.ndim != 4 or example.shape[0] != 1:
+        if example.ndim != 4 or 0 in example.shape:
             raise UsageError(
                 f"The example has shape {tuple(example.shape)}.",
-                hint="Give one image: (1, channels, height, width).",
+                hint="Give images: (batch, channels, height, width).",
             )
-        channels, height, width = example.shape[1:]
-        options = {**options, "size": (height, width), "channels": channels}
+        batch, channels, height, width = example.shape
+        given = {"size": (height, width), "channels": channels}
+        options = {**options, **given, **({"batch": batch} if batch > 1 else {})}
     request = ModelRequest.of(model, **options)
     folder = None if samples is None else Path(samples)
     config = ExportConfig(no_passes=tuple(no_passes), samples=folder)
@@ -268,8 +320,11 @@ def prepare_request(
     progress: Callable[[str], None] | None = None,
 ) -> Program:
     """`prepare`, its arguments already in the two objects that are passed on."""
+    from .sources.table import load_source, require_name
+
+    request.require_one_size()
+    require_name(request.model)
     from .pipeline import prepare_program
-    from .sources.table import load_source
 
     program, reports = prepare_program(
         lambda: load_source(request), config, progress or (lambda stage: None)
@@ -339,13 +394,14 @@ def verify_request(
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """`verify`, with the attributes of `ModelRequest` that were given in one mapping."""
-    from .artifacts.manifest import other_files
     from .exporters.apart import describe_apart
-    from .pipeline import verify_artifact
-    from .sources.again import request_again, unlike_manifest
-    from .sources.table import load_source
+    from .sources.again import request_again
+    from .sources.table import load_source, require_name
 
     path = Path(file)
+    require_name(model)
+    from .pipeline import verify_artifact
+
     request = None if model is None else ModelRequest.of(model, **options)
     row = format_of_file(path)
     row.require()
@@ -354,13 +410,22 @@ def verify_request(
     manifest = _manifest_of(path, needed=request is None)
     facts = describe_apart(row, path, run=True)
     size = _size_in_file(facts)
+    if manifest is not None and manifest.sizes:
+        size = manifest.sizes[0].size
     if request is None:
         assert manifest is not None
         fitting = {} if size is None else {"size": size}
         request = request_again(manifest, path, {**fitting, **options})
-    elif request.size is None and request.input is None and request.example_inputs is None:
-        request = replace(request, size=size)
+    elif request.input is None and request.example_inputs is None:
+        request = replace(
+            request,
+            size=request.size or size,
+            batch=request.batch or _batch_in_file(facts, size),
+        )
     wanted = request
+    sizes = request.sizes
+    if manifest is not None and len(sizes) < 2 and "size" not in options:
+        sizes = tuple(each.size for each in manifest.sizes)
     loaded: list[Source] = []
 
     def load() -> Source:
@@ -375,18 +440,28 @@ def verify_request(
         asked,
         runtime=runtime,
         samples=samples,
+        sizes=sizes,
+        names=None if manifest is None else manifest.class_names,
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    unlike = None
-    if manifest is not None:
-        exchanged = (
-            f"{file} is not the file that the manifest names: its SHA-256 differs"
-            for file in other_files(path, manifest)
-        )
-        unlike = (*exchanged, *unlike_manifest(manifest, wanted, loaded[0]))
+    unlike = None if manifest is None else _unlike(path, manifest, wanted, loaded[0])
     return VerifyReport(path, row.name, parity, found, allowed_by, str(facts["precision"]), unlike)
+
+
+def _unlike(
+    path: Path, manifest: Manifest, request: ModelRequest, source: Source
+) -> tuple[str, ...]:
+    """Which of file, model and weights is not what the manifest beside the file names."""
+    from .artifacts.manifest import other_files
+    from .sources.again import unlike_manifest
+
+    exchanged = (
+        f"{file} is not the file that the manifest names: its SHA-256 differs"
+        for file in other_files(path, manifest)
+    )
+    return (*exchanged, *unlike_manifest(manifest, request, source))
 
 
 def _manifest_of(path: Path, *, needed: bool) -> Manifest | None:
@@ -429,6 +504,22 @@ def inspect(file: str | Path) -> dict[str, Any]:
         "bytes": sum(size_of(part) for part in row.files(path)),
         **describe_apart(row, path),
     }
+
+
+def _having(precision: str, rows: tuple[Format, ...]) -> tuple[tuple[Format, ...], dict[str, str]]:
+    """The formats that are written in a precision, and by name why the others are not.
+
+    Raises:
+        UsageError: none is.
+    """
+    able = tuple(row for row in rows if precision in {each.name for each in row.precisions})
+    if not able:
+        raise UsageError(
+            f"No format that is installed is written in {precision}.",
+            hint="Leave `precision` out.",
+        )
+    why = f"its files are not written in {precision} yet"
+    return able, {row.name: why for row in rows if row not in able}
 
 
 def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:
@@ -524,6 +615,12 @@ def diagnose() -> dict[str, Any]:
         "tools": [tool],
         "apps": [vars(program) for program in programs()],
     }
+
+
+def _batch_in_file(facts: dict[str, Any], size: tuple[int, int] | None) -> int | None:
+    """Images that a file takes at a time, if these are several; ``size`` is that of the images."""
+    images = facts["inputs"][0]["shape"][0] if size is not None else 1
+    return images if images > 1 else None
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@
     │   ├── DeviceError          a device is missing, ambiguous, unauthorised, full or gone
     │   ├── RunnerError          a runner is missing, cannot load the file, or printed garbage
     │   └── StoreError           the file of measurements cannot be read or written
+    ├── SweepError               a sweep, or a worker of it, could not go on
     └── ParityError              exit code 1: an artifact differs from the model
 
 Every message says what was got, what is valid, and what to run next.
@@ -38,6 +39,7 @@ __all__ = [
     "RunnerError",
     "SourceError",
     "StoreError",
+    "SweepError",
     "TraceError",
     "UnsupportedOpError",
     "UsageError",
@@ -144,6 +146,10 @@ class RunnerError(BenchError):
 
 class StoreError(BenchError):
     """The file of measurements cannot be read or written."""
+
+
+class SweepError(MobileExportError):
+    """A sweep, or a worker of it, could not go on; what was finished is kept."""
 
 
 class ParityError(MobileExportError):

@@ -10,12 +10,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .artifacts.content import size_of
-from .artifacts.manifest import Nms, NmsOutput, artifact_manifest
-from .artifacts.names import PROGRAM_FORMAT, artifact_stem, manifest_path, require_file_name
+from .artifacts.expected import MOST_ALLOWED, Expected
+from .artifacts.manifest import (
+    Nms,
+    NmsOutput,
+    Size,
+    artifact_manifest,
+    read_manifest,
+    refuse_link_out,
+)
+from .artifacts.names import (
+    PROGRAM_FORMAT,
+    artifact_stem,
+    manifest_path,
+    plan_path,
+    require_file_name,
+)
 from .artifacts.workspace import Workspace
 from .detection import Detections, Suppression
 from .detection.contract import check_values, class_names, pick
@@ -26,33 +43,61 @@ from .errors import (
     ExportError,
     MobileExportError,
     PassError,
+    UsageError,
     summary,
 )
 from .exporters.config import ExportConfig
-from .exporters.interface import Prepared, WriteJob, loader_of, runtime_of, writer_of
+from .exporters.interface import (
+    Prepared,
+    WriteJob,
+    loader_of,
+    runtime_of,
+    sizes_writer_of,
+    writer_of,
+)
 from .exporters.processing import check_processing, gives_probabilities, processed
 from .exporters.record import file_interface, preprocessing
-from .exporters.row import Format, Precision
+from .exporters.row import Format, PassChoice, Precision
 from .exporters.table import get_format, precision_named
 from .graph.capture import trace
+from .graph.free_axes import unnamed_sizes, with_free_axes
 from .graph.program import Program
+from .graph.raised import call_at, node_of
 from .graph.source import Source
 from .graph.specs import InputSpec
 from .graph.steps import steps_of
+from .lowering.ir import repeated_bytes
 from .lowering.lower import lower
 from .lowering.reference import run_graph
 from .operators.core import listed
 from .parity.detections import with_detections
 from .parity.judge import expected_outputs, judge
+from .parity.names import with_class_names
 from .parity.overflow import OVERFLOWS, in_the_model
 from .parity.pictures import picture_files, read_pictures
-from .parity.reference import Reference, make_reference, with_activation
-from .parity.report import ParityReport
+from .parity.reference import (
+    Reference,
+    make_reference,
+    require_independent,
+    with_activation,
+)
+from .parity.report import ParityReport, of_sizes
 from .parity.samples import Sample, parity_samples, pixel_samples, stronger_samples
 from .parity.session import Session
+from .parity.strong import Strong, strong_reference, with_strong_input
 from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
+from .quantization.good import with_gates
+from .quantization.judge import judge_integers, localise_steps, plan_outputs
+from .quantization.options import QuantizationOptions
+from .quantization.quantized import (
+    Quantized,
+    quantize,
+    require_calibration,
+    require_place,
+    write_plan,
+)
 from .system.quiet import unwarned
 from .system.threads import one_thread
 from .system.versions import installed_versions
@@ -131,6 +176,7 @@ class ExportReport:
 
     Attributes:
         inputs: what the model takes, in its order.
+        sizes: that every file takes, in words; none of files of one.
         passes: of all formats; one that differs between them stands there once for each result.
     """
 
@@ -139,6 +185,7 @@ class ExportReport:
     weights_kind: str
     artifacts: tuple[ArtifactReport, ...]
     inputs: tuple[InputSpec, ...]
+    sizes: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     passes: tuple[PassReport, ...] = ()
     notes: tuple[str, ...] = ()
@@ -152,6 +199,8 @@ class ExportReport:
     @property
     def taken(self) -> str:
         """What the model takes: the size of its one image, or every input."""
+        if self.sizes:
+            return ", ".join(self.sizes)
         first, *others = self.inputs
         if not others and first.role == "image":
             return "x".join(map(str, first.size))
@@ -174,6 +223,7 @@ class ExportReport:
                 {"name": i.name, "shape": list(i.shape), "dtype": i.dtype, "role": i.role}
                 for i in self.inputs
             ],
+            **({"sizes": list(self.sizes)} if self.sizes else {}),
             "artifacts": [artifact.to_dict() for artifact in self.artifacts],
             "failures": [failure.to_dict() for failure in self.failures],
             "skipped": self.skipped,
@@ -216,18 +266,38 @@ class _References:
         depends = enumerate(program.depends_on_input())
         self._fixed = frozenset(index for index, reached in depends if not reached)
         self._made: dict[bool, Reference] = {}
+        self._strong: dict[bool, Strong | None] = {}
+
+    def strong(self, *, pixels: bool = False) -> Strong | None:
+        """For the one strong input; None where there is none (`parity.strong`)."""
+        if pixels not in self._strong:
+            specs = self._program.inputs
+            self._strong[pixels] = strong_reference(self._source.module, specs, pixels=pixels)
+        return self._strong[pixels]
+
+    @property
+    def labels_given(self) -> bool:
+        """Whether the names of the classes are the user's."""
+        return self._source.labels_given
+
+    def own(self, *, pixels: bool = False) -> tuple[Sample, ...]:
+        """The user's own samples that can be given so."""
+        return tuple(each for each in self._pictures if each.pixels is not None or not pixels)
 
     def get(self, *, pixels: bool = False) -> Reference:
         if pixels not in self._made:
             specs = self._program.inputs
             samples = pixel_samples(specs[0]) if pixels else parity_samples(*specs)
-            own = [each for each in self._pictures if each.pixels is not None or not pixels]
+            own = self.own(pixels=pixels)
             self._made[pixels] = make_reference(
                 self._source.module,
                 (*samples[:-1], *own, samples[-1]),
                 stronger_samples(*specs, pixels=pixels),
                 self._fixed,
             )
+            if (self._program.asked.get("batch") or 1) > 1:
+                names = [output.name for output in self._program.outputs]
+                require_independent(self._source.module, self._made[pixels], names)
         return self._made[pixels]
 
 
@@ -236,20 +306,41 @@ def _capture(
     progress: Progress,
     label: str = "loading",
     samples: Path | None = None,
-) -> tuple[Program, _References]:
-    """Load and trace a model; its references are computed when they are asked for.
+    sizes: Sequence[tuple[int, int]] = (),
+    *,
+    free: bool = False,
+) -> tuple[tuple[Program, _References], ...]:
+    """Load a model and trace it at each size; its references are computed when they are asked for.
 
     Args:
         samples: a folder of the user's own.
+        sizes: (height, width) of one image; none for what the source has.
+        free: also at sizes that are not named, behind the others, of which a file with free axes
+            is made and at which it is checked.
     """
     if samples is not None:
         picture_files(samples)  # before anything that takes time
     progress(label)
-    source = load()
-    pictures = () if samples is None else read_pictures(samples, source.input, *source.others)
-    progress("tracing")
-    program = trace(source)
-    return program, _References(source, program, pictures)
+    loaded = load()
+    found = []
+    for source in [loaded.at_size(size) for size in sizes] if len(sizes) > 1 else [loaded]:
+        pictures = () if samples is None else read_pictures(samples, source.input, *source.others)
+        progress("tracing" + (f" at {_said(source.input)}" if len(sizes) > 1 else ""))
+        program = trace(source)
+        found.append((program, _References(source, program, pictures)))
+    for size in unnamed_sizes(sizes) if free else ():
+        source = loaded.at_size(size)
+        with suppress(MobileExportError):  # a model may take only what was named
+            program = trace(source)
+            references = _References(source, program)
+            references.get()
+            found.append((program, references))
+    return tuple(found)
+
+
+def _said(image: InputSpec) -> str:
+    """Its size in words."""
+    return "x".join(map(str, image.size))
 
 
 class _Preparation:
@@ -258,14 +349,22 @@ class _Preparation:
     What several formats share is done once.
     """
 
-    def __init__(self, program: Program, references: _References, config: ExportConfig) -> None:
+    def __init__(
+        self,
+        program: Program,
+        references: _References,
+        config: ExportConfig,
+        progress: Progress = lambda stage: None,
+    ) -> None:
         self._program = program
         self._references = references
         self._config = config
+        self._progress = progress
         self._runners: dict[tuple[bool, bool], PassRunner] = {}
         self._passed: dict[tuple[Any, ...], tuple[Program, tuple[PassReport, ...]]] = {}
         self._exact: dict[int, tuple[Program, tuple[np.ndarray, ...]]] = {}
         self._layers: dict[int, Prepared] = {}
+        self._planned: dict[tuple[int, str], Quantized] = {}
 
     def passed(self, row: Format, without: Sequence[str]) -> tuple[Program, tuple[PassReport, ...]]:
         """After the passes of a format, without those named.
@@ -281,10 +380,47 @@ class _Preparation:
             reference = self._references.get(pixels=options.image_input)
             if processing[1]:
                 reference = with_activation(reference, "softmax")
-            self._runners[processing] = PassRunner(program, reference)
+            self._runners[processing] = PassRunner(program, reference, self._progress)
         if key not in self._passed:
             self._passed[key] = self._runners[processing].run(chosen, row.passes.native)
         return self._passed[key]
+
+    def integers(self, row: Format, precision: str) -> Quantized:
+        """The program of a format with a plan in it: one plan for all formats.
+
+        The passes that formats have in common run before it; those that one format adds, behind it.
+
+        Raises:
+            UsageError: calibration data or a plan cannot be taken.
+        """
+        shared = replace(row, passes=PassChoice())
+        program, passes = self.passed(shared, self._config.no_passes)
+        key = (id(program), precision)
+        if key not in self._planned:
+            sample = self._references.get(pixels=program.input.pixels).samples[-1]
+            pictures = self._references.own(pixels=program.input.pixels)
+            self._planned[key] = quantize(
+                program, precision, self._config.quantization, sample, pictures
+            )
+        return replace(self._planned[key], passes=passes)
+
+    def finished(self, row: Format, rounded: Program) -> Program:
+        """``rounded``, of `integers`, after the passes that only this format has.
+
+        Raises:
+            PassError: one of them is not exact.
+        """
+        names = set(row.passes.add) - set(self._config.no_passes)
+        program = rounded
+        for function in select_passes(self._config.no_passes, tuple(names)):
+            if function.__name__ in names:
+                program = function(program).program
+        if program is rounded:
+            return program
+        # Before it is rounded to float32, which may move a sum to the other side of a rounding.
+        got = float64_outputs(program, *self.given(program))
+        require_same(f"The program for {row.title}", program.spec, got, self._exactly(rounded))
+        return program.in_float32()
 
     def adapted(self, row: Format, program: Program, job: WriteJob) -> Prepared:
         """``program``, of `passed`, as the writer of a format takes it.
@@ -295,27 +431,42 @@ class _Preparation:
         if row.made_from == "layers":
             if id(program) not in self._layers:
                 graph = lower(program)
-                given = [each.double().numpy() for each in self._given(program)]
+                given = [each.double().numpy() for each in self.given(program)]
                 got = run_graph(graph, *given)
                 require_same("The layer graph", program.spec, got, self._exactly(program))
                 self._layers[id(program)] = Prepared(program, graph)
             return self._layers[id(program)]
         adapted = writer_of(row).adapt(program, job)
         if adapted.program is not program:
-            got = float64_outputs(adapted.program, *self._given(program))
+            got = float64_outputs(adapted.program, *self.given(program))
             exact = tuple(adapted.expected(self._exactly(program)))
             require_same(f"What {row.title}'s converter is given", program.spec, got, exact)
         return Prepared(adapted.program)
 
-    def _given(self, program: Program) -> tuple[torch.Tensor, ...]:
+    def given(self, program: Program) -> tuple[torch.Tensor, ...]:
+        """What a program of this size is given in a proof."""
         pixels = program.input.pixels
         return self._references.get(pixels=pixels).samples[-1].all_given(pixels=pixels)
 
     def _exactly(self, program: Program) -> tuple[np.ndarray, ...]:
         if id(program) not in self._exact:
-            got = float64_outputs(program, *self._given(program))
+            got = float64_outputs(program, *self.given(program))
             self._exact[id(program)] = (program, got)
         return self._exact[id(program)][1]
+
+
+@dataclass(frozen=True)
+class _AtSize:
+    """A model at one size of its image; ``program`` is as traced, before any pass.
+
+    Attributes:
+        named: by the user; others are what a file with free axes is made from and checked at.
+    """
+
+    program: Program
+    references: _References
+    preparation: _Preparation
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -327,19 +478,27 @@ class _Attempt:
     session: Session
     parity: ParityReport
     seconds: dict[str, float]
+    quantized: Quantized | None = None
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the formats of one run share; ``program`` is as traced, before any pass."""
+    """What the formats of one run share.
 
-    program: Program
-    references: _References
-    preparation: _Preparation
+    Attributes:
+        sizes: one, unless a file is to take several.
+    """
+
+    sizes: tuple[_AtSize, ...]
     work: Workspace
     config: ExportConfig
     seconds: dict[str, float]
     progress: Progress
+
+    @property
+    def program(self) -> Program:
+        """As traced at the first size."""
+        return self.sizes[0].program
 
     def write(self, row: Format, stem: str) -> tuple[ArtifactReport, tuple[PassReport, ...]]:
         """Write, execute and judge one artifact, and move it into place when it passed.
@@ -353,13 +512,14 @@ class _Run:
         final = None
         if attempt.parity.usable or self.config.keep_failed:
             final = self._commit(row, path, attempt)
+            self._keep_plan(attempt)
         seconds = {**self.seconds}
         for stage, value in attempt.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + value
         report = ArtifactReport(
             format=row.name,
             path=final,
-            files=() if final is None else (*row.files(final), manifest_path(final)),
+            files=() if final is None else (*row.files(final), *_records(final, attempt)),
             bytes=size,
             precision=row.precision(self.config.precision).name,
             seconds=seconds,
@@ -372,6 +532,8 @@ class _Run:
         """With all passes or, where that fails, without those to blame; and their names."""
         problem: MobileExportError | None = None
         first: _Attempt | None = None
+        if row.precision(self.config.precision).integers:
+            return self._integers(row, path), ()
         try:
             first = self._attempt(row, path)
             if first.parity.status != "failed":
@@ -407,7 +569,7 @@ class _Run:
         relies.
         """
         try:
-            _, passes = self.preparation.passed(row, self.config.no_passes)
+            _, passes = self.sizes[0].preparation.passed(row, self.config.no_passes)
             names = [report.name for report in passes if report.changes]
         except PassError:
             without = (*self.config.no_passes, *row.passes.without)
@@ -416,34 +578,112 @@ class _Run:
 
     def _attempt(self, row: Format, path: Path, without: Sequence[str] = ()) -> _Attempt:
         """Write the file and execute it; what an earlier attempt left there is replaced."""
-        job = self.config.job(row)
+        job = self.config.job(row, self.program.suppression)
         watch = _Stopwatch()
         self.work.clear(file.name for file in row.files(path))
+        left_out = (*self.config.no_passes, *without)
+        sizes = [each for each in self.sizes if each.named or row.any_size]
         with watch("passes"):
-            program, passes = self.preparation.passed(row, (*self.config.no_passes, *without))
+            made_from = self.sizes[: _made_from(self.sizes)] if row.one_graph else sizes
+            passed = [each.preparation.passed(row, left_out) for each in made_from]
         with watch("export"):
             self.progress(f"{row.title}: exporting")
-            prepared = self.preparation.adapted(row, program, job)
+            prepared = [
+                each.preparation.adapted(row, program, job)
+                for each, (program, _) in zip(made_from, passed, strict=True)
+            ]
+            if row.one_graph and len(prepared) > 1:
+                prepared = [_freed(prepared, made_from)]
             _write(row, prepared, path, job, self.config.out_dir)
         with watch("parity"):
             self.progress(f"{row.title}: checking")
-            session = _load(row, path, self.program)
-            parity = check_parity(
-                session, self.program, self.references, job.precision, prepared.program
+            sessions = [_load(row, path, each.program) for each in sizes]
+            parity = of_sizes(
+                [
+                    check_parity(
+                        session,
+                        each.program,
+                        each.references,
+                        job.precision,
+                        prepared[0].program,
+                        _names_of(session, each.program),
+                    )
+                    for session, each in zip(sessions, sizes, strict=True)
+                ],
+                [_said(each.program.input) for each in sizes],
             )
-        return _Attempt(prepared, passes, session, parity, watch.seconds)
+            notes = (*parity.notes, *_notes_on_sharing(row, prepared[0]))
+        parity = replace(parity, notes=notes)
+        return _Attempt(prepared[0], passed[0][1], sessions[0], parity, watch.seconds)
+
+    def _integers(self, row: Format, path: Path) -> _Attempt:
+        """Write a file of integers and execute it."""
+        job, options = self.config.job(row), self.config.quantization
+        precision = job.precision.name
+        watch = _Stopwatch()
+        with watch("passes"):
+            self.progress(f"{row.title}: calibrating")
+            preparation = self.sizes[0].preparation
+            quantized = preparation.integers(row, precision)
+            program = preparation.finished(row, quantized.rounded)
+        with watch("export"):
+            self.progress(f"{row.title}: exporting")
+            prepared = preparation.adapted(row, program, job)
+            _write(row, [prepared], path, job, self.config.out_dir)
+        with watch("parity"):
+            self.progress(f"{row.title}: checking")
+            session = _load(row, path, self.program)
+            reference = self.sizes[0].references.get(pixels=session.takes_pixels)
+            parity = judge_integers(session, quantized, reference, options, precision)
+            parity = with_class_names(
+                parity, session.class_names(), _names_of(session, self.program)
+            )
+        return _Attempt(
+            prepared, quantized.passes, session, parity, watch.seconds, quantized=quantized
+        )
+
+    def _keep_plan(self, attempt: _Attempt) -> None:
+        """Write the plan of a file that passed where the user wants it."""
+        wanted = self.config.quantization.plan
+        if attempt.quantized is not None and wanted is not None and attempt.parity.usable:
+            write_plan(attempt.quantized.plan, wanted)
+
+    def _expected(self, row: Format, attempt: _Attempt, size: _AtSize) -> Expected:
+        """What a device must compute at one size: what the model does or, of integers, what their
+        plan does."""
+        session, names = attempt.session, [o.name for o in attempt.prepared.program.outputs]
+        reference = _seen_by(session, size.references)
+        if attempt.quantized is None:
+            executed = [
+                (row.precision(self.config.precision), session.arithmetic),
+                *((precision_named(each.precision), each.arithmetic) for each in session.variants),
+            ]
+            return expected_outputs(reference, names, executed)
+        samples = size.references.get(pixels=session.takes_pixels).samples[:1]
+        outputs = tuple(plan_outputs(attempt.quantized, samples))
+        facts = expected_outputs(replace(reference, samples=samples, outputs=outputs), names)
+        held = {attempt.parity.precision: attempt.parity.tolerance}
+        allowed = {name: value for name, value in held.items() if value <= MOST_ALLOWED}
+        return msgspec.structs.replace(facts, tolerance=allowed)
 
     def _commit(self, row: Format, path: Path, attempt: _Attempt) -> Path:
         session, prepared = attempt.session, attempt.prepared.program
-        reference = _seen_by(session, self.references)
+        named = [each for each in self.sizes if each.named]
         suppression = None if session.detector is None else session.detector.suppression
+        plan = None
+        if attempt.quantized is not None:
+            plan = plan_path(path)
+            write_plan(attempt.quantized.plan, plan)
+        expected = [self._expected(row, attempt, each) for each in named]
         manifest = artifact_manifest(
             prepared,
             path,
             row.name,
             companions=row.companions_of(path),
+            plan=plan,
             precision=row.precision(self.config.precision).name,
-            expected=expected_outputs(reference, [output.name for output in prepared.outputs]),
+            expected=expected[0],
+            sizes=_size_records(row, [each.program for each in named], expected),
             passes=[report.to_dict() for report in attempt.passes],
             parity=attempt.parity.to_dict(),
             tools=installed_versions(row.libraries),
@@ -452,8 +692,29 @@ class _Run:
             preprocessing=preprocessing(self.program),
             task=self.program.task if suppression is None else "detection",
         )
-        companions = [file.name for file in row.companions_of(path)]
+        others = (*row.companions_of(path), *(() if plan is None else (plan,)))
+        companions = [file.name for file in others]
         return self.work.commit(path.name, manifest.to_dict(), companions)
+
+
+def _records(path: Path, attempt: _Attempt) -> tuple[Path, ...]:
+    """What stands beside a file and is not needed to run it."""
+    plan = () if attempt.quantized is None else (plan_path(path),)
+    return (*plan, manifest_path(path))
+
+
+_REPEATED = 2**16
+"""Bytes of weights that a file has twice from which that is said."""
+
+
+def _notes_on_sharing(row: Format, prepared: Prepared) -> Iterator[str]:
+    """What it costs that layers of a format cannot share their weights."""
+    repeated = 0 if prepared.layers is None else repeated_bytes(prepared.layers)
+    if repeated >= _REPEATED:
+        yield (
+            f"{repeated / 1e6:.1f} MB of float32 weights that several layers share are in the file "
+            f"once for each of them: {row.title} stores them layer by layer"
+        )
 
 
 def _nms_record(program: Program, suppression: Suppression) -> Nms:
@@ -470,12 +731,71 @@ def _nms_record(program: Program, suppression: Suppression) -> Nms:
     )
 
 
-def _write(row: Format, prepared: Prepared, path: Path, job: WriteJob, out_dir: Path) -> None:
+def _made_from(sizes: Sequence[_AtSize]) -> int:
+    """How many sizes a file with free axes is made from: those that were named, and one more where
+    these do not tell height and width apart; it is checked at all of them."""
+    named = sum(each.named for each in sizes)
+    square = [height == width for height, width in (each.program.input.size for each in sizes)]
+    more = all(square[:named]) and square[named : named + 1] == [False]
+    return named + more if named > 1 else 1
+
+
+def _on_others(sizes: Sequence[str]) -> str:
+    """What to say of the sizes that nobody named."""
+    if not sizes:
+        return (
+            "Files with free height and width were checked at the sizes that were named only; the "
+            "model takes none of the others that were tried."
+        )
+    return f"Files with free height and width were checked at {', '.join(sizes)}, too."
+
+
+def _freed(prepared: Sequence[Prepared], sizes: Sequence[_AtSize]) -> Prepared:
+    """One program of what was prepared at several sizes, proven at each of them.
+
+    Raises:
+        ExportError: the graph depends on the size.
+        PassError: the program computes something else at one of them.
+    """
+    free = with_free_axes([each.program for each in prepared])
+    for each, size in zip(prepared, sizes, strict=True):
+        given = size.preparation.given(each.program)
+        exact = float64_outputs(each.program, *given)
+        what = f"The graph for several sizes, at {_said(size.program.input)},"
+        require_same(what, free.spec, float64_outputs(free, *given), exact)
+    named = tuple(each.program.input.size for each in sizes if each.named)
+    return Prepared(free, sizes=named)
+
+
+def _size_records(
+    row: Format, programs: Sequence[Program], expected: Sequence[Expected]
+) -> tuple[Size, ...]:
+    """What a manifest says of a file's sizes; nothing of a file of one."""
+    if len(programs) == 1:
+        return ()
+    return tuple(
+        Size(
+            size=program.input.size,
+            signature=None
+            if row.one_graph
+            else sizes_writer_of(row).signature_of(index, program.input.size),
+            expected=each,
+        )
+        for index, (program, each) in enumerate(zip(programs, expected, strict=True))
+    )
+
+
+def _write(
+    row: Format, prepared: Sequence[Prepared], path: Path, job: WriteJob, out_dir: Path
+) -> None:
     """Write one file, and see that the writer did not edit what was proven."""
-    proven = prepared.program.exported if prepared.layers is None else prepared.layers
+    proven = [p.program.exported if p.layers is None else p.layers for p in prepared]
     before = fingerprint(proven)
     try:
-        writer_of(row).write(prepared, path, job)
+        if len(prepared) > 1:
+            sizes_writer_of(row).write_sizes(prepared, path, job)
+        else:
+            writer_of(row).write(prepared[0], path, job)
     except OSError as error:
         raise ArtifactError(
             f"Cannot write {path.name} to {out_dir}: {error.strerror or error}.",
@@ -499,6 +819,48 @@ def _load(row: Format, path: Path, program: Program) -> Session:
         ) from error
 
 
+_Captured = tuple[tuple[Program, _References], ...]
+
+
+def _captured(
+    load: Callable[[], Source],
+    spec: str,
+    formats: Sequence[Format],
+    config: ExportConfig,
+    sizes: Sequence[tuple[int, int]],
+    progress: Progress,
+) -> _Captured:
+    """`_capture` for an export, with the notes of one in its programs."""
+    free = any(row.one_graph for row in formats)
+    label = f"loading {spec}"
+    captured = _capture(load, progress, label, config.samples, sizes, free=free)
+    notes = notes_on(config.no_passes)
+    if any(row.any_size for row in formats) and len(sizes) > 1:
+        notes = (*notes, _on_others([_said(each.input) for each, _ in captured[len(sizes) :]]))
+    return tuple((replace(each, notes=(*each.notes, *notes)), own) for each, own in captured)
+
+
+def _at_sizes(
+    captured: _Captured,
+    formats: Sequence[Format],
+    config: ExportConfig,
+    named: int,
+    progress: Progress,
+) -> tuple[_AtSize, ...]:
+    """What was captured, with the passes that the formats share done at the sizes named."""
+    found = tuple(
+        _AtSize(program, own, _Preparation(program, own, config, progress), named=index < named)
+        for index, (program, own) in enumerate(captured)
+    )
+    for row in formats:
+        if config.job(row).precision.integers:
+            continue
+        with suppress(Exception):  # raised again when the format is written
+            for each in found[:named]:
+                each.preparation.passed(row, config.no_passes)
+    return found
+
+
 def export_program(
     load: Callable[[], Source],
     spec: str,
@@ -506,6 +868,7 @@ def export_program(
     config: ExportConfig,
     *,
     name: str | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
     progress: Progress = lambda stage: None,
     finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
 ) -> ExportReport:
@@ -515,6 +878,7 @@ def export_program(
         load: makes the source; called after the destination was found to be writable.
         spec: the source as the user names it.
         name: file name without suffix; None derives it from ``spec``.
+        sizes: (height, width) that every file takes, if these are several.
         progress: told the current stage.
         finished: told what became of each format, at once.
 
@@ -525,30 +889,27 @@ def export_program(
     stem = artifact_stem(spec) if name is None else require_file_name(name)
     for row in formats:
         select_passes((*config.no_passes, *row.passes.without), row.passes.add)
-        config.job(row)
+        _require_integers(row, config, len(sizes))
         row.require()
-    names = [file.name for row in formats for file in row.files(Path(stem + row.suffix))]
+    names = [name for row in formats for name in _names(row, stem, config)]
     with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
         with unwarned(not config.verbose), one_thread():
             with shared("load"):
-                program, references = _capture(load, progress, f"loading {spec}", config.samples)
-                program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
+                captured = _captured(load, spec, formats, config, sizes, progress)
+                program = captured[0][0]
             for row in formats:
                 check_processing(program, config.job(row).options)
-                writer_of(row).check(program, config.job(row))
+                writer_of(row).check(program, config.job(row, program.suppression))
             with shared("parity"):
                 progress("running the reference in float64")
-                reference = references.get()
+                reference = captured[0][1].get()
             if config.nms is not None:
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                preparation = _Preparation(program, references, config)
-                for row in formats:
-                    with suppress(Exception):  # raised again when the format is written
-                        preparation.passed(row, config.no_passes)
-        run = _Run(program, references, preparation, work, config, shared.seconds, progress)
+                at_sizes = _at_sizes(captured, formats, config, max(len(sizes), 1), progress)
+        run = _Run(at_sizes, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
         passes: dict[str, tuple[PassReport, ...]] = {}
         failures: list[Failure] = []
@@ -573,10 +934,42 @@ def export_program(
         weights_kind=program.weights.kind,
         artifacts=tuple(artifacts),
         inputs=program.inputs,
+        sizes=tuple(f"{h}x{w}" for h, w in sizes) if len(sizes) > 1 else (),
         failures=tuple(failures),
         passes=_by_format(passes),
         notes=(*program.notes, *_left_out_notes(artifacts)),
     )
+
+
+def _names(row: Format, stem: str, config: ExportConfig) -> Iterator[str]:
+    """The files that a format writes, without the manifest."""
+    path = Path(stem + row.suffix)
+    yield from (file.name for file in row.files(path))
+    if config.job(row).precision.integers:
+        yield plan_path(path).name
+
+
+def _require_integers(row: Format, config: ExportConfig, sizes: int) -> None:
+    """Refuse a precision that the format lacks, or that needs what was not given.
+
+    Raises:
+        UsageError: it says which.
+    """
+    job = config.job(row)
+    if not job.precision.integers:
+        return
+    require_calibration(job.precision.name, config.quantization)
+    require_place(config.quantization)
+    if sizes > 1:
+        raise UsageError(
+            f"`size` names {sizes} sizes, and files of integers are calibrated at one.",
+            hint="Give one of them; or leave `precision` out.",
+        )
+    if job.nms is not None:
+        raise UsageError(
+            "Detectors that end with non-maximum suppression are not written with integers yet.",
+            hint="Leave `nms` out; or leave `precision` out.",
+        )
 
 
 def _counted(progress: Progress, number: int, count: int) -> Progress:
@@ -588,8 +981,10 @@ def _of_others(error: BaseException, row: Format) -> MobileExportError:
     """What one format raised, so that the others are written all the same."""
     if isinstance(error, MobileExportError):
         return error
+    node = node_of(error)
+    place = "" if node is None else f", at {call_at(node)}"
     failure = ExportError(
-        f"{BUG} when it wrote the {row.title} file: {summary(error)}",
+        f"{BUG} when it wrote the {row.title} file{place}: {summary(error)}",
         hint="Please report it with the model; `verbose=True` shows more.",
     )
     failure.__cause__ = error
@@ -635,12 +1030,12 @@ def prepare_program(
     """
     chosen = select_passes(config.no_passes)
     with unwarned(not config.verbose), one_thread():
-        program, references = _capture(load, progress, samples=config.samples)
+        ((program, references),) = _capture(load, progress, samples=config.samples)
         program = replace(program, notes=(*program.notes, *notes_on(config.no_passes)))
         progress("running the reference in float64")
         reference = references.get()
         progress("passes")
-        return run_passes(program, reference, chosen)
+        return run_passes(program, reference, chosen, progress)
 
 
 def require_destination(path: Path, *, force: bool) -> None:
@@ -690,10 +1085,12 @@ def check_parity(
     references: _References,
     precision: Precision,
     written_from: Program | None = None,
+    names: Sequence[str] | None = None,
 ) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model.
 
     Args:
+        names: of the classes, which the file has to have if it has any; None does not look.
         precision: that the file was asked to have; what is allowed follows it, never what is found
             in the file.
         written_from: the program whose nodes name the file's values, where it is at hand.
@@ -706,14 +1103,24 @@ def check_parity(
     else:
         pairs = [detector.detect(sample) for sample in reference.samples]
         results, found = [outputs for outputs, _ in pairs], [kept for _, kept in pairs]
-    report = judge(
-        reference,
-        results,
+    judged = partial(
+        judge,
         precision=precision,
+        arithmetic=session.arithmetic,
+        task=program.task,
         runtime=session.runtime,
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
     )
+    report = judged(reference, results)
+    session.modules = (written_from or program).module_paths()
+    said = (*session.overflow_notes(reference.samples), *session.notes())  # of these runs alone
+    if report.status == "passed":
+        strong = references.strong(pixels=session.takes_pixels)
+        if strong is not None:
+            report = with_strong_input(
+                report, strong, session.arithmetic, session.activation, session.run, judged
+            )
     if detector is not None:
         exact, inside = (
             [pick(program, outputs) for outputs in each] for each in (reference.outputs, results)
@@ -723,19 +1130,44 @@ def check_parity(
         check_parity(variant, program, references, precision_named(variant.precision))
         for variant in session.variants
     )
-    session.modules = (written_from or program).module_paths()
-    beyond = session.overflow_notes(reference.samples)
-    notes = (*report.notes, *beyond, *session.notes())
+    notes = (*report.notes, *said)
     if any(note.startswith(OVERFLOWS) for note in notes):
         notes = (*notes, *in_the_model(program, reference.samples))
-    if report.status == "failed" and (precision.arithmetic or precision.name) == "fp16":
+    if report.status != "passed" and (precision.arithmetic or precision.name) == "fp16":
         notes = (*notes, *_step_notes(program))
     report = replace(report, notes=notes, variants=variants)
+    report = with_class_names(report, session.class_names(), names)
     if report.only_some:
         remedies = {variant.remedy for variant in session.variants if variant.remedy}
         only = f"{report.runtime} only ({report.deciding.runtime}: {report.deciding.status})"
-        report = replace(report, notes=(*notes, f"right in {only}: {'; '.join(remedies)}"))
+        report = replace(report, notes=(*report.notes, f"right in {only}: {'; '.join(remedies)}"))
     return report
+
+
+def _names_of(session: Session, program: Program) -> tuple[str, ...] | None:
+    """What a file that was written from a program calls its classes."""
+    return program.labels if session.detector is None else class_names(program)
+
+
+def _names_for(
+    session: Session,
+    program: Program,
+    references: _References,
+    manifest: Sequence[str] | None,
+) -> Sequence[str] | None:
+    """What a file that lies there should call its classes; None where nobody knows.
+
+    The user's names, or those of its manifest. Without these the model's own, which the user of
+    the file may have replaced when it was made: then only their order can be wrong.
+    """
+    if references.labels_given:
+        return program.labels
+    if manifest is not None:
+        return manifest
+    own = _names_of(session, program)
+    found = session.class_names().values()
+    alike = own is not None and any(sorted(each) == sorted(own) for each in found)
+    return own if alike else None
 
 
 def _step_notes(program: Program) -> Iterator[str]:
@@ -761,6 +1193,8 @@ def verify_artifact(
     *,
     runtime: str | None = None,
     samples: Path | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
+    names: Sequence[str] | None = None,
     layers: bool,
     verbose: bool,
     progress: Progress,
@@ -769,18 +1203,76 @@ def verify_artifact(
 
     In a file that passed nothing does: what has no counterpart in the model was rewritten.
 
-    ``runtime`` is one of the row's others; None is the format's own.
+    ``runtime`` is one of the row's others; None is the format's own. ``names`` are those of the
+    classes that the manifest beside it has. A file of integers is held against the plan beside it,
+    after the passes that its manifest names.
     """
     from .parity.localise import localise
 
     with unwarned(not verbose), one_thread():
-        program, references = _capture(load, progress, samples=samples)
+        captured = _capture(load, progress, samples=samples, sizes=sizes, free=row.any_size)
         progress(f"{row.title}: checking")
-        session = loader_of(row, runtime)(path, program.outputs)
-        parity = check_parity(session, program, references, precision)
+        if precision.integers:
+            session = loader_of(row, runtime)(path, captured[0][0].outputs)
+            return _verify_integers(
+                row, path, captured[0], precision, session, names, layers=layers
+            )
+        reports, sessions = [], []
+        for program, references in captured:
+            sessions.append(loader_of(row, runtime)(path, program.outputs))
+            wanted = _names_for(sessions[-1], program, references, names)
+            reports.append(check_parity(sessions[-1], program, references, precision, names=wanted))
+        parity = of_sizes(reports, [_said(program.input) for program, _ in captured])
+        (program, references), session = captured[0], sessions[0]
         if not layers:
             return parity, None
         progress(f"{row.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
         found = localise(session, program, sample, parity.tolerance)
         return parity, replace(found, errors=()) if parity.passed else found
+
+
+def _verify_integers(
+    row: Format,
+    path: Path,
+    captured: tuple[Program, _References],
+    precision: Precision,
+    session: Session,
+    names: Sequence[str] | None,
+    *,
+    layers: bool,
+) -> tuple[ParityReport, LayerReport | None]:
+    """Whether a file of integers is what the plan beside it says of the model, and good for it."""
+    program, references = captured
+    manifest = read_manifest(path)
+    plan = plan_path(path)
+    if manifest.plan is None or not plan.exists():
+        raise ArtifactError(
+            f"{path} is a file of integers ({precision.name}), and the plan that it was written by "
+            f"({plan.name}) is not beside it.",
+            hint="Copy it from where the file was made, or export it again.",
+        )
+    refuse_link_out(plan, path)
+    done = {each.name for each in manifest.passes}
+    defaults = (function.__name__ for function in select_passes(()))
+    judged = manifest.parity is not None and references.own(pixels=session.takes_pixels)
+    options = QuantizationOptions(plan=plan)
+    if judged and manifest.parity is not None:
+        options = with_gates(options, manifest.parity.qualities)
+    own = row.options(image_input=session.takes_pixels, softmax=session.activation == "softmax")
+    config = ExportConfig(
+        no_passes=tuple(name for name in defaults if name not in done),
+        precision=precision.name,
+        quantization=options,
+        options={row.name: own},
+    )
+    preparation = _Preparation(program, references, config)
+    quantized = preparation.integers(row, precision.name)
+    reference = references.get(pixels=session.takes_pixels)
+    report = judge_integers(session, quantized, reference, options, precision.name)
+    report = with_class_names(
+        report, session.class_names(), _names_for(session, program, references, names)
+    )
+    if not layers:
+        return report, None
+    return report, localise_steps(session, quantized, reference.samples[0])

@@ -16,6 +16,7 @@ from typing import Any
 from mobile_export.models import table
 from mobile_export.models.cost import stored_cost
 from mobile_export.models.entry import ModelEntry
+from mobile_export.models.heads import HEADS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "models.md"
@@ -33,14 +34,34 @@ Every built-in model, from `mobile_export/models/table.py`; this page is written
   with the original model in float64; in brackets what became of the others ("not measured" where
   nothing was run). Any format takes any name.
 - Options go behind the name: `seaformer_tiny_seg?output=labels`; the first value is the default.
+- `BACKBONE+HEAD` is a name, too: a head on feature maps, at the end of this page.
+"""
+
+COMPOSITIONS = """\
+## Compositions
+
+`BACKBONE+HEAD` puts a head on the feature maps of a backbone: `emo_5m+semantic_fpn`,
+`timm/resnet50+retinanet`, `mynet:maps+deeplabv3plus?output=labels`. Such a name works wherever a
+model's does. A backbone is a classifier of
+{families},
+a model of timm's that has `features_only`, or your own `MODULE:FUNCTION` whose forward returns a
+list of feature maps, the finest first. Options: `output` as above; `output_stride=8` or `16` (the
+later stages dilated instead of strided, where timm can); `width`, the head's channels. Default
+sizes are 512x512, and 320x320 for SSDLite. Names of weights are those of mmsegmentation and
+mmdetection (`backbone.`, `neck.`, `decode_head.`, `bbox_head.`), whose heads these are key for key,
+compared in float64.
+
+| head | task | strides of its maps | width | classes | source |
+| --- | --- | --- | ---: | ---: | --- |
+{heads}
 """
 
 
 def measured_formats(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Model -> format -> status, of the rows at the models' own size and the default precision."""
+    """Model -> format -> status, of exports at the models' own size and default precision."""
     found: dict[str, dict[str, str]] = {}
     for row in rows:
-        if row.get("size") is None and row.get("precision") is None:
+        if all(row.get(key) is None for key in ("size", "precision", "judge")):
             found.setdefault(row["model"], {})[row["format"]] = row["status"]
     return found
 
@@ -57,7 +78,20 @@ def models_page(rows: Iterable[Mapping[str, Any]]) -> str:
         families.setdefault(entry.family, []).append(entry)
     parts = [INTRODUCTION]
     parts += [_family(name, families[name], measured) for name in sorted(families)]
-    return "\n".join(parts)
+    return "\n".join([*parts, _compositions()])
+
+
+def _compositions() -> str:
+    families = sorted({entry.family for entry in table.entries() if entry.strides})
+    return COMPOSITIONS.format(
+        families=", ".join(families),
+        heads="\n".join(
+            f"| `{head.name}` | {head.task} | "
+            f"{', '.join('the finest' if s == 0 else str(s) for s in head.strides)} | "
+            f"{head.width or 'fixed'} | {head.num_classes} | {head.source} |"
+            for head in HEADS.values()
+        ),
+    )
 
 
 def _family(name: str, entries: list[ModelEntry], measured: Mapping[str, Mapping[str, str]]) -> str:

@@ -42,6 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-docs", action="store_true", help="write the tables that tests measure into docs/"
     )
     parser.addoption(
+        "--write-screens", action="store_true", help="keep this run's screens in tests/apps/screens"
+    )
+    parser.addoption(
         "--hostile-seed", type=int, default=1, help="of the thousands of tests/hostile"
     )
 

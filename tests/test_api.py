@@ -76,11 +76,11 @@ def test_no_format_is_called_like_another_keyword() -> None:
     assert not taken & {row.name for row in FORMATS}
 
 
-def test_the_example_must_be_one_image() -> None:
+def test_the_example_must_be_images() -> None:
     import torch
 
-    with pytest.raises(UsageError, match=r"\(2, 3, 8, 8\)"):
-        mobile_export.prepare("emo_1m", torch.zeros(2, 3, 8, 8))
+    with pytest.raises(UsageError, match=r"\(3, 8, 8\)"):
+        mobile_export.prepare("emo_1m", torch.zeros(3, 8, 8))
 
 
 def test_an_export_leaves_the_streams_of_the_host_alone(tmp_path: Path) -> None:

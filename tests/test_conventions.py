@@ -128,7 +128,7 @@ ENVIRONMENT = {
     "bench/native/build.py": "where caches and programs are, by the system's conventions",
     "bench/worker.py": "ORT_DISABLE_TELEMETRY, in the worker",
     "sources/download.py": "where caches are, by the system's conventions",
-    "sweep/run.py": "handed on to the processes of the cells",
+    "sweep/processes.py": "handed on to the processes of the cells",
 }
 """Modules that read or set variables of the environment, and why; none is an option of ours."""
 

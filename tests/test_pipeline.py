@@ -92,6 +92,38 @@ def test_it_is_told_which_of_how_many_formats_goes_on_and_what_became_of_each(
     assert re.search(r"passed.* .*tiny\.tnnproto \d\.\de-\d\d \(\d+ s\)", lines[1])
 
 
+class Histogram(nn.Module):
+    """What neither ncnn nor TNN has, and ONNX has."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.histc(x, 4, -1.0, 1.0) + x.mean()
+
+
+def test_a_refusal_of_two_formats_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One message in the end with both names; while it runs, the second refers to the first."""
+    said: dict[str, str] = {}
+    lines: list[str] = []
+    source = make_source(Histogram())
+    report = export_program(
+        lambda: source,
+        "histogram",
+        [get_format(name) for name in ("onnx", "ncnn", "tnn")],
+        ExportConfig(out_dir=tmp_path),
+        finished=lambda result: lines.append(finished_line(result, said)),
+    )
+    assert [failure.format for failure in report.failures] == ["ncnn", "tnn"]
+    assert "aten.histc" in lines[1]
+    assert lines[2] == "[bold red]error[/] tnn: as for ncnn"
+    capsys.readouterr()
+    print_export(report)
+    text = " ".join(capsys.readouterr().err.split())
+    assert text.count("aten.histc") == 1
+    assert "error: ncnn, tnn: aten.histc" in text
+    assert text.count("Written and right in this run: ONNX") == 1
+
+
 def test_the_json_that_was_promised(exported: Callable[..., ExportReport]) -> None:
     report = exported("onnx").to_dict()
     json.dumps(report, allow_nan=False)

@@ -12,10 +12,13 @@ import numpy as np
 __all__ = [
     "ACTIVATION",
     "BIAS",
+    "CLIPPED",
+    "DIFFERENCE",
     "EPSILON",
     "PADDING",
     "PERMUTED",
     "RESIZE",
+    "REVERSED",
     "SCALED",
     "Editor",
     "Site",
@@ -31,6 +34,9 @@ PADDING = "padding off by one"
 RESIZE = "resize mode"
 ACTIVATION = "activation replaced"
 EPSILON = "epsilon x 10"
+REVERSED = "filters reversed"
+CLIPPED = "activation clipped at 6"
+DIFFERENCE = "sum becomes a difference"
 
 _FOLDED_EPSILON = np.sqrt((1 + 1e-5) / (1 + 1e-4))
 """What ten times an epsilon of 1e-5 makes of weights that a batch norm of variance 1 is folded
@@ -66,9 +72,15 @@ def changed_weights(axis: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """By kind, what is done to the weights of a convolution; filters lie along ``axis``."""
     return {
         PERMUTED: lambda weights: np.roll(weights, 1, axis=axis),
+        REVERSED: lambda weights: np.flip(weights, _but(axis, weights.ndim)),
         SCALED: lambda weights: weights * np.asarray(1.02, weights.dtype),
         EPSILON: lambda weights: (weights * _FOLDED_EPSILON).astype(weights.dtype),
     }
+
+
+def _but(axis: int, count: int) -> tuple[int, ...]:
+    """All axes but one."""
+    return tuple(other for other in range(count) if other != axis)
 
 
 def stored(

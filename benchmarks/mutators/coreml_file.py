@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved
+from .base import (
+    ACTIVATION,
+    BIAS,
+    CLIPPED,
+    DIFFERENCE,
+    EPSILON,
+    PADDING,
+    RESIZE,
+    Site,
+    changed_weights,
+    moved,
+)
 
 __all__ = ["CoreMLEditor"]
 
@@ -89,6 +100,10 @@ class CoreMLEditor:
             if op.type in _SWAPPED:
                 new, values = _SWAPPED[op.type]
                 yield Site(ACTIVATION, f"{name}: {new}", _replaced(index, new, values))
+            if op.type == "relu":
+                yield Site(CLIPPED, name, _replaced(index, "relu6", {}))
+            if op.type == "add" and not inner and all(bound.values()):
+                yield Site(DIFFERENCE, name, _subtracted(index))
             yield from _constants(name, op.type, inner, package)
 
     def write(self, site: Site, path: Path) -> None:
@@ -198,6 +213,13 @@ def _flipped(name: str) -> Callable[[Any], None]:
     def edit(package: _Package) -> None:
         values = package.constant(name).immediateValue.tensor.bools.values
         values[0] = not values[0]
+
+    return edit
+
+
+def _subtracted(index: int) -> Callable[[Any], None]:
+    def edit(package: _Package) -> None:
+        package.operations[index].type = "sub"
 
     return edit
 

@@ -11,7 +11,19 @@ import numpy as np
 
 from mobile_export.exporters.ncnn.reader import Layer, _sizes, param_text, read_param
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved, stored
+from .base import (
+    ACTIVATION,
+    BIAS,
+    CLIPPED,
+    DIFFERENCE,
+    EPSILON,
+    PADDING,
+    RESIZE,
+    Site,
+    changed_weights,
+    moved,
+    stored,
+)
 
 __all__ = ["NcnnEditor"]
 
@@ -103,6 +115,12 @@ def _params(index: int, layer: Layer) -> Iterator[Site]:
     if layer.type in _SWAPPED:
         new, params = _SWAPPED[layer.type]
         yield Site(ACTIVATION, f"{name}: {new} {params}", _replaced(index, new, params))
+    if layer.type == "ReLU" and not float(layer.params.get(0, "0")):
+        yield Site(CLIPPED, name, _replaced(index, "Clip", {0: "0", 1: "6"}))
+    if layer.number(9) == 1 and layer.type in _CONVOLUTIONS | {"InnerProduct"}:
+        yield Site(CLIPPED, f"{name}: fused", _set(index, {9: "3"}, "-23310=2,0,6"))
+    if layer.type == "BinaryOp" and not layer.number(0) and len(layer.inputs) == 2:
+        yield Site(DIFFERENCE, name, _set(index, {0: "1"}))
     if layer.type == "GELU":
         yield Site(ACTIVATION, name, _set(index, {0: str(1 - layer.number(0))}))
     if layer.number(9) == 1 and layer.type in _CONVOLUTIONS | {"InnerProduct"}:

@@ -10,7 +10,18 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved
+from .base import (
+    ACTIVATION,
+    BIAS,
+    CLIPPED,
+    DIFFERENCE,
+    EPSILON,
+    PADDING,
+    RESIZE,
+    Site,
+    changed_weights,
+    moved,
+)
 
 __all__ = ["OnnxEditor"]
 
@@ -51,6 +62,10 @@ class OnnxEditor:
                 new, values = _SWAPPED[node.op_type]
                 where = f"{node.name}: {node.op_type} becomes {new}"
                 yield Site(ACTIVATION, where, _replaced(index, new, values))
+            if node.op_type == "Relu":
+                yield Site(CLIPPED, node.name, _clipped(index))
+            if node.op_type == "Add" and not stored & set(node.input):
+                yield Site(DIFFERENCE, node.name, _replaced(index, "Sub", {}))
 
     def write(self, site: Site, path: Path) -> None:
         model = onnx.ModelProto()
@@ -107,6 +122,18 @@ def _set(index: int, **values: Any) -> Callable[[Any], None]:
         made = [onnx.helper.make_attribute(name, value) for name, value in values.items()]
         del node.attribute[:]
         node.attribute.extend([*kept, *made])
+
+    return edit
+
+
+def _clipped(index: int) -> Callable[[Any], None]:
+    def edit(model: Any) -> None:
+        node = model.graph.node[index]
+        node.op_type = "Clip"
+        for name, value in {"clipped.low": 0.0, "clipped.high": 6.0}.items():
+            node.input.append(name)
+            tensor = numpy_helper.from_array(np.array(value, np.float32), name)
+            model.graph.initializer.append(tensor)
 
     return edit
 

@@ -10,7 +10,17 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from .base import ACTIVATION, BIAS, PADDING, RESIZE, Site, changed_weights, moved
+from .base import (
+    ACTIVATION,
+    BIAS,
+    CLIPPED,
+    DIFFERENCE,
+    PADDING,
+    RESIZE,
+    Site,
+    changed_weights,
+    moved,
+)
 
 __all__ = ["TFLiteEditor"]
 
@@ -62,6 +72,8 @@ class TFLiteEditor:
                 yield from _weights(model, f"{index} {name}", inputs, kind, weighted[kind])
             if kind in (_OPS.PAD, _OPS.PADV2):
                 yield from _padding(model, f"{index} {name}", inputs[1])
+            if kind == _OPS.ADD and _are_computed(model, inputs):
+                yield Site(DIFFERENCE, f"{index} {name}", _subtracted(index))
             yield from _options(index, f"{index} {name}", op.builtinOptions, kind)
 
     def write(self, site: Site, path: Path) -> None:
@@ -121,6 +133,11 @@ def _options(index: int, name: str, options: Any, kind: int) -> Iterator[Site]:
     if fused in (_FUSED.RELU, _FUSED.RELU6, _FUSED.RELU_N1_TO_1):
         other = _FUSED.NONE if fused == _FUSED.RELU else _FUSED.RELU
         yield Site(ACTIVATION, f"{name}: fused", _set(index, fusedActivationFunction=other))
+    if fused == _FUSED.RELU:
+        edit = _set(index, fusedActivationFunction=_FUSED.RELU6)
+        yield Site(CLIPPED, f"{name}: fused", edit)
+    if kind == _OPS.RELU:
+        yield Site(CLIPPED, name, _replaced(index, _OPS.RELU6))
     if kind == _OPS.GELU:
         yield Site(ACTIVATION, name, _set(index, approximate=not options.approximate))
     if kind in _SWAPPED:
@@ -131,6 +148,25 @@ def _options(index: int, name: str, options: Any, kind: int) -> Iterator[Site]:
         yield Site(RESIZE, f"{name}: centres", _set(index, **to))
         to = {"halfPixelCenters": corners, "alignCorners": not corners}
         yield Site(RESIZE, f"{name}: corners", _set(index, **to))
+
+
+def _are_computed(model: Any, inputs: list[int]) -> bool:
+    return all(_array(model, tensor, _TYPES) is None for tensor in inputs)
+
+
+def _subtracted(index: int) -> Callable[[Any], None]:
+    """The activation that is fused into the sum stays."""
+    replaced = _replaced(index, _OPS.SUB)
+
+    def edit(model: Any) -> None:
+        options = schema.SubOptionsT()
+        operator = model.subgraphs[0].operators[index]
+        options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
+        replaced(model)
+        operator.builtinOptions = options
+        operator.builtinOptionsType = schema.BuiltinOptions.SubOptions
+
+    return edit
 
 
 def _set(index: int, **values: Any) -> Callable[[Any], None]:

@@ -12,7 +12,19 @@ import numpy as np
 from mobile_export.exporters.tnn.evaluator.proto import LayerText, parse_proto
 from mobile_export.exporters.tnn.evaluator.weights import parse_model
 
-from .base import ACTIVATION, BIAS, EPSILON, PADDING, RESIZE, Site, changed_weights, moved, stored
+from .base import (
+    ACTIVATION,
+    BIAS,
+    CLIPPED,
+    DIFFERENCE,
+    EPSILON,
+    PADDING,
+    RESIZE,
+    Site,
+    changed_weights,
+    moved,
+    stored,
+)
 
 __all__ = ["TnnEditor"]
 
@@ -106,6 +118,10 @@ def _words(line: int, layer: LayerText) -> Iterator[Site]:
     if layer.type in _SWAPPED and len(layer.inputs) == 1:
         kind, numbers = _SWAPPED[layer.type]
         yield Site(ACTIVATION, f"{name}: {kind}", _line(line, layer, kind, numbers))
+    if layer.type in ("ReLU", "Relu"):
+        yield Site(CLIPPED, name, _line(line, layer, "ReLU6", []))
+    if layer.type == "Add" and len(layer.inputs) == 2:
+        yield Site(DIFFERENCE, name, _line(line, layer, "Sub", params))
     if layer.type == "Upsample":
         mode = "1" if params[0] != "1" else "2"
         edit = _line(line, layer, layer.type, [mode, *params[1:]])

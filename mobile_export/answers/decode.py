@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..artifacts.words import class_count
 from ..detection import Detections, suppress
 from ..parity.reference import softmax
 
@@ -86,6 +87,7 @@ class Answer:
         image: (H, W, 3) of 8 bits, an upscaled picture.
         map: (H, W) in [0, 1]: probability, or nearness relative to this picture.
         results: every output.
+        notes: what a reader must know of it, a sentence each.
     """
 
     classes: tuple[Found, ...] = ()
@@ -95,6 +97,7 @@ class Answer:
     image: np.ndarray | None = None
     map: np.ndarray | None = None
     results: tuple[Result, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; arrays by shape, least and greatest value."""
@@ -112,6 +115,7 @@ class Answer:
                 }
                 for each in self.results
             ],
+            "notes": list(self.notes),
         }
 
 
@@ -125,21 +129,29 @@ def decode(
 
     Args:
         detections: of a file that suppresses itself; None makes them of boxes and scores.
-        labels: names of the classes.
+        labels: names of the classes; of another number than there are classes, they are left out.
     """
     by_meaning: dict[Meaning | None, np.ndarray] = {}
     for each in results:
         if _fits(each):
             by_meaning.setdefault(each.meaning, each.value)
     everything = tuple(results)
+    count = class_count({meaning: value.shape for meaning, value in by_meaning.items()})
+    notes: tuple[str, ...] = ()
+    if labels is not None and count is not None and len(labels) != count:
+        notes = (
+            f"{len(labels)} names do not fit {count} classes: the classes are shown without names",
+        )
+        labels = None
     if detections is None:
         detections = _suppressed(by_meaning)
     elif not (np.isfinite(detections.boxes).all() and np.isfinite(detections.scores).all()):
         return Answer(results=everything)
     if detections is not None:
-        return Answer(objects=_objects(detections, labels, prepared), results=everything)
+        objects = _objects(detections, labels, prepared)
+        return Answer(objects=objects, results=everything, notes=notes)
     known = _of_values(by_meaning, labels, prepared)
-    return Answer(**known, results=everything)
+    return Answer(**known, results=everything, notes=notes if known else ())
 
 
 def _suppressed(values: Mapping[Meaning | None, np.ndarray]) -> Detections | None:

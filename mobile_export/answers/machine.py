@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,11 @@ class Machine:
     run: Run
     suppresses: bool = False
 
+    @property
+    def batch(self) -> int:
+        """Pictures that it takes at a time."""
+        return self.input.shape[0]
+
     def answer(self, picture: Path) -> tuple[Answer, Prepared]:
         """The answer on a picture, and what it was shown.
 
@@ -71,8 +76,17 @@ class Machine:
             UsageError: the model takes no picture.
             ArtifactError: an output does not have the shape that the manifest says.
         """
-        prepared = prepare(image, name, self.input, self.rule)
-        values, detections = self.run(prepared.sample)
+        return self.answer_images([(image, name)])[0]
+
+    def answer_images(self, images: Sequence[tuple[Image, str]]) -> list[tuple[Answer, Prepared]]:
+        """`answer_image` for up to `batch` pictures at once; the last one fills what is left of a
+        batch.
+
+        Args:
+            images: pictures with their names.
+        """
+        prepared = [prepare(image, name, self.input, self.rule) for image, name in images]
+        values, detections = self.run(_together([each.sample for each in prepared], self.batch))
         for spec, value in zip(self.outputs, values, strict=True):
             if np.shape(value) != tuple(spec.shape):
                 raise ArtifactError(
@@ -80,11 +94,34 @@ class Machine:
                     f"says {list(spec.shape)}.",
                     hint="Export the model again.",
                 )
-        results = [
-            Result(spec.name, np.asarray(value), spec.meaning)
-            for spec, value in zip(self.outputs, values, strict=True)
-        ]
-        return decode(results, detections, self.labels, prepared), prepared
+        answers = []
+        for place, each in enumerate(prepared):
+            results = [
+                Result(spec.name, _of_place(np.asarray(value), place, self.batch), spec.meaning)
+                for spec, value in zip(self.outputs, values, strict=True)
+            ]
+            answers.append((decode(results, detections, self.labels, each), each))
+        return answers
+
+
+def _together(samples: Sequence[Sample], batch: int) -> Sample:
+    """One sample of a batch, of samples of one picture each."""
+    if batch == 1:
+        return samples[0]
+    import torch
+
+    filled = [*samples, *[samples[-1]] * (batch - len(samples))]
+    shown = [each.pixels for each in filled if each.pixels is not None]
+    return replace(
+        samples[0],
+        image=torch.cat([each.image for each in filled]),
+        pixels=torch.cat(shown) if len(shown) == batch else None,
+    )
+
+
+def _of_place(value: np.ndarray, place: int, batch: int) -> np.ndarray:
+    """What belongs to one picture; all of what is not cut along its first axis."""
+    return value[place : place + 1] if batch > 1 and value.shape[:1] == (batch,) else value
 
 
 def read_picture(path: Path, size: tuple[int, int] | None = None, *, upright: bool = True) -> Image:
@@ -109,12 +146,18 @@ def read_picture(path: Path, size: tuple[int, int] | None = None, *, upright: bo
         raise
     except Exception as error:  # a decoder may raise anything
         raise UsageError(
-            f"{path} is no picture that can be read: {summary(error)}.",
+            f"{path} is no picture that can be read: {_said(error)}.",
             hint=f"Valid are {', '.join(SUFFIXES)}.",
         ) from error
     if turned.size != size:
         raise UsageError(f"{path} is {turned.width}x{turned.height}, and not {size[0]}x{size[1]}.")
     return turned
+
+
+def _said(error: Exception) -> str:
+    """A sentence of a decoder or ours; the type of what is no plain problem of a file."""
+    plain = type(error) in (OSError, ValueError) and str(error)
+    return str(error).splitlines()[0][:300] if plain else summary(error)
 
 
 def load_file(path: Path) -> Machine:
@@ -142,7 +185,7 @@ def load_file(path: Path) -> Machine:
             return session.detector.detect(sample)
         return session.run(sample), None
 
-    labels = manifest.labels if manifest.nms is None else manifest.nms.labels
+    labels = manifest.class_names
     given = manifest.input
     channels = given.shape[1]
     mean, std = given.mean or (0.0,) * channels, given.std or (1.0,) * channels
@@ -189,6 +232,7 @@ def load_model(request: ModelRequest) -> Machine:
     """A model in PyTorch, in float32."""
     from ..sources.table import load_source
 
+    request.require_one_size()
     return machine_of(load_source(request))
 
 

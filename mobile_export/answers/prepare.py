@@ -16,6 +16,7 @@ import torch
 
 from ..errors import ArtifactError, UsageError
 from ..parity.samples import Sample, normalise
+from ..system.options import shortened
 from ..system.pictures import LONGEST_SIDE, in_colours, pillow
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
             f"The manifest says to resize pictures to {rule.resize[0]}x{rule.resize[1]}.",
             hint="Export the model again.",
         )
+    chosen = _filter(rule.interpolation)
     wanted = _resized_to(image.size, (rule.resize[1], rule.resize[0]), rule.crop_mode)
     if math.prod(wanted) > _MOST_RESIZED or max(wanted) > LONGEST_SIDE:
         raise UsageError(
@@ -139,7 +141,7 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
         f"resized to {wanted[0]}x{wanted[1]} ({rule.interpolation}), middle {width}x{height} "
         f"({rule.crop_mode}); {rule.source}"
     )
-    return image.resize(wanted, _filter(rule.interpolation)), said
+    return image.resize(wanted, chosen), said
 
 
 def _resized_to(have: tuple[int, int], target: tuple[int, int], mode: str) -> tuple[int, int]:
@@ -159,10 +161,20 @@ _MOST_RESIZED = 2**26
 
 
 def _filter(name: str) -> Any:
-    """Pillow's filter of timm's word for an interpolation; "random" is bilinear, as in timm."""
+    """Pillow's filter of timm's word for an interpolation; "random" is bilinear, as in timm.
+
+    Raises:
+        ArtifactError: it is none.
+    """
     library = pillow().Resampling
     known = {each.name.lower(): each for each in library}
-    return known.get(name.lower(), library.BILINEAR)
+    known |= {"random": library.BILINEAR, "nearest-exact": library.NEAREST}
+    if name.lower() not in known:
+        raise ArtifactError(
+            f"The manifest says to resize pictures by {shortened(name)!r}.",
+            hint=f"Valid are {', '.join(sorted(known))}. Export the model again.",
+        )
+    return known[name.lower()]
 
 
 def _sample(image: Image, name: str, spec: InputSpec) -> Sample:

@@ -19,7 +19,16 @@ from .template import MARKS, template
 if TYPE_CHECKING:
     from ..artifacts.manifest import Manifest
 
-__all__ = ["App", "Sample", "check_names", "formats", "replace_in", "require_shown", "write_app"]
+__all__ = [
+    "App",
+    "Sample",
+    "check_file",
+    "check_names",
+    "formats",
+    "replace_in",
+    "require_shown",
+    "write_app",
+]
 
 _LONGEST = 50
 
@@ -50,6 +59,7 @@ class Sample:
         source: its folder in the project, a key of `template.MARKS`.
         system: that it is for, for people.
         identifier: what an identifier of an app is, and in words.
+        refused: letters that no name of an app may have, and why.
         ours: in the file that marks such an app.
         models: folder of the models.
         left_out: patterns of what is not copied.
@@ -63,6 +73,7 @@ class Sample:
     models: str
     left_out: tuple[str, ...]
     fill: Callable[[Path, str, str], None]
+    refused: tuple[str, str] = ("", "")
 
 
 def formats(sample: Sample) -> tuple[str, ...]:
@@ -78,6 +89,9 @@ def check_names(sample: Sample, name: str, identifier: str, folder: Path, *, for
     """
     if not name.strip() or len(name) > _LONGEST or not name.isprintable():
         raise UsageError(f"{name!r} is no name for an app: 1 to {_LONGEST} printable letters.")
+    letters, why = sample.refused
+    if set(letters) & set(name):
+        raise UsageError(f"{name!r} is no name for an app for {sample.system}: {why}.")
     pattern, words = sample.identifier
     if not pattern.match(identifier) or len(identifier) > 100:
         raise UsageError(
@@ -118,7 +132,7 @@ def write_app(
         ArtifactError: a file is not the one that its manifest is of.
     """
     check_names(sample, name, identifier, folder, force=force)
-    given = [(file, _checked(sample, file)) for file in files]
+    given = [(file, check_file(sample, file)) for file in files]
     names = [file.name for file, _ in given]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -139,7 +153,13 @@ def write_app(
     return App(folder, name, identifier, tuple(names), _notes(given))
 
 
-def _checked(sample: Sample, file: Path) -> Manifest:
+def check_file(sample: Sample, file: Path) -> Manifest:
+    """The manifest of a file that the app can run.
+
+    Raises:
+        UsageError: it cannot.
+        ArtifactError: there is no manifest, or it is of another file.
+    """
     row = format_of_file(file)
     if sample.source not in row.apps:
         raise UsageError(
@@ -168,6 +188,11 @@ def require_shown(file: Path, manifest: Manifest) -> None:
         raise UsageError(
             f"{file} takes {manifest.taken}; one picture is what is shown.",
             hint="Feed it from code of your own: the interface in its manifest says what it takes.",
+        )
+    if manifest.input.shape[0] > 1:
+        raise UsageError(
+            f"{file} takes {manifest.input.shape[0]} pictures at a time; the apps show one.",
+            hint="Export the model again without `batch`.",
         )
 
 

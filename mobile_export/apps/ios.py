@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import UsageError
 from .copy import Sample, replace_in
 from .template import IOS, MARKS
 
@@ -22,9 +21,7 @@ def _fill(made: Path, name: str, identifier: str) -> None:
 
 
 def _text(name: str) -> str:
-    """A name as a build setting in a project, where ``$(…)`` would be another setting."""
-    if "$" in name:
-        raise UsageError(f"{name!r} is no name for an app of Xcode: it has a $.")
+    """A name as a build setting in a project."""
     return name.replace("\\", "\\\\").replace('"', '\\"')
 
 
@@ -39,4 +36,5 @@ SAMPLE = Sample(
     models="Models",
     left_out=("Tests", ".build", ".swiftpm", "xcuserdata", ".DS_Store"),
     fill=_fill,
+    refused=("$", "in Xcode a $ begins the name of a setting"),
 )

@@ -3,7 +3,7 @@
 The numbers in it are the manifest's. A program in Python needs NumPy, Pillow and the file's
 runtime, nothing of ours; one in Kotlin needs the package ``dev.mobileexport.kit`` of the sample
 app, which is plain Kotlin, and the runtime; one in Swift needs the package ``MobileExportKit`` of
-the other sample app.
+the other sample app; one in C++ needs ncnn and the header stb_image.h.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..artifacts.manifest import read_manifest
 from ..errors import UsageError
 from ..exporters.table import format_of_file
 from .copy import require_shown
+from .cpp import cpp_program, quoted_in_cpp
 
 if TYPE_CHECKING:
     from ..artifacts.interface import FileInput, Preprocessing
@@ -146,10 +147,13 @@ def _python_resize(rule: Preprocessing | None, height: int, width: int) -> list[
 def _python_answer(manifest: Manifest) -> list[str]:
     assert manifest.interface is not None
     found = {each.meaning: k for k, each in reversed(list(enumerate(manifest.interface.outputs)))}
-    names = list(manifest.labels) if manifest.labels is not None else []
-    name = f"NAMES = {json.dumps(names)}"
+    shapes = {each.name: each.shape for each in manifest.outputs}  # with the batch, in every format
+    name = f"NAMES = {json.dumps(manifest.fitting_labels)}"
     for meaning in ("probabilities", "logits"):
-        if meaning in found and len(manifest.interface.outputs[found[meaning]].shape) == 2:
+        if meaning not in found:
+            continue
+        output = manifest.interface.outputs[found[meaning]]
+        if len(shapes.get(output.source or "", output.shape)) == 2:
             lines = [name, f"scores = outputs[{found[meaning]}][0].astype(np.float64)"]
             if meaning == "logits":
                 lines.append("scores = np.exp(scores - scores.max())")
@@ -177,8 +181,9 @@ def _filled(template: str, file: Path, manifest: Manifest, quoted: Callable[[str
         "@file@": quoted(file.name),
         "@input@": quoted(manifest.interface.inputs[0].name),
         "@outputs@": ", ".join(quoted(each.name) for each in manifest.interface.outputs),
+        "@weights@": "".join(quoted(part.file) for part in manifest.companions[:1]),
     }
-    return re.sub("@(file|input|outputs)@", lambda found: names[found[0]], template)
+    return re.sub("@(file|input|outputs|weights)@", lambda found: names[found[0]], template)
 
 
 def _quoted_in_kotlin(text: str) -> str:
@@ -214,4 +219,5 @@ LANGUAGES = {
     "python": Language(".py.txt", json.dumps, _python),
     "kotlin": Language(".kt", _quoted_in_kotlin, _runtime_only),
     "swift": Language(".swift", quoted_in_swift, _runtime_only),
+    "cpp": Language(".cpp", quoted_in_cpp, cpp_program),
 }

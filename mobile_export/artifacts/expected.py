@@ -19,11 +19,11 @@ import numpy as np
 from msgspec import Meta
 
 from ..errors import ArtifactError
-from ..exporters.row import LOOSEST
 from .fields import Magnitude, Name, Sha256, Shape, element_count
 from .words import Role
 
 __all__ = [
+    "MOST_ALLOWED",
     "MOST_VALUES",
     "Deviation",
     "Drawn",
@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 MOST_VALUES = 4096
+MOST_ALLOWED = 0.1
+"""No device may be further off, relative to an output's size: ignoring the image may be no more."""
 _MOST_ELEMENTS = 2**31
 _SCATTER = 2654435761  # prime, so that multiples modulo a size are spread over all axes
 _ROUNDED = 1e-6
@@ -86,13 +88,13 @@ class Expected(msgspec.Struct, frozen=True):
         input_sha256: of that input, float32, little-endian.
         others_sha256: likewise of the model's other inputs, in order.
         tolerance: largest error allowed per precision of the arithmetic, relative to ``scale``; a
-            precision for which more than `LOOSEST` would have to be allowed is left out.
+            precision for which more than `MOST_ALLOWED` would have to be allowed is left out.
         outputs: in the order of the program.
     """
 
     sample: Name
     input_sha256: Sha256
-    tolerance: dict[Name, Annotated[float, Meta(gt=0, le=LOOSEST)]]
+    tolerance: dict[Name, Annotated[float, Meta(gt=0, le=MOST_ALLOWED)]]
     outputs: Annotated[tuple[ExpectedOutput, ...], Meta(max_length=256)]
     others_sha256: Annotated[tuple[Sha256, ...], Meta(max_length=64)] = ()
 
@@ -184,7 +186,7 @@ def expected_facts(
         sample=sample,
         input_sha256=_hash(inputs[0]),
         others_sha256=tuple(map(_hash, inputs[1:])),
-        tolerance={name: value for name, value in tolerances.items() if value <= LOOSEST},
+        tolerance={name: value for name, value in tolerances.items() if value <= MOST_ALLOWED},
         outputs=tuple(
             ExpectedOutput(
                 name=name,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Sequence
@@ -81,6 +82,11 @@ def element_count(shape: Sequence[int], most: int) -> int:
     return count
 
 
+_NO_UTF_8 = "Invalid UTF-8 encoded string"
+"""What msgspec says from 0.23 on; before, it let a UnicodeDecodeError through."""
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
 def decode(data: bytes, kind: type[_T], where: str, error: type[MobileExportError]) -> _T:
     """JSON as a record of type ``kind``.
 
@@ -94,6 +100,11 @@ def decode(data: bytes, kind: type[_T], where: str, error: type[MobileExportErro
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as problem:
+        if data.startswith(_MARKS):
+            raise error(
+                f"{where} begins with a byte order mark, which JSON does not have.",
+                hint="Save it as UTF-8 without one.",
+            ) from None
         raise error(
             f"{where} {explain(problem)}.", hint="docs/manifest.md says what belongs there."
         ) from None
@@ -103,9 +114,9 @@ def explain(problem: Exception) -> str:
     """What is wrong with a record, as the end of a sentence that begins with its name."""
     if isinstance(problem, RecursionError):
         return "is nested too deeply"
-    if isinstance(problem, UnicodeError):
-        return "is not text in UTF-8"
     what, _, place = str(problem).partition(" - at ")
+    if isinstance(problem, UnicodeError) or what == _NO_UTF_8:
+        return "is not text in UTF-8"
     field = place.strip("`").removeprefix("$").removeprefix(".")
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:

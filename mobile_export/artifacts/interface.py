@@ -150,10 +150,20 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
         outputs: that were chosen among the model's; null: all.
     """
 
-    kind: Literal["built-in", "timm", "factory", "saved program", "module"]
+    kind: Literal[
+        "built-in",
+        "composition",
+        "timm",
+        "torchvision",
+        "transformers",
+        "factory",
+        "saved program",
+        "module",
+    ]
     size: tuple[Dim, Dim] | None = None
-    num_classes: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    num_classes: Annotated[int, Meta(ge=0, le=1_048_576)] | None = None
     channels: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    batch: Annotated[int, Meta(ge=1, le=1024)] | None = None
     mean: PerChannel | None = None
     std: Annotated[tuple[Positive, ...], Meta(max_length=4096)] | None = None
     seed: Seed = 0

@@ -17,12 +17,13 @@ import msgspec
 from msgspec import Meta, field
 
 from ..errors import ArtifactError
-from ..exporters.table import precision_names
+from ..exporters.table import format_named, precision_names
 from ..system.files import MIB, read_regular_file
 from .content import sha256_of, size_of
 from .expected import Expected
 from .fields import (
     Count,
+    Dim,
     FileName,
     Magnitude,
     Name,
@@ -38,7 +39,7 @@ from .fields import (
 )
 from .interface import Build, Interface, Preprocessing, Task
 from .names import manifest_path
-from .words import Role, is_one_picture
+from .words import Role, class_count, is_one_picture
 
 __all__ = [
     "SCHEMA",
@@ -50,6 +51,7 @@ __all__ = [
     "Output",
     "Parity",
     "Pass",
+    "Size",
     "Weights",
     "artifact_manifest",
     "manifest_schema",
@@ -60,7 +62,8 @@ __all__ = [
 
 SCHEMA = 2
 """The latest that this version writes; it reads all up to it. A manifest of a model with one image
-is of schema 1, which older readers understand; one of any other inputs is of schema 2."""
+is of schema 1, which older readers understand; one of any other inputs, or of a batch, is of
+schema 2."""
 
 _MOST_BYTES = 64 * MIB
 _MOST_INPUT_ELEMENTS = 2**28
@@ -200,16 +203,31 @@ class Detections(msgspec.Struct, frozen=True):
     unexpected: Count
 
 
+class QualityRecord(msgspec.Struct, frozen=True):
+    """How well one output of the file serves, by one measure; a share or dB."""
+
+    output: Name
+    measure: Name
+    gate: Number
+    value: Number | None = None
+    passed: bool = False
+
+
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """The file against the original model in float64; null stands for what is not finite.
 
     Attributes:
         status: ``passed``, ``failed`` or ``inconclusive``; called ``verdict`` in the file.
+        float16_error: PyTorch's own with float16 weights, and results where the file was executed
+            so; null of float32 files and of older manifests.
         spread: how far an output moves between the samples, relative to its largest magnitude.
         spread_error: largest error of what moves, relative to that; null where nothing moves.
         spread_allowed: the largest that passes; null of older manifests.
+        faithful, useful: the two verdicts; null where nobody can tell, and of older manifests.
+        qualities: what ``useful`` is made of.
         unmoved: outputs that depend on the input and are the same for all samples.
         variants: the same file under other options of its runtime; called ``others`` in the file.
+        sizes: of the image, in words, that a file of several was checked at.
     """
 
     runtime: Name | None = None
@@ -218,6 +236,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["passed", "failed", "inconclusive"] = field(name="verdict")
     tolerance: Magnitude | None = None
     float32_error: Magnitude | None = None
+    float16_error: Magnitude | None = None
     max_abs: Magnitude | None = None
     max_rel: Magnitude | None = None
     cosine: Annotated[float, Meta(ge=-1.001, le=1.001)] | None = None
@@ -230,10 +249,14 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     spread: Magnitude | None = None
     spread_error: Magnitude | None = None
     spread_allowed: Magnitude | None = None
+    faithful: bool | None = None
+    useful: bool | None = None
+    qualities: Annotated[tuple[QualityRecord, ...], Meta(max_length=1000)] = ()
     unmoved: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
     detections: Detections | None = None
     variants: Annotated[tuple[Parity, ...], Meta(max_length=64)] = field(name="others", default=())
+    sizes: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     passed: bool = False
 
     def __post_init__(self) -> None:
@@ -248,6 +271,21 @@ def _require_precision(name: str) -> None:
         raise ValueError(f"precision is {name[:80]!r}; valid are {', '.join(precision_names())}")
 
 
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """A size of the image that a file of several takes.
+
+    Attributes:
+        size: (height, width) in pixels.
+        signature: what the runtime calls the entry of the file for it; null where there is one
+            entry for all.
+        expected: as that of the manifest, at this size.
+    """
+
+    size: tuple[Dim, Dim]
+    signature: Name | None = None
+    expected: Expected
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of one artifact.
 
@@ -255,11 +293,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         format: of the file, a name of the table of formats, or ``pt2``.
         file, sha256, bytes: the artifact; of a folder, all its files together.
         companions: the files without which it is nothing.
+        plan: of a file of integers, what says which integers it holds and computes; ``verify``
+            reads it.
         precision: that it was written in.
         source: the model as the user named it. Nobody may import it because it stands here.
         input: of the model; the first one of several.
         other_inputs: the rest of them, in order.
         outputs, expected: of the model; of a file that ends with detections, in front of them.
+        sizes: of a file that takes images of several, all of them; ``input``, ``outputs`` and
+            ``expected`` are those of the first.
         task: what the model is for; null where nobody said.
         interface: what the file itself takes and gives; null of older manifests and of programs.
         preprocessing: how the model's authors bring a picture to its size, where that is known.
@@ -275,6 +317,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Sha256
     bytes: Count = 0
     companions: Annotated[tuple[FileFacts, ...], Meta(max_length=16)] = ()
+    plan: FileFacts | None = None
     precision: Name = "fp32"
     source: Annotated[str, Meta(min_length=1, max_length=4096)]
     weights: Weights | None = None
@@ -282,6 +325,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     other_inputs: Annotated[tuple[Input, ...], Meta(max_length=63)] = ()
     outputs: Annotated[tuple[Output, ...], Meta(min_length=1, max_length=256)]
     expected: Expected
+    sizes: Annotated[tuple[Size, ...], Meta(max_length=64)] = ()
     labels: Annotated[tuple[Text, ...], Meta(max_length=1_000_000)] | None = None
     task: Task | None = None
     interface: Interface | None = None
@@ -307,6 +351,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def taken(self) -> str:
         """Every input of the model, for a message."""
         return ", ".join(f"{i.name} {i.shape} {i.dtype} ({i.role})" for i in self.inputs)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """What the file calls its classes; None where they have no names."""
+        return self.labels if self.nms is None else self.nms.labels
+
+    @property
+    def fitting_labels(self) -> tuple[str, ...]:
+        """Names of the classes; none where the outputs have another number of classes."""
+        if self.labels is None or self.interface is None:
+            return ()
+        shapes: dict[str, tuple[int | None, ...]] = {each.name: each.shape for each in self.outputs}
+        outputs = reversed(self.interface.outputs)
+        count = class_count(
+            {each.meaning: shapes.get(each.source or "", each.shape) for each in outputs}
+        )
+        return self.labels if count in (None, len(self.labels)) else ()
 
     def __post_init__(self) -> None:
         _require_precision(self.precision)
@@ -340,8 +401,10 @@ def artifact_manifest(
     format_: str,
     *,
     expected: Expected,
+    sizes: Sequence[Size] = (),
     passes: Sequence[Mapping[str, Any]],
     companions: Sequence[Path] = (),
+    plan: Path | None = None,
     precision: str = "fp32",
     interface: Interface | None = None,
     preprocessing: Preprocessing | None = None,
@@ -358,6 +421,7 @@ def artifact_manifest(
         expected: what the file must compute.
         passes: what each graph pass did.
         companions: the other files of the artifact.
+        plan: the file of the plan, of a file of integers.
         precision: of the file.
         interface: what the file takes and gives.
         preprocessing: how pictures are made ready for it.
@@ -368,11 +432,13 @@ def artifact_manifest(
     Raises:
         ArtifactError: something is beyond the limits of a manifest.
     """
+    single = program.input.shape[:1] == (1,) and not sizes
     facts = {
-        "schema": 1 if _one_image((program.input, *program.others)) else SCHEMA,
+        "schema": 1 if single and _one_image(program.inputs) else SCHEMA,
         "format": format_,
         **_file_facts(path),
         "companions": [_file_facts(file) for file in companions],
+        "plan": None if plan is None else _file_facts(plan),
         "precision": precision,
         "source": program.spec,
         "weights": vars(program.weights) | {"description": program.weights.describe()},
@@ -380,6 +446,7 @@ def artifact_manifest(
         "other_inputs": tuple(map(_described, program.others)),
         "outputs": program.outputs,
         "expected": expected,
+        "sizes": sizes,
         "labels": program.labels,
         "task": task,
         "interface": interface,
@@ -427,20 +494,50 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} has no manifest ({place.name}), so nothing vouches for it.", hint=_AGAIN
         )
     data = read_regular_file(place, limit=_MOST_BYTES)
-    return decode(data, Manifest, str(place), ArtifactError)
+    try:
+        return decode(data, Manifest, str(place), ArtifactError)
+    except ArtifactError:
+        _refuse_newer(data, place)
+        raise
+
+
+class _Schema(msgspec.Struct):
+    schema: Count
+
+
+def _refuse_newer(data: bytes, place: Path) -> None:
+    """Raise ArtifactError for a manifest of a schema that this version does not know."""
+    try:
+        number = msgspec.json.decode(data, type=_Schema).schema
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return
+    if number > SCHEMA:
+        raise ArtifactError(
+            f"{place} was written by a newer mobile-export: its schema is {number}, and this "
+            f"version reads those up to {SCHEMA}.",
+            hint="Update mobile-export, or export the model again with this one.",
+        )
 
 
 def other_files(path: Path, manifest: Manifest) -> Iterator[Path]:
-    """The files of the artifact ``path`` that are there and are not those that ``manifest`` names:
-    their SHA-256 differs."""
-    hashes = {path.with_name(each.file): each.sha256 for each in manifest.companions}
+    """The files of the artifact ``path``, its plan included, that are there and are not those that
+    ``manifest`` names: their SHA-256 differs."""
+    named = (*manifest.companions, *((manifest.plan,) if manifest.plan else ()))
+    hashes = {path.with_name(each.file): each.sha256 for each in named}
     for file, sha256 in {path: manifest.sha256, **hashes}.items():
         if file.exists() and sha256_of(file) != sha256:
             yield file
 
 
 def require_own_files(path: Path, manifest: Manifest) -> None:
-    """Raise ArtifactError where `other_files` finds one."""
+    """Raise ArtifactError where `other_files` finds one, or the manifest is of another format."""
+    row = format_named(path)
+    if row is not None and manifest.format != row.name:
+        raise ArtifactError(
+            f"The manifest of {path} is of a file of the format {manifest.format[:80]!r}, and not "
+            f"{row.name}.",
+            hint="Copy both from where they were made, or export the model again.",
+        )
     for other in other_files(path, manifest):
         raise ArtifactError(
             f"{other} is not the file that its manifest is of: its SHA-256 differs.",

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from ..errors import UsageError
 
-__all__ = ["LONGEST_NAME", "PROGRAM_FORMAT", "artifact_stem", "manifest_path", "require_file_name"]
+__all__ = [
+    "LONGEST_NAME",
+    "PROGRAM_FORMAT",
+    "artifact_stem",
+    "manifest_path",
+    "plan_path",
+    "require_file_name",
+]
 
 PROGRAM_FORMAT = "pt2"
 """Format of a saved program, which is no row of the table of formats."""
@@ -15,18 +22,24 @@ LONGEST_NAME = 200
 """Bytes of an artifact's name; file systems take 255, and the manifest's name is longer."""
 _LONGEST_STEM = 160
 _MANIFEST = ".manifest.json"
+_PLAN = ".plan.json"
 
 
 def artifact_stem(spec: str) -> str:
-    """File name, without suffix, for a source: ``timm/resnet18`` -> ``resnet18``."""
+    """File name, without suffix, for a source: ``timm/resnet18+fcn`` -> ``resnet18+fcn``."""
     name = Path(spec).stem if spec.endswith(".pt2") else spec.removeprefix("timm/")
     short = name.encode(errors="replace")[:_LONGEST_STEM].decode(errors="ignore")
-    return re.sub(r"[^\w.-]+", "_", short).strip("_.") or "model"
+    return re.sub(r"[^\w.+-]+", "_", short).strip("_.") or "model"
 
 
 def manifest_path(artifact: Path) -> Path:
     """``emo_2m.onnx`` -> ``emo_2m.onnx.manifest.json``."""
     return artifact.with_name(artifact.name + _MANIFEST)
+
+
+def plan_path(artifact: Path) -> Path:
+    """``emo_2m.onnx`` -> ``emo_2m.onnx.plan.json``: the plan of a file of integers."""
+    return artifact.with_name(artifact.name + _PLAN)
 
 
 def require_file_name(name: str) -> str:

@@ -3,10 +3,10 @@ without anything."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-__all__ = ["Meaning", "Role", "Task", "is_one_picture"]
+__all__ = ["Meaning", "Role", "Task", "class_count", "is_one_picture"]
 
 Task = Literal[
     "classification",
@@ -62,3 +62,17 @@ def is_one_picture(inputs: Sequence[Any]) -> bool:
     first, *others = inputs
     plain = first.role == "image" and first.dtype == "float32" and not first.channels_last
     return not others and plain
+
+
+def class_count(shapes: Mapping[Meaning | None, Sequence[int | None]]) -> int | None:
+    """How many classes there are numbers for; None where the outputs do not tell.
+
+    Args:
+        shapes: of the outputs by what they are, with the batch, channels first.
+    """
+    if "scores" in shapes:
+        return shapes["scores"][-1]
+    found = shapes.get("probabilities", shapes.get("logits"))
+    if found is None or "labels" in shapes or len(found) < 2:
+        return None
+    return None if len(found) == 4 and found[1] == 1 else found[1]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..artifacts.expected import compare_expected, expected_inputs
+from ..exporters.table import precision_named
 from .files import BenchArtifact
 from .record import Check
 from .runners.runner import NamedOutput, RunnerSession
@@ -31,7 +32,9 @@ def check_outputs(session: RunnerSession, artifact: BenchArtifact) -> Check | No
         return None
     deviation = compare_expected(facts, arrange(outputs, artifact))
     half = "fp16" in (artifact.precision, session.loaded.precision)
-    tolerance = facts.tolerance.get("fp16" if half else "fp32")
+    integers = precision_named(artifact.precision).integers
+    floats = "fp16" if half else "fp32"
+    tolerance = facts.tolerance.get(artifact.precision if integers else floats)
     if tolerance is None:
         return None
     return Check(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..system.tables import plain_table
-from ..system.terminal import escape, stdout_console
+from ..system.terminal import escape, stderr_console, stdout_console
 
 if TYPE_CHECKING:
     from ..answers.decode import Answer, Result
@@ -34,6 +34,9 @@ def print_answers(
     for row in zip_longest(*columns, fillvalue=""):
         table.add_row(*map(escape, row))
     out.print(table)
+    for machine, (answer, _) in answers:
+        for note in answer.notes:
+            stderr_console().print(f"[yellow]note:[/] {escape(f'{machine.name}: {note}')}")
 
 
 def _lines(answer: Answer) -> list[str]:

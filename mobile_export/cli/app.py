@@ -129,9 +129,9 @@ def _make(
     check_names(sample, name, identifier, out, force=force)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        progress_line(enabled=not as_json and not verbose) as progress,
+        progress_line(enabled=not as_json and not verbose, lines=verbose) as progress,
     ):
-        files = _files(models, format_, Path(scratch), verbose)
+        files = _files(sample, models, format_, Path(scratch), verbose)
         done = write_app(sample, files, out, name=name, identifier=identifier, force=force)
         if build is not None:
             progress("building the APK")
@@ -139,15 +139,23 @@ def _make(
     _print(done, as_json)
 
 
-def _files(models: Sequence[str], format_: str, scratch: Path, verbose: bool) -> list[Path]:
-    """Files that are there; the others are exported first."""
+def _files(
+    sample: Sample, models: Sequence[str], format_: str, scratch: Path, verbose: bool
+) -> list[Path]:
+    """Files that are there, which are looked at before others are exported."""
     from ..api import export_request
-    from ..errors import ParityError
+    from ..apps.copy import check_file
+    from ..errors import ParityError, UsageError
     from ..exporters.config import ExportConfig
     from ..exporters.table import is_named_as_file
     from ..sources.request import ModelRequest
     from ..system.quiet import quiet
 
+    for model in models:
+        if is_named_as_file(Path(model)):
+            check_file(sample, Path(model))
+        elif models.count(model) > 1:
+            raise UsageError(f"{model} is named twice.", hint="Name each model once.")
     files = []
     for index, model in enumerate(models):
         if is_named_as_file(Path(model)):
@@ -189,7 +197,7 @@ def _print(done: App, as_json: bool) -> None:
 def snippet(
     file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
     for_: Annotated[
-        str, typer.Option("--for", help="python, kotlin or swift.", show_default=False)
+        str, typer.Option("--for", help="python, kotlin, swift or cpp.", show_default=False)
     ] = "python",
 ) -> None:
     """Print the shortest complete program that loads a file and makes its answer on a picture."""

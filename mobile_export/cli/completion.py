@@ -4,16 +4,23 @@ from __future__ import annotations
 
 __all__ = ["names"]
 
-_TIMM = "timm/"
+_TIMM, _TORCHVISION, _HF = "timm/", "torchvision/", "hf/"
 
 
 def names(incomplete: str) -> list[str]:
-    """Names of models that begin so: the built-in ones, and timm's behind ``timm/``."""
-    if incomplete.startswith(_TIMM):
-        from ..sources.request import timm_names
+    """Names of models that begin so: the built-in ones, and those of libraries behind their
+    prefix."""
+    from ..models.heads import head_names
+    from ..sources.names import timm_names, torchvision_names
 
-        wanted = incomplete.removeprefix(_TIMM)
-        return [f"{_TIMM}{name}" for name in timm_names() if name.startswith(wanted)]
+    backbone, sign, begun = incomplete.rpartition("+")
+    if sign:
+        return [f"{backbone}+{head}" for head in head_names() if head.startswith(begun)]
+
+    for prefix, known in ((_TIMM, timm_names), (_TORCHVISION, torchvision_names)):
+        if incomplete.startswith(prefix):
+            wanted = incomplete.removeprefix(prefix)
+            return [f"{prefix}{name}" for name in known() if name.startswith(wanted)]
     from ..models.table import names as built_in
 
-    return [name for name in (*built_in(), _TIMM) if name.startswith(incomplete)]
+    return [name for name in (*built_in(), _TIMM, _TORCHVISION, _HF) if name.startswith(incomplete)]

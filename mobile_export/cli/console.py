@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MobileExportError
 from ..system.tables import plain_table
 from ..system.terminal import escape, print_error, stderr_console, stdout_console
 from .messages import said_of_options, typed_error
@@ -54,7 +55,7 @@ def parity_cells(parity: ParityReport) -> list[str]:
         f"{parity.tolerance:.0e}",
         f"{parity.float32_error:.0e}",
         top1,
-        f"[{style}]{parity.status}[/]",
+        f"[{style}]{parity.words}[/]",
     ]
 
 
@@ -91,8 +92,15 @@ def export_table(report: ExportReport) -> PlainTable:
     return table
 
 
-def finished_line(result: ArtifactReport | Failure) -> str:
-    """What became of one format, while others are still to come."""
+def finished_line(
+    result: ArtifactReport | Failure, said: MutableMapping[str, str] | None = None
+) -> str:
+    """What became of one format, while others are still to come.
+
+    Args:
+        said: the format of each refusal of this run that was told already; one more is added. A
+            refusal that is in it is not told again.
+    """
     from ..pipeline import Failure
 
     if not isinstance(result, Failure):
@@ -101,7 +109,10 @@ def finished_line(result: ArtifactReport | Failure) -> str:
         style = _VERDICT_STYLE[parity.status]
         seconds = sum(result.seconds.values())
         return f"[{style}]{parity.status}[/] {escape(name)} {parity.max_rel:.1e} ({seconds:.0f} s)"
-    return f"[bold red]error[/] {result.format}: {escape(typed_error(result.error).message)}"
+    message = typed_error(result.error).message
+    first = result.format if said is None else said.setdefault(message, result.format)
+    told = escape(message) if first == result.format else f"as for {first}"
+    return f"[bold red]error[/] {result.format}: {told}"
 
 
 def print_export(report: ExportReport) -> None:
@@ -113,6 +124,7 @@ def print_export(report: ExportReport) -> None:
     if report.artifacts:
         out.print(export_table(report))
     for artifact in report.artifacts:
+        _print_qualities(artifact.parity, f"{artifact.format}: ")
         for note in artifact.parity.notes:
             err.print(f"[yellow]note:[/] {artifact.format}: {escape(said_of_options(note))}")
         if not artifact.parity.passed:
@@ -120,9 +132,21 @@ def print_export(report: ExportReport) -> None:
     for note in report.notes:
         err.print(f"[yellow]note:[/] {escape(said_of_options(note))}")
     for name, reason in report.skipped.items():
-        err.print(f"[yellow]skipped:[/] {name}: {escape(reason)}")
+        err.print(f"[yellow]skipped:[/] {name}: {escape(said_of_options(reason))}")
+    for error in _refusals(report):
+        print_error(error)
+
+
+def _refusals(report: ExportReport) -> Iterator[MobileExportError]:
+    """Each refusal once, with the formats that it is of where the run had several."""
+    formats: dict[tuple[str, str | None], list[str]] = {}
     for failure in report.failures:
-        print_error(typed_error(failure.error))
+        error = typed_error(failure.error)
+        formats.setdefault((error.message, error.hint), []).append(failure.format)
+    several = len(report.failures) + len(report.artifacts) > 1
+    for (message, hint), names in formats.items():
+        before = f"{', '.join(names)}: " if several else ""
+        yield MobileExportError(before + message, hint=hint)
 
 
 def print_passes(reports: Iterable[PassReport]) -> None:
@@ -139,8 +163,26 @@ def print_passes(reports: Iterable[PassReport]) -> None:
             out.print(line, soft_wrap=True)
 
 
+def _print_qualities(report: ParityReport, before: str = "") -> None:
+    """How well a file of less than float32 serves, under all options of its runtime."""
+    for each in (report, *report.variants):
+        if each.precision == "fp32" or not each.qualities:
+            continue
+        said = "; ".join(map(str, each.qualities[:_QUALITIES]))
+        more = len(each.qualities) - _QUALITIES
+        said += f"; and {more} more" if more > 0 else ""
+        verdict = "good" if each.useful else "not good"
+        line = f"{before}{each.runtime}, {each.precision}, {verdict}: {said}"
+        stdout_console().print(escape(line))
+
+
+_QUALITIES = 6
+"""As many are shown; ``--json`` has all."""
+
+
 def _print_verdict(report: ParityReport, kept: str | None) -> None:
     from ..parity.judge import ILL_CONDITIONED
+    from ..parity.report import NOT_GOOD
 
     err = stderr_console()
     parity = report.deciding
@@ -161,6 +203,12 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
             f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "
             f"{parity.float32_error:.1e} of the output range, so with these weights no file can be "
             f"judged; the file was {fate}. Use trained weights, or another --seed."
+        )
+        return
+    if parity.words == NOT_GOOD:
+        err.print(
+            f"[bold red]{NOT_GOOD}:[/] the note above says in what; the file was {fate}. "
+            "--precision fp32 writes float32 (docs/parity.md)."
         )
         return
     err.print(
@@ -184,6 +232,7 @@ def print_verification(report: VerifyReport) -> None:
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
     out.print(table)
+    _print_qualities(report.parity)
     out.print(f"Allowed is the error of {escape(said_of_options(report.allowed_by))}.")
     for note in report.parity.notes:
         stderr_console().print(f"[yellow]note:[/] {escape(said_of_options(note))}")
@@ -302,7 +351,7 @@ def matrix_progress(
         task = progress.add_task("", total=len(cells), completed=before, last="")
 
         def finished(row: Row) -> None:
-            last = f"{row.model} {row.format} {row.status}"
+            last = f"{row.model} {row.cell.column} {row.status}"
             progress.update(task, advance=1, last=escape(last))
 
         yield finished
@@ -319,12 +368,12 @@ def print_matrix(rows: Sequence[Row], file: Path) -> None:
             error = "" if row.error is None else f"{row.error:.1e}"
             status = f"[{style}]{row.status}[/]"
             reason = escape((row.reason or "")[:120])
-            names = map(escape, (row.model, row.size or "", row.format))
+            names = map(escape, (row.model, row.size or "", row.cell.column))
             table.add_row(*names, status, error, f"{row.seconds:.0f}", reason)
     if table.row_count:
         out.print(table)
-    for name in dict.fromkeys(row.format for row in rows):
-        of_format = [row for row in rows if row.format == name]
+    for name in dict.fromkeys(row.cell.column for row in rows):
+        of_format = [row for row in rows if row.cell.column == name]
         passed = sum(row.status == "passed" for row in of_format)
         without = sum(bool(row.left_out) for row in of_format)
         noted = f", {without} of them with a pass left out: please report" if without else ""

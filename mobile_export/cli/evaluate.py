@@ -122,6 +122,12 @@ def evaluate(**values: Any) -> None:
     What was answered is kept in the file of -o: a run that was stopped goes on where it was;
     --force begins anew. Exit code 1 when a picture could not be judged.
     """
+    from ..exporters.table import is_named_as_file
+    from ..sources.table import require_name
+
+    named = [each for each in values["targets"] if not is_named_as_file(Path(each))]
+    for model in filter(None, (*named, values["model"])):
+        require_name(model)
     from ..evaluation.run import Data, evaluate, find_judge, gather, kind_of_all, spread
     from ..evaluation.store import Store
     from ..system.quiet import quiet, unwarned
@@ -134,7 +140,11 @@ def evaluate(**values: Any) -> None:
     shown = not as_json and not verbose
     given = read_options(ModelRequest, {**values, "model": None})
     data = Data(values["data"], values["annotations"], values["reduce_zero"], given.get("labels"))
-    with progress_line(enabled=shown) as progress, quiet(not verbose), unwarned(not verbose):
+    with (
+        progress_line(enabled=shown, lines=verbose) as progress,
+        quiet(not verbose),
+        unwarned(not verbose),
+    ):
         runners, notes = gather(*_asked(values, given), progress)
         progress(f"looking into {data.folder}")
         judge = find_judge(kind_of_all(runners), data)

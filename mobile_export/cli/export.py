@@ -13,6 +13,7 @@ import typer
 from ..detection.options import NmsOptions
 from ..exporters.config import ExportConfig
 from ..exporters.row import Format
+from ..quantization.options import QuantizationOptions
 from ..sources.request import ModelRequest
 from ..system.options import options_of
 from .messages import said_of_options
@@ -63,17 +64,18 @@ def export_command(
 
 def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
     model, *source = parameters_of(ModelRequest)
-    chosen = len(rows) == 1 and len(rows[0].precisions) > 1
+    chosen = len(rows) > 1 or len(rows[0].precisions) > 1
     suppression = [_NMS, *parameters_of(NmsOptions, optional=True)]
     return [
         model,
         OUT_DIR,
         NAME,
         *source,
-        *([_precision(rows[0])] if chosen else ()),
+        *([_precision(rows)] if chosen else ()),
         *(each for row in rows for each in parameters_of(row.options)),
         *(suppression if any(row.suppresses for row in rows) else [_NO_NMS]),
         *parameters_of(ExportConfig, "samples", "force", "keep_failed"),
+        *(parameters_of(QuantizationOptions) if _integers(rows) else ()),
         EXPLAIN,
         *parameters_of(ExportConfig, "no_passes"),
         JSON,
@@ -81,10 +83,16 @@ def _parameters(rows: Sequence[Format]) -> list[inspect.Parameter]:
     ]
 
 
-def _precision(row: Format) -> inspect.Parameter:
-    """``--precision`` of one format; its help names the default."""
-    names = " or ".join(each.name for each in row.precisions)
-    said = f"{names}; {row.precision(None).name} by default."
+def _integers(rows: Sequence[Format]) -> bool:
+    return any(each.integers for row in rows for each in row.precisions)
+
+
+def _precision(rows: Sequence[Format]) -> inspect.Parameter:
+    """``--precision``; its help names the default, where there is one."""
+    every = dict.fromkeys(each.name for row in rows for each in row.precisions)
+    alone = len(rows) == 1
+    default = f"{rows[0].precision(None).name} by default" if alone else "each format has a default"
+    said = f"{' or '.join(every)}; {default}."
     option = typer.Option("--precision", help=said, show_default=False)
     return parameter("precision", Annotated[str | None, option], None)
 
@@ -105,19 +113,21 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
     config = ExportConfig(
         out_dir=values["out_dir"],
         nms=_nms(values),
+        quantization=QuantizationOptions(**read_options(QuantizationOptions, values)),
         options={row.name: row.options(**read_options(row.options, values)) for row in FORMATS},
         **read_options(ExportConfig, values),
     )
     as_json = values["as_json"]
     shown = not as_json and not config.verbose
-    with progress_line(enabled=shown) as progress, quiet(not config.verbose):
+    said: dict[str, str] = {}
+    with progress_line(enabled=shown, lines=config.verbose) as progress, quiet(not config.verbose):
         report = api.export_request(
             request,
             formats,
             config,
             name=values["name"],
             progress=progress,
-            finished=lambda result: progress.say(finished_line(result)),
+            finished=lambda result: progress.say(finished_line(result, said)),
         )
     _print(report, as_json, values["explain"])
     if report.exit_code:
@@ -178,18 +188,21 @@ _MODEL, *_SOURCE = parameters_of(ModelRequest, without=("labels",))
 def prepare(**values: Any) -> None:
     """Fold and merge what can be, exactly, and save the program for torch.export.load."""
     from .. import api
-    from ..pipeline import require_destination, save_program
+    from ..sources.table import require_name
     from ..system.quiet import quiet
     from ..system.terminal import escape, progress_line, stdout_console
     from .console import print_passes
 
     request = ModelRequest(**read_options(ModelRequest, values))
+    require_name(request.model)
+    from ..pipeline import require_destination, save_program
+
     config = ExportConfig(**read_options(ExportConfig, values))
     as_json = values["as_json"]
     reports: list[Any] = []
     shown = not as_json and not config.verbose
     require_destination(values["file"], force=config.force)
-    with progress_line(enabled=shown) as progress, quiet(not config.verbose):
+    with progress_line(enabled=shown, lines=config.verbose) as progress, quiet(not config.verbose):
         program = api.prepare_request(request, config, explain=reports.append, progress=progress)
         written = save_program(program, values["file"], reports, force=config.force)
     if as_json:

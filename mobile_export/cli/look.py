@@ -83,7 +83,7 @@ def verify(**values: Any) -> None:
     as_json, verbose = values["as_json"], values["verbose"]
     options = read_options(ModelRequest, values)
     shown = not as_json and not verbose
-    with progress_line(enabled=shown) as progress, quiet(not verbose):
+    with progress_line(enabled=shown, lines=verbose) as progress, quiet(not verbose):
         report = api.verify_request(
             values["file"],
             options.pop("model", None),

@@ -17,6 +17,7 @@ from . import matrix as cli_matrix
 from . import run as cli_run
 from .app import app_commands, snippet
 from .export import export_command, prepare
+from .sweep import sweep_commands
 
 if TYPE_CHECKING:
     from ..errors import MobileExportError
@@ -69,6 +70,7 @@ app.command("list")(cli_look.list_models)
 app.command()(cli_look.info)
 app.command()(cli_look.doctor)
 app.command()(cli_matrix.matrix)
+app.add_typer(sweep_commands, name="sweep")
 app.add_typer(app_commands, name="app")
 app.command()(snippet)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..system.options import Range
 from ..system.typed import number
 from .options import AsJson, Force
+
+if TYPE_CHECKING:
+    from ..exporters.row import Format
 
 __all__ = ["matrix"]
 
@@ -29,6 +33,12 @@ def matrix(
         str | None,
         typer.Option(
             help="onnx,coreml:fp32,…; every installed format by default.", show_default=False
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Let another runtime judge the files, too: openvino for ONNX.", show_default=False
         ),
     ] = None,
     out: Annotated[
@@ -79,8 +89,8 @@ def matrix(
         raise UsageError(
             "No model was named.", hint="Name some, or give a list with --models FILE."
         )
-    names = formats.split(",") if formats else [t.name for t in available_formats()]
-    cells = cells_of(wanted, names)
+    names = formats.split(",") if formats else _judged_by(runtime, available_formats())
+    cells = cells_of(wanted, names, runtime)
     result = Matrix(out, anew=force)
     try:
         with matrix_progress(cells, result, enabled=not as_json) as finished:
@@ -101,3 +111,13 @@ def matrix(
         print_matrix(rows, out)
     if any(row.status != "passed" for row in rows):
         raise typer.Exit(1)
+
+
+def _judged_by(runtime: str | None, formats: Sequence[Format]) -> list[str]:
+    """Names of the formats whose files a runtime can judge; of all formats for None."""
+    found = [
+        row.name
+        for row in formats
+        if runtime is None or any(each.name == runtime for each in row.other_runtimes)
+    ]
+    return found or [row.name for row in formats]

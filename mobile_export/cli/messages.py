@@ -18,9 +18,11 @@ def flags() -> dict[str, str]:
     from ..detection.options import NmsOptions
     from ..exporters.config import ExportConfig
     from ..exporters.table import FORMATS
+    from ..quantization.options import QuantizationOptions
     from ..sources.request import ModelRequest
 
-    owners = (*(row.options for row in FORMATS), NmsOptions, ExportConfig, ModelRequest)
+    shared = (NmsOptions, QuantizationOptions, ExportConfig, ModelRequest)
+    owners = (*(row.options for row in FORMATS), *shared)
     found = {
         name: said.flag for owner in owners for name, said in options_of(owner).items() if said.flag
     }

@@ -39,7 +39,12 @@ __all__ = [
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Let the vendors' own output through.")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", help="Let the vendors' own output through; stages are lines on stderr."
+    ),
+]
 
 
 def parameter(

@@ -69,6 +69,11 @@ _SOURCE = parameters_of(ModelRequest, without=("model", "labels"))
 @with_parameters([_TARGET, _PICTURES, _OUT, _COMPARE, *_SOURCE, FORCE, JSON, VERBOSE])
 def run(**values: Any) -> None:
     """Show the answer on pictures, as an app would give it: classes, objects, a mask, an image."""
+    from ..exporters.table import is_named_as_file
+    from ..sources.table import require_name
+
+    if not is_named_as_file(Path(values["target"])):
+        require_name(values["target"])
     from ..system.quiet import quiet, unwarned
     from ..system.terminal import progress_line
     from ..system.threads import one_thread
@@ -78,13 +83,16 @@ def run(**values: Any) -> None:
     places = _places(values["out"], pictures, force=values["force"])
     shown = not as_json and not verbose
     answers: list[tuple[Machine, list[tuple[Answer, Prepared]]]] = []
-    with progress_line(enabled=shown) as progress, quiet(not verbose), unwarned(not verbose):
+    with (
+        progress_line(enabled=shown, lines=verbose) as progress,
+        quiet(not verbose),
+        unwarned(not verbose),
+    ):
         for machine in _machines(values, progress):
             progress(f"{machine.runtime}: answering")
             with one_thread():
                 drawn_on = bool(places) and not answers
-                given = [_answer(machine, each, drawn_on=drawn_on) for each in pictures]
-                answers.append((machine, given))
+                answers.append((machine, _answers(machine, pictures, drawn_on=drawn_on)))
     drawn = _drawn(answers[0][1], places)
     if as_json:
         typer.echo(json.dumps([_facts(*each, pictures) for each in answers], indent=2))
@@ -96,10 +104,18 @@ def run(**values: Any) -> None:
     _write(drawn, said=not as_json)
 
 
-def _answer(machine: Machine, picture: Path, *, drawn_on: bool) -> tuple[Answer, Prepared]:
-    """The answer on a picture, which stays in memory only if it is drawn on."""
-    answer, prepared = machine.answer(picture)
-    return answer, prepared if drawn_on else replace(prepared, picture=None)
+def _answers(
+    machine: Machine, pictures: Sequence[Path], *, drawn_on: bool
+) -> list[tuple[Answer, Prepared]]:
+    """The answers on pictures, which stay in memory only if they are drawn on."""
+    from ..answers.machine import read_picture
+
+    found = []
+    for start in range(0, len(pictures), machine.batch):
+        read = [(read_picture(each), each.name) for each in pictures[start : start + machine.batch]]
+        for answer, prepared in machine.answer_images(read):
+            found.append((answer, prepared if drawn_on else replace(prepared, picture=None)))
+    return found
 
 
 def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:

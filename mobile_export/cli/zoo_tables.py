@@ -41,7 +41,10 @@ def print_zoo(rows: list[ZooRow]) -> None:
     out.print(
         "Papers print few digits, and some cut instead of rounding: EMO's Table 7 has 1.3 for 1.36."
     )
-    out.print("Any timm model is there as timm/NAME; your own code as package.module:factory.")
+    out.print(
+        "Any timm model is there as timm/NAME, torchvision's as torchvision/NAME, transformers' as "
+        "hf/ORG/NAME; your own code as package.module:factory."
+    )
 
 
 def print_papers(rows: list[CountedPaperRow]) -> None:

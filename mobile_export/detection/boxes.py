@@ -15,6 +15,6 @@ def centre_boxes(boxes: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tens
         size: (height, width) of the image.
     """
     height, width = size
-    corners = boxes * torch.tensor([1 / width, 1 / height, 1 / width, 1 / height])
+    corners = boxes / torch.tensor([width, height, width, height], dtype=boxes.dtype)
     low, high = corners[..., :2], corners[..., 2:]
     return (low + high) * 0.5, high - low

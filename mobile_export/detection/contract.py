@@ -16,7 +16,7 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..graph.program import Program
-    from .options import NmsOptions
+    from ..graph.specs import Thresholds
 
 __all__ = ["BOXES", "CORNERS", "SCORES", "check_detector", "check_values", "class_names", "pick"]
 
@@ -31,7 +31,7 @@ _WANTED = (
 )
 
 
-def check_detector(program: Program, options: NmsOptions) -> None:
+def check_detector(program: Program, options: Thresholds) -> None:
     """Refuse a program whose outputs are not boxes and scores of one image.
 
     Raises:

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
+from ..graph.specs import Thresholds
 from ..system.options import Range, check_options, option
 
 __all__ = ["NmsOptions"]
 
-_IOU, _SCORE, _MOST = 0.45, 0.02, 200
+_DEFAULT = Thresholds()
 
 
 @dataclass(frozen=True)
 class NmsOptions:
-    """Non-maximum suppression inside the file, behind a detector's boxes and scores.
+    """What is asked of the non-maximum suppression inside the file, behind a detector's boxes and
+    scores.
 
-    The defaults are those of EMO's SSDLite configurations, as in `detection.suppress`.
-
-    Attributes:
-        iou_threshold: of two boxes of a class whose intersection over union is above it, the surer
-            stays; in (0, 1], and 1 suppresses nothing.
-        score_threshold: less sure boxes are left out; in [0, 1).
-        max_detections: that the file returns at most.
+    Attributes: those of `Thresholds`; None is the model's own, or else the default there.
     """
 
-    iou_threshold: float = option(
-        _IOU,
-        help=f"Overlap above which boxes suppress each other: {_IOU}.",
+    iou_threshold: float | None = option(
+        None,
+        help="Overlap above which boxes suppress each other: the model's own, or "
+        f"{_DEFAULT.iou_threshold}.",
         flag="--nms-iou",
         within=Range(0, 1, above=True),
     )
-    score_threshold: float = option(
-        _SCORE,
-        help=f"Least score of a detection: {_SCORE}.",
+    score_threshold: float | None = option(
+        None,
+        help=f"Least score of a detection: the model's own, or {_DEFAULT.score_threshold}.",
         flag="--nms-score",
         within=Range(0, 1, below=True),
     )
-    max_detections: int = option(
-        _MOST,
-        help=f"Detections at most: {_MOST}.",
+    max_detections: int | None = option(
+        None,
+        help=f"Detections at most: the model's own, or {_DEFAULT.max_detections}.",
         flag="--nms-max",
         within=Range(1, 2**16, whole=True),
     )
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def thresholds(self, own: Thresholds | None = None) -> Thresholds:
+        """What was asked for, filled up.
+
+        Args:
+            own: of the model.
+        """
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return replace(own or _DEFAULT, **given)

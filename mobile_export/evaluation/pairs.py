@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from ..answers.machine import Machine
     from ..answers.prepare import Prepared
 
-__all__ = ["Pairs", "find_pairs", "luma"]
+__all__ = ["Pairs", "find_pairs", "luma_difference"]
 
 _RESAMPLES = 1000
 _SMALL = ("low", "lr", "LR", "small")
 _LARGE = ("high", "hr", "HR", "large")
 _SCALE = r"x[2348]"
+_LUMA = np.asarray([65.481, 128.553, 24.966]) / 255
 _DIFFERENT = 0.01
 """dB; beyond it a file and its model are said to differ."""
 
@@ -86,8 +87,7 @@ class Pairs(Judge):
             )
         left, top = ((s - p) // 2 * scale for s, p in zip(small.size, part, strict=True))
         box = (left, top, left + part[0] * scale, top + part[1] * scale)
-        wanted = luma(np.asarray(in_colours(large.crop(box), "RGB")))
-        error = luma(image) - wanted
+        error = luma_difference(image, np.asarray(in_colours(large.crop(box), "RGB")))
         return float((error[scale:-scale, scale:-scale] ** 2).mean())
 
     def valid(self, record: Any) -> bool:
@@ -112,14 +112,17 @@ def _psnr(square: float) -> float:
     return 10 * math.log10(255**2 / square) if square > 0 else math.inf
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
-    """Y of (H, W, 3) pixels of 8 bits, from 16 to 235, as super-resolution is measured.
+def luma_difference(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How much larger Y is, of (H, W, 3) pixels of 8 bits; Y is from 16 to 235, as super-resolution
+    is measured.
+
+    Of the pixels' difference, so that equal ones are equal: a sum of products may differ in its
+    last bit with where its numbers lie in memory.
 
     Source:
         ITU-R BT.601, as MATLAB's rgb2ycbcr has it.
     """
-    weights = np.asarray([65.481, 128.553, 24.966]) / 255
-    found: np.ndarray = picture.astype(np.float64) @ weights + 16
+    found: np.ndarray = (picture.astype(np.float64) - other) @ _LUMA
     return found
 
 

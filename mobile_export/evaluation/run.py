@@ -169,6 +169,7 @@ def gather(
         if key is not None:
             request = requests[key]
             progress(f"building {request.spec}")
+            request.require_one_size()
             source = load_source(request)
             machine = machine_of(source)
             model = _key("model", machine, _state_hash(source))

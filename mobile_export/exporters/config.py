@@ -12,6 +12,8 @@ from typing import Any
 
 from ..detection.options import NmsOptions
 from ..errors import UsageError
+from ..graph.specs import Thresholds
+from ..quantization.options import QuantizationOptions
 from ..system.options import option
 from .interface import WriteJob
 from .row import Format
@@ -33,6 +35,7 @@ class ExportConfig:
         no_passes: names of graph passes to leave out.
         samples: a folder of pictures or arrays that parity is measured on as well.
         nms: end detectors with non-maximum suppression; None leaves boxes and scores.
+        quantization: of files of integers.
         options: by name of the format; one that is not there has its defaults.
     """
 
@@ -51,6 +54,7 @@ class ExportConfig:
         None, help="Folder of pictures (.png, .jpg, .npy, .npz) to check the files on as well."
     )
     nms: NmsOptions | None = None
+    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,8 +67,11 @@ class ExportConfig:
                     f"`{name}` is a {type(own).__name__}.", hint=f"Give a {kind.__name__}."
                 )
 
-    def job(self, row: Format) -> WriteJob:
+    def job(self, row: Format, own: Thresholds | None = None) -> WriteJob:
         """How a file of one format is written, without what the format lacks.
+
+        Args:
+            own: what the model's authors suppress with.
 
         Raises:
             UsageError: the format does not have the precision.
@@ -72,6 +79,6 @@ class ExportConfig:
         return WriteJob(
             precision=row.precision(self.precision),
             options=self.options.get(row.name) or row.options(),
-            nms=self.nms if row.suppresses else None,
+            nms=self.nms.thresholds(own) if self.nms is not None and row.suppresses else None,
             verbose=self.verbose,
         )

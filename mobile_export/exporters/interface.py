@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..detection.options import NmsOptions
     from ..graph.program import Program
-    from ..graph.specs import OutputSpec
+    from ..graph.specs import OutputSpec, Thresholds
     from ..lowering.ir import LayerGraph
     from ..parity.session import Session
     from .row import Format, Precision
@@ -28,10 +27,12 @@ __all__ = [
     "Loader",
     "Prepared",
     "Runtime",
+    "SizesWriter",
     "WriteJob",
     "Writer",
     "loader_of",
     "runtime_of",
+    "sizes_writer_of",
     "writer_of",
 ]
 
@@ -48,7 +49,7 @@ class WriteJob:
 
     precision: Precision
     options: Any
-    nms: NmsOptions | None = None
+    nms: Thresholds | None = None
     verbose: bool = False
 
 
@@ -78,10 +79,14 @@ class Prepared:
     """What a writer is given: a program whose passes have run, and its layer graph if it has one.
 
     Both were compared in float64 with what the model computes; a writer only writes.
+
+    Attributes:
+        sizes: (height, width) of the images that a program with free axes is written for.
     """
 
     program: Program
     layers: LayerGraph | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 class Writer(Protocol):
@@ -104,6 +109,20 @@ class Writer(Protocol):
         """
 
 
+class SizesWriter(Protocol):
+    """What the module ``writer`` of a format has besides, whose row says how it has sizes."""
+
+    def write_sizes(self, prepared: Sequence[Prepared], path: Path, job: WriteJob) -> None:
+        """Write one model, prepared at several sizes, to the one file ``path``.
+
+        Raises:
+            ExportError: the converter refused the program; or the graph depends on the size.
+        """
+
+    def signature_of(self, index: int, size: tuple[int, int]) -> str | None:
+        """What the file's runtime calls the entry for the size at ``index``; None: it has one."""
+
+
 class Runtime(Protocol):
     """The module ``session`` of a format."""
 
@@ -121,6 +140,11 @@ class Runtime(Protocol):
 def writer_of(row: Format) -> Writer:
     """The writer of a format; its libraries must be installed."""
     return cast(Writer, importlib.import_module(f"{__package__}.{row.name}.writer"))
+
+
+def sizes_writer_of(row: Format) -> SizesWriter:
+    """The writer of a format that has several sizes in a file."""
+    return cast(SizesWriter, writer_of(row))
 
 
 def runtime_of(row: Format) -> Runtime:

@@ -106,7 +106,7 @@ def _input(tensor: FileTensor, spec: InputSpec | None, pixels: bool) -> FileInpu
     if layout is None and tensor.image is None:
         return plain
     pixels = pixels or spec.dtype == "uint8"
-    low = min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
+    low = 0.0 + min(-mean / std for mean, std in zip(spec.mean, spec.std, strict=True))
     high = max((1 - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True))
     order = tensor.image or spec.channel_order
     return msgspec.structs.replace(
@@ -197,4 +197,11 @@ def _layout(shape: Sequence[int | None], model: Sequence[int], *, last: bool) ->
     forms = [(list(model), letters), (list(model[1:]), letters[1:])]
     if "C" in letters and len(letters) > 2:
         forms.insert(0 if last else 1, (_moved(model), turned))
-    return next((name for extents, name in forms if extents == found), None)
+    return next((name for extents, name in forms if _matches(found, extents)), None)
+
+
+def _matches(shape: Sequence[int | None], model: Sequence[int]) -> bool:
+    """Whether a shape is the model's, whose extents may be free in the file."""
+    return len(shape) == len(model) and all(
+        extent in (None, own) for extent, own in zip(shape, model, strict=True)
+    )

@@ -19,6 +19,7 @@ from ..system.versions import Library
 __all__ = [
     "FLOAT16",
     "FLOAT32",
+    "INTEGERS",
     "LAYERED",
     "LOOSEST",
     "BytesOptions",
@@ -58,6 +59,7 @@ class Tolerance:
 
 FLOAT32 = Tolerance(1e-5, float32_factor=4.0)
 FLOAT16 = Tolerance(1e-2)
+INTEGERS = Tolerance(1e-2)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Precision:
         bits: of a stored weight.
         arithmetic: the precision of the arithmetic where that differs from that of the weights.
         calibrated: whether it needs sample images.
+        integers: whether weights are integers, by a plan (`quantization`); ``tolerance`` is then
+            that of what a device computes against the plan, where no rounding is amplified.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Precision:
     bits: int
     arithmetic: str | None = None
     calibrated: bool = False
+    integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,11 @@ class Format:
         passes: its choice of graph passes.
         options: the type of its own options; the metadata of the fields say how they are typed on
             the command line (`exporters.options`).
+        batches: whether its files can take several images at a time.
+        sizes: how one file takes images of several sizes, in words; "" where it does not.
+        one_graph: it does by one graph for all (`graph.free_axes`); otherwise its writer is given
+            the model at every size (`interface.SizesWriter`).
+        any_size: such a file takes sizes that were not named, too.
         suppresses: whether its files can end with non-maximum suppression.
         checked_by: what executes the file here, for ``doctor`` and the documentation.
         runners: of `bench.runners`, by name: what can time it.
@@ -215,6 +225,10 @@ class Format:
     companions: tuple[str, ...] = ()
     passes: PassChoice = field(default_factory=PassChoice)
     options: type[Any] = FileOptions
+    batches: bool = True
+    sizes: str = ""
+    one_graph: bool = False
+    any_size: bool = False
     suppresses: bool = False
     runners: tuple[str, ...] = ()
     other_runtimes: tuple[OtherRuntime, ...] = ()

@@ -14,11 +14,14 @@ from .row import Format, Precision
 __all__ = [
     "FORMATS",
     "available_formats",
+    "format_named",
     "format_of_file",
     "get_format",
     "is_named_as_file",
     "precision_named",
     "precision_names",
+    "require_batches",
+    "require_sizes",
     "require_suppression",
 ]
 
@@ -74,6 +77,28 @@ def require_suppression(row: Format) -> None:
         )
 
 
+def require_batches(row: Format) -> None:
+    """Raise UsageError, naming the formats that can, where a file takes one image at a time."""
+    if not row.batches:
+        able = ", ".join(each.name for each in FORMATS if each.batches)
+        raise UsageError(
+            f"{row.title} files take one image at a time, and no `batch`.",
+            hint=f"Leave `batch` out and run the file once for each image. Formats that have it: "
+            f"{able}.",
+        )
+
+
+def require_sizes(row: Format) -> None:
+    """Raise UsageError, naming the formats that can, where a file takes images of one size."""
+    if not row.sizes:
+        able = ", ".join(f"{each.name} ({each.sizes})" for each in FORMATS if each.sizes)
+        raise UsageError(
+            f"A {row.title} file takes images of one size.",
+            hint=f"Write a file for each, one `size` at a time. Formats that have several sizes in "
+            f"one file: {able}.",
+        )
+
+
 def format_of_file(path: Path) -> Format:
     """The format that has files with the last suffix of ``path``.
 
@@ -99,7 +124,12 @@ def format_of_file(path: Path) -> Format:
 
 def is_named_as_file(path: Path) -> bool:
     """Whether ``path`` is called as the files of a format are; it need not be there."""
-    return any(_has_suffix(row, path) for row in FORMATS)
+    return format_named(path) is not None
+
+
+def format_named(path: Path) -> Format | None:
+    """The format whose files are called as ``path`` is, which need not be there; None: no one."""
+    return next((row for row in FORMATS if _has_suffix(row, path)), None)
 
 
 def _has_suffix(row: Format, path: Path) -> bool:

@@ -69,8 +69,8 @@ def _attention(graph: GraphEditor, node: Node) -> _Attention | None:
 
 
 def _is_by_rows(node: Node) -> bool:
-    last = len(shape_of(node)) - 1
     if is_call(node, aten.softmax.int):
+        last = len(shape_of(node)) - 1
         return argument(node, "dtype") is None and argument(node, "dim") in (-1, last)
     return is_elementwise(node)
 

@@ -16,7 +16,7 @@ from .kept_results import fresh_caches
 from .program import Program
 from .specs import InputSpec, OutputSpec, Task
 from .user_code import described, guarded, place_in_code
-from .writes import memory_of, writes_to
+from .writes import memory_of, writes_to, written_buffers
 
 if TYPE_CHECKING:
     from .source import Source
@@ -150,10 +150,22 @@ def trace(source: Source) -> Program:
         outputs=outputs,
         labels=labels,
         weights=source.weights,
-        notes=source.weights.notes,
+        notes=(*source.weights.notes, *_notes_of_state(exported)),
         task=task,
         recipe=source.recipe,
         asked=source.asked,
+        suppression=source.suppression,
+    )
+
+
+def _notes_of_state(exported: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """What is said of a model that writes to what it stores."""
+    names = written_buffers(exported)
+    if not names:
+        return ()
+    return (
+        f"Its forward changes {', '.join(names[:8])}; a file begins every call with the values "
+        "that are there now.",
     )
 
 
@@ -345,6 +357,8 @@ def _call_once(
                 f"Is {height}x{width} a size that it takes? Try another with `size`, "
                 "another number of input channels with `channels`."
             )
+            if source.input.shape[0] > 1:
+                hint = "Does its code take one image only? Try without `batch`. " + hint
         return SourceError(
             f"{source.spec} fails on {shapes}: {described(error)}{place_in_code(error)}", hint=hint
         )

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import SourceError
 from ..system.torch_private import TorchDispatchMode, tree_map
+from .quantized import exact_call
 from .ties import ties_in_order
 from .user_code import described, guarded
 
@@ -54,6 +55,8 @@ class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten._assert_tensor_metadata.default:
             return None  # torch.export recorded the float32 dtypes here
         args, kwargs = tree_map(_raise_precision, (args, kwargs or {}))
+        if (exact := exact_call(func)) is not None:
+            return exact(*args, **kwargs)
         return tree_map(_raise_precision, ties_in_order(func)(*args, **kwargs))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.export.graph_signature import OutputKind
 
-from .specs import InputSpec, OutputSpec, Recipe, Task, WeightsInfo
+from .specs import InputSpec, OutputSpec, Recipe, Task, Thresholds, WeightsInfo
 from .values import zeros_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Program:
         notes: what the reader of a report should know (dropped outputs, changed modes).
         task, recipe, asked: as of the `Source`.
         activation: "softmax" where one was put behind the model.
+        suppression: as of the `Source`.
     """
 
     exported: torch.export.ExportedProgram
@@ -64,6 +65,7 @@ class Program:
     asked: Mapping[str, Any] = field(default_factory=dict)
     activation: str | None = None
     others: tuple[InputSpec, ...] = ()
+    suppression: Thresholds | None = None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .specs import InputSpec, Meaning, Recipe, Task, WeightsInfo
+from ..errors import UsageError
+from .specs import InputSpec, Meaning, Recipe, Task, Thresholds, WeightsInfo
 from .values import zeros_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Source:
         recipe: how its authors make pictures ready for it.
         asked: what was asked of the source beside its name and weights, JSON-ready.
         exported: the program of a ``.pt2`` file, of which ``module`` is a view.
+        suppression: what a detector's authors suppress its boxes with.
     """
 
     spec: str
@@ -50,11 +52,29 @@ class Source:
     asked: Mapping[str, Any] = field(default_factory=dict)
     others: tuple[InputSpec, ...] = ()
     example: tuple[torch.Tensor, ...] | None = None
+    suppression: Thresholds | None = None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """All inputs, in the order in which the module takes them."""
         return (self.input, *self.others)
+
+    def at_size(self, size: tuple[int, int]) -> Source:
+        """The same module for images of (height, width).
+
+        Raises:
+            UsageError: it takes something else than one image.
+        """
+        if self.others or self.input.role != "image" or self.exported is not None:
+            raise UsageError(
+                f"`size` names several sizes of one image; {self.spec} takes "
+                f"{', '.join(map(str, self.inputs))}.",
+                hint="Give one size, or leave it out.",
+            )
+        shape = list(self.input.shape)
+        last = len(shape) - (1 if self.input.channels_last else 0)
+        shape[last - 2 : last] = size
+        return replace(self, input=replace(self.input, shape=tuple(shape)), example=None)
 
     @property
     def examples(self) -> tuple[torch.Tensor, ...]:

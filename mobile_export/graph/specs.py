@@ -18,6 +18,7 @@ __all__ = [
     "Recipe",
     "Role",
     "Task",
+    "Thresholds",
     "WeightsInfo",
 ]
 
@@ -116,6 +117,24 @@ class Recipe:
             f"resized ({self.interpolation}) to the size divided by {self.crop_pct:g}, "
             f"cropped ({self.crop_mode}); {self.source}"
         )
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The numbers of one non-maximum suppression.
+
+    The defaults are those of EMO's SSDLite configurations, as in `detection.suppress`.
+
+    Attributes:
+        iou_threshold: of two boxes of a class whose intersection over union is above it, the surer
+            stays; in (0, 1], and 1 suppresses nothing.
+        score_threshold: less sure boxes are left out; in [0, 1).
+        max_detections: that are returned at most.
+    """
+
+    iou_threshold: float = 0.45
+    score_threshold: float = 0.02
+    max_detections: int = 200
 
 
 @dataclass(frozen=True)

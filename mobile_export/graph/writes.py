@@ -10,7 +10,7 @@ import torch
 
 from .ops import argument, argument_names
 
-__all__ = ["memory_of", "unsteady_calls", "writes_to"]
+__all__ = ["memory_of", "unsteady_calls", "writes_to", "written_buffers"]
 
 
 def unsteady_calls(exported: torch.export.ExportedProgram) -> Iterator[torch.fx.Node]:
@@ -23,6 +23,20 @@ def unsteady_calls(exported: torch.export.ExportedProgram) -> Iterator[torch.fx.
             memory[x].name in stored and writes_to(node, x) for x in node.all_input_nodes
         ):
             yield node
+
+
+def written_buffers(exported: torch.export.ExportedProgram) -> list[str]:
+    """Names of the buffers and parameters that a program writes to, in the order of its calls."""
+    signature = exported.graph_signature
+    stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    memory = memory_of(exported.graph)
+    found = {
+        stored[memory[x].name]: None
+        for node in exported.graph.nodes
+        for x in node.all_input_nodes
+        if memory[x].name in stored and writes_to(node, x)
+    }
+    return [name.removeprefix("module.") for name in found]
 
 
 def _is_random(node: torch.fx.Node) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LoweringError
+from ..graph.raised import FAILED_RULE, line_of
 from ..graph.rearrange import LAYER_PRICES, Rearrangement, common_cut, parts_of
 from . import ir
 from .view import Factor, View
@@ -44,8 +45,12 @@ class Builder:
         assert self.node is not None
         path = module_path(self.node)
         where = f"module {path!r}" if path else "the model itself"
+        line, problem = line_of(self.node), self.node.meta.get(FAILED_RULE)
+        called = f" It is called in {line}." if line else ""
+        failed = f" Its decomposition failed: {problem}; please report it." if problem else ""
         return LoweringError(
-            f"{self.node.target} in {where} ({self.node.name}) cannot be lowered: {what}.",
+            f"{self.node.target} in {where} ({self.node.name}) cannot be lowered: {what}."
+            f"{called}{failed}",
             hint=hint or "Write it with convolutions, matrix products and elementwise functions.",
         )
 

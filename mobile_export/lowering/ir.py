@@ -20,6 +20,7 @@ The exact meaning of every layer is its entry in `reference`, which executes the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -64,6 +65,7 @@ __all__ = [
     "UnaryOp",
     "Unfold",
     "Value",
+    "repeated_bytes",
 ]
 
 
@@ -183,6 +185,21 @@ class LayerGraph:
             for value in layer.inputs:
                 found.setdefault(value, []).append(layer)
         return {value: tuple(layers) for value, layers in found.items()}
+
+
+def repeated_bytes(graph: LayerGraph) -> int:
+    """Bytes of float32 weights that a file has more than once: each layer stores its own."""
+    seen: set[tuple[Shape, bytes]] = set()
+    total = 0
+    for layer in graph.layers:
+        for each in fields(layer):
+            value = getattr(layer, each.name)
+            if not hasattr(value, "tobytes"):
+                continue
+            key = (value.shape, hashlib.sha256(value.tobytes()).digest())
+            total += 4 * int(value.size) * (key in seen)
+            seen.add(key)
+    return total
 
 
 # Kinds of layer ----------------------------------------------------------------------------------

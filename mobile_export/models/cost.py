@@ -16,7 +16,8 @@ the built-in models, and of timm's in the papers' tables, are stored in ``data/c
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,10 +30,22 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["TIMM", "Cost", "measure", "measure_entry", "measure_timm", "stored_cost"]
+__all__ = [
+    "TIMM",
+    "TORCHVISION",
+    "Cost",
+    "default_classes",
+    "measure",
+    "measure_entry",
+    "measure_named",
+    "measure_timm",
+    "stored_cost",
+]
 
-TIMM = "timm/"
-"""How the names of timm's models begin."""
+TIMM, TORCHVISION = "timm/", "torchvision/"
+"""How the names of these libraries' models begin."""
+_CLIP = 16
+"""Frames that a video model of torchvision's is counted for."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +68,10 @@ def stored_cost(name: str, size: tuple[int, int], classes: int | None) -> Cost |
     """The stored count of a model at this (height, width); None if there is none.
 
     Args:
-        name: of a built-in model, or ``timm/NAME``.
-        classes: that the model tells apart; None for a model that tells none apart, and for timm's
-            as they are.
+        name: of a built-in model, with its options, ``BACKBONE+HEAD``, ``timm/NAME`` or
+            ``torchvision/NAME``.
+        classes: that the model tells apart; None for a model that tells none apart, and for those
+            of libraries as they are.
     """
     return _stored().get((name, *size, classes))
 
@@ -105,8 +119,83 @@ def measure(module: nn.Module, input_shape: tuple[int, ...]) -> Cost:
     return Cost(parameters, *_totals(counter))
 
 
+def default_classes(name: str) -> int | None:
+    """The number of classes under which the count of a model is stored.
+
+    None for a model that tells none apart, and for those of libraries.
+    """
+    from . import table
+    from .composition import is_composition, parse
+
+    if is_composition(name):
+        return parse(name).head.num_classes
+    if name.startswith((TIMM, TORCHVISION)):
+        return None
+    return table.get(name.partition("?")[0]).num_classes
+
+
+def measure_named(name: str, size: tuple[int, int], classes: int | None) -> Cost:
+    """Count a model by its name for one input of ``size`` (height, width).
+
+    Args:
+        name: of a built-in model, with its options, ``BACKBONE+HEAD``, ``timm/NAME`` or
+            ``torchvision/NAME``.
+        classes: None is the model's own number.
+
+    Raises:
+        ImportError: its library is not installed.
+        RuntimeError: that has no such model.
+        MobileExportError: there is no such model here.
+    """
+    from . import table
+    from .composition import is_composition
+
+    if is_composition(name):
+        return _measure_composition(name, size, classes)
+    if name.startswith(TIMM):
+        return measure_timm(name, size)
+    if name.startswith(TORCHVISION):
+        return _measure_torchvision(name, size)
+    plain, _, query = name.partition("?")
+    entry = table.get(plain)
+    return measure_entry(entry, size, classes, entry.parse_options(query))
+
+
+def _measure_composition(name: str, size: tuple[int, int], classes: int | None) -> Cost:
+    import torch
+
+    from .backbones import named_backbone
+    from .composition import compose, parse
+
+    parts = parse(name)
+    with torch.device("meta"):
+        backbone = named_backbone(parts.backbone, size, parts.output_stride)
+        module = compose(parts, backbone, classes)
+    return measure(module, (1, 3, *size))
+
+
+def _measure_torchvision(name: str, size: tuple[int, int]) -> Cost:
+    """Without what its training alone needs: auxiliary classifiers."""
+    import torch
+    from torchvision import models
+
+    builder = models.get_model_builder(name.removeprefix(TORCHVISION))
+    taken = inspect.signature(builder).parameters
+    none = {key: None for key in ("weights", "weights_backbone") if key in taken}
+    clip = (_CLIP,) if ".video." in builder.__module__ else ()
+    with torch.device("meta"):
+        module = builder(**none)
+    for part in ("aux1", "aux2", "AuxLogits", "aux_classifier"):
+        if hasattr(module, part):
+            setattr(module, part, None)
+    return measure(module, (1, 3, *clip, *size))
+
+
 def measure_entry(
-    entry: ModelEntry, size: tuple[int, int] | None = None, num_classes: int | None = None
+    entry: ModelEntry,
+    size: tuple[int, int] | None = None,
+    num_classes: int | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Cost:
     """Count a built-in model for one input of ``size`` (height, width), None: its default.
 
@@ -115,11 +204,12 @@ def measure_entry(
 
     Args:
         num_classes: None is the official number.
+        options: of the row, that are not the defaults.
     """
     import torch
 
     with torch.device("meta"):
-        module = entry.build(num_classes, size=size)
+        module = entry.build(num_classes, size=size, **(options or {}))
     shape = entry.input_shape(size)
     one, two = measure(module, shape), measure(module, (2, *shape[1:]))
     return Cost(one.parameters, two.macs - one.macs, two.norm_macs - one.norm_macs)

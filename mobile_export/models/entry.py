@@ -16,13 +16,13 @@ from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, Meaning, Recipe, Task
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DETECTION", "SEGMENTATION", "ModelEntry", "Published"]
+__all__ = ["DETECTION", "SEGMENTATION", "ModelEntry", "Published", "outputs_of"]
 
 SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 """The options of every segmenter: see `models.segmentation.finish`."""
 
 DETECTION = (("output", ("boxes", "raw")),)
-"""The options of every detector: see `emo.detector.DetectionOutput`."""
+"""The options of every detector: see `heads.detector.DetectionOutput`."""
 
 _OUTPUTS: dict[str, tuple[Meaning, ...]] = {
     "upsampled": ("logits",),
@@ -34,6 +34,15 @@ _OUTPUTS: dict[str, tuple[Meaning, ...]] = {
     "video classification": ("logits",),
 }
 """What a network returns, by the value of its option ``output`` or, without one, by its task."""
+
+
+def outputs_of(chosen: str) -> tuple[Meaning, ...]:
+    """What a network returns, in order, which are also the names of its outputs.
+
+    Args:
+        chosen: the value of its option ``output`` or, without one, its task.
+    """
+    return _OUTPUTS.get(chosen) or (cast("Meaning", chosen),)
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class ModelEntry:
         classes: the names of these, a list of `sources.labels`; None: not known here.
         recipe: how the authors bring pictures to the model's size; None: not known, or not to a
             fixed size.
+        strides: of the feature maps that it gives a head of `heads`, finest first; empty: it gives
+            none.
         options: further keywords of the builder that users may give, ``NAME?key=value``, with the
             values that each can have; the first is the default. ``weight_options`` names those
             that change the names or shapes of the weights.
@@ -108,6 +119,7 @@ class ModelEntry:
     num_classes: int | None = 1000
     classes: str | None = None
     recipe: Recipe | None = None
+    strides: tuple[int, ...] = ()
     options: tuple[tuple[str, tuple[str, ...]], ...] = ()
     weight_options: tuple[str, ...] = ()
 
@@ -122,8 +134,9 @@ class ModelEntry:
 
     def outputs(self, options: Mapping[str, str]) -> tuple[Meaning, ...]:
         """What the network returns with these `options`, in order; also the outputs' names."""
-        chosen = options.get("output") or dict(self.options).get("output", (self.task,))[0]
-        return _OUTPUTS.get(chosen) or (cast("Meaning", chosen),)
+        return outputs_of(
+            options.get("output") or dict(self.options).get("output", (self.task,))[0]
+        )
 
     @property
     def sizes(self) -> str:

@@ -178,14 +178,13 @@ def list_papers(
 
 def _count(name: str, size: tuple[int, int], classes: int | None) -> Cost | str:
     """The cost of a network, or why it cannot be told."""
-    if not name.startswith(cost.TIMM):
-        return _count_built_in(table.get(name), size, classes)
-    if stored := cost.stored_cost(name, size, None):
+    if stored := cost.stored_cost(name, size, classes or cost.default_classes(name)):
         return stored
     try:
-        return cost.measure_timm(name, size)
+        return cost.measure_named(name, size, classes)
     except ImportError:
-        return f"timm is not installed; run: {install_command('timm')}"
+        library = "torchvision" if name.startswith(cost.TORCHVISION) else "timm"
+        return f"{library} is not installed; run: {install_command(library)}"
     except RuntimeError as error:  # timm's, for an unknown model
         return summary(error)
 

@@ -10,7 +10,8 @@ the networks for images and video that those name: of a family the variants that
 smallest that timm has. They have no printed figures, and the size is the default of the model here.
 
 Cityscapes' input sizes are 512x1024 for "(h)" and 1024x2048 for "(f)": SeaFormer++ gives the sizes
-of training, but only these fit the FLOPs that it prints.
+of training, but only these fit the FLOPs that it prints. So with RetinaNet: 800x1344 (the training
+size in multiples of 32), and 800x1280 of the rows that are taken from PVT's paper.
 
 Importable without torch. What we count for these models is in `listing`.
 """
@@ -41,13 +42,15 @@ class PaperRow:
         table: its number in the paper; of the related papers "title" or "abstract".
         model: as the table spells it.
         head: what stands on the backbone; empty for a classifier.
-        size: (height, width) of the input in pixels; None where the paper does not say.
+        size: (height, width) of the input in pixels; None where the paper does not say, unless
+            ``remark`` says that the printed FLOPs are those of this size.
         classes: that its segmentation head tells apart, where they are not the default.
         params_m: parameters in millions; None where none are printed.
         macs_m: "FLOPs" in millions; None where none are printed.
         metric: "top-1", "mIoU" or "box AP"; empty where no accuracy is printed.
         value: the accuracy in percent; None where none is printed.
-        name: what the same network is called here, a built-in name or ``timm/…``; None: neither
+        name: what the same network is called here: a built-in name, ``BACKBONE+HEAD`` or
+            ``timm/…``; None: neither
             has it.
         reason: why there is no name.
         remark: further accuracies of the row, and why our count is more than 5 % off where it is.

@@ -17,6 +17,7 @@ __all__ = [
     "padded_transposed_convolution",
     "same_convolution",
     "unbatched",
+    "written_out_convolution",
 ]
 
 aten = torch.ops.aten
@@ -64,6 +65,31 @@ def convolution(graph: GraphEditor, node: Node) -> Node:
     kwargs = dict(node.kwargs)
     y = graph.call(node.target, batch, *node.args[1:], like=node, kwargs=kwargs)
     return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
+
+
+# aten::_convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding,
+#     SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups, bool benchmark,
+#     bool deterministic, bool cudnn_enabled, bool allow_tf32) -> Tensor
+def written_out_convolution(graph: GraphEditor, node: Node) -> Node:
+    """The convolution of as many axes, transposed or not; TorchScript traces have this one."""
+    weight: Any = argument(node, "weight")
+    rank = len(shape_of(weight)) - 2
+    stride, padding, dilation, extra = (
+        as_list(argument(node, name), rank)
+        for name in ("stride", "padding", "dilation", "output_padding")
+    )
+    groups, bias = argument(node, "groups"), argument(node, "bias")
+    if argument(node, "transposed"):
+        kinds = {
+            1: aten.conv_transpose1d.default,
+            2: aten.conv_transpose2d.input,
+            3: aten.conv_transpose3d.input,
+        }
+        rest = [stride, padding, extra, groups, dilation]
+    else:
+        kinds = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+        rest = [stride, padding, dilation, groups]
+    return graph.call(kinds[rank], node.args[0], weight, bias, *rest, like=node)
 
 
 def is_odd(node: Node) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..graph.editor import where
 from ..graph.ops import operator_name
+from ..graph.raised import call_at
 from ..system.torch_private import OpOverload
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def is_core(target: Any) -> bool:
 def outside(program: Program) -> str:
     """The calls of a program that are not core, with their module and line; for a message."""
     found = [
-        _place(node)
+        call_at(node)
         for node in program.exported.graph.nodes
         if node.op == "call_function"
         and not is_core(node.target)
@@ -204,7 +204,7 @@ def outside(program: Program) -> str:
 
 def listed(nodes: Iterable[Node]) -> str:
     """Calls with their module and line; for a message."""
-    return _few([_place(node) for node in nodes])
+    return _few([call_at(node) for node in nodes])
 
 
 def calls_of(program: Program, names: Collection[str]) -> str:
@@ -214,19 +214,11 @@ def calls_of(program: Program, names: Collection[str]) -> str:
         names: of ATen without their overloads.
     """
     found = [
-        _place(node)
+        call_at(node)
         for node in program.exported.graph.nodes
         if isinstance(node.target, OpOverload) and operator_name(node.target) in names
     ]
     return _few(found)
-
-
-def _place(node: Node) -> str:
-    """A call: its operator, module and line."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    files = [line for line in lines if line.startswith("File ")]
-    place = f", {files[-1]}" if files else ""
-    return f"{str(node.target).removesuffix('.default')} at {where(node)}{place}"
 
 
 def _few(found: list[str]) -> str:

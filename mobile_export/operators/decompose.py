@@ -12,8 +12,10 @@ from torch.fx import Node
 from ..graph.changes import PassResult
 from ..graph.editor import GraphEditor, shape_of, where
 from ..graph.ops import CONVS, is_call, operator_name
+from ..graph.raised import FAILED_RULE
 from ..system.torch_private import OpOverload, decomposition_of
 from . import (
+    choosing,
     convolution,
     elements,
     indexing,
@@ -25,6 +27,7 @@ from . import (
     products,
     recurrent,
     resizing,
+    sampling,
     sums,
 )
 from .core import SPELLINGS, is_core
@@ -50,6 +53,9 @@ _GRAPH: dict[Any, Rule] = {
     aten.avg_pool2d.default: pooling.avg_pool,
     aten.batch_norm.default: norms.batch_norm,
     aten.constant_pad_nd.default: padding.constant_pad,
+    aten._convolution.default: convolution.written_out_convolution,
+    aten._convolution.deprecated: convolution.written_out_convolution,
+    aten.convolution.default: convolution.written_out_convolution,
     aten.conv1d.default: convolution.convolution,
     aten.conv2d.default: convolution.convolution,
     aten.conv3d.default: convolution.convolution,
@@ -68,6 +74,11 @@ _GRAPH: dict[Any, Rule] = {
     aten._to_copy.default: pointwise.widened,
     aten.to.device: pointwise.widened,
     aten.to.dtype: pointwise.widened,
+    aten.masked_fill.Scalar: choosing.choose,
+    aten.masked_fill.Tensor: choosing.choose,
+    aten.where.ScalarOther: choosing.choose,
+    aten.where.ScalarSelf: choosing.choose,
+    aten.where.self: choosing.choose,
     aten.logsumexp.default: pointwise.logsumexp,
     aten.pow.Tensor_Scalar: pointwise.power,
     aten.cdist.default: products.distances,
@@ -140,6 +151,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.fmod.Scalar: elements.fmod,
     aten.fmod.Tensor: elements.fmod,
     aten.frac.default: elements.frac,
+    aten.frexp.Tensor: elements.frexp,
     aten.hardshrink.default: elements.hardshrink,
     aten.heaviside.default: elements.heaviside,
     aten.hypot.default: elements.hypot,
@@ -201,15 +213,19 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.unfold.default: indexing.unfold,
     aten.unfold_copy.default: indexing.unfold,
     aten.vdot.default: sums.vdot,
+    aten.special_xlog1py.default: elements.xlog1py,
+    aten.special_xlog1py.other_scalar: elements.xlog1py,
+    aten.special_xlog1py.self_scalar: elements.xlog1py,
     aten.xlogy.Scalar_Other: elements.xlogy,
     aten.xlogy.Scalar_Self: elements.xlogy,
     aten.xlogy.Tensor: elements.xlogy,
     aten._native_batch_norm_legit.default: sums.batch_statistics,
     aten._native_batch_norm_legit_functional.default: sums.batch_statistics,
+    aten._pdist_forward.default: sums.pdist,
     aten.addbmm.default: sums.addbmm,
     aten.bucketize.Tensor: ordering.bucketize,
-    aten.grid_sampler.default: indexing.grid_sample,
-    aten.grid_sampler_3d.default: indexing.grid_sample,
+    aten.grid_sampler.default: sampling.grid_sample,
+    aten.grid_sampler_3d.default: sampling.grid_sample,
     aten._embedding_bag_forward_only.default: indexing.embedding_bag,
     aten._unsafe_index_put.default: indexing.index_put,
     aten.index_put.default: indexing.index_put,
@@ -239,6 +255,11 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.zero.default: elements.zero,
 }
 
+_OTHERS: dict[str, Callable[..., Any]] = {
+    "torchvision::deform_conv2d": sampling.deformable_convolution,
+}
+"""Of other libraries, by their names: their operators are there where they are imported."""
+
 OPERATORS: dict[Any, Rule] = {
     **_GRAPH,
     **{target: inlined(function) for target, function in _PLAIN.items()},
@@ -252,11 +273,12 @@ def rule_of(target: Any, native: Collection[str] = ()) -> Rule | None:
     Args:
         native: operators that are left as they are; names of ATen without their overloads.
     """
-    if not isinstance(target, OpOverload) or target.namespace != "aten":
+    if not isinstance(target, OpOverload) or operator_name(target) in native:
         return None
+    if target.namespace != "aten":
+        other = _OTHERS.get(target._schema.name)
+        return None if other is None else inlined(other)
     name = operator_name(target)
-    if name in native:
-        return None
     if target in OPERATORS:
         return OPERATORS[target]
     if is_core(target) or name in SPELLINGS or target._schema.is_mutable:
@@ -291,6 +313,10 @@ def _is_for(node: Node) -> bool:
 
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.unbatched),
+    **dict.fromkeys(
+        (target for target, rule in _GRAPH.items() if rule is choosing.choose),
+        choosing.chooses_undefined,
+    ),
     aten.amax.default: pointwise.names_no_axis,
     aten.amin.default: pointwise.names_no_axis,
     aten.batch_norm.default: norms.trains,
@@ -360,7 +386,7 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
         seen.add(node)
         odd = _TAKEN_BY_NONE.get(node.target)
         rule = rule_of(node.target, () if odd is not None and odd(node) else native)
-        new = None if rule is None else rule(graph, node)
+        new = None if rule is None else _written(graph, node, rule)
         if isinstance(new, Node):
             narrower = _dtype(new) != _dtype(node)
             graph.replace(node, new, f"{node.target} in core operators")
@@ -368,6 +394,18 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
                 _refresh_behind(graph, new)
         elif new is not None:
             _replace_items(graph, node, new)
+
+
+def _written(graph: GraphEditor, node: Node, rule: Rule) -> Any:
+    """What ``rule`` makes of a call; None where it fails: the call is left, for who takes it."""
+    if FAILED_RULE in node.meta:  # in an earlier run
+        return None
+    try:
+        return rule(graph, node)
+    except Exception as error:  # noqa: BLE001  # a call that the rule did not expect; any type
+        node.meta[FAILED_RULE] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        graph.changed(node, f"left as it is: its rule failed: {node.meta[FAILED_RULE]}")
+        return None
 
 
 def _dtype(node: Node) -> torch.dtype | None:
@@ -393,10 +431,19 @@ def _is_complex(node: Node) -> bool:
 
 
 def _replace_items(graph: GraphEditor, node: Node, items: Any) -> None:
-    """The results of a call that returns several tensors."""
+    """The results of a call that returns several tensors, or a list of them among others."""
     graph.changed(node, f"{node.target} in core operators")
+    _replace_each(graph, node, items)
+
+
+def _replace_each(graph: GraphEditor, node: Node, items: Any) -> None:
     for user in list(node.users):
         if not is_call(user, operator.getitem):
             raise AssertionError(f"{where(user)} uses all results of {where(node)} at once")
-        if user.users:
-            graph.replace(user, items[user.args[1]])
+        if not user.users:
+            continue
+        item = items[user.args[1]]
+        if isinstance(item, list | tuple):
+            _replace_each(graph, user, item)
+        else:
+            graph.replace(user, item)

@@ -22,6 +22,7 @@ __all__ = [
     "floor_divide",
     "fmod",
     "frac",
+    "frexp",
     "hardshrink",
     "heaviside",
     "hypot",
@@ -43,6 +44,7 @@ __all__ = [
     "sinc",
     "softshrink",
     "trunc",
+    "xlog1py",
     "xlogy",
     "zero",
 ]
@@ -203,11 +205,33 @@ def logaddexp2(x: Tensor, other: Tensor) -> Tensor:
 
 def xlogy(x: Any, other: Any) -> Tensor:
     """x · log(other), and 0 where x is 0."""
-    logarithm = torch.log(other) if isinstance(other, Tensor) else math.log(other)
-    product = x * logarithm
+    return _or_zero(x, torch.log(other) if isinstance(other, Tensor) else math.log(other))
+
+
+def xlog1py(x: Any, other: Any) -> Tensor:
+    """x · log(1 + other), and 0 where x is 0."""
+    return _or_zero(x, torch.log1p(other) if isinstance(other, Tensor) else math.log1p(other))
+
+
+def _or_zero(x: Any, factor: Any) -> Tensor:
+    product: Tensor = x * factor
     if isinstance(x, Tensor):
         return torch.where(x == 0, torch.zeros_like(product), product)
     return product if x else torch.zeros_like(product)
+
+
+def frexp(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mantissa, whose size is at least ½ and below 1, and the exponent of 2; of finite numbers.
+
+    A logarithm that is rounded to or from a whole number is one off, which the mantissa shows.
+    """
+    size = torch.where(x == 0, torch.full_like(x, 0.5), x.abs())
+    exponent = torch.floor(torch.log2(size)) + 1
+    large = (size / torch.exp2(exponent) >= 1).to(x.dtype)
+    exponent = exponent + large
+    small = (size / torch.exp2(exponent) < 0.5).to(x.dtype)
+    exponent = exponent - small
+    return x / torch.exp2(exponent), exponent.to(torch.int32)
 
 
 def exp2(x: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -18,7 +17,6 @@ __all__ = [
     "diagonal",
     "diagonal_scatter",
     "embedding_bag",
-    "grid_sample",
     "index_add",
     "index_copy",
     "index_fill",
@@ -337,47 +335,6 @@ def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> A
     function = scatter_add if accumulate else scatter
     y = function(flat, 0, places, source.reshape(-1))
     return y if y is NotImplemented else y.reshape(x.shape)
-
-
-# Grids ------------------------------------------------------------------------------------------
-
-
-def grid_sample(
-    x: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
-) -> Any:
-    """Values between the neighbours of each position: 2 or 3 axes, zeros or the border outside.
-
-    PyTorch's grid_sampler: positions from -1 to 1, the last axis of ``grid`` is (x, y) or
-    (x, y, z); interpolation 0 is linear, 1 nearest; padding 0 is zeros, 1 the border.
-    """
-    if interpolation_mode > 1 or padding_mode > 1:
-        return NotImplemented
-    batch, channels, *sizes = x.shape
-    rank = len(sizes)
-    places = grid.reshape(batch, 1, -1, rank)
-    choices: list[list[tuple[Tensor, Tensor]]] = []
-    for axis, size in enumerate(sizes):
-        p = places[..., rank - 1 - axis]
-        p = (p + 1) * ((size - 1) / 2) if align_corners else ((p + 1) * size - 1) / 2
-        p = p.clamp(0, size - 1) if padding_mode == 1 else p
-        low = torch.round(p) if interpolation_mode == 1 else torch.floor(p)
-        both = [(low, torch.ones_like(p))] if interpolation_mode == 1 else [
-            (low, 1 - (p - low)), (low + 1, p - low)
-        ]  # fmt: skip
-        choices.append(both)
-    result = None
-    flat = x.reshape(batch, channels, -1)
-    for corner in itertools.product(*choices):
-        index, weight = torch.zeros_like(corner[0][0]), torch.ones_like(corner[0][0])
-        for (place, share), size in zip(corner, sizes, strict=True):
-            kept = place.clamp(0, size - 1)
-            inside = torch.where(place == kept, share, torch.zeros_like(share))
-            index, weight = index * size + kept, weight * inside
-        rows = index.to(torch.int64).expand(batch, channels, index.shape[-1])
-        value = torch.gather(flat, 2, rows) * weight
-        result = value if result is None else result + value
-    assert result is not None
-    return result.reshape(batch, channels, *grid.shape[1:-1])
 
 
 # Bags and places --------------------------------------------------------------------------------

@@ -69,8 +69,8 @@ def inline(
             known[inner] = graph.add_constant(value, f"stored.{node.name}")
         elif inner.op == "output":
             return torch.fx.node.map_arg(inner.args[0], known.__getitem__)
-        elif isinstance(inner.target, type):  # a named tuple of results
-            known[inner] = torch.fx.node.map_arg(inner.args[0], known.__getitem__)
+        elif isinstance(inner.target, type):
+            known[inner] = torch.fx.node.map_arg(_items(inner), known.__getitem__)
         elif inner.target is operator.getitem and isinstance(known[inner.args[0]], list | tuple):
             known[inner] = known[inner.args[0]][inner.args[1]]
         elif inner.target in _COPIES:
@@ -81,6 +81,12 @@ def inline(
             if isinstance(inner.target, OpOverload) and inner.target._schema.is_mutable:
                 known[inner.args[0]] = known[inner]
     raise AssertionError("a graph without an output")
+
+
+def _items(made: Node) -> Any:
+    """The results in a named tuple: of C++ it is made of one sequence, of Python of each."""
+    alone = len(made.args) == 1 and isinstance(made.args[0], list | tuple)
+    return made.args[0] if alone else made.args
 
 
 def _called(graph: GraphEditor, like: Node, target: Any, args: Any, kwargs: Any) -> Node:

@@ -24,6 +24,7 @@ __all__ = [
     "native_group_norm",
     "native_layer_norm",
     "outer",
+    "pdist",
     "prod",
     "prod_along",
     "sum_to_size",
@@ -84,6 +85,12 @@ def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
 def dist(x: Tensor, other: Tensor, p: Any = 2) -> Any:
     """The norm of the difference, all axes as one."""
     return torch.linalg.vector_norm((x - other).reshape(-1), p)
+
+
+def pdist(x: Tensor, p: float = 2.0) -> Any:
+    """The distances of all pairs of rows, (0, 1), (0, 2) to (n - 2, n - 1)."""
+    first, second = torch.triu_indices(x.shape[0], x.shape[0], 1)
+    return torch.linalg.vector_norm(x[first] - x[second], p, -1)
 
 
 def vdot(x: Tensor, other: Tensor) -> Tensor:

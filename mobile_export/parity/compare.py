@@ -24,8 +24,8 @@ class Difference:
         cosine: cosine similarity of the flattened arrays.
         psnr: peak signal-to-noise ratio in dB, peak = max |reference|; infinity when equal.
         worst_index: index of the largest difference.
-        top1, top5: for (1, classes) outputs, whether the best class agrees and how many of the five
-            best are shared (0 to 1); None for other shapes.
+        top1, top5: for (images, classes) outputs, the share of images whose best class agrees, and
+            how many of the five best are shared (0 to 1); None for other shapes.
     """
 
     max_abs: float
@@ -33,7 +33,7 @@ class Difference:
     cosine: float
     psnr: float
     worst_index: tuple[int, ...]
-    top1: bool | None = None
+    top1: float | None = None
     top5: float | None = None
 
 
@@ -91,8 +91,11 @@ def _psnr(error: np.ndarray, scale: float) -> float:
     return 10 * math.log10(scale**2 / mse) if scale > 0 and math.isfinite(mse) else -math.inf
 
 
-def _top(a: np.ndarray, b: np.ndarray) -> tuple[bool | None, float | None]:
-    if b.ndim != 2 or b.shape[0] != 1 or b.shape[1] < 5:
+def _top(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float | None]:
+    if b.ndim != 2 or b.shape[1] < 5:
         return None, None
-    best_a, best_b = (np.argsort(-v[0], kind="stable")[:5] for v in (a, b))
-    return bool(best_a[0] == best_b[0]), len(set(best_a) & set(best_b)) / 5
+    best = [[np.argsort(-row, kind="stable")[:5] for row in rows] for rows in (a, b)]
+    pairs = list(zip(*best, strict=True))
+    first = [bool(mine[0] == right[0]) for mine, right in pairs]
+    shared = [len(set(mine) & set(right)) / 5 for mine, right in pairs]
+    return sum(first) / len(pairs), sum(shared) / len(pairs)

@@ -96,6 +96,7 @@ def with_detections(
         report,
         detections=total,
         status=report.status if passed else "failed",
+        faithful=report.faithful if passed else False,
         notes=(*report.notes, _describe(total)),
     )
 

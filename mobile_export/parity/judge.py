@@ -5,11 +5,11 @@ largest magnitude of the reference output, so one number means the same for logi
 comparison is a report, never a bool.
 
 Statuses:
-    passed        the worst error over all samples and outputs is within the tolerance, and what
-                  changes with the sample is right in every output to what rounding explains
-                  (`_spread_allowed`);
+    passed        in every output the error over all samples is within what is allowed, relative to
+                  its size and to what changes with the sample (`parity.faithful`);
     failed        the error is not within it, or the artifact returned NaN, infinity or a wrong
-                  shape;
+                  shape: it is not faithful. Or, of a file of less than float32, it is faithful and
+                  some output does not serve as the original's does (`parity.good`);
     inconclusive  PyTorch's own float32 run of the model is more than `ILL_CONDITIONED` away from
                   its float64 run: with these weights no file can be judged. Or the error is within
                   the tolerance and, in some output, what changes with the sample is further off
@@ -27,11 +27,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..artifacts.expected import Expected, expected_facts
+from ..artifacts.words import Task
 from ..exporters.row import Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
+from .faithful import Bound, bound_of
+from .good import Quality, qualities
 from .reference import ILL_CONDITIONED, Reference
-from .report import SPREAD_ALWAYS, SPREAD_LIMIT, ParityReport
+from .report import NOT_GOOD, SPREAD_ALWAYS, ParityReport
 from .spread import relative_spread, spread_error
 
 __all__ = [
@@ -40,25 +43,32 @@ __all__ = [
     "judge",
 ]
 
-ROUNDING_FACTOR = {16: 2.0, 32: 4.0}
-"""By the bits of a weight: multiples of what rounding in PyTorch changes that a file may be off.
-In float16 the largest error of whole files is 1.0 of it (docs/parity.md); in float32 it is the
-factor of the tolerance."""
 
+def expected_outputs(
+    reference: Reference,
+    names: Sequence[str],
+    executed: Sequence[tuple[Precision, str]] = (),
+) -> Expected:
+    """What a manifest says that the file must compute: the outputs for the first sample.
 
-def expected_outputs(reference: Reference, names: Sequence[str]) -> Expected:
-    """What a manifest says that the file must compute: the outputs for the first sample."""
+    A device may round its sums, too, so it may be off by the limit of the precision, and by what
+    the file may be here, if that is more.
+
+    Args:
+        executed: the precisions and arithmetics that the file was judged in.
+    """
     sample = reference.samples[0]
     given = sample.all_given(pixels=sample.pixels is not None)
+    tolerances = {
+        name: precision_named(name).tolerance.allowed(reference.float32_error)
+        for name in precision_names()
+    }
+    for precision, arithmetic in executed:
+        bounds = (bound_of(reference, i, None, precision, arithmetic) for i in range(len(names)))
+        allowed = max((bound.size for bound in bounds), default=0.0)
+        tolerances[precision.name] = max(tolerances[precision.name], allowed)
     return expected_facts(
-        sample.name,
-        [each.numpy() for each in given],
-        reference.outputs[0],
-        names,
-        {
-            name: precision_named(name).tolerance.allowed(reference.float32_error)
-            for name in precision_names()
-        },
+        sample.name, [each.numpy() for each in given], reference.outputs[0], names, tolerances
     )
 
 
@@ -70,36 +80,42 @@ def judge(
     runtime: str,
     emulated: bool,
     output_names: Sequence[str],
+    arithmetic: str = "fp32",
+    task: Task | None = None,
 ) -> ParityReport:
     """The report on an artifact that returned ``results`` (per sample, one array per output).
 
     Args:
         precision: that the file was asked to have; its row says what is allowed.
+        arithmetic: that it was executed in, ``fp32`` or ``fp16``.
+        task: what the model is for.
     """
-    tolerance = precision.tolerance.allowed(reference.float32_error)
+    changes = _changes(reference, results, output_names, precision, arithmetic)
     notes = list(reference.notes)
-    rows: list[tuple[str, Difference]] = []
+    rows: list[_Row] = []
     for sample, exact, got in zip(reference.samples, reference.outputs, results, strict=True):
         if len(got) != len(exact):
             notes.append(f"{len(got)} outputs, the model has {len(exact)}")
-            rows.append((sample.name, Difference(math.inf, math.inf, math.nan, -math.inf, ())))
+            missing = Difference(math.inf, math.inf, math.nan, -math.inf, ())
+            rows.append(_Row(sample.name, missing, changes.bounds[0]))
             continue
-        for name, a, b in zip(output_names, got, exact, strict=True):
+        for name, a, b, bound in zip(output_names, got, exact, changes.bounds, strict=True):
             if a.shape != b.shape:
                 notes.append(f"output {name} has shape {a.shape}, the model's is {b.shape}")
-            rows.append((f"{sample.name}:{name}", compare(a, b)))
-    where, worst = max(rows, key=lambda row: row[1].max_rel)
-    differences = [difference for _, difference in rows]
+            rows.append(_Row(f"{sample.name}:{name}", compare(a, b), bound))
+    where, worst, bound = max(rows, key=lambda row: row.difference.max_rel / row.bound.size)
+    differences = [row.difference for row in rows]
     top1 = [difference.top1 for difference in differences if difference.top1 is not None]
     top5 = [difference.top5 for difference in differences if difference.top5 is not None]
-    changes = _changes(reference, results, output_names, precision.bits)
+    within = worst.max_rel <= bound.size and not changes.wrong
     report = ParityReport(
         runtime=runtime,
         emulated=emulated,
         precision=precision.name,
-        status=_status(reference.float32_error, worst.max_rel, tolerance),
-        tolerance=tolerance,
+        status=_status(reference.float32_error, within),
+        tolerance=bound.size,
         float32_error=reference.float32_error,
+        float16_error=bound.rounding_error,
         max_abs=max(difference.max_abs for difference in differences),
         max_rel=worst.max_rel,
         cosine=min(difference.cosine for difference in differences),
@@ -112,14 +128,55 @@ def judge(
         spread=changes.spread,
         spread_error=changes.error,
         spread_allowed=changes.allowed,
+        qualities=_qualities(reference, results, output_names, task),
         unmoved=changes.unmoved,
         notes=tuple(dict.fromkeys((*notes, *changes.notes))),
     )
-    if report.status != "passed" or report.tells_apart:
+    return _concluded(report, changes, precision)
+
+
+def _concluded(report: ParityReport, changes: _Changes, precision: Precision) -> ParityReport:
+    """``report``, whose status is that of the error's size, with the other verdicts."""
+    if report.status == "failed":
+        notes = (*report.notes, _why_wrong(changes)) if changes.wrong else report.notes
+        return replace(report, faithful=False, notes=notes)
+    if report.status != "passed":
         return report
-    return replace(
-        report, status="inconclusive", notes=(*report.notes, _why_inconclusive(changes, precision))
+    if not report.tells_apart:
+        notes = (*report.notes, _why_inconclusive(changes, precision))
+        return replace(report, status="inconclusive", notes=notes)
+    report = replace(report, faithful=True)
+    return report if precision.bits >= 32 or report.useful is not False else _too_coarse(report)
+
+
+def _too_coarse(report: ParityReport) -> ParityReport:
+    short = [f"{each} where {each.asked} is asked" for each in report.qualities if not each.passed]
+    note = (
+        f"{NOT_GOOD}: the file loses what {report.precision} loses in PyTorch, too, and that is "
+        f"too much: {', '.join(short)}"
     )
+    return replace(report, status="failed", notes=(*report.notes, note))
+
+
+def _qualities(
+    reference: Reference,
+    results: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    task: Task | None,
+) -> tuple[Quality, ...]:
+    """Nothing where shapes are not the model's."""
+    for got, exact in zip(results, reference.outputs, strict=True):
+        if [each.shape for each in got] != [each.shape for each in exact]:
+            return ()
+    return qualities(task, names, results, reference.outputs)
+
+
+class _Row(NamedTuple):
+    """How far one output is off for one sample, and how far it may be."""
+
+    where: str
+    difference: Difference
+    bound: Bound
 
 
 class _Moved(NamedTuple):
@@ -128,7 +185,7 @@ class _Moved(NamedTuple):
     name: str
     spread: float
     error: float
-    allowed: float
+    bound: Bound
 
 
 @dataclass(frozen=True)
@@ -136,14 +193,18 @@ class _Changes:
     """What changes with the sample.
 
     Attributes:
+        bounds: of every output.
         spread, error, allowed: as `ParityReport.spread`, `spread_error` and `spread_allowed`.
-        beyond: outputs whose error is beyond what is allowed.
+        wrong: outputs whose error no rounding explains.
+        beyond: outputs whose error may be rounding or not.
         unmoved: as `ParityReport.unmoved`.
     """
 
+    bounds: tuple[Bound, ...]
     spread: float | None = None
     error: float | None = None
     allowed: float = SPREAD_ALWAYS
+    wrong: tuple[_Moved, ...] = ()
     beyond: tuple[_Moved, ...] = ()
     unmoved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -153,54 +214,45 @@ def _changes(
     reference: Reference,
     results: Sequence[Sequence[np.ndarray]],
     names: Sequence[str],
-    bits: int,
+    precision: Precision,
+    arithmetic: str,
 ) -> _Changes:
-    if len(reference.samples) < 2:
-        return _Changes()
     exact = list(zip(*reference.outputs, strict=True))
-    if any(len(got) != len(exact) for got in results):
-        return _Changes(error=math.inf)
+    complete = all(len(got) == len(exact) for got in results)
+    errors = [
+        spread_error([arrays[index] for arrays in results], outputs) if complete else math.inf
+        for index, outputs in enumerate(exact)
+    ]
+    if len(reference.samples) < 2:
+        errors = [None] * len(exact)
+    bounds = tuple(
+        bound_of(reference, index, error, precision, arithmetic)
+        for index, error in enumerate(errors)
+    )
+    if len(reference.samples) < 2:
+        return _Changes(bounds)
+    if not complete:
+        return _Changes(bounds, error=math.inf)
     fixed: list[str] = []
     unmoved: list[str] = []
     found: list[_Moved] = []
-    for index, (name, outputs) in enumerate(zip(names, exact, strict=True)):
-        error = spread_error([arrays[index] for arrays in results], outputs)
+    for index, (name, outputs, error) in enumerate(zip(names, exact, errors, strict=True)):
         if error is not None:
-            allowed = _spread_allowed(reference, index, error, bits)
-            found.append(_Moved(name, relative_spread(outputs), error, allowed))
+            found.append(_Moved(name, relative_spread(outputs), error, bounds[index]))
         else:
             (fixed if index in reference.fixed else unmoved).append(name)
-    worst = max(found, key=lambda each: each.error / each.allowed, default=None)
+    worst = max(found, key=lambda each: each.error / each.bound.spread_allowed, default=None)
     note = f"{', '.join(fixed)}: the same for every input" if fixed else ""
     return _Changes(
+        bounds,
         spread=None if worst is None else worst.spread,
         error=None if worst is None else worst.error,
-        allowed=SPREAD_ALWAYS if worst is None else worst.allowed,
-        beyond=tuple(each for each in found if not each.error <= each.allowed),
+        allowed=SPREAD_ALWAYS if worst is None else worst.bound.spread_allowed,
+        wrong=tuple(each for each in found if not each.error <= each.bound.spread),
+        beyond=tuple(each for each in found if not each.error <= each.bound.doubtful),
         unmoved=tuple(unmoved),
         notes=(note,) if note else (),
     )
-
-
-def _spread_allowed(reference: Reference, index: int, error: float, bits: int) -> float:
-    """How far what changes in output ``index`` may be off: what rounding explains in this model.
-
-    The model is run with rounding only where ``error`` would not be allowed without.
-    """
-    if error <= SPREAD_ALWAYS or reference.rounded is None:
-        return SPREAD_ALWAYS
-    rounded = reference.rounded(bits)
-    if rounded is None:
-        return SPREAD_ALWAYS
-    outputs = [arrays[index] for arrays in reference.outputs]
-    alone = spread_error([arrays[index] for arrays in rounded], outputs)
-    assert alone is not None  # as of the file, for this output
-    return allowed_by_rounding(alone, bits)
-
-
-def allowed_by_rounding(alone: float, bits: int) -> float:
-    """The spread error that a file may have where rounding alone makes one of ``alone``."""
-    return min(max(ROUNDING_FACTOR[bits] * alone, SPREAD_ALWAYS), SPREAD_LIMIT)
 
 
 _ADVICE = (
@@ -212,16 +264,25 @@ _FINER = 'write `precision="fp32"`.'
 _BEFORE = "return what comes before a sigmoid or softmax that is always at its end."
 
 
+def _why_wrong(changes: _Changes) -> str:
+    parts = [
+        f"{each.name} changes by {each.spread:.1e} of its size, and the file is {each.error:.2%} "
+        f"of that change off; rounding explains {each.bound.spread:.2%}"
+        for each in changes.wrong
+    ]
+    return f"between the inputs of the check, {'; '.join(parts)}"
+
+
 def _why_inconclusive(changes: _Changes, precision: Precision) -> str:
     parts = []
     if changes.error is None:
         parts.append("no output changes with the input")
     elif changes.unmoved:
         parts.append(f"{', '.join(changes.unmoved)} does not change with the input")
-    for name, moved, error, allowed in changes.beyond:
+    for name, moved, error, bound in changes.beyond:
         parts.append(
             f"{name} changes by {moved:.1e} of its size only, and the file is {error:.1%} of that "
-            f"change off (allowed is {allowed:.1%}, by what rounding does to this model)"
+            f"change off (allowed is {bound.doubtful:.1%}, by what rounding does to this model)"
         )
     last = _BEFORE if precision.bits == 32 else _FINER
     return (
@@ -230,7 +291,7 @@ def _why_inconclusive(changes: _Changes, precision: Precision) -> str:
     )
 
 
-def _status(float32_error: float, max_rel: float, tolerance: float) -> str:
+def _status(float32_error: float, within: bool) -> str:
     if not float32_error <= ILL_CONDITIONED:
         return "inconclusive"
-    return "passed" if max_rel <= tolerance else "failed"
+    return "passed" if within else "failed"

@@ -57,7 +57,11 @@ class Overflow:
     module: str | None = None
 
     def __str__(self) -> str:
-        size = f"{self.magnitude:.3g}" if math.isfinite(self.magnitude) else str(self.magnitude)
+        size = f"{self.magnitude:.3g}"
+        if math.isnan(self.magnitude):
+            size = "NaN, such as 0 / 0 or log(-1)"
+        elif math.isinf(self.magnitude):
+            size = "infinity"
         place = f" in module {self.module!r}" if self.module else ""
         name = self.output if len(self.output) <= _LONGEST else f"…{self.output[-_LONGEST:]}"
         return f"{self.op} {name!r}{place} ({size})"

@@ -17,14 +17,21 @@ from ..graph.kept_results import fresh_caches
 from ..graph.ties import TiesInOrder
 from ..graph.user_code import described, guarded
 from .compare import compare
-from .rounding import Outputs, Rounded, rounded_outputs
+from .rounding import Outputs, Rounded, float32_copy, rounded_outputs
 from .samples import Sample
 from .spread import relative_spread
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["ILL_CONDITIONED", "Reference", "make_reference", "softmax", "with_activation"]
+__all__ = [
+    "ILL_CONDITIONED",
+    "Reference",
+    "make_reference",
+    "require_independent",
+    "softmax",
+    "with_activation",
+]
 
 ILL_CONDITIONED = 1e-4
 """Error of PyTorch's own float32 above which no file can be judged."""
@@ -95,6 +102,52 @@ def make_reference(
     )
 
 
+_SAME = 1e-9
+"""Relative difference in float64 of an answer in a batch from that on the image alone: rounding."""
+
+
+def require_independent(
+    module: torch.nn.Module, reference: Reference, names: Sequence[str]
+) -> None:
+    """Refuse a model whose answer on an image depends on the others of its batch.
+
+    Args:
+        reference: of batches of images, the model's only input.
+        names: of the outputs.
+
+    Raises:
+        SourceError: it names the output; or the model does not take the images one by one.
+    """
+    sample, outputs = reference.samples[-1], reference.outputs[-1]
+    images = len(sample.image)
+    double = double_copy(module)
+    for place in range(images):
+        alone = _arrays(_run_exactly(double, [sample.image[place : place + 1]]))
+        for name, whole, one in zip(names, outputs, alone, strict=True):
+            part = _part(whole, one.shape, place, images)
+            if part is None or not compare(part, one).max_rel <= _SAME:
+                had = f"of shape {one.shape} alone and {whole.shape} for all {images}"
+                raise SourceError(
+                    f"In a `batch` of {images}, {type(module).__name__} does not give {name} "
+                    f"({had}) for image {place + 1} as it does for that image alone: its code "
+                    "mixes the images of a batch, or takes one only.",
+                    hint="Leave `batch` out and run the file once for each image, or keep the "
+                    "first axis of every tensor in forward.",
+                )
+
+
+def _part(whole: np.ndarray, shape: tuple[int, ...], place: int, images: int) -> np.ndarray | None:
+    """What belongs to one of ``images`` in an output: a part along the one axis that has the length
+    1 for a single image, all of what is as large; None where there is no such axis."""
+    if whole.shape == shape:
+        return whole
+    extents = list(zip(whole.shape, shape, strict=False))
+    longer = [axis for axis, (n, one) in enumerate(extents) if n != one]
+    if whole.ndim != len(shape) or len(longer) != 1 or extents[longer[0]] != (images, 1):
+        return None
+    return np.split(whole, images, longer[0])[place]
+
+
 @dataclass(frozen=True)
 class _Run:
     sample: Sample
@@ -111,14 +164,9 @@ class _Run:
 def _run_both(module: torch.nn.Module, double: torch.nn.Module, sample: Sample) -> _Run:
     exact = _arrays(_run_exactly(double, sample.all_given()))
     with guarded(partial(_failed_again, module)), torch.no_grad(), TiesInOrder():  # type: ignore[no-untyped-call]
-        single = _arrays(module(*map(_single, sample.all_given())))
+        single = _arrays(module(*map(float32_copy, sample.all_given())))
     errors = [compare(b, a).max_rel for a, b in zip(exact, single, strict=True)]
     return _Run(sample, exact, max(errors, default=0.0))
-
-
-def _single(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy that the model may write to: float32, or integers as they are."""
-    return tensor.float().clone() if tensor.is_floating_point() else tensor.clone()
 
 
 def _spreads(runs: Sequence[_Run], fixed: frozenset[int]) -> list[float]:
@@ -185,7 +233,7 @@ def with_activation(reference: Reference, activation: str | None) -> Reference:
     return replace(
         reference,
         outputs=_softmaxed(reference.outputs),
-        rounded=None if rounded is None else lambda bits: _softmaxed(rounded(bits)),
+        rounded=None if rounded is None else lambda rounding: _softmaxed(rounded(rounding)),
     )
 
 

@@ -1,15 +1,17 @@
-"""What rounding alone does to a model: its outputs in float32, and with float16 results.
+"""What rounding alone does to a model: PyTorch's own runs of it in float32 and in float16.
 
-An error of a file that is large beside what the image changes is either rounding or a fault. The
-model itself tells which: it is run in the precision of the file, and what that changes is what
-rounding explains (`parity.judge`).
+An error of a file is either rounding or a fault. The model itself tells which: it is run on the
+same samples as the file computes, and what that changes is what rounding explains
+(`parity.judge`). Not every operator has a float16 kernel on every CPU, and those that have add up
+in an order of their own; so every operator computes in float32, and its result is rounded once to
+the nearest float16 (IEEE 754, ties to even). That is the same everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,13 +24,37 @@ from ..graph.user_code import guarded
 from ..system.torch_private import TorchDispatchMode, tree_map
 from .samples import Sample
 
-__all__ = ["Float16Results", "Outputs", "Rounded", "rounded_outputs"]
+__all__ = [
+    "Float16Results",
+    "Outputs",
+    "Rounded",
+    "Rounding",
+    "float32_copy",
+    "rounded_outputs",
+    "rounding_of",
+]
 
 Outputs = tuple[tuple[np.ndarray, ...], ...]
 """Per sample, one array per output."""
 
-Rounded = Callable[[int], Outputs | None]
-"""The outputs of a model with results of so many bits; None where it does not run so."""
+Rounding = Literal["float32", "float16 weights", "float16"]
+"""What is rounded: everything to float32; also the weights to float16, of two and more axes (of
+fewer are norms and biases, which files fold into others or keep in float32); also the inputs and
+every operator's result to float16."""
+
+Rounded = Callable[[Rounding], Outputs | None]
+"""The outputs of a model that rounds so; None where it does not run so."""
+
+
+def rounding_of(bits: int, arithmetic: str) -> Rounding:
+    """What a file rounds whose weights have ``bits`` and that is executed in ``arithmetic``.
+
+    Args:
+        arithmetic: ``fp32`` or ``fp16``.
+    """
+    if bits > 16:
+        return "float32"
+    return "float16" if arithmetic == "fp16" else "float16 weights"
 
 
 class Float16Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -60,33 +86,38 @@ def _round(value: Any) -> Any:
 
 
 def rounded_outputs(module: torch.nn.Module, samples: Sequence[Sample]) -> Rounded:
-    """The outputs of ``module`` for ``samples``: with 32 bits as they are, with 16 those of
-    float16 weights and results. Each is computed when it is first asked for."""
+    """The outputs of ``module`` for ``samples``, each computed when it is first asked for."""
 
     @cache
-    def outputs(bits: int) -> Outputs | None:
+    def outputs(rounding: Rounding) -> Outputs | None:
         try:
-            return _outputs(module, samples, bits)
+            return _outputs(module, samples, rounding)
         except MobileExportError:
             return None
 
     return outputs
 
 
-def _outputs(module: torch.nn.Module, samples: Sequence[Sample], bits: int) -> Outputs:
+def _outputs(module: torch.nn.Module, samples: Sequence[Sample], rounding: Rounding) -> Outputs:
     copied = deep_copy(module).float()
-    if bits == 16:
+    if rounding != "float32":
         for tensor in (*copied.parameters(), *copied.buffers()):
-            if tensor.ndim > 1:  # of fewer axes are norms and biases, which files fold
+            if tensor.ndim > 1:
                 _round(tensor.data)
-    mode = Float16Results if bits == 16 else TiesInOrder
+    results = rounding == "float16"
+    mode = Float16Results if results else TiesInOrder
     found = []
     for sample in samples:
-        image = sample.image.float().clone()
+        given = [float32_copy(tensor) for tensor in sample.all_given()]
         with guarded(_as_error), torch.no_grad(), mode():
-            result = copied(_round(image) if bits == 16 else image)
+            result = copied(*map(_round, given)) if results else copied(*given)
         found.append(tuple(tensor.numpy() for tensor in flatten_outputs(result)[1]))
     return tuple(found)
+
+
+def float32_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that the model may write to: float32, or integers as they are."""
+    return tensor.float().clone() if tensor.is_floating_point() else tensor.clone()
 
 
 def _as_error(error: BaseException) -> MobileExportError:

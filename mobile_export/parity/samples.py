@@ -9,7 +9,7 @@ repeated to the last bit on another machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,14 @@ from ..artifacts.expected import drawn_input, seeded_input
 from ..errors import ExecutionError
 from ..graph.specs import InputSpec
 
-__all__ = ["Sample", "normalise", "parity_samples", "pixel_samples", "stronger_samples"]
+__all__ = [
+    "Sample",
+    "normalise",
+    "parity_samples",
+    "pixel_samples",
+    "stronger_samples",
+    "synthetic_sample",
+]
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def normalise(pixels: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """(pixels / 255 - mean) / std, per channel, in float64.
 
     Args:
-        pixels: (1, C, H, W) or (1, C, T, H, W), or with C last, 0 to 255, any dtype.
+        pixels: (N, C, H, W) or (N, C, T, H, W), or with C last, 0 to 255, any dtype.
     Returns:
         float64 tensor of the same shape.
     """
@@ -97,6 +104,7 @@ _WIDE = 8.0
 
 def parity_samples(spec: InputSpec, *others: InputSpec) -> tuple[Sample, ...]:
     """Two inputs of noise and two natural-statistics images; four of noise where there is no image.
+    In a batch, every place has an image of its own.
 
     The first noise is standard normal, so that a device can make it from its seed alone. The second
     is, too, unless the model takes values of a wider range (0 to 255): it is then 8-bit noise.
@@ -158,6 +166,21 @@ def pixel_samples(spec: InputSpec) -> tuple[Sample, ...]:
     return noise + natural
 
 
+def synthetic_sample(name: str, seed: int, spec: InputSpec, *others: InputSpec) -> Sample:
+    """An image with natural statistics, and draws of the other inputs; draws alone where the first
+    input is no image.
+
+    Args:
+        seed: another one gives another sample.
+        others: the inputs behind the first one.
+    """
+    if spec.role != "image":
+        return _joined(Sample(name, torch.from_numpy(drawn_input(spec, seed))), others, seed)
+    pixels = _natural(spec, seed)
+    image = _of_dtype(normalise(pixels, spec), spec)
+    return _joined(Sample(name, image, pixels), others, seed)
+
+
 def stronger_samples(
     spec: InputSpec, *others: InputSpec, pixels: bool = False
 ) -> tuple[tuple[Sample, ...], ...]:
@@ -214,13 +237,17 @@ def _pixel_sample(name: str, pixels: torch.Tensor, spec: InputSpec) -> Sample:
 
 
 def _coloured(spec: InputSpec) -> torch.Tensor:
-    """A natural image of 15 % of the contrast; level 10 in the first channel, 210 in the last.
+    """Natural images of 15 % of the contrast; level 10 in the first channel, 210 in the last.
 
-    Of shape (1, C, H, W) or (1, C, T, H, W), whole numbers from 0 to 255.
+    Of the input's shape, whole numbers from 0 to 255.
     """
-    natural = _planes(spec, 2)
-    level = torch.linspace(10.0, 210.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
-    return _arranged((0.15 * natural + level).clamp(0.0, 255.0).round(), spec)
+
+    def image(seed: int) -> torch.Tensor:
+        natural = _planes(spec, seed)
+        level = torch.linspace(10.0, 210.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
+        return (0.15 * natural + level).clamp(0.0, 255.0).round()
+
+    return _batch(image, spec, 2)
 
 
 def _corner(spec: InputSpec) -> torch.Tensor:
@@ -229,26 +256,32 @@ def _corner(spec: InputSpec) -> torch.Tensor:
     The window has a radius of 20 % of each side; it passes all of the first channel and none of the
     last. Shape and range as of `_coloured`.
     """
-    natural = _planes(spec, 2)
     height, width = spec.size
     y = (torch.linspace(0.0, 1.0, height).view(-1, 1) - 0.30) / 0.20
     x = (torch.linspace(0.0, 1.0, width) - 0.25) / 0.20
-    passed = torch.linspace(1.0, 0.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
-    seen = passed * torch.exp(-(y**2) - x**2) * (natural + 90.0)
-    return _arranged(seen.clamp(0.0, 255.0).round(), spec)
+    window = torch.exp(-(y**2) - x**2)
+
+    def image(seed: int) -> torch.Tensor:
+        natural = _planes(spec, seed)
+        passed = torch.linspace(1.0, 0.0, spec.channels).view(1, -1, *[1] * (natural.ndim - 2))
+        return (passed * window * (natural + 90.0)).clamp(0.0, 255.0).round()
+
+    return _batch(image, spec, 2)
 
 
 def _natural(spec: InputSpec, seed: int) -> torch.Tensor:
     """`_planes` in the shape of the input."""
-    return _arranged(_planes(spec, seed), spec)
+    return _batch(lambda each: _planes(spec, each), spec, seed)
 
 
-def _arranged(planes: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """(1, C, …, H, W) in the shape of the input: channels last, several images of a batch alike
-    but for their place."""
-    image = planes.movedim(1, -1) if spec.channels_last else planes
-    axis = image.ndim - (2 if spec.channels_last else 1)
-    return torch.cat([image.roll(5 * i, axis) for i in range(spec.shape[0])])
+_PLACES = 1000
+"""Between the seeds of two images of one batch."""
+
+
+def _batch(image: Callable[[int], torch.Tensor], spec: InputSpec, seed: int) -> torch.Tensor:
+    """Images (1, C, …, H, W) of different seeds, in the shape of the input."""
+    images = torch.cat([image(seed + _PLACES * place) for place in range(spec.shape[0])])
+    return images.movedim(1, -1) if spec.channels_last else images
 
 
 def _planes(spec: InputSpec, seed: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..detection import Detections, Suppression
     from .samples import Sample
 
-__all__ = ["Detector", "FileTensor", "Session", "Tensor"]
+__all__ = ["Detector", "FileTensor", "IntegerTensor", "Session", "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,26 @@ class Tensor:
     value: np.ndarray
     module: str | None = None
     op: str = ""
+
+
+@dataclass(frozen=True)
+class IntegerTensor:
+    """Integers that a file stores or computed, in its layout: (value - zero_point) · scale.
+
+    Attributes:
+        scales: one, or one for each place on some axis.
+        zero_point: of stored tensors with several, the one of the largest magnitude.
+    """
+
+    name: str
+    value: np.ndarray
+    scales: tuple[float, ...]
+    zero_point: int = 0
+
+    @property
+    def scale(self) -> float:
+        """The one, or the first."""
+        return self.scales[0]
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,7 @@ class Session:
         runtime: what executes it, with its version.
         emulated: True when that is one of our evaluators instead of the vendor's runtime.
         precision: the lowest that is in the file, of stored weights or of arithmetic.
+        arithmetic: that this session executes it in: ``fp16`` where results are rounded so.
         takes_pixels: the input is 0 to 255 and normalised inside.
         activation: "softmax" when the file turns the program's logits into probabilities.
         variants: the same file under other options that a device may run it with; checked as well.
@@ -90,6 +111,7 @@ class Session:
     runtime: str
     emulated: bool = False
     precision: str = "fp32"
+    arithmetic: str = "fp32"
     takes_pixels: bool = False
     activation: str | None = None
     variants: tuple[Session, ...] = ()
@@ -115,6 +137,24 @@ class Session:
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """What a device would compute in float16 that float16 cannot hold (`parity.overflow`)."""
         return ()
+
+    def class_names(self) -> Mapping[str, Sequence[str]]:
+        """What the file calls its classes, in their order, by where in the file that stands."""
+        return {}
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        """Every tensor of integers with a scale that the file stores; of floats, nothing."""
+        return iter(())
+
+    def stored_floats(self) -> Iterator[np.ndarray]:
+        """Every tensor of floats that the file stores, where its format has no integers of 32 bits
+        and stores what a bias stands for; elsewhere, nothing."""
+        return iter(())
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        """Every tensor of integers with one scale that the file computes for ``sample``, without
+        the runtime's own rewriting, so that each operator is there."""
+        return iter(())
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         """Every intermediate tensor, in execution order."""

@@ -6,6 +6,7 @@ torch.export leaves what the author wrote: in-place ops, dropout, five ways to r
 * ``view``, ``flatten``, ``squeeze``, … are ``reshape`` to a static shape, ``transpose``, ``t``,
   ``movedim``, … are ``permute``, ``expand_as`` is ``expand``; axes are not negative;
 * pooling to 1x1 is ``mean``; adaptive pooling to a divisor of the size is ``avg_pool2d``;
+* a max pool says its stride;
 * decomposed ``convolution``, ``addmm``, ``_softmax``, ``native_layer_norm``, eval-mode
   ``_native_batch_norm_legit…`` are ``conv2d``, ``linear``, ``softmax``, … again;
 * an ``einsum`` of two is ``matmul``, with a stored matrix ``linear``; ``x[0], x[1]``: ``unbind``.
@@ -316,6 +317,23 @@ def _adaptive_pool(graph: GraphEditor, node: Node) -> Node | None:
     if kernel == [1, 1]:
         return source
     return graph.call(aten.avg_pool2d.default, source, kernel, kernel, like=node)
+
+
+@_rule(
+    aten.max_pool1d.default,
+    aten.max_pool2d.default,
+    aten.max_pool3d.default,
+    aten.max_pool1d_with_indices.default,
+    aten.max_pool2d_with_indices.default,
+    aten.max_pool3d_with_indices.default,
+)
+def _max_pool(graph: GraphEditor, node: Node) -> Node | None:
+    """Windows side by side where no stride is given; coremltools takes no call without one."""
+    if argument(node, "stride"):
+        return None
+    kernel = argument(node, "kernel_size")
+    rest = [argument(node, name) for name in ("padding", "dilation", "ceil_mode")]
+    return graph.call(node.target, source_of(node), kernel, kernel, *rest, like=node)
 
 
 @_rule(

@@ -8,14 +8,15 @@ what the model computes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import MobileExportError, PassError, TraceError
 from ..graph.changes import Change, Pass, PassReport, PassResult, Refusal
+from ..graph.raised import call_at, node_of
 from ..graph.rounds import settle
-from ..graph.writes import unsteady_calls
+from ..graph.writes import unsteady_calls, written_buffers
 from ..operators import decompose, needs_decomposing
 from ..operators.core import listed
 from .normalize_ops import normalize_ops
@@ -33,6 +34,13 @@ _ROUNDS = 20
 """Rounds after which passes are held to undo each other; models need fewer than ten."""
 
 
+_Progress = Callable[[str], None]
+
+
+def _silent(stage: str) -> None:
+    """Progress that nobody sees."""
+
+
 @dataclass(frozen=True)
 class _Rewritten:
     """A program, and by pass what was done to it, what was refused, and what came out of it last.
@@ -45,8 +53,10 @@ class _Rewritten:
     refusals: dict[Pass, tuple[Refusal, ...]]
     results: dict[Pass, Program]
 
-    def after(self, function: Pass) -> _Rewritten:
-        """The same after one more run of ``function``."""
+    def after(self, function: Pass, progress: _Progress) -> _Rewritten:
+        """The same after one more run of ``function``, which ``progress`` is told before."""
+        name = "operators" if function.__name__ == decompose.__name__ else function.__name__
+        progress(f"passes: {name}, {len(self.program.exported.graph.nodes)} nodes")
         result = _apply(function, self.program)
         changes = self.changes.get(function, ()) + result.changes
         return _Rewritten(
@@ -60,12 +70,19 @@ class _Rewritten:
 class PassRunner:
     """Lists of passes on one program: what several lists begin with is run and proven once.
 
+    Args:
+        progress: told each pass before it runs, with the nodes of the graph that it is given, and
+            the proof; a pass may take minutes on a large graph.
+
     Raises:
         SourceError: the eager model returns NaN, which nothing can be compared with.
     """
 
-    def __init__(self, program: Program, reference: Reference) -> None:
+    def __init__(
+        self, program: Program, reference: Reference, progress: _Progress = _silent
+    ) -> None:
         refuse_nan(program, reference)
+        self._progress = progress
         self._program = program
         self._reference = reference
         self._decomposed: dict[frozenset[str], _Rewritten] = {}
@@ -77,7 +94,7 @@ class PassRunner:
         if native not in self._decomposed:
             state = _Rewritten(self._program, {}, {}, {})
             if needs_decomposing(self._program):
-                state = _settled(state, (normalize_ops, _decompose_but(native)))
+                state = _settled(state, (normalize_ops, _decompose_but(native)), self._progress)
             else:
                 state = next(iter(self._decomposed.values()), state)
             self._decomposed[native] = state
@@ -106,12 +123,12 @@ class PassRunner:
         first = tuple(function for function in passes if stage_of(function) == "shared")
         key = (frozenset(native) if start.results else frozenset(), first)
         if key not in self._shared:
-            self._shared[key] = _settled(start, first)
+            self._shared[key] = _settled(start, first, self._progress)
         rounds = [function for function in passes if stage_of(function) != "last"]
-        state = _settled(self._shared[key], rounds)
+        state = _settled(self._shared[key], rounds, self._progress)
         for function in passes:
             if stage_of(function) == "last":
-                state = state.after(function)
+                state = state.after(function, self._progress)
         reports = tuple(
             PassReport(f.__name__, state.changes.get(f, ()), state.refusals.get(f, ()))
             for f in passes
@@ -126,6 +143,7 @@ class PassRunner:
         for before, after in self._proven:
             if before is rewritten:
                 return after
+        self._progress("passes: the proof in float64")
         error = distance(rewritten, self._reference)
         if error > EXACT:
             self._report(rewritten, error, reports)
@@ -138,8 +156,10 @@ class PassRunner:
         before = error if rewritten is program else distance(program, self._reference)
         if before > EXACT:
             calls = listed(unsteady_calls(program.exported))
+            buffers = ", ".join(written_buffers(program.exported)[:8])
+            what = f"changes its own state ({buffers})" if buffers else "draws random numbers"
             cause = (
-                f"It draws random numbers or changes its own state: {calls}."
+                f"It {what}: {calls}."
                 if calls
                 else "Does its forward use random numbers, or change its own state?"
             )
@@ -166,13 +186,16 @@ def _decompose_but(native: frozenset[str]) -> Pass:
 
 
 def run_passes(
-    program: Program, reference: Reference, passes: Sequence[Pass] = PASSES
+    program: Program,
+    reference: Reference,
+    passes: Sequence[Pass] = PASSES,
+    progress: _Progress = _silent,
 ) -> tuple[Program, tuple[PassReport, ...]]:
     """`PassRunner.run` of one list."""
-    return PassRunner(program, reference).run(passes)
+    return PassRunner(program, reference, progress).run(passes)
 
 
-def _settled(state: _Rewritten, passes: Sequence[Pass]) -> _Rewritten:
+def _settled(state: _Rewritten, passes: Sequence[Pass], progress: _Progress) -> _Rewritten:
     """``state`` after rounds of ``passes``, until none finds anything.
 
     Raises:
@@ -185,7 +208,7 @@ def _settled(state: _Rewritten, passes: Sequence[Pass]) -> _Rewritten:
         for function in passes:
             last = state.program
             if state.results.get(function) is not last:
-                state = state.after(function)
+                state = state.after(function, progress)
             if state.program is not last:
                 fired.append(function.__name__)
         return fired
@@ -200,8 +223,10 @@ def _apply(function: Pass, program: Program) -> PassResult:
     except MobileExportError:
         raise
     except Exception as error:  # a graph that the pass did not expect; any type
+        node = node_of(error)
+        place = "" if node is None else f" at {call_at(node)}"
         raise PassError(
-            f"The pass {function.__name__} failed on {program.spec}: "
+            f"The pass {function.__name__} failed on {program.spec}{place}: "
             f"{type(error).__name__}: {error}",
             hint="Please report the model."
             if function.__name__ == decompose.__name__

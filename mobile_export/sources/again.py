@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArtifactError, UsageError
+from ..models.composition import parse
 from ..system.files import GIB, regular_file
 from .request import ModelRequest
-from .table import SOURCES
+from .table import kind_of
 
 if TYPE_CHECKING:
     from ..artifacts.manifest import Manifest
@@ -49,13 +50,21 @@ def request_again(
         ArtifactError: the checkpoint or program that it names is not there, or is another one.
     """
     spec, build, weights = manifest.source, manifest.build, manifest.weights
-    kind = next(row.name for row in SOURCES if row.matches(spec))
+    kind = kind_of(spec)
+    if kind == "composition" and kind_of(parse(spec).backbone) == "factory":
+        kind = "factory"
     if kind == "factory":
         raise UsageError(
             f"{file} was made from {spec}: the name of code, and none runs because a manifest "
             "names it.",
             hint="If you trust that code, type its name: "
             + _command(manifest, file, given, command),
+        )
+    if kind == "transformers":
+        raise UsageError(
+            f"{file} was made from {spec}, a repository or folder of transformers, which is not "
+            "read because a manifest names it.",
+            hint="Name it yourself: " + _command(manifest, file, given, command),
         )
     if (build is not None and build.kind == "module") or (weights and weights.kind == "own"):
         raise UsageError(
@@ -64,18 +73,41 @@ def request_again(
         )
     options: dict[str, Any] = {}
     if build is not None:
-        names = ("size", "num_classes", "channels", "mean", "std", "seed", "outputs")
+        names = ("size", "num_classes", "channels", "batch", "mean", "std", "seed", "outputs")
         options = {name: getattr(build, name) for name in names}
     elif weights is not None and weights.seed is not None:
         options["seed"] = weights.seed
     if kind == "saved program":
-        return ModelRequest.of(_program(spec, weights, file), **{**options, **given})
+        return _requested(_program(spec, weights, file), options, given, file)
     if weights is not None and not {"weights", "pretrained"} & set(given):
         options["pretrained"] = weights.kind == "pretrained"
         if weights.kind == "checkpoint":
             options["weights"] = _found(weights.path, weights.sha256, file, "checkpoint")
             options["allow_missing"] = build is not None and build.allow_missing
-    return ModelRequest.of(spec, **{**options, **given})
+    return _requested(spec, options, given, file)
+
+
+def _requested(
+    model: str, named: Mapping[str, Any], given: Mapping[str, Any], file: Path
+) -> ModelRequest:
+    """The request for a model with what the manifest names and, over it, what the user gave.
+
+    Raises:
+        UsageError: what the user gave is not valid.
+        ArtifactError: what the manifest names is not.
+    """
+    try:
+        return ModelRequest.of(model, **{**named, **given})
+    except UsageError as error:
+        try:
+            ModelRequest.of(model, **{k: v for k, v in named.items() if k not in given})
+        except UsageError:
+            said = " ".join(str(error).splitlines())
+            raise ArtifactError(
+                f"The manifest of {file} names a model that cannot be built: {said}",
+                hint="Export the model again, or name the model yourself.",
+            ) from None
+        raise
 
 
 def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -> Iterator[str]:
@@ -170,7 +202,7 @@ def _command(manifest: Manifest, file: Path, given: Mapping[str, Any], command: 
     if weights is not None and weights.kind == "checkpoint":
         path = str(given.get("weights") or weights.path)
         words.append(f"`weights='{_typeable(path, 'CHECKPOINT')}'`")
-    for name in ("num_classes", "channels", "mean", "std", "seed"):
+    for name in ("num_classes", "channels", "batch", "mean", "std", "seed"):
         value = None if build is None else getattr(build, name)
         if value not in (None, 0):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -17,6 +17,7 @@ from torch import nn
 from ..errors import SourceError, UsageError
 from ..graph.specs import DTYPES, InputSpec
 from .inputs import NamedInput, file_names, spec_of
+from .plain import ScriptCall
 
 __all__ = ["POSITIONAL", "Bound", "Called", "bind_example", "bind_named", "signature_of"]
 
@@ -85,6 +86,11 @@ def _tuple_like(value: Any, items: list[Any]) -> Any:
 
 def signature_of(module: nn.Module) -> inspect.Signature | None:
     """Of forward; None where Python does not know."""
+    if isinstance(module, ScriptCall):
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature(
+            [inspect.Parameter(name, kind) for name in module.parameters_of_forward]
+        )
     try:
         return inspect.signature(module.forward)
     except (TypeError, ValueError):

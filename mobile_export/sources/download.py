@@ -199,6 +199,10 @@ def _problem(path: Path, checkpoint: PublicCheckpoint) -> str | None:
     )
     wanted = [each for each in sums if each[2] is not None]
     with path.open("rb") as stream:
+        head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+            return "it is a page to read (of an error, or of a login?)"
+        stream.seek(0)
         for block in _blocks(stream) if wanted else ():
             for _, digest, _ in wanted:
                 digest.update(block)

@@ -5,7 +5,6 @@ This runs the user's own code, with the user's rights: it is what they asked for
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -14,11 +13,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote
 
 import torch
 from torch import nn
@@ -29,8 +28,11 @@ from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
 from ..graph.user_code import described, guarded, place_in_code
 from .calls import POSITIONAL, Bound, bind_example, bind_named, signature_of
+from .dense_detector import DenseDetector, detector_source, is_detector, require_dense
 from .labels import labels_for
-from .request import ModelRequest, near_matches
+from .names import near_matches
+from .plain import bare, plain_module, with_script_calls
+from .request import ModelRequest, query_of
 from .weights import load_weights
 
 __all__ = ["load_factory", "source_of_module"]
@@ -42,7 +44,7 @@ def load_factory(request: ModelRequest) -> Source:
     module_name, attribute, arguments = _parse(spec)
     if request.pretrained:
         raise UsageError(
-            "`pretrained` is for timm/NAME.",
+            "`pretrained` is for models of timm, torchvision and transformers.",
             hint=f"Pass the factory's own argument: {spec}{'&' if '?' in spec else '?'}"
             "pretrained=True, or give a file with `weights='FILE'`.",
         )
@@ -72,12 +74,12 @@ def _example(imported: ModuleType, made: Any, request: ModelRequest, folder: Pat
 
 
 def _require_asked(inputs: Sequence[InputSpec], request: ModelRequest) -> None:
-    """Refuse a size and channels that are not those of the example's one image."""
-    sizes = {each.size for each in inputs if each.role == "image"}
-    channels = {each.channels for each in inputs if each.role == "image"}
+    """Refuse a size, channels and a batch that are not those of the example's one image."""
+    images = [each for each in inputs if each.role == "image"]
     for name, asked, own in (
-        ("size", request.size, sizes),
-        ("channels", request.channels, channels),
+        ("size", request.size, {each.size for each in images}),
+        ("channels", request.channels, {each.channels for each in images}),
+        ("batch", request.batch, {each.shape[0] for each in images}),
     ):
         if asked is not None and own != {asked}:
             said = ", ".join(map(str, sorted(own))) or "no image"
@@ -90,14 +92,14 @@ def _require_asked(inputs: Sequence[InputSpec], request: ModelRequest) -> None:
 def source_of_module(request: ModelRequest) -> Source:
     """A module that the caller of the Python interface has made; it is copied, never changed."""
     module = request.model
-    plain = deep_copy(getattr(module, "_orig_mod", module))
+    plain = deep_copy(bare(module))
     return _source_of(plain, request.spec, request, request.example_inputs)
 
 
 def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Source:
     notes: list[str] = []
     with guarded(partial(_failed, f"Looking at what {spec} made", folder=Path.cwd())):
-        module = _normalise(made, spec, notes)
+        module = _dense(plain_module(made, spec, notes), spec)
         if request.input is None and example is None:
             _check_signature(module, spec)
         image = _input(module, request, notes)
@@ -108,7 +110,12 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
         info = load_weights(
             module, request.weights, allow_missing=request.allow_missing, seed=request.seed
         )
-    info = WeightsInfo(info.kind, info.seed, info.path, info.sha256, (*info.notes, *notes))
+    info = replace(info, notes=(*info.notes, *notes))
+    if isinstance(module, DenseDetector):
+        return detector_source(module, spec, image, info, None)
+    scripted: list[str] = []
+    module = with_script_calls(module, scripted)
+    info = replace(info, notes=(*info.notes, *scripted))
     bound = Bound(module, (image,))
     if request.input is not None:
         bound = bind_named(module, spec, request.input, image.mean, image.std)
@@ -129,8 +136,20 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
     )
 
 
+def _dense(module: nn.Module, spec: str) -> nn.Module:
+    """One of torchvision's detectors in front of what depends on the picture; others as they are.
+
+    Raises:
+        SourceError: it has two stages.
+    """
+    if not is_detector(module):
+        return module
+    require_dense(module, spec)
+    return DenseDetector(module)
+
+
 def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
-    target, _, query = spec.partition("?")
+    target, _, _ = spec.partition("?")
     module_name, _, attribute = target.partition(":")
     if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
         dotted = ".".join(Path(module_name).with_suffix("").parts)
@@ -144,22 +163,7 @@ def _parse(spec: str) -> tuple[str, str, dict[str, Any]]:
             f"{spec!r} is not MODULE:FUNCTION.",
             hint="For example mynet:build, or package.mynet:build?width=2&deep=True",
         )
-    arguments: dict[str, Any] = {}
-    for part in filter(None, query.split("&")):
-        key, equals, text = part.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(
-                f"{part!r} in {spec!r} is not key=value.", hint="Use ?key=value&key=value"
-            )
-        arguments[key] = _value(unquote(text))
-    return module_name, attribute, arguments
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return text
+    return module_name, attribute, query_of(spec)
 
 
 @contextmanager
@@ -289,56 +293,6 @@ def _failed(what: str, error: BaseException, folder: Path) -> SourceError:
     return SourceError(f"{what} failed: {said}{place_in_code(error, folder)}.")
 
 
-def _normalise(made: Any, spec: str, notes: list[str]) -> nn.Module:
-    """Eval mode, CPU, float32; what is changed is noted, what cannot be is refused."""
-    if isinstance(made, torch.jit.ScriptModule):
-        raise SourceError(
-            f"{spec!r} gave a TorchScript module; torch.export needs the Python module.",
-            hint="Return it from before torch.jit.script or torch.jit.trace.",
-        )
-    made = getattr(made, "_orig_mod", made)  # of torch.compile
-    if not isinstance(made, nn.Module):
-        raise SourceError(
-            f"{spec!r} gave a {type(made).__module__}.{type(made).__qualname__}, not a "
-            "torch.nn.Module.",
-            hint="The factory must return the model.",
-        )
-    tensors = [*made.parameters(), *made.buffers()]
-    if any(".quantized" in type(m).__module__ for m in made.modules()) or any(
-        tensor.is_quantized for tensor in tensors
-    ):
-        raise SourceError(
-            f"{spec!r} is a quantised module.",
-            hint="Give the floating-point model; a target's own options choose its precision.",
-        )
-    if any(tensor.layout is not torch.strided or tensor.is_nested for tensor in tensors):
-        raise SourceError(
-            f"{spec!r} holds sparse or nested tensors, which no format has.",
-            hint="Store them dense: tensor.to_dense().",
-        )
-    if any(tensor.is_meta for tensor in tensors):
-        raise SourceError(
-            f"{spec!r} has parameters on the meta device, which hold no values.",
-            hint="Build it outside `torch.device('meta')`, or call to_empty and load its weights.",
-        )
-    module: nn.Module = made
-    if module.training:
-        notes.append("The model came in training mode and was put into eval mode.")
-    elif any(child.training for child in module.modules()):
-        notes.append("Parts of the model were in training mode; all was put into eval mode.")
-    module.eval()
-    devices = sorted({tensor.device.type for tensor in tensors} - {"cpu"})
-    if devices:
-        notes.append(f"It was moved from {', '.join(devices)} to the CPU.")
-        module = module.cpu()
-    kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
-    if kinds:
-        named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-        notes.append(f"It was converted from {named} to float32.")
-        module = module.float()
-    return module
-
-
 _NO_IMAGE = re.compile(r"(^|_)(ids?|tokens?|texts?|masks?|labels?|targets?)($|_)")
 """Names of parameters that take no image."""
 
@@ -365,6 +319,9 @@ def _check_signature(module: nn.Module, spec: str) -> None:
 
 
 def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputSpec:
+    if isinstance(module, DenseDetector):
+        ways = module.ways
+        return request.input_spec(size=ways.size, mean=ways.mean, std=ways.std)
     config = next(
         (
             dict(value)

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..models.composition import is_composition
+from .request import is_folder
 
 if TYPE_CHECKING:
     from ..models.entry import ModelEntry
@@ -78,22 +80,26 @@ class ModelFacts:
 
 
 def model_facts(spec: str) -> ModelFacts:
-    """What is known of a built-in model or of ``timm/NAME``.
+    """What is known of a built-in model, ``BACKBONE+HEAD``, ``timm/NAME`` or ``torchvision/NAME``.
 
     Raises:
         UsageError: it names code or a file.
         SourceError: there is no such model.
-        MissingExtraError: timm is not installed.
+        MissingExtraError: timm or torchvision is not installed.
     """
+    if is_composition(spec):
+        return _composed_facts(spec)
     if spec.startswith("timm/"):
         return _timm_facts(spec)
-    if ":" in spec or spec.endswith(".pt2"):
+    if spec.startswith("torchvision/"):
+        return _torchvision_facts(spec)
+    if ":" in spec or spec.endswith(".pt2") or spec.startswith("hf/") or is_folder(spec):
         raise UsageError(
-            f"{spec!r} is not a name of a built-in model or of timm's.",
+            f"{spec!r} is not a name of a built-in model, of timm's or of torchvision's.",
             hint="Your own code and programs say themselves what they take; `mobile-export inspect "
             "FILE` shows what is in an exported file.",
         )
-    from .zoo import entry_of
+    from .names import entry_of
 
     return _zoo_facts(entry_of(spec)[0])
 
@@ -142,6 +148,9 @@ def _printed(name: str) -> tuple[PrintedFigures, ...]:
 
 
 def _timm_facts(spec: str) -> ModelFacts:
+    from .names import timm_name
+
+    timm_name(spec)
     import timm
 
     from ..models.cost import stored_cost
@@ -171,4 +180,67 @@ def _timm_facts(spec: str) -> ModelFacts:
         weights=tags_of(architecture),
         variants=(),
         printed=_printed(f"timm/{architecture}"),
+    )
+
+
+def _composed_facts(spec: str) -> ModelFacts:
+    """A head on the backbone of another model, from which the input comes."""
+    from ..models.composition import OUTPUT_STRIDES, parse
+    from ..models.cost import stored_cost
+    from ..models.heads import HEADS
+    from .names import composition_name
+
+    composition_name(spec)
+    parts = parse(spec)
+    head = parts.head
+    backbone = model_facts(parts.backbone)
+    counted = stored_cost(spec, head.size, head.num_classes)
+    options = dict(head.options)
+    if parts.backbone.startswith("timm/"):
+        options["output_stride"] = tuple(map(str, reversed(OUTPUT_STRIDES)))
+    return ModelFacts(
+        name=spec,
+        family=f"{backbone.family} with {head.title}; {head.source}",
+        task=head.task,
+        input_shape=(*backbone.input_shape[:2], *head.size),
+        channel_order=backbone.channel_order,
+        sizes=backbone.sizes,
+        mean=backbone.mean,
+        std=backbone.std,
+        recipe=None,
+        num_classes=head.num_classes,
+        options=options,
+        params_m=None if counted is None else counted.parameters / 1e6,
+        macs_m=None if counted is None else counted.macs / 1e6,
+        weights=(),
+        variants=tuple(f"{parts.backbone}+{name}" for name in HEADS if name != head.name),
+        printed=_printed(spec),
+    )
+
+
+def _torchvision_facts(spec: str) -> ModelFacts:
+    from .names import torchvision_name
+
+    name = torchvision_name(spec)
+    from .torchvision import facts_of
+
+    facts = facts_of(name)
+    clip = (16,) if facts.kind == "video" else ()
+    return ModelFacts(
+        name=spec,
+        family=facts.kind,
+        task={"video": "classification", "optical_flow": None}.get(facts.kind, facts.kind),
+        input_shape=(1, 3, *clip, *facts.size),
+        channel_order="RGB",
+        sizes="any that its layers divide",
+        mean=facts.mean,
+        std=facts.std,
+        recipe=None if facts.recipe is None else facts.recipe.said,
+        num_classes=len(facts.categories) or (1000 if facts.kind == "classification" else None),
+        options={},
+        params_m=None,
+        macs_m=None,
+        weights=() if facts.url is None else (f"{facts.weights}: {facts.url}",),
+        variants=(),
+        printed=(),
     )

@@ -14,7 +14,14 @@ from pathlib import Path
 from ..errors import UsageError
 from ..system.files import MIB, read_regular_file
 
-__all__ = ["check_labels", "imagenet_labels", "known_labels", "labels_for", "read_labels"]
+__all__ = [
+    "check_labels",
+    "distinct_labels",
+    "imagenet_labels",
+    "known_labels",
+    "labels_for",
+    "read_labels",
+]
 
 MAX_LABELS = 16 * MIB
 """Bytes of a file of labels"""
@@ -38,6 +45,18 @@ def known_labels(name: str) -> tuple[str, ...]:
 def labels_for(num_classes: int | None) -> tuple[str, ...] | None:
     """ImageNet's names for a classifier of 1000 classes, None for any other."""
     return imagenet_labels() if num_classes == 1000 else None
+
+
+def distinct_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` with a number behind each that was there before: COCO's 91 numbers of classes name
+    some "N/A"."""
+    found: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while candidate in found:
+            candidate, number = f"{name} {number}", number + 1
+        found.append(candidate)
+    return tuple(found)
 
 
 def check_labels(labels: Sequence[str], whose: str) -> None:

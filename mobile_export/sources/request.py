@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
+import ast
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ..errors import UsageError
 from ..graph.specs import InputSpec
@@ -16,14 +17,24 @@ from ..system.options import Range, argument, check_options, option, shortened
 from .inputs import NamedInput, read_inputs
 from .labels import check_labels, read_labels
 
-__all__ = ["ModelRequest", "near_matches", "parse_numbers", "parse_size", "timm_names"]
+__all__ = [
+    "ModelRequest",
+    "is_folder",
+    "parse_numbers",
+    "parse_size",
+    "query_of",
+]
 
 MAX_PIXELS = 8192 * 8192
 """Of an input; float64 activations of anything larger fit into no machine's memory"""
 
+MAX_SIZES = 8
+"""Of one file; each is traced, rewritten, written and checked by itself."""
+
 _PIXELS = Range(1, MAX_PIXELS, whole=True)
-_CLASSES = Range(1, 2**20, whole=True)
+_CLASSES = Range(0, 2**20, whole=True)
 _CHANNELS = Range(1, 2**12, whole=True)
+_BATCHES = Range(1, 1024, whole=True)
 _SEEDS = Range(0, 2**63 - 1, whole=True)
 _MEANS = Range(-1e6, 1e6)
 _DEVIATIONS = Range(1e-6, 1e6)
@@ -45,6 +56,32 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def _pairs(size: Any) -> tuple[Any, ...]:
+    """One size as a pair, several as pairs; what stands in them is checked later.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(size, int):
+        return (size, size)
+    several = not isinstance(size, str) and isinstance(size, Sequence)
+    found = tuple(tuple(e) if isinstance(e, (list, tuple)) else e for e in size) if several else ()
+    sizes = found if any(isinstance(each, tuple) for each in found) else (found,)
+    if not all(isinstance(each, tuple) and len(each) == 2 for each in sizes):
+        raise UsageError(f"`size` {shortened(repr(size))} is not a size.", hint=_SIZE_HINT)
+    return found
+
+
+def parse_sizes(text: str) -> tuple[int, int] | tuple[tuple[int, int], ...]:
+    """`parse_size`, or several sizes with commas between them: ``224,320,512x384``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    sizes = tuple(map(parse_size, text.split(",")))
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
 def parse_numbers(text: str) -> tuple[float, ...]:
     """``0.5,0.5,0.5`` -> (0.5, 0.5, 0.5).
 
@@ -60,6 +97,31 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         ) from None
 
 
+def query_of(spec: str) -> dict[str, Any]:
+    """The values of ``NAME?key=value&key=value``: Python's numbers, tuples and truth values, or
+    texts.
+
+    Raises:
+        UsageError: a part is no key=value.
+    """
+    arguments: dict[str, Any] = {}
+    for part in filter(None, spec.partition("?")[2].split("&")):
+        key, equals, text = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(
+                f"{part!r} in {spec!r} is not key=value.", hint="Use ?key=value&key=value"
+            )
+        arguments[key] = _value(unquote(text))
+    return arguments
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+
+
 def read_names(text: str) -> tuple[str, ...]:
     """``boxes,scores`` -> ("boxes", "scores")."""
     return tuple(name.strip() for name in text.split(","))
@@ -70,16 +132,22 @@ class ModelRequest:
     """What the user asked for; every source is given this one object.
 
     Attributes:
-        model: a name of the built-in models (``emo_2m``), ``timm/NAME``,
+        model: a name of the built-in models (``emo_2m``), ``timm/NAME[?key=value]``,
+            ``BACKBONE+HEAD[?key=value]``,
             ``package.module:factory[?key=value]``, ``file.pt2``; or, in Python, a module.
         weights: checkpoint (.pth, .pt, .safetensors); without it, and without ``pretrained``, a
             built-in or timm model gets seeded random weights.
         allow_missing: let a changed classifier keep its random weights.
         pretrained: download the official weights: ``timm/NAME``, and built-in models with a public
             file (`models.checkpoints`).
-        num_classes: size of the classifier; the model's own by default.
-        size: (height, width) of the input in pixels; the model's own by default.
+        num_classes: size of the classifier; the model's own by default. 0 is none: a timm model
+            returns features then.
+        size: (height, width) of the input in pixels; the model's own by default. Given as several
+            such pairs, it is the first of them.
+        other_sizes: the others, which the same file takes as well.
         channels: input channels of a user's own model; the model's own by default, else 3.
+        batch: images that the model takes at a time; 1 by default. The answer on each must be what
+            the model says of it alone.
         mean, std: normalisation of pixels scaled to [0, 1]; one value, or one per channel.
         labels: class names, all different, in the order of the logits.
         seed: of random weights.
@@ -102,15 +170,19 @@ class ModelRequest:
     pretrained: bool = option(
         False, help="Download the official weights; info MODEL says whether there are any."
     )
-    num_classes: int | None = option(None, help="Size of the classifier.", within=_CLASSES)
+    num_classes: int | None = option(None, help="Size of the classifier; 0: none.", within=_CLASSES)
     size: tuple[int, int] | None = option(
         None,
-        help="Input size in pixels: 224 or 512x1024 (height x width).",
+        help="Input size in pixels: 224 or 512x1024 (height x width); several: 224,320.",
         within=_PIXELS,
         typed=str,
-        read=parse_size,
+        read=parse_sizes,
     )
+    other_sizes: tuple[tuple[int, int], ...] = ()
     channels: int | None = option(None, help="Input channels of your own model.", within=_CHANNELS)
+    batch: int | None = option(
+        None, help="Images that the file takes at a time; 1 by default.", within=_BATCHES
+    )
     mean: tuple[float, ...] | None = option(
         None,
         help="Normalisation of pixels in [0, 1], e.g. 0.5,0.5,0.5.",
@@ -141,12 +213,13 @@ class ModelRequest:
     )
 
     def __post_init__(self) -> None:
+        given: Any = self.size
+        if given is not None and all(isinstance(each, Sequence) for each in given):
+            first, *others = (tuple(each) for each in given)
+            object.__setattr__(self, "size", first)
+            object.__setattr__(self, "other_sizes", tuple(others))
         check_options(self)
-        if self.size is not None and self.size[0] * self.size[1] > MAX_PIXELS:
-            raise UsageError(
-                f"`size` {self.size[0]}x{self.size[1]} is {self.size[0] * self.size[1]:,} pixels.",
-                hint=f"At most {MAX_PIXELS:,} are taken, such as 8192x8192.",
-            )
+        self._check_pixels()
         if self.pretrained and self.weights is not None:
             raise UsageError("`pretrained` and `weights` exclude each other.", hint="Give one.")
         if self.allow_missing and self.weights is None:
@@ -163,9 +236,43 @@ class ModelRequest:
                 hint="Give names of the model's outputs with commas between them: boxes,scores.",
             )
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """All sizes that were asked for, the first one first; none for the model's own."""
+        return () if self.size is None else (self.size, *self.other_sizes)
+
+    def require_one_size(self) -> None:
+        """Raise UsageError where several sizes are asked for: only a written file takes several."""
+        if self.other_sizes:
+            raise UsageError(
+                f"`size` names {len(self.sizes)} sizes; several are taken where a file is written.",
+                hint="Give one of them.",
+            )
+
+    def _check_pixels(self) -> None:
+        images = self.batch or 1
+        for height, width in self.sizes:
+            if min(height, width) < 1:
+                raise UsageError(f"`size` {height}x{width} is not a size.", hint=_SIZE_HINT)
+            if images * height * width > MAX_PIXELS:
+                of_a_batch = f" in each of the {images} images of a `batch`" if images > 1 else ""
+                raise UsageError(
+                    f"`size` {height}x{width} is {height * width:,} pixels{of_a_batch}.",
+                    hint=f"At most {MAX_PIXELS:,} are taken in all, such as 8192x8192.",
+                )
+        if len(set(self.sizes)) < len(self.sizes) or len(self.sizes) > MAX_SIZES:
+            twice = next((s for s in self.sizes if self.sizes.count(s) > 1), None)
+            raise UsageError(
+                f"`size` names {len(self.sizes)} sizes."
+                if twice is None
+                else f"`size` names {twice[0]}x{twice[1]} more than once.",
+                hint=f"Give up to {MAX_SIZES} different sizes with commas between them: 224,320.",
+            )
+
     def _check_inputs(self) -> None:
         given = {
             "`size`": self.size is not None,
+            "`batch`": self.batch is not None,
             "`channels`": self.channels is not None,
             "`example_inputs`": self.example_inputs is not None and self.input is not None,
         }
@@ -182,7 +289,7 @@ class ModelRequest:
         cls,
         model: Any,
         *,
-        size: int | Sequence[int] | None = None,
+        size: int | Sequence[int] | Sequence[Sequence[int]] | None = None,
         weights: str | Path | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -202,12 +309,9 @@ class ModelRequest:
             UsageError: a value is not valid, or two exclude each other.
             TypeError: there is no such attribute.
         """
-        if size is not None and not isinstance(size, int):
-            height, width = size
-            size = (height, width)
         return cls(
             model,
-            size=(size, size) if isinstance(size, int) else size,
+            size=None if size is None else _pairs(size),
             weights=None if weights is None else Path(weights),
             mean=None if mean is None else tuple(mean),
             std=None if std is None else tuple(std),
@@ -218,8 +322,9 @@ class ModelRequest:
         )
 
     def asked(self) -> dict[str, Any]:
-        """What changes the model that is built, beside its name and its weights."""
-        names = ("size", "num_classes", "channels", "mean", "std", "seed", "pretrained")
+        """What changes the model that is built, beside its name and its weights; of several sizes,
+        the first."""
+        names = ("size", "num_classes", "channels", "batch", "mean", "std", "seed", "pretrained")
         inputs = [str(each) for each in self.input or ()]
         more = ("allow_missing", "outputs")
         return {name: getattr(self, name) for name in (*names, *more)} | {"input": inputs}
@@ -243,35 +348,17 @@ class ModelRequest:
         planes = self.channels or channels
         clip = () if frames is None else (frames,)
         return InputSpec(
-            shape=(1, planes, *clip, *(self.size or size)),
+            shape=(self.batch or 1, planes, *clip, *(self.size or size)),
             mean=_per_channel("mean", self.mean, mean, planes),
             std=_per_channel("std", self.std, std, planes),
             channel_order="L" if planes == 1 else channel_order,
         )
 
 
-@cache
-def timm_names() -> tuple[str, ...]:
-    """Names of timm's models, none where it is not installed; timm sorts them for each who asks."""
-    try:
-        import timm
-    except ImportError:
-        return ()
-    return tuple(timm.list_models())
-
-
-def near_matches(name: str, known: Sequence[str]) -> list[str]:
-    """Up to three known names that resemble a misspelt one, best first, ignoring case and -/_."""
-    folded: dict[str, str] = {}
-    for candidate in known:
-        folded.setdefault(_fold(candidate), candidate)
-        folded.setdefault(_fold(candidate.rsplit("/", 1)[-1]), candidate)
-    found = difflib.get_close_matches(_fold(name), list(folded), n=6, cutoff=0.6)
-    return list(dict.fromkeys(folded[match] for match in found))[:3]
-
-
-def _fold(name: str) -> str:
-    return name.lower().replace("-", "_")
+def is_folder(model: Any) -> bool:
+    """Whether it is the path of a folder with a configuration of transformers."""
+    place = f"{model}/config.json"
+    return isinstance(model, str) and os.path.isfile(place)  # noqa: PTH113 (no error: any text)
 
 
 def _per_channel(

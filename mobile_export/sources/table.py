@@ -2,8 +2,11 @@
 about its input.
 
     NAME?output=labels            the built-in models; some have options
-    timm/NAME                     PyTorch Image Models
+    timm/NAME?features_only=True  PyTorch Image Models; some have options
+    torchvision/NAME              torchvision
+    hf/ORG/NAME                   transformers, or a folder with its config.json
     package.module:factory?k=v    the user's own code, imported from the current folder
+    BACKBONE+HEAD                 a head on feature maps: of ours, timm's or the user's model
     file.pt2                      a saved torch.export program
     a torch.nn.Module             made by the caller of the Python interface
 
@@ -19,9 +22,11 @@ from typing import Any, cast
 
 from ..errors import UsageError
 from ..graph.source import Source
-from .request import ModelRequest
+from ..models.composition import is_composition
+from . import names
+from .request import ModelRequest, is_folder
 
-__all__ = ["SOURCES", "Kind", "ModelRequest", "Source", "load_source", "require_name"]
+__all__ = ["SOURCES", "Kind", "ModelRequest", "Source", "kind_of", "load_source", "require_name"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Kind:
         name: for people.
         matches: whether a model is named so; the first row whose test holds loads it.
         module, function: of this folder: takes the request, gives the `Source`.
-        name_check: of the module: raises when it has no model of a name; "" if only loading tells.
+        name_check: of `names`: raises when there is no model of a name; "" if only loading tells.
         own_code: the user's own, whose inputs the user may name.
     """
 
@@ -66,24 +71,47 @@ SOURCES: tuple[Kind, ...] = (
         "source_of_module",
         own_code=True,
     ),
+    Kind(
+        "transformers",
+        lambda model: model.startswith("hf/") or is_folder(model),
+        "hf",
+        "load_hf",
+        "hf_name",
+        own_code=True,
+    ),
     Kind("saved program", lambda model: model.endswith(".pt2"), "pt2.load", "load_program"),
-    Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm", "known_name"),
+    Kind("composition", is_composition, "composition", "load_composition", "composition_name"),
+    Kind("timm", lambda model: model.startswith("timm/"), "timm", "load_timm", "timm_name"),
+    Kind(
+        "torchvision",
+        lambda model: model.startswith("torchvision/"),
+        "torchvision",
+        "load_torchvision",
+        "torchvision_name",
+    ),
     Kind("factory", lambda model: ":" in model, "factory", "load_factory", own_code=True),
     Kind("built-in", lambda model: True, "zoo", "load_zoo", "entry_of"),
 )
 
 
-def require_name(model: str) -> None:
-    """Raise what loading a model would, where its name alone is enough to tell; nothing is built.
+def kind_of(model: str) -> str:
+    """The name of the kind of source that loads a model of this name."""
+    return next(row.name for row in SOURCES if row.matches(model))
+
+
+def require_name(model: Any) -> None:
+    """Raise what loading a model would, where its name alone is enough to tell; nothing is built,
+    and no library is imported. A module, or none, has no name.
 
     Raises:
         SourceError: no source has a model of this name.
         MissingExtraError: the library of its source is not installed.
     """
+    if model is None:
+        return
     kind = next(row for row in SOURCES if row.matches(model))
     if kind.name_check:
-        module = importlib.import_module(f"{__package__}.{kind.module}")
-        getattr(module, kind.name_check)(model)
+        getattr(names, kind.name_check)(model)
 
 
 def load_source(request: ModelRequest) -> Source:

@@ -1,30 +1,33 @@
-"""``timm/NAME``: a model of PyTorch Image Models, with timm's own input size and normalisation."""
+"""``timm/NAME[?key=value]``: a model of PyTorch Image Models, with timm's own input size and
+normalisation."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
-from ..errors import SourceError, summary
+from ..errors import SourceError, UsageError, summary
 from ..graph.source import Source
 from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec, Recipe, WeightsInfo
-from ..system.install import missing_extra
+from ..system.options import shortened
 from .build import build_with_weights
 from .labels import labels_for
-from .request import ModelRequest, near_matches, timm_names
+from .names import no_timm_model, timm_name
+from .request import ModelRequest, query_of
 
-__all__ = ["default_config", "known_name", "load_timm", "recipe_of", "tags_of"]
+__all__ = ["default_config", "known_name", "load_timm", "options_of", "recipe_of", "tags_of"]
 
 HUB_TIMEOUT = 5.0
 
 
 def load_timm(request: ModelRequest) -> Source:
     """Build ``timm/NAME``; see `mobile_export.sources.table.load_source`."""
-    name = known_name(request.spec)
+    name, kwargs = known_name(request.spec), options_of(request.spec)
     facts = default_config(name)
     native = tuple(facts["input_size"])
     input_spec = request.input_spec(
@@ -33,7 +36,6 @@ def load_timm(request: ModelRequest) -> Source:
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
     )
-    kwargs: dict[str, Any] = {}
     if request.num_classes is not None:
         kwargs["num_classes"] = request.num_classes
     if request.channels is not None:
@@ -51,7 +53,12 @@ def load_timm(request: ModelRequest) -> Source:
             return _create(name, {**kwargs, **extra})
 
     try:
-        module, weights = _weigh(name, build, input_spec, request, facts)
+        build_from = build
+        if kwargs.get("features_only") and request.weights is not None:
+            build_from = partial(_features_of, name, kwargs)
+        module, weights = _weigh(name, build_from, input_spec, request, facts)
+        if build_from is not build:
+            module = _features_of(name, kwargs, module)
     except SourceError:
         raise
     except Exception as error:  # timm's builders raise whatever their arguments provoke
@@ -70,19 +77,50 @@ def known_name(spec: str) -> str:
         MissingExtraError: timm is not installed.
         SourceError: it has no such model; the error names those that are spelt alike.
     """
-    try:
-        import timm
-    except ImportError:
-        raise missing_extra(f"The source {spec!r}", "timm", "timm") from None
-    name = spec.removeprefix("timm/")
+    name = timm_name(spec)
+    import timm
+
     if timm.is_model(name):
         return name
-    near = near_matches(name, timm_names())
-    guess = f"Did you mean {' or '.join(f'timm/{n}' for n in near)}? " if near else ""
-    raise SourceError(
-        f"timm {timm.__version__} has no model called {name!r}.",
-        hint=f"{guess}All names: python -c 'import timm; print(timm.list_models())'",
-    )
+    raise no_timm_model(name)
+
+
+_OPTIONS: dict[str, tuple[type, ...]] = {
+    "features_only": (bool,),
+    "out_indices": (tuple, list, int),
+    "output_stride": (int,),
+    "global_pool": (str,),
+}
+"""Arguments of `timm.create_model` that may stand behind a name. A manifest may hold one, too: none
+of them names a file or a place."""
+
+
+def options_of(spec: str) -> dict[str, Any]:
+    """The arguments for timm in ``timm/NAME?key=value&key=value``.
+
+    Raises:
+        UsageError: one is none, or has a value of another kind.
+    """
+    found = query_of(spec)
+    for key, value in found.items():
+        kinds = _OPTIONS.get(key, ())
+        numbers = value if isinstance(value, tuple | list) else [0]
+        if not isinstance(value, kinds) or not all(isinstance(n, int) for n in numbers):
+            said = ", ".join(_OPTIONS)
+            raise UsageError(
+                f"{shortened(f'{key}={value!r}')} in {shortened(spec)!r} is no option of timm's.",
+                hint=f"Valid are {said}: timm/resnet18?features_only=True&out_indices=(1,2).",
+            )
+    return found
+
+
+def _features_of(name: str, kwargs: dict[str, Any], full: torch.nn.Module | None = None) -> Any:
+    """The whole model; or, of a filled one, the part that returns its features, as timm cuts it."""
+    if full is None:
+        whole = {k: v for k, v in kwargs.items() if k not in ("features_only", "out_indices")}
+        return _create(name, whole)
+    overlay = {"state_dict": full.state_dict(), "custom_load": False}
+    return _create(name, {**kwargs, "pretrained": True, "pretrained_cfg_overlay": overlay}).eval()
 
 
 def default_config(name: str) -> dict[str, Any]:
@@ -115,11 +153,14 @@ def _source(
     facts: dict[str, Any],
 ) -> Source:
     meaning = _meaning(module, request)
+    names: tuple[str, ...] | None = None if meaning is None else (meaning,)
+    if (info := getattr(module, "feature_info", None)) and hasattr(info, "out_indices"):
+        names = tuple(f"features_{index}" for index in info.out_indices)
     return Source(
         request.spec,
         module,
         input_spec,
-        None if meaning is None else (meaning,),
+        names,
         labels_for(getattr(module, "num_classes", None)),
         weights,
         task="classification" if meaning == "logits" else meaning,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,6 +54,7 @@ def load_weights(
     notes = list(checkpoint.notes)
     if prefix:
         notes.append(f"The prefix {prefix!r} was taken off the checkpoint's names.")
+    tensors = _renamed(module, tensors)
     given = len(tensors)
     tensors = _without(_training_only(module), tensors)
     if len(tensors) < given:
@@ -139,6 +140,15 @@ def _training_only(module: nn.Module) -> tuple[str, ...]:
     """
     prefixes: tuple[str, ...] = getattr(module, "training_only", ())
     return prefixes
+
+
+def _renamed(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors by the names that they have in this version of the module's class,
+    which says with ``current_name`` what an older one called otherwise."""
+    current: Callable[[str], str] | None = getattr(module, "current_name", None)
+    if current is None:
+        return tensors
+    return {current(name): tensor for name, tensor in tensors.items()}
 
 
 def _without(prefixes: tuple[str, ...], tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SourceError, UsageError
+from ..errors import UsageError
 from ..graph.source import Source
 from .build import build_with_weights
-from .request import ModelRequest, near_matches, timm_names
+from .names import entry_of
+from .request import ModelRequest
 
 if TYPE_CHECKING:
     from ..models.checkpoints import PublicCheckpoint
     from ..models.entry import ModelEntry
 
-__all__ = ["entry_of", "load_zoo"]
-
-
-def entry_of(spec: str) -> tuple[ModelEntry, dict[str, str]]:
-    """The row of ``NAME?key=value``, and the options that stand behind the name.
-
-    Raises:
-        SourceError: there is no such model; it names those that are spelt alike.
-        UsageError: the model has no such option.
-    """
-    from ..models import table as registry
-
-    name, _, query = spec.partition("?")
-    if name not in registry.names():
-        raise _unknown_name(name)
-    entry = registry.get(name)
-    return entry, entry.parse_options(query)
+__all__ = ["load_zoo"]
 
 
 def load_zoo(request: ModelRequest) -> Source:
@@ -39,6 +23,11 @@ def load_zoo(request: ModelRequest) -> Source:
     from .labels import known_labels, labels_for
 
     entry, options = entry_of(request.spec)
+    if request.num_classes == 0:
+        raise UsageError(
+            f"`num_classes` 0, no classifier, is for timm models; {request.spec} has one.",
+            hint="Leave it out, or give the number of classes.",
+        )
     spec = request.input_spec(
         size=entry.size,
         channels=entry.channels,
@@ -47,7 +36,8 @@ def load_zoo(request: ModelRequest) -> Source:
         mean=entry.mean,
         std=entry.std,
     )
-    entry.check_size(spec.size)
+    for size in (spec.size, *request.other_sizes):
+        entry.check_size(size)
     module, info = build_with_weights(
         lambda: entry.build(request.num_classes, size=spec.size, in_chans=spec.shape[1], **options),
         spec,
@@ -109,31 +99,4 @@ def _public(entry: ModelEntry) -> PublicCheckpoint:
         hint = f"Look for a file at {code} and give it with `weights='FILE'`."
     raise UsageError(
         f"No official file of {entry.name} is known that a program can download.", hint=hint
-    )
-
-
-def _unknown_name(name: str) -> SourceError:
-    from ..models import table as registry
-
-    path = Path(name)
-    if path.suffix in {".pth", ".pt", ".bin", ".ckpt", ".safetensors"}:
-        return SourceError(
-            f"{name!r} is a checkpoint: it holds weights, not the model that they belong to.",
-            hint=f"Name the model too, for example emo_2m, and give this with `weights={name!r}`.",
-        )
-    if path.suffix == ".py" or Path(f"{name.replace('.', '/')}.py").is_file():
-        module = ".".join(path.with_suffix("").parts) if path.suffix == ".py" else name
-        return SourceError(
-            f"{name!r} is a Python module; which function makes the model?",
-            hint=f"Give it as {module}:FUNCTION",
-        )
-    known = registry.names()
-    near = near_matches(name, [*known, *(f"timm/{n}" for n in timm_names())])
-    if name in timm_names():
-        near = [f"timm/{name}", *(n for n in near if n != f"timm/{name}")]
-    guess = f"Did you mean {' or '.join(near[:3])}? " if near else ""
-    return SourceError(
-        f"There is no model called {name!r}.",
-        hint=f"{guess}Run `mobile-export list` for the built-in names; timm/NAME takes any timm "
-        "model, MODULE:FUNCTION your own, FILE.pt2 a saved program.",
     )

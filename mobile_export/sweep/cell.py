@@ -14,9 +14,20 @@ from msgspec import Meta
 from ..artifacts.fields import Count, Magnitude, Name, Text
 from ..errors import BUG
 from ..exporters.table import get_format
+from ..parity.report import NOT_GOOD
 from ..parity.report import STATUSES as PARITY_STATUSES
 
-__all__ = ["Cell", "Row", "STATUSES", "cells_of"]
+__all__ = [
+    "STATUSES",
+    "Cell",
+    "Row",
+    "Status",
+    "cells_of",
+    "outcome",
+    "row_of",
+    "second_outcome",
+    "without_report",
+]
 
 
 Status = Literal["passed", "failed", "inconclusive", "refused", "crashed", "timeout"]
@@ -28,12 +39,23 @@ limit."""
 
 @dataclass(frozen=True)
 class Cell:
-    """One export: a model at a size (None is its own), a format and a precision (None likewise)."""
+    """One export: a model at a size (None is its own), a format and a precision (None likewise).
+
+    ``judge`` is one of the format's other runtimes (`Format.other_runtime`), which judges the file
+    when the export passed; with None, the export alone decides.
+    """
 
     model: str
     size: str | None
     format: str
     precision: str | None = None
+    judge: str | None = None
+
+    @property
+    def column(self) -> str:
+        """Its column in a table: ``onnx``, ``coreml:fp32``, ``onnx in openvino``."""
+        precision = "" if self.precision is None else f":{self.precision}"
+        return f"{self.format}{precision}" + ("" if self.judge is None else f" in {self.judge}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,7 @@ class Row:
         export_seconds: in the exporter and its vendor's converter.
         seconds: of the whole process.
         left_out: passes that the file was written without, because with them it failed.
+        judge: as asked for; None is what judges every export.
     """
 
     model: Name
@@ -69,18 +92,24 @@ class Row:
     export_seconds: Magnitude | None = None
     seconds: Magnitude = 0.0
     left_out: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    judge: Name | None = None
 
     @property
     def cell(self) -> Cell:
         """The cell that this row is about."""
-        return Cell(self.model, self.size, self.format, self.precision)
+        return Cell(self.model, self.size, self.format, self.precision, self.judge)
 
 
-def cells_of(models: Iterable[tuple[str, str | None]], formats: Sequence[str]) -> list[Cell]:
+def cells_of(
+    models: Iterable[tuple[str, str | None]], formats: Sequence[str], judge: str | None = None
+) -> list[Cell]:
     """Every model times every format; a format is written ``NAME`` or ``NAME:PRECISION``.
 
+    Args:
+        judge: another runtime, which all these formats must have.
+
     Raises:
-        UsageError: there is no such format or precision.
+        UsageError: there is no such format, precision or judge.
         MissingExtraError: its libraries are not installed.
     """
     chosen = []
@@ -89,9 +118,13 @@ def cells_of(models: Iterable[tuple[str, str | None]], formats: Sequence[str]) -
         row = get_format(name)
         row.precision(precision or None)
         row.require()
+        if judge is not None:
+            row.other_runtime(judge)
         chosen.append((name, precision or None))
     cells = [
-        Cell(model, size, name, precision) for model, size in models for name, precision in chosen
+        Cell(model, size, name, precision, judge)
+        for model, size in models
+        for name, precision in chosen
     ]
     return list(dict.fromkeys(cells))
 
@@ -101,7 +134,27 @@ def row_of(cell: Cell, started: float, **facts: Any) -> Row:
 
 
 def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
-    """The fields of a row, from what the process printed."""
+    """The fields of a row, from what the export printed."""
+    ended = without_report(code, stderr)
+    if ended is not None:
+        return ended
+    artifact = json.loads(stdout)["artifacts"][0]
+    return {
+        **_judged(artifact["parity"]),
+        "bytes": artifact["bytes"],
+        "export_seconds": artifact["seconds"]["export"],
+        "left_out": tuple(artifact.get("left_out", ())),
+    }
+
+
+def second_outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
+    """The fields of a row that the judge of a file decides, from what ``verify`` printed."""
+    ended = without_report(code, stderr)
+    return _judged(json.loads(stdout)["parity"]) if ended is None else ended
+
+
+def without_report(code: int, stderr: str) -> dict[str, Any] | None:
+    """What became of a process that printed no report; None when it printed one."""
     if code < 0:
         return {"status": "crashed", "reason": f"killed by signal {signal.Signals(-code).name}"}
     if code not in (0, 1):
@@ -109,23 +162,26 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
         refused = stderr.startswith("error: ") and not message.startswith(BUG)
         status = "refused" if refused else "crashed"
         return {"status": status, "reason": " ".join(message.splitlines())}
-    artifact = json.loads(stdout)["artifacts"][0]
-    parity = _deciding(artifact["parity"])
+    return None
+
+
+def _judged(report: dict[str, Any]) -> dict[str, Any]:
+    """Status, error, what ran the file, and the reason when it did not pass."""
+    parity = _deciding(report)
     facts = {
         "status": parity["verdict"],
         "error": parity["max_rel"],
         "tolerance": parity["tolerance"],
         "runtime": parity["runtime"],
         "emulated": parity["emulated"],
-        "bytes": artifact["bytes"],
-        "export_seconds": artifact["seconds"]["export"],
-        "left_out": tuple(artifact.get("left_out", ())),
     }
     if parity["verdict"] == "failed":
         error = "not a number" if parity["max_rel"] is None else f"{parity['max_rel']:.1e}"
         facts["reason"] = f"error {error} of the output range in {parity['worst']}"
-        if artifact["parity"]["verdict"] == "passed":
-            facts["reason"] += f"; right in {artifact['parity']['runtime']} only"
+        if parity.get("faithful"):
+            facts["reason"] = next(note for note in parity["notes"] if note.startswith(NOT_GOOD))
+        if report["verdict"] == "passed":
+            facts["reason"] += f"; right in {report['runtime']} only"
     if parity["verdict"] == "inconclusive":
         facts["reason"] = next(
             (note for note in parity["notes"] if note.startswith("inconclusive: ")),

@@ -34,7 +34,7 @@ def is_markdown_of_ours(path: Path) -> bool:
 
 def markdown(rows: Sequence[Row], title: str = "Matrix") -> str:
     """A document: counts, one line a model, and why cells did not pass."""
-    formats = list(dict.fromkeys(_column(row) for row in rows))
+    formats = list(dict.fromkeys(row.cell.column for row in rows))
     parts = [
         f"# {title}",
         f"{_SIGNATURE} A figure is the largest error of the executed file "
@@ -52,19 +52,15 @@ def markdown(rows: Sequence[Row], title: str = "Matrix") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _column(row: Row) -> str:
-    return row.format if row.precision is None else f"{row.format}:{row.precision}"
-
-
 def _line(names: Sequence[str], figures: Sequence[str]) -> str:
     """A line of a table: names, which may hold anything, and what stands here as it is."""
     return "| " + " | ".join([*map(markdown_text, names), *figures]) + " |"
 
 
 def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
-    counts = {name: Counter(r.status for r in rows if _column(r) == name) for name in formats}
+    counts = {name: Counter(r.status for r in rows if r.cell.column == name) for name in formats}
     shown = [status for status in STATUSES if any(counts[name][status] for name in formats)]
-    without = Counter(_column(row) for row in rows if row.left_out)
+    without = Counter(row.cell.column for row in rows if row.left_out)
     last = ["a pass left out"] if without else []
     heads = ["format", "cells", *shown, *last]
     lines = [_line(heads, []), _line(["---"], ["---:"] * (len(heads) - 1))]
@@ -77,7 +73,7 @@ def _summary(rows: Sequence[Row], formats: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[Row], formats: Sequence[str]) -> str:
-    found = {(row.model, row.size, _column(row)): row for row in rows}
+    found = {(row.model, row.size, row.cell.column): row for row in rows}
     heads = ["model", "size", *formats]
     lines = [_line(heads, []), _line(["---"] * 2, ["---:"] * len(formats))]
     for model, size in dict.fromkeys((row.model, row.size) for row in rows):
@@ -96,7 +92,7 @@ def _cell(row: Row | None) -> str:
 
 def _left_out(rows: Sequence[Row]) -> str:
     lines = (
-        f"{row.model}, {_column(row)}: without {', '.join(row.left_out)}: please report"
+        f"{row.model}, {row.cell.column}: without {', '.join(row.left_out)}: please report"
         for row in rows
         if row.left_out
     )
@@ -108,6 +104,6 @@ def _reasons(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.status != "passed":
             reason = (row.reason or "no reason given")[:_REASON_LENGTH]
-            line = f"{row.model}, {_column(row)}: {row.status}: {reason}"
+            line = f"{row.model}, {row.cell.column}: {row.status}: {reason}"
             lines.append(f"- {markdown_text(line)}")
     return "\n".join(lines)

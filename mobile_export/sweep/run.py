@@ -1,31 +1,28 @@
 """The matrix: many models times many formats, each cell an export in a process of its own.
 
-A cell is one run of ``mobile-export FORMAT MODEL --json`` in a temporary folder, so a converter
-that crashes, hangs or eats the memory costs one row of the table and nothing else. Every finished
-cell is written to the result file at once; a run that is started again goes on where the last one
-stopped.
+A cell is one run of ``mobile-export FORMAT MODEL --json`` in a temporary folder (and of ``verify
+FILE MODEL --runtime JUDGE`` where another runtime judges the file), so a converter that crashes,
+hangs or eats the memory costs one row of the table and nothing else. Every finished cell is written
+to the result file at once; a run that is started again goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 import re
-import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 from ..errors import MobileExportError, UsageError
+from ..models.composition import is_composition
 from ..sources.table import require_name
 from ..system.files import MIB, read_regular_file
-from .cell import Cell, Row, outcome, row_of
+from .cell import Cell, Row, outcome, row_of, second_outcome
+from .processes import Processes
 from .store import Matrix
 
 __all__ = ["full_name", "read_models", "run_matrix"]
@@ -83,6 +80,9 @@ def full_name(name: str) -> str:
     """A model as the other commands know it: ``timm/`` is put before what the zoo does not have."""
     from ..models import table as registry
 
+    if is_composition(name):
+        backbone, sign, head = name.rpartition("+")
+        return f"{full_name(backbone)}{sign}{head}"
     is_spec = "/" in name or ":" in name or name.endswith(".pt2")
     return name if is_spec or name.split("?")[0] in registry.names() else f"timm/{name}"
 
@@ -118,7 +118,7 @@ def run_matrix(
         for row in refused.values():
             finished(row)
     waiting = [cell for cell in due if cell not in refused]
-    processes = _Processes()
+    processes = Processes()
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
         running: set[Future[Row]] = {
@@ -156,58 +156,24 @@ def _is_due(row: Row | None, retry: bool) -> bool:
     return row is None or (retry and row.status != "passed")
 
 
-class _Processes:
-    """The processes that run now, so that all of them end when the run does."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._stopped = False
-
-    @contextlib.contextmanager
-    def start(self, words: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError("the matrix was stopped")
-            process = subprocess.Popen(words, text=True, start_new_session=True, **options)
-            self._running.add(process)
-        try:
-            yield process
-        finally:
-            _kill(process)
-            self._running.discard(process)
-
-    def kill(self) -> None:
-        with self._lock:
-            self._stopped = True
-            for process in list(self._running):
-                _kill(process)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """End a process and, where the system has process groups, its children."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-
-
-def _run_cell(cell: Cell, time_limit: float, processes: _Processes) -> Row:
+def _run_cell(cell: Cell, time_limit: float, processes: Processes) -> Row:
+    """Export, and let the cell's judge verify a file that passed, within one limit of time."""
     started = time.monotonic()
+    size = ["--size", cell.size] if cell.size else []
+    precision = ["--precision", cell.precision] if cell.precision else []
+
+    def run(*words: str) -> tuple[int, str, str]:
+        done = processes.run([*words, "--json", *size], until=started + time_limit)
+        return done.code, done.stdout, done.stderr
+
     with tempfile.TemporaryDirectory(prefix="mobile-export-matrix-") as folder:
-        words = [sys.executable, "-P", "-m", "mobile_export", cell.format, cell.model, "--json"]
-        words += ["-o", folder]
-        words += ["--size", cell.size] if cell.size else []
-        words += ["--precision", cell.precision] if cell.precision else []
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with processes.start(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        ) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=time_limit)
-            except subprocess.TimeoutExpired:
-                return row_of(
-                    cell, started, status="timeout", reason=f"not done in {time_limit:g} s"
-                )
-        return row_of(cell, started, **outcome(process.returncode, stdout, stderr))
+        try:
+            done = run(cell.format, cell.model, "-o", folder, *precision)
+            facts = outcome(*done)
+            if cell.judge is not None and facts["status"] == "passed":
+                file = json.loads(done[1])["artifacts"][0]["path"]
+                done = run("verify", file, cell.model, "--runtime", cell.judge, *precision)
+                facts |= second_outcome(*done)
+        except subprocess.TimeoutExpired:
+            facts = {"status": "timeout", "reason": f"not done in {time_limit:g} s"}
+        return row_of(cell, started, **facts)

@@ -15,19 +15,24 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import IO
+from typing import IO, Any
 
 from .files import GIB, MIB
 from .memory import memory_here
 
-__all__ = ["Ended", "Limits", "run_module"]
+__all__ = ["Ended", "Limits", "limited_words", "run_module"]
 
 _BOOT = """
 import ctypes, json, os, runpy, sys
 limits = json.loads(sys.argv[1])
 if sys.platform == "linux":
     try:
-        ctypes.CDLL(None).prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0)))  # PR_SET_NO_NEW_PRIVS
+        prctl = ctypes.CDLL(None).prctl
+        prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0)))  # PR_SET_NO_NEW_PRIVS
+        if limits.get("parent"):
+            prctl(1, *map(ctypes.c_ulong, (9, 0, 0, 0)))  # PR_SET_PDEATHSIG: SIGKILL
+            if os.getppid() != limits["parent"]:
+                os._exit(70)  # it was gone before that
     except (AttributeError, OSError):
         pass
 try:
@@ -109,8 +114,7 @@ def run_module(
     """
     limits = limits or Limits()
     own = min(limits.memory, max(_LEAST, memory_here() or limits.memory))
-    facts = json.dumps({**asdict(limits), "data": own})
-    words = [sys.executable, "-P", "-c", _BOOT, facts, module, *arguments]
+    words = _words(module, arguments, {**asdict(limits), "data": own})
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, \
             tempfile.TemporaryFile() as err:  # fmt: skip
         given.write(text.encode())
@@ -128,6 +132,25 @@ def run_module(
         lines = [line.strip() for line in _tail(err).splitlines() if line.strip()]
         out.seek(0)
         return Ended(code, out.read(limits.output), lines[-1][:300] if lines else "")
+
+
+def limited_words(
+    module: str, arguments: Sequence[str], *, seconds: float, memory: int | None
+) -> list[str]:
+    """The command line of ``python -m module arguments`` that ends when the thread that starts it
+    does, whatever ends that (Linux).
+
+    Args:
+        seconds: of wall time that it is given: the system ends it after as many of all cores.
+        memory: bytes that it may write to (Linux); None for what the system gives.
+    """
+    most = sys.maxsize
+    limits = {"seconds": seconds, "memory": most, "output": most, "parent": os.getpid()}
+    return _words(module, arguments, {**limits, "data": most if memory is None else memory})
+
+
+def _words(module: str, arguments: Sequence[str], limits: dict[str, Any]) -> list[str]:
+    return [sys.executable, "-P", "-c", _BOOT, json.dumps(limits), module, *arguments]
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -2,13 +2,14 @@
 
 - `lower_as_product`: TFLite files get a reshape before and behind every product of batches.
 - `operations_of`: `verify --layers` of TFLite files.
+- `static_quantization`: TFLite files of integers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["lower_as_product", "operations_of"]
+__all__ = ["lower_as_product", "operations_of", "static_quantization"]
 
 
 def lower_as_product(operator: Any) -> None:
@@ -32,6 +33,19 @@ def lower_as_product(operator: Any) -> None:
         shape = (*list(first.type.shape)[:3], second.type.shape[3])
         result = ir.RankedTensorType.get(shape, first.type.element_type)
         return stablehlo.dot_general(result, first, second, axes)
+
+
+def static_quantization() -> Any:
+    """What `litert_torch.convert` takes as ``quant_config`` for a program that has quantise and
+    dequantise operators: kernels of integers where they stand around an operator.
+
+    litert-torch 0.10: ``QuantConfig`` takes no such mode without a quantizer of PyTorch's own.
+    """
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    config = QuantConfig.__new__(QuantConfig)
+    object.__setattr__(config, "_quantizer_mode", QuantConfig._QuantizerMode.PT2E_STATIC)
+    return config
 
 
 def operations_of(interpreter: Any) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ import json
 import os
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape as _without_markup
@@ -156,16 +157,22 @@ class Progress:
 
     Args:
         shown: the bar on a terminal; None shows nothing.
+        lines: where each stage is a line, with the seconds since the start; None for none.
     """
 
-    def __init__(self, shown: _Bar | None = None) -> None:
+    def __init__(self, shown: _Bar | None = None, lines: TextIO | None = None) -> None:
         self._shown = shown
         self._task = None if shown is None else shown.add_task("starting", total=None)
+        self._lines = lines
+        self._start = time.monotonic()
 
     def __call__(self, stage: str) -> None:
         """The stage that goes on now."""
+        if self._lines is not None:
+            seconds = time.monotonic() - self._start
+            print(f"{seconds:7.1f} s  {printable(stage)}", file=self._lines, flush=True)
         if self._shown is not None and self._task is not None:
-            self._shown.update(self._task, description=escape(stage))
+            self._shown.update(self._task, description=escape(stage), refresh=True)
 
     def say(self, markup: str) -> None:
         """A line that stays above the spinner; nothing where there is none."""
@@ -174,12 +181,18 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress_line(*, enabled: bool) -> Iterator[Progress]:
+def progress_line(*, enabled: bool, lines: bool = False) -> Iterator[Progress]:
     """A spinner with the time and the current stage on a terminal's stderr; nothing anywhere else.
+
+    With ``lines``, which goes with what vendors print, each stage is a line on stderr instead,
+    wherever that leads.
 
     It writes to a copy of file descriptor 2, so that it stays visible while vendor output, which
     shares that descriptor, is silenced.
     """
+    if lines:
+        yield Progress(lines=sys.stderr)
+        return
     if not enabled or not sys.stderr.isatty():
         yield Progress()
         return

@@ -5,7 +5,8 @@ What breaks when they change: passes and readers that ask whether a node calls a
 (`TorchDispatchMode`, `tree_map`), programs of several
 inputs (`tree_unflatten`), operators that some format lacks (`decomposition_of`, `make_fx`),
 Core ML files of models with bicubic resizing (`decompositions`), operators without a rule of their
-own in ncnn and TNN (`core_decompositions`, `trace_call`).
+own in ncnn and TNN (`core_decompositions`, `trace_call`), files of integers
+(`quantization_operators`), TorchScript modules (`script_forward`).
 """
 
 from __future__ import annotations
@@ -33,10 +34,27 @@ __all__ = [
     "decomposition_of",
     "decompositions",
     "make_fx",
+    "quantization_operators",
+    "script_forward",
     "trace_call",
     "tree_map",
     "tree_unflatten",
 ]
+
+
+def quantization_operators() -> Any:
+    """``torch.ops.quantized_decomposed``, whose operators this import registers."""
+    from torch.ao.quantization.fx import _decomposed  # noqa: F401
+
+    return torch.ops.quantized_decomposed
+
+
+def script_forward(module: torch.jit.ScriptModule) -> Callable[..., Any]:
+    """A script's forward as it is compiled.
+
+    ``module(x)`` does the same, but not while torch.export watches calls of modules.
+    """
+    return module._c.forward  # type: ignore[no-any-return]
 
 
 def decompositions(

@@ -6,11 +6,23 @@ import sys
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..errors import UsageError
 from .options import Range, shortened
 
-__all__ = ["number", "run_typed"]
+__all__ = ["RunByDefault", "number", "run_typed"]
+
+
+class RunByDefault(TyperGroup):
+    """``mobile-bench emo_2m`` is ``mobile-bench run emo_2m``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See the class."""
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
 def number(*flags: str, within: Range, help: str, **others: Any) -> Any:

@@ -60,6 +60,16 @@ class Extra:
 
 OPTIONAL = (
     Extra("timm", "models called timm/NAME", (Library("timm", "timm", ">=1.0.20,<2"),)),
+    Extra(
+        "torchvision",
+        "models called torchvision/NAME",
+        (Library("torchvision", "torchvision", ">=0.28,<0.30"),),
+    ),
+    Extra(
+        "hf",
+        "models called hf/ORG/NAME, and folders of transformers",
+        (Library("transformers", "transformers", ">=5.0,<6"),),
+    ),
     Extra("pictures", "pictures as samples of parity", (Library("PIL", "pillow", ">=11,<14"),)),
     Extra(
         "evaluate",
@@ -71,6 +81,14 @@ OPTIONAL = (
         "openvino",
         "a second judge of ONNX files",
         (Library("openvino", "openvino", ">=2026.0,<2027"),),
+    ),
+    Extra(
+        "sweep",
+        "sweeps on a cluster",
+        (
+            Library("distributed", "distributed", ">=2026.3,<2027"),
+            Library("fsspec", "fsspec", ">=2025.3"),
+        ),
     ),
     Extra(
         "gpu-check",

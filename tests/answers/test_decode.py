@@ -48,6 +48,29 @@ def test_probabilities_stay() -> None:
     assert [each.score for each in found] == pytest.approx([0.5, 0.3, 0.2])
 
 
+@pytest.mark.parametrize("names", [("cat", "dog"), ("cat", "dog", "bird", "fish")])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 2, 2)])
+def test_names_of_another_number_of_classes_are_not_shown(
+    names: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
+    """The wrong name would be worse than none."""
+    found = answer("logits", np.arange(math.prod(shape), dtype=np.float32).reshape(shape), names)
+    assert {each.name for each in (*found.classes, *found.regions)} == {None}
+    assert found.to_dict()["notes"] == [
+        f"{len(names)} names do not fit 3 classes: the classes are shown without names"
+    ]
+
+
+def test_names_of_another_number_of_scores_are_not_shown() -> None:
+    results = [
+        Result("boxes", np.array([[[0, 0, 4, 4]]], np.float32), "boxes"),
+        Result("scores", np.array([[[0.9, 0]]], np.float32), "scores"),
+    ]
+    found = decode(results, None, NAMES, shown())
+    assert [each.name for each in found.objects] == [None]
+    assert "3 names do not fit 2 classes" in found.notes[0]
+
+
 def test_large_logits_do_not_overflow() -> None:
     assert answer("logits", [[1e5, 0.0, -1e5]]).classes[0].score == 1.0
 

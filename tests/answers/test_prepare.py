@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mobile_export.answers.prepare import Placement, prepare
+from mobile_export.answers.prepare import Placement, _filter, prepare
 from mobile_export.artifacts.interface import Preprocessing
 from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
@@ -113,6 +113,25 @@ def test_a_rule_that_resizes_to_nothing_is_refused(resize: tuple[int, int], mode
     )
     with pytest.raises(ArtifactError, match="says to resize pictures to"):
         prepare(noise(8, 8), "x", InputSpec((1, 3, 8, 8), (0.0,) * 3, (1.0,) * 3), rule)
+
+
+def test_an_interpolation_that_nobody_knows_is_refused() -> None:
+    """Bilinear instead, under the other name, would be said and not true."""
+    rule = Preprocessing(
+        resize=(8, 8), crop_mode="center", crop_pct=1.0, interpolation="best", source="somebody"
+    )
+    with pytest.raises(ArtifactError, match="by 'best'"):
+        prepare(
+            Image.new("RGB", (9, 9)), "x", InputSpec((1, 3, 8, 8), (0.0,) * 3, (1.0,) * 3), rule
+        )
+
+
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"])
+def test_every_interpolation_of_torchvision_is_known(name: str) -> None:
+    from torchvision.transforms import InterpolationMode
+
+    assert name in {each.value for each in InterpolationMode}
+    assert _filter(name) is Image.Resampling[name.upper()]
 
 
 def test_a_mean_beyond_white_fills_with_white() -> None:

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 _SUITE = "trixie"
 _PACKAGES = ("swiftlang", "libc6-dev", "libstdc++-14-dev", "git")
 _SECONDS = 1200
+_SOURCES = ("ios_app", "tests/apps", "tests/vectors")
+_MADE = {"__pycache__", ".build"}
 
 
 def cache() -> Path:
@@ -65,7 +67,10 @@ class Swift:
         line = f"cd {shlex.quote(self.home)}; {line}"
         run = ["sh", "-ec", line]
         if self.root is not None:
-            places = {"proc": None, "dev": "/dev", "src": str(ROOT), "scratch": str(self.outside)}
+            sources = self.outside / "src"
+            for name in _SOURCES:
+                copy_changed(ROOT / name, sources / name)
+            places = {"proc": None, "dev": "/dev", "src": sources, "scratch": self.outside}
             run = _inside(self.root, places, line)
         return subprocess.run(
             run,
@@ -78,13 +83,32 @@ class Swift:
         )
 
 
-def _inside(root: Path, places: Mapping[str, str | None], line: str) -> list[str]:
+def copy_changed(source: Path, target: Path) -> None:
+    """Make ``target`` hold the files of ``source``; those that have not changed keep their time.
+
+    A checkout of CI is new in every run, and Swift builds what is newer than before.
+    """
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    wanted = {path for path in wanted if not _MADE & set(path.parts)}
+    for path in wanted:
+        new, old = source / path, target / path
+        if not old.is_file() or old.read_bytes() != new.read_bytes():
+            old.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(new, old)
+    for old in list(target.rglob("*")):
+        if old.is_file() and old.relative_to(target) not in wanted:
+            old.unlink()
+
+
+def _inside(root: Path, places: Mapping[str, Path | str | None], line: str) -> list[str]:
     """A command line inside ``root``, with these folders mounted there while it runs."""
     steps = []
     for name, source in places.items():
         place = root / name
         place.mkdir(exist_ok=True)
-        mount = ["mount", "-t", "proc", "proc"] if source is None else ["mount", "--bind", source]
+        mount = ["mount", "-t", "proc", "proc"]
+        if source is not None:
+            mount = ["mount", "--bind", str(source)]
         steps.append(shlex.join([*mount, str(place)]))
     steps.append(shlex.join(["exec", "chroot", str(root), "/bin/sh", "-ec", line]))
     return [*_APART, "sh", "-ec", "; ".join(steps)]

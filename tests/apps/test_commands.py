@@ -68,12 +68,16 @@ def test_an_app_has_the_files_its_name_and_its_identifier(files: Path, tmp_path:
         (("{net}.ncnn.param", "-o", "{out}"), "cannot run"),
         (("{net}.onnx", "{net}.onnx", "-o", "{out}"), "Two files are called net.onnx"),
         (("{net}.onnx", "-o", "{out}", "--id", "Demo"), "no identifier"),
+        (("{net}.onnx", "-o", "{out}", "--id", "org.$x.b"), "no identifier"),
         (("{net}.onnx", "-o", "{out}", "--name", "a\nb"), "no name for an app"),
         (("{net}.onnx", "-o", "{full}"), "not empty"),
         (("{net}.onnx", "-o", "{full}", "--force"), "it is kept"),
         (("emo_1m", "-o", "{out}", "--format", "ncnn"), "none of the app's"),
         (("{lone}", "-o", "{out}"), "has no manifest"),
         (("no_such_model", "-o", "{out}"), "no_such_model"),
+        # before anything is exported
+        (("emo_1m", "{lone}", "-o", "{out}"), "has no manifest"),
+        (("emo_1m", "emo_1m", "-o", "{out}"), "emo_1m is named twice"),
     ],
 )
 def test_bad_requests_write_nothing(
@@ -103,11 +107,23 @@ def test_force_replaces_an_app_only(files: Path, tmp_path: Path) -> None:
 
 def test_build_makes_an_apk(fetched: None, files: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    done = call("app", "android", files / "net.tflite", "-o", out, "--build", "--id", "org.a.b")
+    done = call(
+        "app",
+        "android",
+        files / "net.tflite",
+        "-o",
+        out,
+        "--build",
+        "--id",
+        "org.a.b",
+        "--name",
+        "$5 ? it's",
+    )
     assert done.exit_code == 0, done.output + str(done.exception)
     words = ["aapt2", "dump", "badging", str(out / "app-debug.apk")]
     badging = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert "package: name='org.a.b'" in badging
+    assert re.search(r"launchable-activity: name='\S+'  label='\$5 \? it.s' icon='res/", badging)
     assert (
         subprocess.run(["apksigner", "verify", str(out / "app-debug.apk")], check=False).returncode
         == 0
@@ -120,7 +136,7 @@ def test_doctor_names_the_programs() -> None:
     assert all(each["package"] for each in facts["apps"])
 
 
-@pytest.mark.parametrize("name", ["net.onnx", "net.tflite"])
+@pytest.mark.parametrize("name", ["net.onnx", "net.tflite", "net.ncnn.param"])
 def test_a_python_program_answers_as_we_do(files: Path, tmp_path: Path, name: str) -> None:
     done = call("snippet", files / name, "--for", "python")
     assert done.exit_code == 0, done.output
@@ -154,7 +170,7 @@ def test_a_kotlin_program_names_what_the_file_has(files: Path, name: str) -> Non
 
 
 def test_no_program_is_a_sentence(files: Path) -> None:
-    for words in (("net.onnx", "--for", "cobol"), ("net.ncnn.param", "--for", "python")):
+    for words in (("net.onnx", "--for", "cobol"), ("net.ncnn.param", "--for", "kotlin")):
         done = call("snippet", files / words[0], *words[1:])
         assert isinstance(done.exception, MobileExportError)
         assert done.exception.exit_code == 2

@@ -23,7 +23,7 @@ from mobile_export.apps.snippets import quoted_in_swift
 from mobile_export.bench.record import Measurement
 from mobile_export.cli.main import app
 from mobile_export.errors import MobileExportError
-from tests.apps.swift import ROOT, Swift, alone, cache, find
+from tests.apps.swift import ROOT, Swift, alone, cache, copy_changed, find
 
 APP = ROOT / "ios_app"
 KIT = APP / "MobileExportKit"
@@ -108,6 +108,23 @@ def test_the_app_agrees_with_stubs_of_apples_libraries(swift: Swift) -> None:
     script = f"{swift.home}/tests/apps/typecheck.sh"
     done = swift.run("sh", script, f"{swift.scratch}/modules")
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_a_copy_keeps_the_time_of_what_has_not_changed(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "a").mkdir(parents=True)
+    (source / "a" / "same").write_text("same")
+    (source / "a" / "new").write_text("old")
+    (source / "gone").write_text("gone")
+    copy_changed(source, target)
+    before = (target / "a" / "same").stat().st_mtime_ns
+    (source / "a" / "same").write_text("same")
+    (source / "a" / "new").write_text("new")
+    (source / "gone").unlink()
+    copy_changed(source, target)
+    assert (target / "a" / "same").stat().st_mtime_ns == before
+    assert (target / "a" / "new").read_text() == "new"
+    assert not (target / "gone").exists()
 
 
 PROJECT = APP / "MobileExport.xcodeproj" / "project.pbxproj"
@@ -214,7 +231,9 @@ def test_an_app_has_the_packages_its_name_and_its_identifier(package: Path, tmp_
     [
         (("{package}", "{package}"), "Two files are called tiny.mlpackage"),
         (("{package}", "--id", "demo"), "no identifier"),
-        (("{package}", "--name", "$(HOME)"), "it has a $"),
+        (("{package}", "--name", "$(HOME)"), "a $ begins the name of a setting"),
+        (("emo_1m", "--name", "a$b"), "a $ begins the name of a setting"),  # before the export
+        (("emo_1m", "--id", "org.$x.b"), "no identifier"),
         (("{package}", "--name", ""), "no name for an app"),
         (("{other}",), "cannot run"),
         (("{lone}",), "has no manifest"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,6 +155,16 @@ def test_a_terminal_sees_progress(folder: Path) -> None:
     assert child.wait() == 0
     assert b"tracing" in seen
     assert b"exporting" in seen
+    assert b"passes: " in seen, "the pass at work is named"
+
+
+def test_verbose_runs_say_each_stage_on_a_line(folder: Path) -> None:
+    done = run("onnx", "mynet:build", "--size", "32", "--json", "--verbose", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^ *\d+\.\d s  (.+)$", done.stderr, re.MULTILINE)
+    assert lines[:2] == ["loading mynet:build", "tracing"]
+    assert any(line.startswith("passes: fold_norms, ") for line in lines)
+    assert lines[-2:] == ["ONNX: exporting", "ONNX: checking"]
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 NO_ARGUMENTS = {"example", "forward", "if"}
 """Names in backticks that a message means as code"""
-OF_OTHERS = {"--install"}
-"""Options of other programs: xcode-select"""
+OF_OTHERS = {"--install", "--nthreads", "--resources"}
+"""Options of other programs: xcode-select, dask worker"""
 
 
 def constants(tree: ast.AST) -> list[tuple[int, str]]:

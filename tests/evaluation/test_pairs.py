@@ -11,7 +11,7 @@ import pytest
 
 from mobile_export.answers.machine import Machine
 from mobile_export.errors import UsageError
-from mobile_export.evaluation.pairs import find_pairs, luma
+from mobile_export.evaluation.pairs import find_pairs, luma_difference
 from mobile_export.graph.specs import InputSpec, OutputSpec
 
 Image = pytest.importorskip("PIL.Image")
@@ -43,7 +43,7 @@ def pair(folder: Path, size: tuple[int, int] = (12, 10), name: str = "x") -> Non
 def test_luma_of_black_white_and_green() -> None:
     """BT.601: 16, 235, and 145 of pure green (144.55)."""
     colours = np.asarray([[[0, 0, 0], [255, 255, 255], [0, 255, 0]]], np.uint8)
-    assert luma(colours)[0] == pytest.approx([16, 235, 144.553], abs=1e-2)
+    assert luma_difference(colours, np.zeros(3))[0] == pytest.approx([0, 219, 128.553], abs=1e-2)
 
 
 @pytest.mark.parametrize("more", [1, 10])

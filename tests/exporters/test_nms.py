@@ -21,12 +21,12 @@ from mobile_export.cli.messages import typed_error
 from mobile_export.detection import Detections
 from mobile_export.detection.contract import class_names
 from mobile_export.errors import UsageError
-from mobile_export.exporters.table import get_format
+from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.graph.capture import trace
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.parity.samples import Sample
-from tests.conftest import TinyDetector, TinyNet, load_file, make_source
+from tests.conftest import TinyDetector, TinyNet, load_file, make_source, need
 
 ops = pytest.importorskip("torchvision.ops")
 
@@ -125,6 +125,16 @@ def test_tflite(
     corners = boxes[0, :rows][:, [1, 0, 3, 2]] * 64
     found = Detections(corners, scores[0, :rows], classes[0, :rows])
     assert_same(found, torchvision_finds(model, image, best_class=False), error)
+
+
+@pytest.mark.parametrize("format_name", [row.name for row in FORMATS if row.suppresses])
+def test_a_size_that_is_no_power_of_two(format_name: str, model: nn.Module, tmp_path: Path) -> None:
+    """1 / 80 is no float32: boxes in units of the image are divided, which is exact."""
+    need(format_name)
+    report = mobile_export.export(
+        model, format_name, tmp_path, size=(48, 80), nms=OPTIONS, labels=LABELS
+    )
+    assert report.exit_code == 0
 
 
 def test_tflite_constants_stay_aligned(written: Export) -> None:

@@ -105,6 +105,7 @@ def test_onnx(exported: Exported) -> None:
     assert image.normalization is not None
     assert not image.normalization.inside
     assert image.range == (0.0, 1.0)  # neither mean nor std is known of the module
+    assert "-0.0" not in str(image.range)
     assert interface.outputs[0].layout == "NC"
     assert interface.outputs[0].source == manifest.outputs[0].name
 

@@ -35,7 +35,7 @@ def test_steps_of_what_is_computed_from_the_image() -> None:
     assert found == ["aten.eq.Tensor"]
 
 
-@pytest.mark.parametrize(("precision", "status"), [("fp16", "failed"), ("fp32", "passed")])
+@pytest.mark.parametrize(("precision", "status"), [("fp16", "inconclusive"), ("fp32", "passed")])
 def test_a_file_in_float16_names_the_steps(precision: str, status: str, tmp_path: Path) -> None:
     need("coreml")
     torch.manual_seed(0)
@@ -45,5 +45,5 @@ def test_a_file_in_float16_names_the_steps(precision: str, status: str, tmp_path
     (artifact,) = report.artifacts
     assert artifact.parity.status == status
     named = [note for note in artifact.parity.notes if "the other side of a step" in note]
-    assert len(named) == (status == "failed")
+    assert len(named) == (status != "passed")
     assert all("aten.eq.Tensor at eq" in note and "test_steps.py" in note for note in named)

@@ -57,6 +57,9 @@ def _slots() -> Iterator[Slot]:
         yield Slot(
             EXPORT, name, "samples", ("pictures",), f"{name} {NET} --samples {{}} {where}", True
         )
+        if name in ("onnx", "coreml", "tflite", "all"):  # of integers
+            whole = f"{name} {NET} --precision int8 --calibration synthetic --plan {{}} {where}"
+            yield Slot(EXPORT, name, "plan", ("labels", "matrix"), whole, True)
         rest = f"{NET} --size 32 --force --name x"
         yield Slot(EXPORT, name, "out_dir", ("models",), f"{name} {rest} -o {{}}", True)
     prepare = f"prepare {NET} --size 32"
@@ -130,6 +133,21 @@ def _slots() -> Iterator[Slot]:
         EXPORT, "matrix", "out", ("matrix",),
         f"matrix nets:no_such {formats} -o {{}}", True,
     )  # fmt: skip
+    yield Slot(EXPORT, "sweep run", "spec", ("spec",), "sweep {} --store {out}/s.sqlite --json")
+    yield Slot(
+        EXPORT, "sweep run", "store", ("sweep",), "sweep run {good}/one.toml --store {}", True
+    )
+    yield Slot(EXPORT, "sweep status", "store", ("sweep",), "sweep status {}")
+    yield Slot(EXPORT, "sweep status", "store", ("sweep",), "sweep status {} --json")
+    yield Slot(
+        EXPORT, "sweep diff", "before", ("sweep",), "sweep diff {} {good}/sweep.sqlite --json"
+    )
+    yield Slot(EXPORT, "sweep report", "store", ("sweep",), "sweep report {} -o {out}/x.html")
+    yield Slot(
+        EXPORT, "sweep report", "out", ("labels",),
+        "sweep report {good}/sweep.sqlite -o {} --force",
+    )  # fmt: skip
+    yield Slot(EXPORT, "sweep diff", "after", ("sweep",), "sweep diff {good}/sweep.sqlite {}")
     yield Slot(BENCH, "run", "models", FILES, f"{_RUN} {{}} --store {{out}}/s.jsonl")
     yield Slot(BENCH, "run", "models", ("program",), f"{_RUN} {{}} --store {{out}}/s.jsonl --json")
     yield Slot(

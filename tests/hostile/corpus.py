@@ -18,6 +18,7 @@ import pickle
 import random
 import shutil
 import socket
+import sqlite3
 import struct
 import subprocess
 import zipfile
@@ -57,8 +58,8 @@ class Corpus:
 
     Args:
         goods: a folder with ``net.pth``, ``net.safetensors``, ``net.pt2``, ``store.jsonl``,
-            ``labels.txt``, ``models.txt``, ``matrix.json``, ``pictures/``, ``prepared/`` and files
-            of the formats.
+            ``labels.txt``, ``models.txt``, ``matrix.json``, ``sweep.toml``,
+            ``sweep.sqlite``, ``pictures/``, ``prepared/`` and files of the formats.
     """
 
     def __init__(self, goods: Path) -> None:
@@ -95,7 +96,9 @@ FILES = {
     "models": "x.txt",
     "package": "x.mlpackage",
     "program": "x.pt2",
+    "spec": "x.toml",
     "store": "x.jsonl",
+    "sweep": "x.sqlite",
 }
 """How a file of each kind is called."""
 
@@ -694,12 +697,12 @@ def _random_store(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
     return _write(folder / "x.jsonl", b"\n".join(lines) + (b"\n" if rng.random() < 0.9 else b""))
 
 
-def _random_text(name: str) -> Maker:
+def _random_text(name: str, made: str = "x.txt") -> Maker:
     def maker(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
         content = (corpus.goods / name).read_bytes()
         change = rng.random() < 0.8
         content = odd_text(content, rng) if change else damaged(content, rng.getrandbits(32))
-        return _write(folder / "x.txt", content)
+        return _write(folder / made, content)
 
     maker.__name__ = f"random {name}"
     return maker
@@ -708,6 +711,20 @@ def _random_text(name: str) -> Maker:
 def _random_matrix(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
     content = (corpus.goods / "matrix.json").read_bytes()
     return _write(folder / "x.json", odd_json(json.loads(content), rng))
+
+
+def _random_sweep(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
+    """Bytes of a store of sweeps changed anywhere, or a record in it."""
+    content = (corpus.goods / "sweep.sqlite").read_bytes()
+    if rng.random() < 0.5:
+        return _write(folder / "x.sqlite", damaged(content, rng.getrandbits(32)))
+    path = _write(folder / "x.sqlite", content)
+    table, column = rng.choice((("results", "result"), ("cells", "facts"), ("sweeps", "facts")))
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        (text,) = db.execute(f"SELECT {column} FROM {table}").fetchone()
+        odd = odd_json(json.loads(text), rng)
+        db.execute(f"UPDATE {table} SET {column} = ?", (odd.decode(errors="replace"),))
+    return path
 
 
 def _random_package(corpus: Corpus, folder: Path, rng: random.Random) -> Path:
@@ -781,7 +798,9 @@ RANDOM: dict[str, Maker] = {
     "pictures": _random_pictures,
     "prepared": _random_prepared,
     "program": _random_program,
+    "spec": _random_text("sweep.toml", "x.toml"),
     "store": _random_store,
+    "sweep": _random_sweep,
 }
 KINDS |= {"pictures": [], "prepared": []}
 

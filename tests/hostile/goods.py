@@ -22,8 +22,10 @@ from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.table import FORMATS, format_of_file
 from mobile_export.pipeline import ExportReport, export_program, prepare_program, save_program
 from mobile_export.sweep.cell import Row
+from mobile_export.sweep.ledger import open_ledger
 from tests.bench.examples import measurement
 from tests.conftest import make_source
+from tests.sweep.jobs import make_job, make_result
 
 __all__ = ["make_goods"]
 
@@ -61,6 +63,13 @@ def make_goods(folder: Path, reports: Iterable[ExportReport]) -> Path:
     ]
     facts = {"schema": 1, "mobile_export": "1", "rows": [asdict(row) for row in rows]}
     (folder / "matrix.json").write_text(json.dumps(facts))
+    nothing = 'formats = ["nothing"]\n[[models]]\nnames = ["emo_1m"]\nsizes = [64, "64x96"]\n'
+    (folder / "sweep.toml").write_text(f"time_limit = 60 # short\n{nothing}seed = 3\n")
+    (folder / "one.toml").write_text('formats = ["onnx"]\n[[models]]\nnames = ["nets:no_such"]\n')
+    jobs = [make_job("emo_1m"), make_job("emo_2m")]
+    with open_ledger(folder / "sweep.sqlite", write=True) as ledger:
+        ledger.begin("tried", jobs, "1")
+        ledger.add([make_result(jobs[0]), make_result(jobs[1], "failed", reason="why | not\nso")])
     return folder
 
 

@@ -321,6 +321,7 @@ _ALLOWED_CHANGES = {
     ("mobile-export", "app android", "out"): ("in/",),
     ("mobile-export", "app ios", "out"): ("in/",),
     ("mobile-export", "matrix", "out"): ("in/",),
+    ("mobile-export", "sweep run", "store"): ("in/x.sqlite",),
     ("mobile-bench", "run", "store"): ("in/x.jsonl",),
     ("mobile-bench", "queue", "store"): ("in/x.jsonl",),
     ("mobile-bench", "import", "store"): ("in/x.jsonl",),
@@ -334,7 +335,8 @@ def faults(case: Case, ended: Ended) -> list[str]:
     """What must never happen, whatever the file: one sentence each."""
     found = []
     said = ended.output + ended.messages
-    allowed = (0, 1, 2, 3, 130) if case.slot.command == "compare" else (0, 1, 2, 130)
+    compares = case.slot.command == "compare" or case.slot.command.startswith("sweep ")
+    allowed = (0, 1, 2, 3, 130) if compares else (0, 1, 2, 130)
     if ended.code not in allowed:
         found.append(f"exit code {ended.code}")
     if b"Traceback (most recent call last)" in said:

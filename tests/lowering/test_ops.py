@@ -428,6 +428,17 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
         (nn.Conv2d(1, 1, 1), noise(1, 1, 1, 256)),
     ),
     # masks
+    "where of a stored NaN": (
+        lambda x: torch.where(torch.tensor(False), torch.tensor(float("nan")), x),
+        IMAGE,
+        (),
+    ),
+    "where of a number without an axis": (
+        lambda x, a: torch.where(a, x.mean(), torch.zeros(())),
+        IMAGE,
+        (torch.tensor(True),),
+    ),
+    "isfinite of no numbers": (lambda x: torch.isfinite(x.log() / x.relu()).float(), IMAGE, ()),
     "where": (lambda x, a: torch.where(a, x, x.relu() * 2), IMAGE, (torch.arange(10) % 3 > 0,)),
     "masked fill": (
         lambda x, a: x.masked_fill(a, -float("inf")).softmax(-1),

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from mobile_export.models import table
 from mobile_export.models.cost import (
-    TIMM,
     Cost,
+    default_classes,
     measure,
     measure_entry,
-    measure_timm,
+    measure_named,
     stored_cost,
 )
 from mobile_export.models.papers import paper_rows
@@ -135,21 +135,30 @@ def test_stored_counts_hold_every_size_of_the_papers() -> None:
     assert stored_cost("seaformer_small_seg", (512, 1024), 19) == counted
 
 
-NAMED = [(row.name, row.size) for row in paper_rows() if row.name and row.size]
-OF_TIMM = sorted({(name, size) for name, size in NAMED if name.startswith(TIMM)})
+NAMED = [
+    (row.name, row.size, row.classes or default_classes(row.name))
+    for row in paper_rows()
+    if row.name and row.size
+]
+OF_LIBRARIES = sorted({each for each in NAMED if "/" in each[0]}, key=str)
+COMPOSED = sorted({each for each in NAMED if "+" in each[0] and "/" not in each[0]}, key=str)
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "size", "classes"),
     [
-        pytest.param(*each, marks=() if index % 40 == 3 else (pytest.mark.matrix,))
-        for index, each in enumerate(OF_TIMM)
+        pytest.param(*each, marks=() if index % 10 == 3 else (pytest.mark.matrix,))
+        for index, each in enumerate(OF_LIBRARIES + COMPOSED)
     ],
 )
-def test_stored_counts_of_timm_are_fresh(name: str, size: tuple[int, int]) -> None:
+def test_stored_counts_of_the_papers_rows_are_fresh(
+    name: str, size: tuple[int, int], classes: int | None
+) -> None:
     """If not: python scripts/count_models.py"""
-    pytest.importorskip("timm")
-    assert stored_cost(name, size, None) == measure_timm(name, size)
+    for library in ("timm", "torchvision"):
+        if name.startswith(f"{library}/"):
+            pytest.importorskip(library)
+    assert stored_cost(name, size, classes) == measure_named(name, size, classes)
 
 
 def test_timms_mobilenet_is_as_its_paper_prints() -> None:

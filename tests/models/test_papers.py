@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
 
 from mobile_export.models import table
+from mobile_export.models.composition import is_composition
 from mobile_export.models.papers import PAPERS, paper_rows
+from mobile_export.sources.table import require_name
 from tests.models.modules import modules_after
 
 ROWS = paper_rows()
@@ -40,14 +43,14 @@ def test_rows_are_complete() -> None:
     [
         ("FreeNet", "3", "FreeNet-S2", 6.8, 900, 78.8, "freenet_s2"),
         ("FreeNet", "3", "EfficientNet-B2", 9.2, 1000, 80.1, "timm/efficientnet_b2"),
-        ("EMO", "3", "PVT-Tiny", 13.2, 1943, 75.1, None),
+        ("EMO", "3", "PVT-Tiny", 13.2, 1943, 75.1, "pvt_tiny"),
         ("EMO", "7", "MFormer-294M", 11.4, 294, 77.9, "mobile_former_294m"),
         ("EMO", "7", "tiny-MOAT-0", 3.4, 800, 75.5, None),
         ("SeaFormer++", "2", "SeaFormer-B++(KD)", 10.2, 900, 39.5, "seaformerpp_base_kd_seg"),
         ("SeaFormer++", "14", "EdgeViT-XS", 6.8, 1100, 77.5, None),
         ("SeaFormer++", "14", "MobileOne-S4", 14.8, 3000, 79.4, "timm/mobileone_s4"),
         ("FreeNet", "5", "PVTv2-b2-li with both in the last stage", 18.2, 3651, 82.104, None),
-        ("EMO", "12", "EMO-5M with depth 2-2-12-2", 5.0, 970, 77.8, None),
+        ("EMO", "12", "EMO-5M with depth 2-2-12-2", 5.0, 970, 77.8, "emo_5m?depths=2-2-12-2"),
         ("SeaFormer++", "17", "SeaFormer-T++(KD) with direct interpolation", 1.7, 300, 33.7, None),
     ],
 )
@@ -83,7 +86,7 @@ def test_related_papers_have_what_timm_has() -> None:
     named = " ".join(row.name for row in rows if row.name)
     assert [family for family in families.split() if family not in named] == []
     ours = {"CAS-ViT", "RecNeXt", "TVConv", "SqueezeTime", "Lite-Mono", "ESPCN", "CARN-M"}
-    ours |= {"LinkNet", "U²-Net"}
+    ours |= {"LinkNet", "PVT", "U²-Net"}
     zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
@@ -94,12 +97,18 @@ def test_related_papers_have_what_timm_has() -> None:
 
 def test_every_name_exists() -> None:
     timm = pytest.importorskip("timm")
+    models = pytest.importorskip("torchvision").models
     known = {*table.names(), *(f"timm/{name}" for name in timm.list_models())}
-    assert {row.name for row in ROWS if row.name} <= known
+    known |= {f"torchvision/{name}" for name in models.list_models()}
+    named = {row.name for row in ROWS if row.name}
+    long = {name for name in named if is_composition(name) or "?" in name}
+    assert named - long <= known
+    for name in long:
+        require_name(name)
 
 
 def test_every_family_of_the_zoo_is_in_a_table() -> None:
-    named = {row.name for row in ROWS}
+    named = {re.split(r"[?+]", row.name)[0] for row in ROWS if row.name}
     families = {entry.family for entry in table.entries()}
     assert {entry.family for entry in table.entries() if entry.name in named} == families
 

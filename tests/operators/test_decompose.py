@@ -426,3 +426,78 @@ def test_clamp_between_tensors_that_cross(low: bool, high: bool) -> None:
 
     if low or high:
         written(function, (1, 3, 4, 5), "clamp")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 8.0])
+def test_mantissa_and_exponent(scale: float) -> None:
+    def parts(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        whole = (x * 2).round() * scale  # 0, powers of two and others
+        return torch.frexp(torch.cat([whole, x * scale], 1))
+
+    written(parts, (1, 3, 6, 6), "frexp")
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+def test_distances_of_pairs_of_rows(p: float) -> None:
+    written(lambda x: F.pdist(x.reshape(5, 6), p), (1, 1, 5, 6), "_pdist_forward")
+
+
+def test_xlog1py_is_0_where_its_factor_is() -> None:
+    low = torch.tensor([0.0, -1.0, 3.0])
+    written(lambda x: torch.special.xlog1py(x.relu(), low.abs()), (1, 2, 4, 3))
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_results_in_a_named_tuple_of_python(reduction: str) -> None:
+    """PyTorch's decompositions of losses return one; the loss is its first item."""
+    labels = torch.tensor([2, 0, 1, 2])
+    for loss in (F.cross_entropy, F.nll_loss):
+        written(lambda x, f=loss: f(x.reshape(4, 3), labels, reduction=reduction), (1, 1, 4, 3))
+
+
+def test_a_list_among_the_results_of_a_call() -> None:
+    """The histogram's edges; what is left of it is refused by name, where it was a KeyError."""
+    result = apply(
+        decompose,
+        Calls(lambda x: torch.histogramdd(x.reshape(12, 2), [2, 3])[0]).eval(),
+        (1, 2, 3, 4),
+        normalize=False,
+    )
+    assert result.changes
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "groups", "offset_groups", "masked"),
+    [
+        (3, 1, 1, 1, 1, 1, True),
+        ((3, 2), (2, 1), (1, 0), (1, 2), 2, 4, False),
+        (1, 1, 0, 1, 4, 2, True),
+        (3, 2, 2, 2, 1, 2, True),
+    ],
+)
+def test_deformable_convolution(
+    kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, offset_groups: int,
+    masked: bool,
+) -> None:  # fmt: skip
+    """Against torchvision's own kernel, at places inside and outside of the image."""
+    vision = pytest.importorskip("torchvision").ops
+
+    class Deformed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = vision.DeformConv2d(
+                4, 8, kernel, stride, padding, dilation, groups, bias=not masked
+            )
+            count = offset_groups * math.prod(self.conv.kernel_size)
+            self.places = nn.Conv2d(4, 3 * count, kernel, stride, padding, dilation)
+            self.count = count
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            places = self.places(x)
+            mask = places[:, : self.count].sigmoid() if masked else None
+            result: torch.Tensor = self.conv(x, 4 * places[:, self.count :], mask)
+            return result
+
+    torch.manual_seed(0)
+    result = written(Deformed(), (1, 4, 9, 7), "deform_conv2d")
+    assert ops(result.program)["grid_sampler"] == 1

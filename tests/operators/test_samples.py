@@ -29,6 +29,18 @@ def test_what_is_left_out_has_a_reason(benchmark: Any) -> None:
     assert [name for name in stale if "_" not in name] == []
 
 
+def test_kinds_that_no_format_has(benchmark: Any, table: dict[str, Any]) -> None:
+    """Each name is one of the table, and no other operator is of a kind by its name."""
+    named = [name for names in benchmark.KINDS.values() for name in names.split()]
+    known = {info.name for info in table.values()} | set(table)
+    assert [name for name in named if name not in known] == []
+    assert len(named) == len(set(named))
+    assert benchmark.kind_of("linalg.lu_factor") == benchmark.kind_of("linalg.pinv.singular")
+    assert benchmark.kind_of("polygamma.polygamma_n_1") == "special functions"
+    others = ("norm.fro", "linalg.norm", "special.entr", "lt", "nn.functional.nll_loss", "histc")
+    assert [benchmark.kind_of(name) for name in others] == [None] * len(others)
+
+
 @pytest.mark.parametrize("name", ["logsumexp"])
 def test_right_in_every_format(benchmark: Any, table: dict[str, Any], name: str) -> None:
     facts, module, size = next(benchmark.models(table[name], 1))

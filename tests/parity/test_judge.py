@@ -30,6 +30,7 @@ def verdict(reference: Reference, *results: np.ndarray, precision: str = "fp32")
         reference,
         [[array] for array in results],
         precision=precision_named(precision),
+        arithmetic=precision,
         runtime="test",
         emulated=False,
         output_names=["logits"],
@@ -45,7 +46,7 @@ def test_compare_by_hand() -> None:
     assert difference.worst_index == (0, 1)
     assert difference.cosine == pytest.approx(27.5 / math.sqrt(26.25 * 30))
     assert difference.psnr == pytest.approx(10 * math.log10(16 / (1.25 / 5)))
-    assert difference.top1 is True
+    assert difference.top1 == 1
     assert difference.top5 == 1.0
 
 
@@ -53,7 +54,7 @@ def test_top1_disagreement() -> None:
     reference = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, -9.0, -9.0]])
     got = np.array([[1.0, 2.0, 3.0, 6.0, 5.0, -9.0, 4.0]])
     difference = compare(got, reference)
-    assert difference.top1 is False
+    assert difference.top1 == 0
     assert difference.top5 == pytest.approx(4 / 5)  # 6, 5, 4, 3, 2 against 5, 4, 3, 2, 1
 
 
@@ -100,6 +101,93 @@ def test_verdicts() -> None:
     assert verdict(reference, exact + 1.1e-5) == "failed"
     assert verdict(reference, exact + 0.9e-2, precision="fp16") == "passed"
     assert verdict(reference, exact + 1.1e-2, precision="fp16") == "failed"
+
+
+def rounding_to(*outputs: np.ndarray, error: float) -> Reference:
+    """A reference whose run in float16 is ``error`` of the largest magnitude off."""
+    reference = reference_of(*outputs)
+    rounded = tuple((array + error * np.abs(array).max(),) for array in outputs)
+    return replace(reference, rounded=lambda rounding: rounded)
+
+
+@pytest.mark.parametrize(
+    ("alone", "allowed"),
+    [  # of PyTorch's own float16 run, and four times that: at least four half-steps of 2⁻¹¹, and
+        # beyond 1e-2 no more than twice
+        (0.0, 2**-9), (4e-4, 2**-9), (1e-3, 4e-3), (2.5e-3, 1e-2), (4e-3, 1e-2), (2e-2, 4e-2),
+    ],
+)  # fmt: skip
+def test_float16_files_are_judged_by_float16_pytorch(alone: float, allowed: float) -> None:
+    exact = np.array([[1.0, 0.0]])
+    reference = rounding_to(exact, error=alone)
+    assert verdict(reference, exact + 0.99 * allowed, precision="fp16") == "passed"
+    assert verdict(reference, exact + 1.01 * allowed, precision="fp16") == "failed"
+    assert verdict(reference, exact + 1.1e-5) == "failed"  # float32 files are as they were
+
+
+def test_float32_arithmetic_with_float16_weights_has_its_own_bound() -> None:
+    exact = np.array([[1.0, 0.0]])
+    runs = {"float16 weights": 1e-3, "float16": 3e-3}
+    reference = replace(reference_of(exact), rounded=lambda rounding: ((exact + runs[rounding],),))
+    for arithmetic, allowed in (("fp32", 4e-3), ("fp16", 1e-2)):
+        found = [
+            judge(
+                reference, [[exact + error]], precision=precision_named("fp16"), runtime="t",
+                arithmetic=arithmetic, emulated=False, output_names=["logits"],
+            )
+            for error in (0.99 * allowed, 1.01 * allowed)
+        ]  # fmt: skip
+        assert [report.status for report in found] == ["passed", "failed"]
+        assert found[0].tolerance == pytest.approx(allowed)
+        assert found[0].float16_error == pytest.approx(
+            runs[f"float16{' weights' * (arithmetic == 'fp32')}"]
+        )
+
+
+def test_what_changes_is_judged_by_float16_pytorch() -> None:
+    """One output of 1 that changes by 0.1 with the sample; the file answers with half the change
+    for one sample, which is 0.3 % of the output's size."""
+    exact = [np.array([[1.0, value]]) for value in (0.1, 0.2, 0.1, 0.2)]
+    reference = rounding_to(*exact, error=1e-3)  # the same for all: nothing of what changes
+    got = [array.copy() for array in exact]
+    got[1][0, 1] -= 3e-3
+    report = judge(
+        reference, [[array] for array in got], precision=precision_named("fp16"), runtime="t",
+        arithmetic="fp16", emulated=False, output_names=["logits"],
+    )  # fmt: skip
+    assert (report.max_rel, report.tolerance) == (pytest.approx(3e-3), pytest.approx(4e-3))
+    # 3e-3 · 3/4 from the mean of the four, of a spread of 0.05, of which four half-steps are 3.9 %
+    assert report.spread_error == pytest.approx(0.045)
+    assert report.status == "failed"
+    assert "rounding explains 3.91%" in report.notes[-1]
+    assert verdict(reference, *exact, precision="fp16") == "passed"
+
+
+def test_a_model_that_float16_cannot_hold_is_judged_as_one_that_does_not_run_in_it() -> None:
+    exact = np.array([[1.0, 0.0]])
+    for reference in (
+        rounding_to(exact, error=math.inf),
+        replace(reference_of(exact), rounded=lambda rounding: None),
+    ):
+        assert verdict(reference, exact + 0.9e-2, precision="fp16") == "passed"
+        assert verdict(reference, exact + 1.1e-2, precision="fp16") == "failed"
+        assert verdict(reference, exact + math.inf, precision="fp16") == "failed"
+
+
+def test_the_output_that_is_the_furthest_beyond_is_named() -> None:
+    """The second output is rounded to 1e-3, the first to 2e-2: the smaller error is the worse."""
+    outputs = (np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]))
+    rounded = ((outputs[0] + 2e-2, outputs[1] + 1e-3),)
+    reference = Reference(
+        reference_of(outputs[0]).samples, (outputs,), 0.0, rounded=lambda rounding: rounded
+    )
+    report = judge(
+        reference, [[outputs[0] + 1e-2, outputs[1] + 5e-3]], precision=precision_named("fp16"),
+        arithmetic="fp16", runtime="t", emulated=False, output_names=["coarse", "fine"],
+    )  # fmt: skip
+    assert (report.status, report.worst) == ("failed", "s0:fine")
+    assert report.tolerance == pytest.approx(4e-3)
+    assert report.max_rel == pytest.approx(5e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -101,7 +101,7 @@ def test_what_is_too_large_is_named_of_a_model_of_two_inputs() -> None:
 
 
 class Cancels(nn.Module):
-    """The bits of float16 go into 16, those of float32 do not."""
+    """The bits of float16 go into 256, where its step is a quarter; those of float32 do not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Cancels(nn.Module):
         self.stem, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 5, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.head(torch.relu(self.stem(x) + 16.0) - 16.0)
+        y: torch.Tensor = self.head(torch.relu(torch.tanh(self.stem(x)) + 256.0) - 256.0)
         return y
 
 
@@ -176,7 +176,7 @@ def test_ncnn_file_that_is_right_in_float32_only(tmp_path: Path) -> None:
     report = api.export(Cancels(), "ncnn", tmp_path, name="net", size=16)
     (artifact,) = report.artifacts
     parity = artifact.parity
-    assert (parity.status, parity.variants[0].status) == ("passed", "failed")
+    assert (parity.status, parity.variants[0].status) == ("passed", "inconclusive")
     assert (parity.usable, parity.only_some, parity.passed) == (True, True, False)
     assert report.exit_code == 1
     assert artifact.path is not None
@@ -188,7 +188,7 @@ def test_ncnn_file_that_is_right_in_float32_only(tmp_path: Path) -> None:
     stored = json.loads(next(f for f in artifact.files if f.suffix == ".json").read_text())
     assert stored["parity"]["passed"] is False
     assert stored["parity"]["verdict"] == "passed"
-    assert [other["verdict"] for other in stored["parity"]["others"]] == ["failed"]
+    assert [other["verdict"] for other in stored["parity"]["others"]] == ["inconclusive"]
     assert note in stored["parity"]["notes"]
 
 

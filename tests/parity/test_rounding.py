@@ -46,14 +46,14 @@ class Large(nn.Module):
 def test_float16_results_by_hand() -> None:
     samples = parity_samples(PLAIN)[:1]
     rounded = rounded_outputs(WritesInPlace(), samples)
-    half, single = rounded(16), rounded(32)
+    half, single = rounded("float16"), rounded("float32")
     assert half is not None
     assert single is not None
     # ties go to the even neighbour (IEEE 754): 1 + 2⁻¹¹ to 1, 1 + 3 · 2⁻¹¹ to 1 + 2⁻⁹
     assert np.unique(half[0][0][:, 0]) == 1.0
     assert np.unique(half[0][0][:, 1:]) == 1 + 2**-9
     assert np.unique(single[0][0][:, 1:]) == np.float32(1 + 3 * 2**-11)
-    large = rounded_outputs(Large(), samples)(16)
+    large = rounded_outputs(Large(), samples)("float16")
     assert large is not None
     assert np.isinf(large[0][0]).all()
 
@@ -64,7 +64,7 @@ def test_float16_results_are_as_far_off_as_those_of_half() -> None:
     reference = make_reference(module, parity_samples(PLAIN))
     exact = [outputs[0] for outputs in reference.outputs]
     assert reference.rounded is not None
-    mine = spread_error([outputs[0] for outputs in reference.rounded(16) or ()], exact)
+    mine = spread_error([outputs[0] for outputs in reference.rounded("float16") or ()], exact)
     module.half()
     with torch.no_grad():
         half = [module(sample.image.half()).double().numpy() for sample in reference.samples]
@@ -72,6 +72,30 @@ def test_float16_results_are_as_far_off_as_those_of_half() -> None:
     assert mine is not None
     assert theirs is not None
     assert 0.3 < mine / theirs < 3
+
+
+class TwoInputs(nn.Module):
+    """A tenth of the first, and steps of the second, which is of whole numbers."""
+
+    def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return x * 0.1 + index.float() * 2**-12
+
+
+def test_every_input_is_given_and_rounded() -> None:
+    """The other source is NumPy's float16."""
+    image, index = torch.rand(1, 3, 4, 4), torch.arange(4)
+    samples = [Sample("one", image, None, {"index": index})]
+    half = rounded_outputs(TwoInputs(), samples)("float16")
+    single = rounded_outputs(TwoInputs(), samples)("float32")
+    assert half is not None
+    assert single is not None
+    steps = index.numpy().astype(np.float32) * np.float32(2**-12)
+    tenth = (image.numpy().astype(np.float16).astype(np.float32) * np.float32(0.1)).astype(
+        np.float16
+    )
+    wanted = (tenth.astype(np.float32) + steps).astype(np.float16).astype(np.float32)
+    assert np.array_equal(half[0][0], wanted)
+    assert np.array_equal(single[0][0], image.numpy() * np.float32(0.1) + steps)
 
 
 class NeverAgain(nn.Module):
@@ -85,7 +109,8 @@ class NeverAgain(nn.Module):
 
 def test_a_model_that_does_not_run_rounded_gets_no_allowance() -> None:
     assert (
-        rounded_outputs(NeverAgain(), [Sample("zeros", torch.zeros(PLAIN.shape))])(16) is not None
+        rounded_outputs(NeverAgain(), [Sample("zeros", torch.zeros(PLAIN.shape))])("float16")
+        is not None
     )
     zeros = Sample("ones", torch.full(PLAIN.shape, 4.0))
-    assert rounded_outputs(NeverAgain(), [zeros])(16) is None
+    assert rounded_outputs(NeverAgain(), [zeros])("float16") is None

@@ -188,3 +188,11 @@ def test_no_rank_above_4_where_two_read_the_same_windows() -> None:
         if isinstance(node.meta.get("val"), torch.Tensor)
     ]
     assert max(ranks) <= 4
+
+
+def test_several_results_of_a_product_are_left() -> None:
+    """The QR decomposition of one was taken for attention's rows."""
+    program = program_of(
+        Net(lambda m, x: torch.linalg.qr((x @ x.transpose(2, 3))[0])[1]), (1, 8, 4, 4)
+    )
+    assert move_less(normalize_ops(program).program).changes == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -240,3 +241,29 @@ def test_a_channel_shuffle_is_a_permute() -> None:
 
     found = ops(apply(normalize_ops, Net(), (1, 12, 4, 5), normalize=False).program)
     assert found == {"reshape": 2, "permute": 1}
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: F.max_pool1d(x.flatten(2), 2),
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.max_pool2d(x, (3, 2), padding=1, ceil_mode=True),
+        lambda x: F.max_pool3d(x.reshape(1, 2, 2, 6, 6), 2),
+        lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+    ],
+)
+def test_a_max_pool_says_its_stride(pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    net = Net(lambda x: pool(x.exp()))
+    program = apply(normalize_ops, net, IMAGE, normalize=False).program  # compared in float64
+    (call,) = (node for node in program.exported.graph.nodes if "max_pool" in str(node.target))
+    assert list(call.args[2]) == list(call.args[1]), "PyTorch: the default stride is kernel_size"
+
+
+def test_every_format_has_max_pools_without_a_stride(tmp_path: Path) -> None:
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return F.max_pool2d(x.exp(), 2), F.max_pool1d(x.exp().flatten(2), 2)
+
+    report = mobile_export.export(Net(forward), None, tmp_path, name="p", size=8, channels=4)
+    assert not report.failures
+    assert all(artifact.parity.passed for artifact in report.artifacts)

@@ -67,9 +67,10 @@ def test_a_pass_can_be_left_out() -> None:
     assert len(select_passes(["fold_norms"])) == len(PASSES) - 1
 
 
-def test_prepare_refuses_a_batch() -> None:
-    with pytest.raises(UsageError, match="The example has shape"):
-        mobile_export.prepare(busy(Block()), torch.zeros(2, 3, 8, 8))
+def test_prepare_takes_the_batch_of_the_example() -> None:
+    assert mobile_export.prepare(busy(Block()), torch.zeros(2, 3, 8, 8)).input.shape[0] == 2
+    with pytest.raises(UsageError, match=r"The example has shape \(3, 8, 8\)"):
+        mobile_export.prepare(busy(Block()), torch.zeros(3, 8, 8))
 
 
 def test_all_passes_twice_change_nothing(source: Source, program: Program) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from mobile_export.errors import PassError, SourceError, TraceError
 from mobile_export.graph.capture import trace
 from mobile_export.graph.editor import GraphEditor
 from mobile_export.graph.program import Program
+from mobile_export.lowering.builder import Builder
+from mobile_export.operators.core import outside
+from mobile_export.operators.decompose import OPERATORS
 from mobile_export.parity.reference import Reference, make_reference
 from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import PASSES, Change, PassResult, PassRunner, run, run_passes
@@ -68,6 +72,52 @@ def test_a_pass_that_crashes_is_named(source: Source, program: Program) -> None:
     with pytest.raises(PassError, match=r"crash failed on TinyNet: KeyError") as caught:
         run_passes(program, reference_of(source), (crash,))
     assert "crash out with `no_passes`" in str(caught.value)
+
+
+def crash_at_a_call(program: Program) -> PassResult:
+    """A pass with a bug in what it makes of one call."""
+    for node in program.exported.graph.nodes:
+        if node.op == "call_function" and "batch_norm" in str(node.target):
+            raise KeyError("running_var")
+    return PassResult(program)
+
+
+def test_the_call_at_which_a_pass_crashes_is_named(
+    source: Source, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "__name__", "mobile_export.passes.crash_at_a_call")
+    first = next(n for n in program.exported.graph.nodes if "batch_norm" in str(n.target))
+    module = next(reversed(first.meta["nn_module_stack"].values()))[0]
+    with pytest.raises(PassError) as caught:
+        run_passes(program, reference_of(source), (crash_at_a_call,))
+    message = str(caught.value)
+    assert f"at aten.batch_norm at {module} ({first.name}), File " in message
+    assert ": KeyError: 'running_var'" in message
+
+
+def test_a_rule_of_operators_that_crashes_leaves_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One operator's failure does not lose the formats that take it; the others name it."""
+
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.celu(x) + torch.hypot(x, x)
+
+    def broken(graph: GraphEditor, node: Any) -> None:
+        raise IndexError("axis 7")
+
+    monkeypatch.setitem(OPERATORS, torch.ops.aten.hypot.default, broken)
+    source = make_source(Net(), (8, 8))
+    program, (report, *_) = run_passes(trace(source), reference_of(source), PASSES)
+    assert report.name == "operators"
+    assert [c.what for c in report.changes if "failed" in c.what] == [
+        "left as it is: its rule failed: IndexError: axis 7"
+    ]
+    (left,) = [n for n in program.exported.graph.nodes if "hypot" in str(n.target)]
+    assert "(its rule failed: IndexError: axis 7; please report it)" in outside(program)
+    assert "File " in outside(program)
+    builder = Builder()
+    builder.node = left
+    assert "IndexError: axis 7" in str(builder.refuse("there is no rule for it"))
 
 
 def test_reports_are_in_order(source: Source, program: Program) -> None:
@@ -207,3 +257,27 @@ def test_passes_that_undo_each_other_are_named(monkeypatch: pytest.MonkeyPatch) 
     reference = make_reference(source.module, parity_samples(source.input))
     with pytest.raises(PassError, match=r"does not end: in round 20 .* by subtract, add"):
         run_passes(trace(source), reference, (subtract, add))
+
+
+def test_progress_names_each_pass_before_it_runs() -> None:
+    source = make_source()
+    said: list[str] = []
+    order: list[tuple[str, int]] = []
+
+    def looked_at(program: Program) -> PassResult:
+        order.append((said[-1], len(program.exported.graph.nodes)))
+        return PassResult(program)
+
+    def failing(program: Program) -> PassResult:
+        raise MemoryError
+
+    program = trace(source)
+    runner = PassRunner(program, reference_of(source), said.append)
+    runner.run((*PASSES, looked_at))
+    ((stage, nodes),) = order
+    assert stage == f"passes: looked_at, {nodes} nodes"
+    assert said[0].startswith("passes: normalize_ops, ")
+    assert said[-1] == "passes: the proof in float64"
+    with pytest.raises(PassError, match="failing"):
+        runner.run((*PASSES, failing))
+    assert said[-1].startswith("passes: failing, "), "the one at work is what is on the screen"

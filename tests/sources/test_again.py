@@ -89,6 +89,21 @@ def test_another_file_than_the_manifest_names_is_named(file: Path) -> None:
     assert said == f"{place} is not the file that the manifest names: its SHA-256 differs"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -5), ("mean", [1e200] * 3), ("std", [1e-200] * 3), ("size", [0, 16])],
+)
+def test_what_no_model_can_have_is_the_manifests_fault(file: Path, name: str, value: Any) -> None:
+    """The user typed no option, so none is named."""
+    build = json.loads(file.with_name(f"{file.name}.manifest.json").read_text())["build"]
+    manifest = _manifest(file, build=build | {name: value})
+    with pytest.raises(ArtifactError) as caught:
+        request_again(manifest, file, {})
+    assert f"The manifest of {file} names a model that cannot be built" in str(caught.value)
+    with pytest.raises(UsageError, match="`seed` is -7"):
+        request_again(manifest, file, {name: None, "seed": -7})
+
+
 def test_another_model_is_named(file: Path) -> None:
     report = verify(file, "espcn_x3", seed=5)
     assert not report.parity.passed

@@ -54,8 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", how[3:])
             self.end_headers()
             return
-        if how == "missing":
-            self.send_error(404)
+        if how.isdigit():
+            self.send_error(int(how))
             return
         start = 0
         if wanted and self.headers.get("If-Range") in (None, server.etag):
@@ -149,7 +149,8 @@ def test_a_file_that_changed_meanwhile_begins_anew(server: Server) -> None:
         ({"bytes": 7}, "whole", "promises 1,048,576 bytes, not 7"),
         ({"bytes": len(BODY) + 1}, "whole", "promises 1,048,576 bytes, not 1,048,577"),
         ({}, "endless", "more than the 1,048,576 bytes"),
-        ({}, "missing", "HTTP 404"),
+        ({}, "404", "HTTP 404"),
+        ({}, "429", "HTTP 429 Too Many Requests"),
         ({}, "to file:///etc/passwd", "file:///etc/passwd"),
         ({}, "to ftp://127.0.0.1/x", "redirects to ftp:"),
     ],
@@ -162,6 +163,19 @@ def test_what_is_not_the_file_is_not_kept(
         downloaded(checkpoint(server, **changes))
     kept = [path for path in tmp_path.rglob("*") if path.suffix in (".pth", ".part")]
     assert not any(path.stat().st_size for path in kept)
+
+
+@pytest.mark.parametrize(
+    "page", [b"<!DOCTYPE html>\n<p>", b"\n <html><p>", b'<?xml version="1.0"?>']
+)
+def test_a_page_is_no_checkpoint(server: Server, page: bytes) -> None:
+    """Where no sum is known, a page that says 200 is not taken for the file, nor kept."""
+    server.body = page + b"Sign in to download" * 10
+    wanted = checkpoint(server, sha256=None, bytes=None)
+    with pytest.raises(SourceError, match="it is a page to read"):
+        downloaded(wanted)
+    server.body = BODY
+    assert downloaded(wanted).read_bytes() == BODY
 
 
 def test_a_redirect_never_leaves_https() -> None:

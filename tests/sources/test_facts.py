@@ -29,7 +29,7 @@ def test_a_classifier() -> None:
 
 
 def test_options_and_sizes() -> None:
-    facts = model_facts("seaformer_tiny_seg?output=labels")
+    facts = model_facts("seaformer_large_seg?output=labels")
     assert facts.options == {"output": ("logits", "upsampled", "labels")}
     entry = table.get("u2netp")
     assert model_facts("u2netp").sizes == entry.sizes

@@ -21,7 +21,7 @@ from mobile_export.api import create_model
 from mobile_export.errors import MissingExtraError, SourceError, UsageError, WeightsError
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD
 from mobile_export.sources.labels import imagenet_labels, labels_for
-from mobile_export.sources.request import near_matches, parse_size
+from mobile_export.sources.request import parse_size
 from mobile_export.system.install import install_command
 from tests.conftest import load_source
 
@@ -170,18 +170,15 @@ def test_timm_names_are_suggested() -> None:
         load_source("resnet18")
 
 
-def test_near_matches_ignore_case_and_dashes() -> None:
-    assert near_matches("Resnet-18", ["resnet_18", "vgg"]) == ["resnet_18"]
-    assert near_matches("zzz", ["resnet_18", "vgg"]) == []
-
-
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"num_classes": 0}, "`num_classes` is 0"),
+        ({"num_classes": -1}, "`num_classes` is -1"),
         ({"channels": -1}, "`channels` is -1"),
         ({"size": (0, 3)}, "`size` is 0.\nIt must be a whole number from 1"),
         ({"size": (32.5, 32)}, "`size` is 32.5"),
+        ({"size": (3,)}, "`size` (3,) is not a size"),
+        ({"size": ((32, 32), 64)}, "`size` ((32, 32), 64) is not a size"),
         ({"num_classes": 10**30}, "`num_classes` is 1000"),
         ({"mean": (float("nan"),)}, "`mean` is nan"),
         ({"std": (1.0, float("inf"), 1.0)}, "`std` is inf"),
@@ -360,9 +357,6 @@ MYNET = """
         with torch.device("meta"):
             return Net()
 
-    def scripted():
-        return torch.jit.trace(Net(), torch.zeros(1, 3, 8, 8))
-
     class Two(nn.Module):
         def forward(self, image, mask):
             return image * mask
@@ -526,7 +520,6 @@ def test_a_checkpoint_for_the_users_own_model(tmp_path: Path) -> None:
         ("mynet:gives_a_list", r"gave a builtins\.list, not a torch\.nn\.Module"),
         ("mynet:build?wide=2", r"'wide'.*\n.*build\(width=4, \*, num_classes=10\)"),
         ("mynet:on_meta", r"meta device"),
-        ("mynet:scripted", r"TorchScript"),
         ("mynet:Two", r"inputs image, mask"),
         ("mynet:Named", r"inputs image, mask"),
     ],
@@ -631,3 +624,34 @@ def test_a_compiled_module_is_the_module_inside() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
     source = load_source(torch.compile(module), size=(8, 8))
     assert type(source.module) is nn.Sequential
+
+
+def test_timm_models_return_their_features_with_a_file_of_the_whole_model(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    whole = timm.create_model("resnet10t").eval()
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    spec = "timm/resnet10t?features_only=True&out_indices=(1,2)"
+    source = load_source(spec, weights=tmp_path / "whole.pth", size=32)
+    assert source.output_names == ("features_1", "features_2")
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        x = whole.maxpool(whole.act1(whole.bn1(whole.conv1(image))))
+        exact = whole.layer1(x), whole.layer2(whole.layer1(x))
+        for got, wanted in zip(source.module(image), exact, strict=True):
+            torch.testing.assert_close(got, wanted)
+
+
+def test_a_timm_model_without_a_classifier_returns_features() -> None:
+    pytest.importorskip("timm")
+    source = load_source("timm/resnet10t", num_classes=0, size=32)
+    assert source.output_names == ("features",)
+    assert source.module(torch.zeros(1, 3, 32, 32)).shape == (1, 512)
+    with pytest.raises(UsageError, match="is for timm models"):
+        load_source("emo_1m", num_classes=0)
+
+
+@pytest.mark.parametrize("query", ["checkpoint_path=/etc/passwd", "out_indices=(1.5,)", "nothing"])
+def test_options_of_timm_models_are_few(query: str) -> None:
+    pytest.importorskip("timm")
+    with pytest.raises(UsageError):
+        load_source(f"timm/resnet10t?{query}")

@@ -179,9 +179,46 @@ def test_formats_with_a_precision() -> None:
         Cell("b", "64", "onnx"),
         Cell("b", "64", "tflite", "fp16"),
     ]
-    for wrong in ("onxx", "onnx:int8"):
+    for wrong in ("onxx", "onnx:fp8"):
         with pytest.raises(UsageError):
             cells_of(models, [wrong])
+
+
+def test_a_judge_is_a_column_of_its_own(folder: Path) -> None:
+    """``--runtime`` runs the formats that have it, beside the rows of the export alone."""
+    pytest.importorskip("openvino")
+    Matrix(folder / "m.json").add(Row("nets:Mean", None, "onnx", None, "passed", error=0.0))
+    done = run("nets:Mean", "--runtime", "openvino", "-o", "m.json", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["format"], row["judge"], row["status"]) == ("onnx", "openvino", "passed")
+    assert row["runtime"].startswith("OpenVINO ")
+    assert row["bytes"] > 0
+    assert row["error"] <= row["tolerance"] <= 1e-4
+    assert len(Matrix(folder / "m.json").rows) == 2
+    head = "| model | size | onnx | onnx in openvino |"
+    assert head in (folder / "m.md").read_text().splitlines()
+
+
+def test_what_a_judge_says_counts() -> None:
+    parity = {
+        "verdict": "failed",
+        "max_rel": 5e-2,
+        "tolerance": 1e-5,
+        "runtime": "OpenVINO 1",
+        "emulated": False,
+        "worst": "noise-0:logits",
+    }
+    said = cell.second_outcome(1, json.dumps({"parity": parity}), "")
+    assert (said["status"], said["error"], said["runtime"]) == ("failed", 5e-2, "OpenVINO 1")
+    assert said["reason"] == "error 5.0e-02 of the output range in noise-0:logits"
+    assert cell.second_outcome(-6, "", "")["status"] == "crashed"
+    assert cell.second_outcome(2, "", "error: it cannot load x")["status"] == "refused"
+
+
+def test_a_judge_that_a_format_has_not() -> None:
+    with pytest.raises(UsageError, match="TFLite files are not executed with 'openvino'"):
+        cells_of([("a", None)], ["tflite"], "openvino")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,24 @@ def resize() -> list[dict[str, Any]]:
     return cases
 
 
+def order() -> list[dict[str, Any]]:
+    """Pillow 13's resize of black and white noise, exactly.
+
+    From (w, h) to (W, H), columns come first where H < h and h - H > 2 (w - W).
+    """
+    sizes = [((10, 30), (8, 12)), ((20, 30), (8, 12)), ((12, 20), (8, 12)), ((12, 21), (8, 12))]
+    sizes += [((8, 20), (20, 18)), ((8, 20), (20, 20)), ((9, 12), (20, 30))]
+    cases = []
+    for have, want in sizes:
+        rng = np.random.Generator(np.random.PCG64([*have, *want]))
+        source = rng.choice(np.array([0, 255], np.uint8), (have[1], have[0], 3))
+        got = np.asarray(Image.fromarray(source).resize(want, Image.Resampling.LANCZOS))
+        cases.append(
+            {"interpolation": "lanczos", "picture": packed(source), "resized": packed(got)}
+        )
+    return cases
+
+
 def orientation() -> list[dict[str, Any]]:
     """EXIF orientations 1 to 8, of files that Pillow wrote and turned; and no valid one."""
     cases = []
@@ -272,6 +290,12 @@ def samples() -> list[dict[str, Any]]:
     return cases
 
 
+def normals() -> list[dict[str, Any]]:
+    """NumPy's standard normal numbers, float64 in C99's hexadecimal digits; seeded with 0."""
+    values = np.random.Generator(np.random.PCG64(0)).standard_normal(600)
+    return [{"values": [float(value).hex() for value in values]}]
+
+
 def expected() -> list[dict[str, Any]]:
     """The largest error of an output, over the elements that a manifest keeps."""
     cases = []
@@ -327,6 +351,7 @@ def statistics() -> list[dict[str, Any]]:
 
 SUBJECTS: tuple[Callable[[], list[dict[str, Any]]], ...] = (
     resize,
+    order,
     orientation,
     prepare,
     normalize,
@@ -335,6 +360,7 @@ SUBJECTS: tuple[Callable[[], list[dict[str, Any]]], ...] = (
     boxes,
     masks,
     samples,
+    normals,
     expected,
     colours,
     statistics,

@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
+from ...system.typed import RunByDefault
 from . import cost as cli_cost
 from . import tables as cli_tables
 from .build import build_runner
@@ -29,19 +29,9 @@ __all__ = ["app", "main"]
 _INTERRUPTED = 130
 
 
-class _RunByDefault(TyperGroup):
-    """``mobile-bench emo_2m`` is ``mobile-bench run emo_2m``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {name for option in self.get_params(ctx) for name in option.opts}
-        if args and args[0] not in self.commands and args[0] not in own:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
     name="mobile-bench",
-    cls=_RunByDefault,
+    cls=RunByDefault,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -4,8 +4,10 @@
 11 and the unnumbered table of MHSA in different stages, here table "stages", and of SeaFormer++
 Tables 2, 3, 6 to 10, 12 to 14, 16 and 17. ``columns.csv`` says under which conditions each column
 of a table was measured, as far as the paper states them. What was ambiguous in the text, and what
-was taken from another table of the same paper, stands in ``note``. Names of models are those of
-``mobile_export.models.papers``. Importable without torch.
+was taken from another table of the same paper, stands in ``note``. What a line of a table is called
+here, or why it has no name, is that of the same line in ``mobile_export.models.papers``;
+``name`` and ``reason`` of ``latencies.csv`` are of the lines that are not there. Importable without
+torch.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ...models.papers import PAPERS
+from ...models.papers import PAPERS, PaperRow, paper_rows
 
 __all__ = ["PublishedLatency", "papers_with_latencies", "rows"]
 
@@ -95,7 +97,11 @@ class PublishedLatency:
 def rows() -> tuple[PublishedLatency, ...]:
     """Every printed figure, paper by paper."""
     columns = {_key(record): record for record in _records("columns.csv")}
-    return tuple(_row(record, columns[_key(record)]) for record in _records("latencies.csv"))
+    lines = {(row.paper, row.table, row.model, row.head): row for row in paper_rows()}
+    return tuple(
+        _row(record, columns[_key(record)], lines.get(_line(record)))
+        for record in _records("latencies.csv")
+    )
 
 
 def papers_with_latencies() -> tuple[str, ...]:
@@ -112,7 +118,11 @@ def _key(record: _Record) -> tuple[str, str, str]:
     return record["paper"], record["table"], record["column"]
 
 
-def _row(figure: _Record, column: _Record) -> PublishedLatency:
+def _line(record: _Record) -> tuple[str, str, str, str]:
+    return record["paper"], record["table"], record["model"], record["head"]
+
+
+def _row(figure: _Record, column: _Record, line: PaperRow | None) -> PublishedLatency:
     return PublishedLatency(
         paper=figure["paper"],
         title=column["title"],
@@ -120,8 +130,8 @@ def _row(figure: _Record, column: _Record) -> PublishedLatency:
         column=figure["column"],
         model=figure["model"],
         head=figure["head"],
-        name=figure["name"] or None,
-        reason=figure["reason"],
+        name=line.name if line is not None else figure["name"] or None,
+        reason=line.reason if line is not None else figure["reason"],
         size=(int(figure["height"]), int(figure["width"])) if figure["height"] else None,
         device=column["device"],
         processor=column["processor"],

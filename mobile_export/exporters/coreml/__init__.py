@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from ..row import FLOAT16, FLOAT32, INTEGERS, Format, PassChoice, Precision
 from .options import CoreMLOptions
 
 __all__ = ["ROW"]
@@ -17,7 +17,12 @@ ROW = Format(
     made_from="program",
     extra="coreml",
     libraries=(Library("coremltools", "coremltools", ">=9.0,<10"),),
-    precisions=(Precision("fp16", FLOAT16, 16), Precision("fp32", FLOAT32, 32)),
+    precisions=(
+        Precision("fp16", FLOAT16, 16),
+        Precision("fp32", FLOAT32, 32),
+        Precision("int8", INTEGERS, 8, arithmetic="fp32", calibrated=True, integers=True),
+        Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
+    ),
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
     passes=PassChoice(
         add=(
@@ -30,9 +35,11 @@ ROW = Format(
             "guard_padding",
         ),
         without=("move_less",),
-        native=("exp2", "sort", "topk"),
+        native=("exp2", "masked_fill", "sort", "topk", "where"),
     ),
     options=CoreMLOptions,
+    sizes="enumerated shapes",
+    one_graph=True,
     suppresses=True,
     runners=("coreml",),
     apps=("ios_app",),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ...detection.options import NmsOptions
+    from ...graph.specs import Thresholds
 
 __all__ = ["CONFIDENCE", "COORDINATES", "with_suppression"]
 
@@ -25,7 +25,7 @@ _MEANING = {
 }
 
 
-def with_suppression(model: Any, options: NmsOptions, labels: Sequence[str]) -> Any:
+def with_suppression(model: Any, options: Thresholds, labels: Sequence[str]) -> Any:
     """The pipeline, as an ``MLModel``.
 
     Args:
@@ -50,7 +50,7 @@ def with_suppression(model: Any, options: NmsOptions, labels: Sequence[str]) -> 
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
-def _suppression_model(program: Any, options: NmsOptions, labels: Sequence[str]) -> Any:
+def _suppression_model(program: Any, options: Thresholds, labels: Sequence[str]) -> Any:
     from coremltools.proto import Model_pb2
 
     spec = Model_pb2.Model()

@@ -14,7 +14,8 @@ import torch
 from ...artifacts.damage import reading
 from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
-from ...parity.session import FileTensor, Session, Tensor
+from ...parity.names import names_of_json
+from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from .detector import PipelineDetector, Rows, suppression_of
 from .evaluator import MilProgram, NmsModel, load_program, read_nms
 
@@ -22,10 +23,20 @@ if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
-__all__ = ["ACTIVATION_KEY", "describe", "load"]
+__all__ = ["ACTIVATION_KEY", "LABELS_KEY", "PREVIEW", "PREVIEW_KEY", "describe", "load"]
 
 ACTIVATION_KEY = "mobile_export.activation"
 """User-defined metadata: what a package computes behind the program's outputs ("softmax")."""
+
+LABELS_KEY = "mobile_export.labels"
+"""User-defined metadata: the names of the classes, a list as JSON."""
+
+PREVIEW = "com.apple.coreml.model.preview."
+"""Metadata by which Xcode's preview knows a segmenter (coremltools' guide, "Xcode Model Preview
+Types"); classifiers and detectors it knows by the types of their outputs."""
+
+PREVIEW_KEY = PREVIEW + "params"
+"""Of a segmenter: an object as JSON, in whose ``labels`` are the names of the classes."""
 
 
 class _EvaluatorSession(Session):
@@ -39,7 +50,7 @@ class _EvaluatorSession(Session):
             self.program = load_program(path)
             self.package = read_description(path)
         self.runtime = "ML Program evaluator"
-        self.precision = self.program.precision
+        self.precision = self.arithmetic = self.program.precision
         self.takes_pixels = self.package.image_input
         self.activation = self.package.metadata.get(ACTIVATION_KEY)
         self.inputs = tuple(each.name for each in self.program.inputs)
@@ -101,8 +112,35 @@ class _EvaluatorSession(Session):
     def _shaped(self, name: str, value: np.ndarray) -> np.ndarray:
         return value.reshape(()) if name in self.scalars and value.size == 1 else value
 
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        metadata = self.package.metadata
+        found = {}
+        if LABELS_KEY in metadata:
+            found["its metadata"] = names_of_json(metadata[LABELS_KEY])
+        if PREVIEW_KEY in metadata:
+            found["its preview for Xcode"] = names_of_json(metadata[PREVIEW_KEY], key="labels")
+        if self.program.classes is not None:
+            found["its classifier"] = tuple(map(str, self.program.classes))
+        if self.nms is not None and self.nms.labels:
+            found["its suppression"] = self.nms.labels
+        return found
+
     def notes(self) -> tuple[str, ...]:
         return self.program.findings.notes(self.modules)
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        for each in self.program.stored:
+            yield IntegerTensor(each.name, each.value, each.scales, each.zero_point)
+
+    def stored_floats(self) -> Iterator[np.ndarray]:
+        yield from self.program.stored_floats()
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        known = self.program.quantizers()
+        for tensor in self.tensors(sample):
+            if tensor.name in known:
+                scale, zero = known[tensor.name]
+                yield IntegerTensor(tensor.name, tensor.value, (scale,), zero)
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         inputs = self.program.dependencies()

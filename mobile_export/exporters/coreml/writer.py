@@ -27,9 +27,10 @@ from ...operators.core import outside
 from ...system.coreml_private import divide_by_itself, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
+from .integers import CHANGING, as_stored, target_of
 from .mil_passes import add_our_passes
 from .nms import CONFIDENCE, COORDINATES, with_suppression
-from .session import ACTIVATION_KEY
+from .session import ACTIVATION_KEY, LABELS_KEY, PREVIEW, PREVIEW_KEY
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -39,12 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt", "check", "write"]
 
+aten = torch.ops.aten
+
 _INPUT = "image"
 
 
 def check(program: Program, job: WriteJob) -> None:
     """Refuse images that Core ML's image type cannot hold, and suppression behind no detector."""
     options = job.options
+    target_of(options.target, job.precision)
     if job.nms is not None:
         check_detector(program, job.nms)
     if options.image_input and len(program.input.shape) != 4:
@@ -52,6 +56,13 @@ def check(program: Program, job: WriteJob) -> None:
             f"`image_input` takes one image; {program.spec} takes a clip of shape "
             f"{program.input.shape}.",
             hint="Leave `image_input` out and pass a multi-array.",
+        )
+    asked = "image_input" if options.image_input else "classifier"
+    if (options.image_input or options.classifier) and program.input.shape[0] != 1:
+        raise UsageError(
+            f"`{asked}` of Core ML is for one image; {program.spec} takes a batch of "
+            f"{program.input.shape[0]}.",
+            hint=f"Leave `{asked}` or `batch` out.",
         )
     if options.image_input and program.input.shape[1] not in (1, 3):
         raise UsageError(
@@ -92,11 +103,12 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
     decomposed: torch.export.ExportedProgram = exported.run_decompositions(
         decompositions(exported, _UNKNOWN)
     )
-    _drop_aliases(decomposed.graph_module)
+    _respell(decomposed.graph_module)
     expected = functools.partial(_expected, program=program, job=job)
     name = _INPUT if program.input.pixels else program.input.name
     named = replace(program.input, name=name)
-    return Adapted(replace(program, exported=decomposed, input=named), expected)
+    adapted = replace(program, exported=decomposed, input=named)
+    return Adapted(as_stored(adapted) if job.precision.integers else adapted, expected)
 
 
 _DTYPES = {"bool": "int32", "int64": "int32", "uint8": "int32"}
@@ -118,33 +130,48 @@ def _expected(
 
 
 _UNKNOWN = (
-    torch.ops.aten.addcmul.default,
-    torch.ops.aten.upsample_bicubic2d.default,
-    torch.ops.aten.upsample_bicubic2d.vec,
+    aten.addcmul.default,
+    aten.upsample_bicubic2d.default,
+    aten.upsample_bicubic2d.vec,
 )
 """Operations that coremltools 9.0 does not know and torch decomposes exactly."""
 
 
-def _drop_aliases(module: torch.fx.GraphModule) -> None:
-    """Remove ``aten.alias``, a no-op that coremltools does not know (swin, levit, xcit, ...)."""
+def _respell(module: torch.fx.GraphModule) -> None:
+    """Write the calls that coremltools 9.0 does not take as others that it does."""
     for node in list(module.graph.nodes):
-        users = list(node.users)
-        if node.target is torch.ops.aten.alias.default and all(u.op != "output" for u in users):
-            node.replace_all_uses_with(node.args[0])
-            module.graph.erase_node(node)
+        if node.target is aten.alias.default:  # swin, levit, xcit, ...
+            if all(user.op != "output" for user in node.users):
+                node.replace_all_uses_with(node.args[0])
+                module.graph.erase_node(node)
+        elif _compares_types(node):
+            node.args = (node.args[0], float(node.args[1]))
     module.recompile()
 
 
-def _pass_pipeline() -> Any:
+def _compares_types(node: Any) -> bool:
+    """Whether a tensor is bounded by a whole number, which must be of the tensor's type."""
+    if node.target not in _BOUNDS or not isinstance(node.args[1], int):
+        return False
+    return bool(node.meta["val"].is_floating_point())
+
+
+_BOUNDS = (aten.clamp_min.default, aten.clamp_max.default)
+
+
+def _pass_pipeline(precision: Precision) -> Any:
     """coremltools' default passes and ours, without the one that is not exact.
 
     ``fuse_elementwise_to_batchnorm`` turns a multiplication and an addition into a batch norm whose
     epsilon stays at 1e-5, so the result is 5e-6 off (seen with coremltools 9.0 on mobilevitv2_050).
+    Scales and zero points of a plan stay as they are.
     """
     import coremltools as ct
 
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes({"common::fuse_elementwise_to_batchnorm"})
+    if precision.integers:
+        pipeline.remove_passes(set(CHANGING))
     add_our_passes(pipeline)
     return pipeline
 
@@ -152,7 +179,7 @@ def _pass_pipeline() -> Any:
 def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
     import coremltools as ct
 
-    if precision.bits == 32:
+    if precision.bits == 32 or precision.arithmetic == "fp32":
         return ct.precision.FLOAT32
 
     known: dict[Any, bool] = {}
@@ -196,14 +223,21 @@ def _of_pixels(value: Any) -> bool:
     return op is None or (op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
 
-def _input_type(spec: InputSpec, options: CoreMLOptions) -> Any:
+def _input_type(
+    spec: InputSpec, options: CoreMLOptions, sizes: Sequence[tuple[int, int]] = ()
+) -> Any:
+    """Args: sizes: all of them, of an image that has several."""
     import coremltools as ct
 
+    shape: Any = spec.shape
+    if sizes:
+        shapes = [(*spec.shape[:-2], *size) for size in sizes]
+        shape = ct.EnumeratedShapes(shapes=shapes, default=spec.shape)
     if options.image_input:
         layouts = {"RGB": ct.colorlayout.RGB, "BGR": ct.colorlayout.BGR}
         layout = layouts.get(spec.channel_order, ct.colorlayout.GRAYSCALE)
-        return ct.ImageType(name=spec.name, shape=spec.shape, color_layout=layout)
-    return ct.TensorType(name=spec.name, shape=spec.shape, dtype=np.dtype(spec.dtype).type)
+        return ct.ImageType(name=spec.name, shape=shape, color_layout=layout)
+    return ct.TensorType(name=spec.name, shape=shape, dtype=np.dtype(spec.dtype).type)
 
 
 def _output_names(program: Program, job: WriteJob) -> list[str]:
@@ -221,6 +255,10 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     import coremltools as ct
 
     program, options = prepared.program, job.options
+    exported = program.exported
+    if job.precision.integers:
+        exported = program.in_float32().exported  # proven with the exact values of biases
+    target = target_of(options.target, job.precision)
     extra: dict[str, Any] = {}
     if options.classifier:
         assert program.labels is not None
@@ -233,12 +271,12 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     keep_whole_quotients()
     try:
         model = ct.convert(
-            program.exported,
-            inputs=[_input_type(each, options) for each in program.inputs],
-            minimum_deployment_target=getattr(ct.target, options.target.replace("ios", "iOS")),
+            exported,
+            inputs=[_input_type(each, options, prepared.sizes) for each in program.inputs],
+            minimum_deployment_target=getattr(ct.target, target.replace("ios", "iOS")),
             compute_precision=_compute_precision(job.precision, options),
             convert_to="mlprogram",
-            pass_pipeline=_pass_pipeline(),
+            pass_pipeline=_pass_pipeline(job.precision),
             skip_model_load=True,
             **extra,
         )
@@ -251,11 +289,6 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         model = with_suppression(model, job.nms, class_names(program))
     _describe(model, program, options)
     model.save(str(path))
-
-
-_PREVIEW = "com.apple.coreml.model.preview."
-"""Metadata by which Xcode's preview knows a segmenter (coremltools' guide, "Xcode Model Preview
-Types"); classifiers and detectors it knows by the types of their outputs."""
 
 
 def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
@@ -272,9 +305,9 @@ def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:
     if program.activation is not None:
         facts[ACTIVATION_KEY] = program.activation
     if not options.classifier and program.labels is not None:  # a classifier has them in its output
-        facts["mobile_export.labels"] = json.dumps(program.labels)
+        facts[LABELS_KEY] = json.dumps(program.labels)
         if options.image_input and program.task == "segmentation":
-            facts |= {_PREVIEW + "type": "imageSegmenter"}
-            facts |= {_PREVIEW + "params": json.dumps({"labels": program.labels})}
+            facts |= {PREVIEW + "type": "imageSegmenter"}
+            facts |= {PREVIEW_KEY: json.dumps({"labels": program.labels})}
     for key, value in facts.items():
         model.user_defined_metadata[key] = value

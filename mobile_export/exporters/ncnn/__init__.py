@@ -14,6 +14,7 @@ ROW = Format(
     suffix=".ncnn.param",
     companions=(".bin",),
     made_from="layers",
+    batches=False,
     extra="ncnn",
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...lowering import ir
+from ...lowering.rules.elementwise import LARGEST
 from . import tables
 from .files import NcnnLayer, Param, Weight
 from .rules import chain, layer_name, one_layer, reshape_to, rule, unsupported
@@ -55,6 +56,8 @@ def _unary(layer: ir.Unary) -> list[NcnnLayer]:
 @rule(ir.Binary)
 def _binary(layer: ir.Binary) -> list[NcnnLayer]:
     params: dict[int, Param] = {0: tables.BINARY_OPS[layer.op]}
+    if layer.op == "sub" and layer.scalar == LARGEST:  # 1 / 0 and log(0) are NaN on x86
+        raise unsupported(layer, "infinities, which its division and logarithm do not give")
     if layer.scalar is not None:
         params |= {1: 1, 2: float(layer.scalar)}
     return [one_layer(layer, "BinaryOp", params)]

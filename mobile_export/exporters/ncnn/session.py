@@ -60,7 +60,7 @@ class _NcnnSession(Session):
         self.runtime = f"ncnn {ncnn.__version__}"
         self.executed = layers
         if half:
-            self.precision = "fp16"
+            self.precision = self.arithmetic = "fp16"
             self.remedy = _REMEDY
             self.runtime += ", default options"
             self.emulated = not ncnn.cpu_support_arm_asimdhp()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT32, BytesOptions, Format, OtherRuntime, PassChoice, Precision
+from ..row import FLOAT32, INTEGERS, BytesOptions, Format, OtherRuntime, PassChoice, Precision
 
 __all__ = ["ROW"]
 
@@ -20,7 +20,12 @@ ROW = Format(
         Library("onnxscript", "onnxscript", ">=0.5,<0.8"),
         Library("onnxsim", "onnxsim", ">=0.6,<0.9"),
     ),
-    precisions=(Precision("fp32", FLOAT32, 32),),
+    precisions=(
+        Precision("fp32", FLOAT32, 32),
+        Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
+        Precision("int16", INTEGERS, 8, calibrated=True, integers=True),
+        Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
+    ),
     checked_by="onnxruntime",
     passes=PassChoice(
         add=("repeat_channels", "exclude_padding", "guard_padding", "settle_layouts"),
@@ -30,6 +35,7 @@ ROW = Format(
             "celu",
             "conv_transpose1d",
             "conv_transpose3d",
+            "deform_conv2d",
             "exp2",
             "grid_sampler",
             "gru",
@@ -37,12 +43,17 @@ ROW = Format(
             "index_put",
             "isnan",
             "lstm",
+            "masked_fill",
             "softshrink",
             "sort",
             "topk",
+            "where",
         ),
     ),
     options=BytesOptions,
+    sizes="free height and width",
+    one_graph=True,
+    any_size=True,
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
     apps=("android_app",),

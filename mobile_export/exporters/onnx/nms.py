@@ -14,14 +14,14 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-    from ...detection.options import NmsOptions
+    from ...graph.specs import Thresholds
 
 __all__ = ["append_suppression"]
 
 _ALL_BOXES, _ALL_SCORES = "all_boxes", "all_scores"
 
 
-def append_suppression(model: onnx.ModelProto, options: NmsOptions) -> None:
+def append_suppression(model: onnx.ModelProto, options: Thresholds) -> None:
     """Replace the outputs ``boxes`` (1, N, 4) and ``scores`` (1, N, classes) by detections."""
     from onnx import TensorProto, helper, numpy_helper
 

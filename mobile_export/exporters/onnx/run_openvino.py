@@ -12,7 +12,7 @@ from ...errors import ArtifactError, ExecutionError, UsageError, summary
 from ...graph.specs import PIXELS
 from ...parity.session import Session, Tensor
 from ..processing import added_activation
-from .session import describe
+from .session import class_names_in, describe
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
@@ -52,6 +52,9 @@ class _OpenVinoSession(Session):
         except Exception as error:  # OpenVINO raises its own pybind types
             raise ExecutionError(f"OpenVINO cannot run {self.path}: {summary(error)}") from error
         return [np.array(results[index]) for index in self.order]
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        return class_names_in(self.path)
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         raise UsageError(

@@ -15,7 +15,8 @@ from ...detection import Detections, FileOutput, Suppression
 from ...detection.contract import BOXES, CORNERS, SCORES
 from ...errors import ArtifactError, ExecutionError
 from ...graph.specs import PIXELS
-from ...parity.session import FileTensor, Session, Tensor
+from ...parity.names import names_of_json
+from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ..processing import added_activation
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
-__all__ = ["describe", "load"]
+__all__ = ["LABELS_KEY", "class_names_in", "describe", "load"]
+
+LABELS_KEY = "labels"
+"""Metadata: the names of the classes, a list as JSON."""
 
 _SUPPRESSION = "NonMaxSuppression"
 
@@ -35,7 +39,7 @@ class _OnnxSession(Session):
 
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
         self.path = path
-        _read(path)
+        self.names = _class_names(_read(path))
         self.session = _open(path)
         self.inputs = {each.name: _file_tensor(each).dtype for each in self.session.get_inputs()}
         self.takes_pixels = PIXELS in self.inputs
@@ -79,6 +83,30 @@ class _OnnxSession(Session):
         for (name, node), value in zip(made.items(), values, strict=True):
             module = next((p.value for p in node.metadata_props if p.key == "module"), None)
             yield Tensor(name, tuple(node.input), value, module, node.op_type)
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        return self.names
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        from onnx.numpy_helper import to_array
+
+        model = _read(self.path)
+        stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type == "DequantizeLinear" and node.input[0] in stored:
+                value, scale, *zero = (to_array(stored[name]) for name in node.input)
+                zeros = zero[0].reshape(-1).tolist() if zero else [0]
+                scales = tuple(scale.reshape(-1).tolist())
+                yield IntegerTensor(node.input[0], value, scales, max(zeros, key=abs))
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        from onnx.numpy_helper import to_array
+
+        stored = {tensor.name: tensor for tensor in _read(self.path).graph.initializer}
+        for tensor in self.tensors(sample):
+            if tensor.op == "QuantizeLinear":
+                scale, zero = (to_array(stored[name]).reshape(-1) for name in tensor.inputs[1:3])
+                yield IntegerTensor(tensor.name, tensor.value, tuple(scale.tolist()), int(zero[0]))
 
 
 def _file_tensor(value: Any) -> FileTensor:
@@ -179,6 +207,18 @@ def _open(model: Path | bytes, *, optimise: bool = True) -> Any:
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _OnnxSession:
     """Load an ONNX file with onnxruntime."""
     return _OnnxSession(path, outputs)
+
+
+def class_names_in(path: Path) -> dict[str, tuple[str, ...]]:
+    """See `Session.class_names`."""
+    return _class_names(_read(path))
+
+
+def _class_names(model: onnx.ModelProto) -> dict[str, tuple[str, ...]]:
+    for entry in model.metadata_props:
+        if entry.key == LABELS_KEY:
+            return {"its metadata": names_of_json(entry.value)}
+    return {}
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -312,6 +352,6 @@ def _facts(model: onnx.ModelProto) -> dict[str, Any]:
         "precision": _precision(model),
         "version": f"IR {model.ir_version}, opset {model.opset_import[0].version}",
         "metadata": {
-            entry.key: entry.value for entry in model.metadata_props if entry.key != "labels"
+            entry.key: entry.value for entry in model.metadata_props if entry.key != LABELS_KEY
         },
     }

@@ -9,15 +9,18 @@ of the PyTorch module it came from as the metadata property ``module`` (Netron s
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...detection.contract import check_detector
 from ...errors import ExportError, summary
 from ...graph.processing import with_bytes
+from ...graph.quantized import is_quantization
 from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
 from .nms import append_suppression
+from .session import LABELS_KEY
 from .views import separate_views
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             input_names=[each.name for each in program.inputs],
             output_names=[output.name for output in program.outputs],
             verbose=job.verbose,
+            opset_version=_OPSET_OF_16_BITS if _has_16_bits(program) else None,
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
@@ -67,6 +71,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     modules = _module_paths(converted)
     model = _checked(converted.model_proto, program)
     model = _simplify(model, program.spec)
+    _name_axes(model, program)
     _describe(model, program)
     for node in model.graph.node:
         _tag(node, modules)
@@ -75,6 +80,36 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         append_suppression(model, job.nms)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+_OPSET_OF_16_BITS = 21
+"""Of QuantizeLinear with integers of 16 bits; else torch.onnx has its default."""
+
+
+def _has_16_bits(program: Program) -> bool:
+    """Whether some computed tensor is integers of 16 bits."""
+    import torch
+
+    return any(
+        is_quantization(node) and torch.int16 in node.args for node in program.exported.graph.nodes
+    )
+
+
+def _name_axes(model: onnx.ModelProto, program: Program) -> None:
+    """Call the free axes of an image by what they are, also in extents that follow from them."""
+    if program.input.role != "image":
+        return
+    given = model.graph.input[0].type.tensor_type.shape.dim
+    last = len(given) - (1 if program.input.channels_last else 0)
+    image = zip(given[max(last - 2, 0) : last], ("height", "width"), strict=False)
+    names = {axis.dim_param: name for axis, name in image if axis.dim_param}
+    if not names:
+        return
+    old_names = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for extent in value.type.tensor_type.shape.dim:
+            if extent.dim_param:
+                extent.dim_param = old_names.sub(lambda m: names[m[0]], extent.dim_param)
 
 
 def _checked(model: onnx.ModelProto, program: Program) -> onnx.ModelProto:
@@ -143,7 +178,7 @@ def _describe(model: onnx.ModelProto, program: Program) -> None:
         "channel_order": program.input.channel_order,
         "mean": json.dumps(program.input.mean),
         "std": json.dumps(program.input.std),
-        "labels": json.dumps(program.labels) if program.labels else None,
+        LABELS_KEY: json.dumps(program.labels) if program.labels else None,
     }
     for key, value in facts.items():
         if value is not None:

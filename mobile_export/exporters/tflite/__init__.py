@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...system.versions import Library
-from ..row import FLOAT16, FLOAT32, Format, PassChoice, Precision
+from ..row import FLOAT16, FLOAT32, INTEGERS, Format, PassChoice, Precision
 from .options import TFLiteOptions
 
 __all__ = ["ROW"]
@@ -23,6 +23,7 @@ ROW = Format(
     precisions=(
         Precision("fp32", FLOAT32, 32),
         Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
+        Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
     ),
     checked_by="LiteRT",
     passes=PassChoice(
@@ -33,9 +34,10 @@ ROW = Format(
             "split_depthwise",
             "guard_padding",
         ),
-        native=("acosh", "asinh", "sort", "topk"),
+        native=("acosh", "asinh", "masked_fill", "sort", "topk", "where"),
     ),
     options=TFLiteOptions,
+    sizes="a signature for each size",
     suppresses=True,
     runners=("litert", "benchmark-model", "arm-litert"),
     apps=("android_app",),

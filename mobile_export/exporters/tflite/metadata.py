@@ -14,20 +14,24 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...artifacts.damage import reading
 from ...detection.contract import class_names
+from ...system.files import MIB
 from .flatbuffer import with_entries
 
 if TYPE_CHECKING:
     from ...graph.program import Program
     from ...graph.specs import InputSpec, OutputSpec
 
-__all__ = ["LABELS", "with_metadata"]
+__all__ = ["LABELS", "labels_in", "with_metadata"]
 
 LABELS = "labels.txt"
 _ENTRY = "TFLITE_METADATA"
@@ -84,6 +88,27 @@ def with_metadata(content: bytes, program: Program, *, suppressed: bool) -> byte
     content = with_entries(content, {_ENTRY: _pack(model, _IDENTIFIER)})
     return content if names is None else _with_file(content, LABELS, "\n".join(map(_line, names)))
 
+
+def labels_in(path: Path) -> tuple[str, ...] | None:
+    """Names of classes in the archive behind the file, or None where it has none.
+
+    Raises:
+        ArtifactError: the archive is damaged.
+    """
+    with reading(path, "TFLite"):
+        if not zipfile.is_zipfile(path):
+            return None
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(LABELS) as text:
+                return tuple(text.read(_LARGEST).decode().split("\n"))
+        except KeyError:
+            return None
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(str(error)) from error
+
+
+_LARGEST = 16 * MIB
+"""Bytes of names that are read."""
 
 _LABELLED = 6
 """The field of a tensor's associated files."""

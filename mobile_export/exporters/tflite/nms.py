@@ -22,7 +22,7 @@ import numpy as np
 from .flatbuffer import pack, unpack
 
 if TYPE_CHECKING:
-    from ...detection.options import NmsOptions
+    from ...graph.specs import Thresholds
 
 __all__ = ["append_suppression"]
 
@@ -32,7 +32,7 @@ _CUSTOM = 32
 
 
 def append_suppression(
-    content: bytes, options: NmsOptions, *, anchors: str, scores: str, classes: int
+    content: bytes, options: Thresholds, *, anchors: str, scores: str, classes: int
 ) -> bytes:
     """The flatbuffer ``content`` with detections as its outputs.
 
@@ -82,7 +82,7 @@ def append_suppression(
     return pack(model)
 
 
-def _options(options: NmsOptions, classes: int) -> bytes:
+def _options(options: Thresholds, classes: int) -> bytes:
     from flatbuffers import flexbuffers
 
     return bytes(

@@ -16,13 +16,14 @@ from ...detection.contract import BOXES
 from ...errors import ArtifactError, ExecutionError
 from ...graph.specs import PIXELS
 from ...parity.overflow import notes_on_values
-from ...parity.session import FileTensor, Session, Tensor
+from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ...system.files import GIB, MIB, read_regular_file
 from ...system.install import install_command
 from ...system.litert_private import operations_of
 from ..processing import added_activation
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT
+from .metadata import LABELS, labels_in
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
@@ -53,13 +54,13 @@ class _LiteRTSession(Session):
                 f"{path} has no signature.",
                 hint="Export it again with mobile-export or litert-torch.",
             )
-        key, signature = next(iter(signatures.items()))
-        self.runner = interpreter.get_signature_runner(key)
-        details = self.runner.get_input_details()
-        self.inputs = {
-            name: (tuple(int(n) for n in details[name]["shape"]), details[name]["dtype"])
-            for name in signature["inputs"]
+        self.signatures = {
+            key: _signature(interpreter.get_signature_runner(key), names["inputs"])
+            for key, names in signatures.items()
         }
+        key, signature = next(iter(signatures.items()))
+        self.first = key
+        self.runner, self.inputs = self.signatures[key]
         self.takes_pixels = PIXELS in self.inputs
         wanted = [output.name for output in outputs]
         self.outputs = wanted if set(wanted) <= set(signature["outputs"]) else signature["outputs"]
@@ -76,11 +77,31 @@ class _LiteRTSession(Session):
 
     def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
         """By the names of the signature, in the order of the graph's own inputs and outputs."""
+        self.runner, self.inputs = self.signatures[self.first]
         named = (self.runner.get_input_details(), self.runner.get_output_details())
         inputs, outputs = ({d["index"]: name for name, d in details.items()} for details in named)
         return (
             tuple(_file_tensor(d, inputs) for d in self.interpreter.get_input_details()),
             tuple(_file_tensor(d, outputs) for d in self.interpreter.get_output_details()),
+        )
+
+    def _choose(self, sample: Sample) -> None:
+        """The signature for a sample's size, of a file with one for each size.
+
+        Raises:
+            ExecutionError: it has none.
+        """
+        if len(self.signatures) == 1:
+            return
+        given = sample.given(pixels=self.takes_pixels).shape
+        forms = (tuple(given), (given[0], *given[2:], given[1]))
+        for runner, inputs in self.signatures.values():
+            if {shape for shape, _ in inputs.values()} <= set(forms):
+                self.runner, self.inputs = runner, inputs
+                return
+        raise ExecutionError(
+            f"{self.path} has no signature for an input of shape {tuple(given)}.",
+            hint=f"It has {', '.join(self.signatures)}.",
         )
 
     def _feed(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -110,6 +131,7 @@ class _LiteRTSession(Session):
     def run(self, sample: Sample) -> list[np.ndarray]:
         if self.detector is not None:
             return self.detector.detect(sample)[0]
+        self._choose(sample)
         nhwc = self._is_nhwc(sample)
         results = self._invoke(sample)
         arrays = [results[name] for name in self.outputs]
@@ -119,13 +141,21 @@ class _LiteRTSession(Session):
             _to_nchw(array, spec, nhwc=nhwc) for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        names = labels_in(self.path)
+        return {} if names is None else {f"its {LABELS}": names}
+
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """LiteRT's CPU widens float16 weights and computes in float32; a GPU delegate need not."""
-        if self.precision != "fp16":
+        if self.precision != "fp16" or not samples:
             return ()
+        self._choose(samples[0])
+        if self.runner is not self.signatures[self.first][0]:
+            return ()  # only the first subgraph can be looked into, and weights are the same
         return notes_on_values(self.tensors, samples, _ADVICE)
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
+        self._choose(sample)
         interpreter = _open(self.path, preserve=True)
         interpreter.allocate_tensors()
         places = self.runner.get_input_details()
@@ -144,6 +174,43 @@ class _LiteRTSession(Session):
         if self.detector is not None:
             source = names[self.detector.post_processing.anchors]
             yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        interpreter = _open(self.path, preserve=True)
+        interpreter.allocate_tensors()
+        made = {int(i) for op in operations_of(interpreter) for i in op["outputs"]}
+        given = {int(d["index"]) for d in interpreter.get_input_details()}
+        for details in interpreter.get_tensor_details():
+            scales = details["quantization_parameters"]["scales"]
+            if len(scales) and details["index"] not in made | given:
+                value = interpreter.get_tensor(details["index"])
+                zeros = details["quantization_parameters"]["zero_points"].tolist()
+                zero = max(zeros, key=abs, default=0)
+                yield IntegerTensor(details["name"], value, tuple(scales.tolist()), zero)
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        interpreter = _open(self.path, preserve=True)
+        known = {
+            f"{d['name']}#{d['index']}": d["quantization_parameters"]
+            for d in interpreter.get_tensor_details()
+        }
+        for tensor in self.tensors(sample):
+            found = known.get(tensor.name)
+            if found is not None and len(found["scales"]) == 1:
+                scale, zero = found["scales"].tolist(), int(found["zero_points"][0])
+                yield IntegerTensor(tensor.name, tensor.value, tuple(scale), zero)
+
+
+_Inputs = dict[str, tuple[tuple[int, ...], Any]]
+
+
+def _signature(runner: Any, names: Sequence[str]) -> tuple[Any, _Inputs]:
+    """A runner with shape and dtype of each of its inputs."""
+    details = runner.get_input_details()
+    return runner, {
+        name: (tuple(int(n) for n in details[name]["shape"]), details[name]["dtype"])
+        for name in names
+    }
 
 
 def _file_tensor(details: dict[str, Any], names: dict[int, str]) -> FileTensor:

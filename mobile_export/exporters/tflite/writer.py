@@ -10,6 +10,7 @@ fp16 the weights are stored as float16 and widened when the file is loaded (ai-e
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,19 @@ from ...graph.processing import with_bytes, with_input_dtypes
 from ...graph.specs import PIXELS
 from ...operators.core import calls_of, outside
 from ...operators.ordering import LARGEST
+from ...system.litert_private import static_quantization
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
+from .integers import with_float_ends, with_stored_floats
 from .metadata import with_metadata
 from .nms import append_suppression
+from .signatures import FIRST, signature_at, with_signatures
 
 if TYPE_CHECKING:
     from ...graph.program import Program
 
-__all__ = ["adapt", "check", "write"]
+__all__ = ["adapt", "check", "write", "signature_of", "write_sizes"]
 
 _ANCHORS = "anchors"
 
@@ -47,6 +51,8 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
 
     What the model takes as int64 the file takes as int32, which litert-torch would do by itself.
     """
+    if job.precision.integers:
+        program = with_stored_floats(program)
     program = with_input_dtypes(avoid_gaps(program), {"int64": "int32"})
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
@@ -140,10 +146,44 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     Raises:
         ExportError: litert-torch refused the program.
     """
+    write_sizes([prepared], path, job)
+
+
+def write_sizes(prepared: Sequence[Prepared], path: Path, job: WriteJob) -> None:
+    """Write one program at several sizes to ``path``: a signature for each.
+
+    Raises:
+        ExportError: litert-torch refused one of them.
+    """
+    program = prepared[0].program
+    contents = {
+        signature_at(each.program.input.size): _converted(each.program, job)
+        for each in prepared[1:]
+    }
+    content = with_signatures(_converted(program, job), contents)
+    nhwc = job.options.layout == "nhwc"
+    turned = _turned(program) if nhwc else ()
+    if program.others and turned:
+        content = with_entries(content, {LAYOUT: " ".join(["nhwc", *turned]).encode()})
+    elif turned and len(set(program.example.shape[1:])) == 1:
+        content = with_entries(content, {LAYOUT: b"nhwc"})
+    if _is_plain(program) and nhwc and len(program.input.shape) == 4:
+        content = with_metadata(content, program, suppressed=job.nms is not None)
+    path.write_bytes(content)
+
+
+def signature_of(index: int, size: tuple[int, int]) -> str:
+    """The signature for the size at ``index``."""
+    return signature_at(size) if index else FIRST
+
+
+def _converted(program: Program, job: WriteJob) -> bytes:
+    """A file of one size, without metadata."""
     import litert_torch
 
-    program = prepared.program
     nhwc = job.options.layout == "nhwc"
+    if job.precision.integers:
+        program = program.in_float32()  # proven with the exact values of stored integers
     wrap = _NamedIO if _is_plain(program) else _SeveralIO
     wrap = wrap if job.nms is None else _AnchorIO
     turned = _turned(program) if nhwc else ()
@@ -152,7 +192,11 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         for spec, each in zip(program.inputs, program.examples, strict=True)
     }
     try:
-        converted = litert_torch.convert(wrap(program, nhwc=nhwc), sample_kwargs=examples)
+        converted = litert_torch.convert(
+            wrap(program, nhwc=nhwc),
+            sample_kwargs=examples,
+            quant_config=static_quantization() if job.precision.integers else None,
+        )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
             f"litert-torch cannot convert {program.spec}: {summary(error)}.{outside(program)}",
@@ -160,6 +204,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         ) from error
     content: bytes = converted.model_content()
     _require_kernels(program, content)
+    if job.precision.integers:
+        content = with_float_ends(content)
     if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
     if job.nms is not None:
@@ -170,13 +216,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             scores=SCORES,
             classes=len(class_names(program)),
         )
-    if program.others and turned:
-        content = with_entries(content, {LAYOUT: " ".join(["nhwc", *turned]).encode()})
-    elif turned and len(set(program.example.shape[1:])) == 1:
-        content = with_entries(content, {LAYOUT: b"nhwc"})
-    if _is_plain(program) and nhwc and len(program.input.shape) == 4:
-        content = with_metadata(content, program, suppressed=job.nms is not None)
-    path.write_bytes(content)
+    return content
 
 
 _SORTING = ("sort", "topk", "argsort", "msort")

@@ -13,6 +13,7 @@ ROW = Format(
     suffix=".tnnproto",
     companions=(".tnnmodel",),
     made_from="layers",
+    batches=False,
     extra="tnn",
     libraries=(),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),

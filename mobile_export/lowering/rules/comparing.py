@@ -116,16 +116,22 @@ def _isnan(call: Call) -> View:
     return negated(builder, either)
 
 
-@lowers(aten.isinf.default, aten.isfinite.default, aten.isposinf.default, aten.isneginf.default)
+@lowers(aten.isinf.default, aten.isposinf.default, aten.isneginf.default)
 def _isinf(call: Call) -> View:
     """1 where a number is beyond the largest float32."""
     builder, x = call.builder, call.x
     if call.target is aten.isneginf.default:
         x = unary(builder, "neg", x)
-    elif call.target is not aten.isposinf.default:
+    elif call.target is aten.isinf.default:
         x = unary(builder, "abs", x)
-    infinite = above(builder, x, LARGEST, x.shape)
-    return negated(builder, infinite) if call.target is aten.isfinite.default else infinite
+    return above(builder, x, LARGEST, x.shape)
+
+
+@lowers(aten.isfinite.default)
+def _isfinite(call: Call) -> View:
+    """1 where the size of a number is below the largest float32: neither of infinity nor of NaN."""
+    size = unary(call.builder, "abs", call.x)
+    return above(call.builder, LARGEST, size, size.shape)
 
 
 @lowers(aten.signbit.default)

@@ -19,7 +19,7 @@ __all__: list[str] = []
 aten = torch.ops.aten
 
 _LOWEST = -3e4
-"""Stands for -inf, which mobile softmaxes and float16 do not survive."""
+"""Stands for -inf, which mobile softmaxes and float16 do not survive, and negated for +inf."""
 
 
 @lowers(
@@ -73,12 +73,12 @@ def _masked_fill(call: Call) -> View:
 
 
 def _chosen(call: Call, mask: Operand, yes: Any, no: Any) -> View:
-    """``yes`` mask + ``no`` (1 - mask), with -inf bounded."""
+    """``yes`` mask + ``no`` (1 - mask), with infinities bounded."""
     if isinstance(mask, View):
         weights: tuple[Operand, Operand] = mask, negated(call.builder, mask)
     else:
         held = mask.astype(np.float64)
-        weights = held, 1.0 - held
+        weights = held, np.asarray(1.0 - held)
     total: Any = None
     for value, weight in zip((yes, no), weights, strict=True):
         total = _sum(call, total, _weighted(call, value, weight))
@@ -87,11 +87,12 @@ def _chosen(call: Call, mask: Operand, yes: Any, no: Any) -> View:
 
 def _weighted(call: Call, value: Any, weight: Operand) -> Operand:
     if not isinstance(value, View):
-        value = np.maximum(value, _LOWEST) if np.min(value) == -np.inf else value
+        value = np.clip(value, _LOWEST, -_LOWEST) if np.isinf(value).any() else np.asarray(value)
         if isinstance(weight, np.ndarray):
-            product: np.ndarray = value * weight
+            product: np.ndarray = np.where(weight == 0, 0.0, value * weight)  # though it is NaN
             return product
-        value = np.asarray(value)
+    elif isinstance(weight, np.ndarray) and not weight.any():
+        return np.zeros(call.shape)
     return binary(call.builder, "mul", value, weight, call.shape)
 
 

@@ -32,6 +32,7 @@ def _row(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             code="https://github.com/Tianfang-Zhang/CAS-ViT",
         ),
         recipe=_RECIPE,
+        strides=(4, 8, 16, 32),
         options=(("heads", ("2", "1")),),
         weight_options=("heads",),
     )

@@ -165,6 +165,8 @@ class CASViT(nn.Module):
         heads: "2" (the logits are the mean of two classifiers) or "1".
     """
 
+    classifier_parts = ("norm", "head", "dist_head")
+
     def __init__(
         self,
         depths: tuple[int, ...],
@@ -198,6 +200,16 @@ class CASViT(nn.Module):
         nn.init.trunc_normal_(linear.weight, std=0.02)
         nn.init.zeros_(linear.bias)
         return linear
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The outputs of the four stages."""
+        x = self.patch_embed(x)
+        maps: list[Tensor] = []
+        for part in self.network:
+            x = part(x)
+            if not isinstance(part, Embedding):
+                maps.append(x)
+        return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[-1], ⌈H/32⌉, ⌈W/32⌉), not yet normalised."""

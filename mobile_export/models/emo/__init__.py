@@ -13,7 +13,13 @@ _SQUASH = Recipe(
 )
 
 
-def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntry:
+def _classifier(
+    variant: str,
+    params_m: float,
+    macs_m: float,
+    top1: float,
+    options: tuple[tuple[str, tuple[str, ...]], ...] = (),
+) -> ModelEntry:
     return ModelEntry(
         name=f"emo_{variant}",
         family="EMO",
@@ -26,6 +32,9 @@ def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> Mo
             code="https://github.com/zhangzjn/EMO",
         ),
         recipe=_CENTRE,
+        strides=(2, 4, 8, 16, 32),
+        options=options,
+        weight_options=tuple(key for key, _ in options),
     )
 
 
@@ -73,8 +82,32 @@ def _detector(variant: str, params_m: float, macs_m: float, box_ap: float) -> Mo
 ROWS = (
     _classifier("1m", 1.3, 261, 71.5),
     _classifier("2m", 2.3, 439, 75.1),
-    _classifier("5m", 5.1, 903, 78.4),
+    _classifier(
+        "5m",
+        5.1,
+        903,
+        78.4,
+        (
+            ("depths", ("3-3-9-3", "2-2-10-3", "2-2-12-2", "4-4-8-3")),
+            ("attention", ("34", "4", "234", "1234", "none")),
+        ),
+    ),
     _classifier("6m", 6.1, 961, 79.0),
+    ModelEntry(
+        name="deit_tiny_irmb",
+        family="EMO",
+        builder="emo.columnar:deit_tiny_irmb",
+        published=Published(
+            source="EMO (arXiv 2301.01146), Table 3",
+            params_m=4.9,
+            macs_m=1102,
+            top1=74.3,
+            code=None,
+        ),
+        size_step=16,
+        min_size=16,
+        sized=True,
+    ),
     _segmenter("1m", "deeplabv3", 5.6, 2400, 33.5),
     _segmenter("2m", "deeplabv3", 6.9, 3500, 35.3),
     _segmenter("5m", "deeplabv3", 10.3, 5800, 37.8),

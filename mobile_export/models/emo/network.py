@@ -11,7 +11,7 @@ Parameter names are those of the official checkpoints (github.com/zhangzjn/EMO).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -337,6 +337,8 @@ class EMO(EMOBackbone):
     Any H and W from 1 up work.
     """
 
+    classifier_parts = ("norm", "head")
+
     def __init__(
         self,
         config: EMOConfig,
@@ -353,6 +355,10 @@ class EMO(EMOBackbone):
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 2 to 32 that a head of `models.heads` stands on."""
+        return self.stages(x)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[-1], ⌈H/32⌉, ⌈W/32⌉), not yet normalised."""
@@ -373,9 +379,27 @@ def emo_2m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float 
     return EMO(EMO_2M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 
 
-def emo_5m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:
-    """EMO-5M: 5.1 M parameters, 78.4 % top-1 (Tables 4 and 7)."""
-    return EMO(EMO_5M, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
+def emo_5m(
+    num_classes: int = 1000,
+    *,
+    in_chans: int = 3,
+    drop_path_rate: float = 0.0,
+    depths: str = "3-3-9-3",
+    attention: str = "34",
+) -> EMO:
+    """EMO-5M: 5.1 M parameters, 78.4 % top-1 (Tables 4 and 7).
+
+    Args:
+        depths: number of blocks of each stage; Table 12 has others.
+        attention: the stages that attend, "none" without EW-MHSA (Table 5; the table of MHSA in
+            different stages).
+    """
+    config = replace(
+        EMO_5M,
+        depths=tuple(map(int, depths.split("-"))),
+        attention=tuple(stage in attention for stage in "1234"),
+    )
+    return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 
 
 def emo_6m(num_classes: int = 1000, *, in_chans: int = 3, drop_path_rate: float = 0.0) -> EMO:

@@ -10,22 +10,18 @@ mmcv's count, without the products of attention, cut after one digit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct, check_classes
+from ..heads.context import DeepLabHead, PSPHead
+from ..layers import check_classes
 from ..segmentation import SegmentationOutput, check_output, finish
 from .network import EMO_1M, EMO_2M, EMO_5M, EMOBackbone, EMOConfig
 
 __all__ = [
-    "DeepLabHead",
     "EMOSegmenter",
-    "PSPHead",
     "emo_1m_deeplabv3",
     "emo_1m_pspnet",
     "emo_2m_deeplabv3",
@@ -35,57 +31,6 @@ __all__ = [
 ]
 
 WIDTH = 256
-RATES = (1, 12, 24, 36)
-BINS = (1, 2, 3, 6)
-
-
-def _pooled_branch(bins: int, dim: int) -> nn.Sequential:
-    """Average over bins x bins regions, then a 1x1 convolution."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(bins), ConvBNAct(dim, WIDTH, 1))
-
-
-def _concatenate(maps: Iterable[Tensor], size: torch.Size) -> Tensor:
-    """Feature maps of any size, brought to ``size`` and joined along the channels."""
-    sized = [
-        x
-        if x.shape[2:] == size
-        else F.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
-        for x in maps
-    ]
-    return torch.cat(sized, 1)
-
-
-class DeepLabHead(nn.Module):
-    """Atrous spatial pyramid pooling and a classifier per pixel: (B, dim, h, w) -> scores."""
-
-    def __init__(self, dim: int, classes: int) -> None:
-        super().__init__()
-        self.conv_seg = nn.Conv2d(WIDTH, classes, 1)
-        self.image_pool = _pooled_branch(1, dim)
-        self.aspp_modules = nn.ModuleList(
-            ConvBNAct(dim, WIDTH, 1 if rate == 1 else 3, dilation=rate) for rate in RATES
-        )
-        self.bottleneck = ConvBNAct((len(RATES) + 1) * WIDTH, WIDTH, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branches = [self.image_pool(x), *(module(x) for module in self.aspp_modules)]
-        scores: Tensor = self.conv_seg(self.bottleneck(_concatenate(branches, x.shape[2:])))
-        return scores
-
-
-class PSPHead(nn.Module):
-    """Pyramid pooling and a classifier per pixel: (B, dim, h, w) -> scores (B, classes, h, w)."""
-
-    def __init__(self, dim: int, classes: int) -> None:
-        super().__init__()
-        self.conv_seg = nn.Conv2d(WIDTH, classes, 1)
-        self.psp_modules = nn.ModuleList(_pooled_branch(bins, dim) for bins in BINS)
-        self.bottleneck = ConvBNAct(dim + len(BINS) * WIDTH, WIDTH, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branches = [x, *(module(x) for module in self.psp_modules)]
-        scores: Tensor = self.conv_seg(self.bottleneck(_concatenate(branches, x.shape[2:])))
-        return scores
 
 
 class EMOSegmenter(nn.Module):
@@ -113,12 +58,12 @@ class EMOSegmenter(nn.Module):
         self.num_classes = num_classes
         self.output: SegmentationOutput = output
         self.backbone = EMOBackbone(config, in_chans=in_chans, drop_path_rate=drop_path_rate)
-        self.decode_head = head(config.dims[-1], num_classes)
+        self.decode_head = head(config.dims[-1:], WIDTH, num_classes)
         nn.init.normal_(self.decode_head.conv_seg.weight, std=0.01)
         nn.init.zeros_(cast(Tensor, self.decode_head.conv_seg.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.decode_head(self.backbone.stages(x)[-1])
+        logits = self.decode_head(self.backbone.stages(x)[-1:])
         return finish(logits, (x.shape[2], x.shape[3]), self.output)
 
 

@@ -142,6 +142,8 @@ class FreeNet(nn.Module):
     Any H and W from 1 up work; the feature maps are H/4 … H/32, rounded up.
     """
 
+    classifier_parts = ("head",)
+
     def __init__(
         self,
         config: FreeNetConfig,
@@ -169,6 +171,15 @@ class FreeNet(nn.Module):
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The outputs of the four stages."""
+        x = self.stem(x)
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[-1], ⌈H/32⌉, ⌈W/32⌉)."""

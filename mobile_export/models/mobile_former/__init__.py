@@ -19,6 +19,7 @@ def _row(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             top1=top1,
             code="https://github.com/AAboys/MobileFormer",
         ),
+        strides=(2, 4, 8, 16, 32),
     )
 
 

@@ -221,6 +221,8 @@ class MobileFormer(nn.Module):
     Any H and W from 1 up work; the feature maps are H/2 … H/32, rounded up.
     """
 
+    classifier_parts = ("local_global", "classifier")
+
     def __init__(
         self,
         config: MobileFormerConfig,
@@ -250,8 +252,24 @@ class MobileFormer(nn.Module):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
 
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """What leaves the last block of every stride from 2 to 32."""
+        tokens = self.initial_tokens(x)
+        x = self.stem(x)
+        maps: list[Tensor] = []
+        for block in self.features:
+            if isinstance(block, MobileFormerDownBlock):
+                maps.append(x)
+            x, tokens = block(x, tokens)
+        return [*maps, x]
+
+    def initial_tokens(self, x: Tensor) -> Tensor:
+        """The learnt tokens for every image: (B, tokens, token_dim)."""
+        tokens: Tensor = self.tokens.weight
+        return tokens.unsqueeze(0).expand(x.shape[0], -1, -1)
+
     def forward(self, x: Tensor) -> Tensor:
-        tokens = self.tokens.weight.unsqueeze(0).expand(x.shape[0], -1, -1)
+        tokens = self.initial_tokens(x)
         x = self.stem(x)
         for block in self.features:
             x, tokens = block(x, tokens)

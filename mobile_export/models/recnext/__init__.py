@@ -20,6 +20,7 @@ def _row(variant: str, params_m: float, macs_m: float, top1: float) -> ModelEntr
             top1=top1,
             code="https://github.com/suous/RecNeXt",
         ),
+        strides=(8, 16, 32, 64) if variant in ("t", "s", "b") else (4, 8, 16, 32),
     )
 
 

@@ -193,6 +193,8 @@ class RecNeXt(nn.Module):
     Any H and W from 1 up work; the feature maps are H/4 … H/32 (L series: H/8 … H/64), rounded up.
     """
 
+    classifier_parts = ("head",)
+
     def __init__(
         self,
         config: RecNeXtConfig,
@@ -218,6 +220,15 @@ class RecNeXt(nn.Module):
             dim, rates = config.dims[stage], rates[depth:]
         self.stages = nn.Sequential(*stages)
         self.head = Classifier(dim, num_classes)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The outputs of the four stages."""
+        x = self.stem(x)
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, dims[-1], ⌈H/32⌉, ⌈W/32⌉); L series: ⌈H/64⌉, ⌈W/64⌉."""

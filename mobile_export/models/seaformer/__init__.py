@@ -21,10 +21,18 @@ def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> Mo
             top1=top1,
             code=_CODE,
         ),
+        strides=(4, 8, 16, 32, 64),
     )
 
 
-def _segmenter(variant: str, params_m: float, macs_m: float, miou: float) -> ModelEntry:
+def _segmenter(
+    variant: str,
+    params_m: float,
+    macs_m: float,
+    miou: float,
+    options: tuple[tuple[str, tuple[str, ...]], ...] = (),
+    weight_options: tuple[str, ...] = (),
+) -> ModelEntry:
     """A row of Table 2; the FLOPs are Table 13's, which has more digits, where it has the model."""
     return ModelEntry(
         name=f"seaformer_{variant}_seg",
@@ -41,17 +49,34 @@ def _segmenter(variant: str, params_m: float, macs_m: float, miou: float) -> Mod
         size=(512, 512),
         num_classes=150,
         classes="ade20k150",
-        options=SEGMENTATION,
+        options=SEGMENTATION + options,
+        weight_options=weight_options,
     )
 
+
+_ABLATIONS = (
+    ("enhance", ("qkv", "conv", "upconv", "none", "alone")),
+    ("mode", ("multiply", "add")),
+    ("squeeze", ("mean", "max")),
+    ("position", ("learnt", "none")),
+    ("fusion", ("sigmoid_multiply", "multiply", "add", "sigmoid_add")),
+)
+"""What SeaFormer++'s Tables 6, 7, 11 and 12 change in SeaFormer-T."""
 
 ROWS = (
     _classifier("tiny", 1.8, 100, 67.9),
     _classifier("small", 4.1, 200, 73.3),
     _classifier("base", 8.7, 300, 76.0),
     _classifier("large", 14.0, 1200, 79.9),
-    _segmenter("tiny", 1.7, 600, 35.8),
+    _segmenter("tiny", 1.7, 600, 35.8, _ABLATIONS, ("enhance", "position")),
     _segmenter("small", 4.0, 1100, 39.4),
-    _segmenter("base", 8.6, 1820, 41.0),
+    _segmenter(
+        "base",
+        8.6,
+        1820,
+        41.0,
+        (("fuse_dims", ("128-160", "64-96", "192-256")),),
+        ("fuse_dims",),
+    ),
     _segmenter("large", 14.0, 6500, 43.7),
 )

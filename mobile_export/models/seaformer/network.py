@@ -13,6 +13,7 @@ Parameter names are those of the official checkpoints (github.com/fudan-zvg/SeaF
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from ..layers import DropPath, attend, check_classes, drop_rates
 from .variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 
 __all__ = [
+    "MakeAttention",
     "SeaAttention",
     "SeaFormer",
     "SeaFormerBackbone",
@@ -33,6 +35,9 @@ __all__ = [
 
 POSITIONS = 16
 """Length of the learnt position embeddings, which are interpolated to the feature map's (§3.2.2)"""
+
+MakeAttention = Callable[[int, int, int], nn.Module]
+"""Of channels, channels of a key and number of heads: attention (B, C, H, W) -> (B, C, H, W)."""
 
 VALUE_RATIO = 2
 """Channels of a head's values over its keys' (§3.2.4)"""
@@ -215,7 +220,7 @@ class SeaFormerBackbone(nn.Module):
         *,
         in_chans: int,
         drop_path_rate: float,
-        attention: type[SeaAttention],
+        attention: MakeAttention,
     ) -> None:
         super().__init__()
         self.config = config
@@ -260,6 +265,8 @@ class SeaFormer(SeaFormerBackbone):
     Any H and W from 1 up work; the feature maps are H/2 … H/64, rounded up.
     """
 
+    classifier_parts = ("linear",)
+
     def __init__(
         self,
         config: SeaFormerConfig,
@@ -267,7 +274,7 @@ class SeaFormer(SeaFormerBackbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
-        attention: type[SeaAttention] = SeaAttention,
+        attention: MakeAttention = SeaAttention,
     ) -> None:
         check_classes(num_classes)
         super().__init__(
@@ -277,6 +284,10 @@ class SeaFormer(SeaFormerBackbone):
         self.linear = nn.Linear(config.dims[-1], num_classes)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 4 to 64 that a head of `models.heads` stands on."""
+        return self.stage_outputs(x)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.forward_features(x)[-1].mean((2, 3)))

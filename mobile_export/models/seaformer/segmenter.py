@@ -13,6 +13,8 @@ configurations change nothing but the classes and the size, so from 1.10 G follo
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch.nn.functional as F
@@ -20,7 +22,8 @@ from torch import Tensor, nn
 
 from ..layers import check_classes
 from ..segmentation import SegmentationOutput, check_output, finish
-from .network import SeaAttention, SeaFormerBackbone
+from .ablation import AblatedAttention
+from .network import MakeAttention, SeaAttention, SeaFormerBackbone
 from .variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
 
 __all__ = [
@@ -53,35 +56,45 @@ class ConvNorm(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """local(x) · upsampled gate(context): (B, C, H, W) and (B, D, h, w) -> (B, dim, H, W)."""
+    """local(x) · upsampled gate(context): (B, C, H, W) and (B, D, h, w) -> (B, dim, H, W).
 
-    def __init__(self, dim_local: int, dim_context: int, dim: int) -> None:
+    ``fusion`` is one of Table 11: without "sigmoid" what is upsampled is no gate, and with "add"
+    the two are added.
+    """
+
+    def __init__(
+        self, dim_local: int, dim_context: int, dim: int, fusion: str = "sigmoid_multiply"
+    ) -> None:
         super().__init__()
+        self.fusion = fusion
         self.local_embedding = ConvNorm(dim_local, dim)
         self.global_act = ConvNorm(dim_context, dim)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        gate = F.interpolate(
-            F.hardsigmoid(self.global_act(context)),
-            size=x.shape[2:],
-            mode="bilinear",
-            align_corners=False,
-        )
-        y: Tensor = self.local_embedding(x) * gate
-        return y
+        context = self.global_act(context)
+        if self.fusion.startswith("sigmoid"):
+            context = F.hardsigmoid(context)
+        gate = F.interpolate(context, size=x.shape[2:], mode="bilinear", align_corners=False)
+        local: Tensor = self.local_embedding(x)
+        return local + gate if self.fusion.endswith("add") else local * gate
 
 
 class LightHead(nn.Module):
     """Fusion blocks, a channel-wise scale and a classifier per pixel, all at stride 8."""
 
     def __init__(
-        self, detail_dim: int, context_dims: tuple[int, ...], dims: tuple[int, ...], classes: int
+        self,
+        detail_dim: int,
+        context_dims: tuple[int, ...],
+        dims: tuple[int, ...],
+        classes: int,
+        fusion: str = "sigmoid_multiply",
     ) -> None:
         super().__init__()
         self.conv_seg = nn.Conv2d(dims[-1], classes, 1)
         self.linear_fuse = ConvNorm(dims[-1], dims[-1], groups=dims[-1])
         for index, dim in enumerate(dims):
-            block = FusionBlock(detail_dim, context_dims[index], dim)
+            block = FusionBlock(detail_dim, context_dims[index], dim, fusion)
             setattr(self, f"fuse{index + 1}", block)
             detail_dim = dim
         self.depth = len(dims)
@@ -110,7 +123,8 @@ class SeaFormerSegmenter(nn.Module):
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
         output: SegmentationOutput = "logits",
-        attention: type[SeaAttention] = SeaAttention,
+        attention: MakeAttention = SeaAttention,
+        fusion: str = "sigmoid_multiply",
     ) -> None:
         super().__init__()
         check_classes(num_classes)
@@ -121,7 +135,7 @@ class SeaFormerSegmenter(nn.Module):
             config, in_chans=in_chans, drop_path_rate=drop_path_rate, attention=attention
         )
         self.decode_head = LightHead(
-            config.dims[1], config.attending_dims, config.fuse_dims, num_classes
+            config.dims[1], config.attending_dims, config.fuse_dims, num_classes, fusion
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,14 +149,31 @@ def seaformer_tiny_seg(
     in_chans: int = 3,
     drop_path_rate: float = 0.0,
     output: SegmentationOutput = "logits",
+    enhance: str = "qkv",
+    mode: str = "multiply",
+    squeeze: str = "mean",
+    position: str = "learnt",
+    fusion: str = "sigmoid_multiply",
 ) -> SeaFormerSegmenter:
-    """SeaFormer-Tiny, light head: 1.7 M parameters, 35.8 % mIoU on ADE20K (Table 2)."""
+    """SeaFormer-Tiny, light head: 1.7 M parameters, 35.8 % mIoU on ADE20K (Table 2).
+
+    Args:
+        enhance, mode: what the details are made of, and how they join the attention (Table 6).
+        squeeze: the tokens of rows and columns, "mean" or "max" (Table 7).
+        position: "learnt" or "none" (Table 12).
+        fusion: of the light head (Table 11).
+    """
+    attention = partial(
+        AblatedAttention, enhance=enhance, mode=mode, squeeze=squeeze, position=position
+    )
     return SeaFormerSegmenter(
         TINY,
         num_classes=num_classes,
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,
         output=output,
+        attention=attention,
+        fusion=fusion,
     )
 
 
@@ -169,10 +200,15 @@ def seaformer_base_seg(
     in_chans: int = 3,
     drop_path_rate: float = 0.0,
     output: SegmentationOutput = "logits",
+    fuse_dims: str = "128-160",
 ) -> SeaFormerSegmenter:
-    """SeaFormer-Base, light head: 8.6 M parameters, 41.0 % mIoU on ADE20K (Table 2)."""
+    """SeaFormer-Base, light head: 8.6 M parameters, 41.0 % mIoU on ADE20K (Table 2).
+
+    Args:
+        fuse_dims: channels of the two fusion blocks; Table 12 has others.
+    """
     return SeaFormerSegmenter(
-        BASE,
+        replace(BASE, fuse_dims=tuple(map(int, fuse_dims.split("-")))),
         num_classes=num_classes,
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,

@@ -22,6 +22,7 @@ def _classifier(variant: str, params_m: float, macs_m: float, top1: float) -> Mo
             top1=top1,
             code=None,
         ),
+        strides=(4, 8, 16, 32, 64),
     )
 
 

@@ -35,11 +35,12 @@ def load_program(request: ModelRequest) -> Source:
     exported = _program(content, spec)
     values = _input_values(exported, spec)
     _require_float32(exported, values, spec)
+    _require_batch(values, request)
     info = WeightsInfo("program", path=spec, sha256=hashlib.sha256(content).hexdigest())
     if not _is_one_image(values):
         return _of_several(exported, values, request, info)
     shape = tuple(int(extent) for extent in values[0][1].shape)
-    if request.size is not None and request.size != shape[2:]:
+    if request.size is not None and request.sizes != (shape[2:],):
         raise UsageError(
             f"`size` {request.size[0]}x{request.size[1]}: {spec} was exported for "
             f"{shape[2]}x{shape[3]}, and its graph is static.",
@@ -200,6 +201,17 @@ def _is_one_image(values: Sequence[tuple[str, torch.Tensor]]) -> bool:
         and value.shape[0] == 1
         and value.dtype == torch.float32
     )
+
+
+def _require_batch(values: Sequence[tuple[str, torch.Tensor]], request: ModelRequest) -> None:
+    """Refuse a batch that is not the program's."""
+    own = {int(value.shape[0]) for _, value in values if value.ndim}
+    if request.batch is not None and own != {request.batch}:
+        raise UsageError(
+            f"`batch` {request.batch}: {request.spec} takes {_said(values)}, and its graph is "
+            "static.",
+            hint="Leave `batch` out, or export the model again on as many images.",
+        )
 
 
 def _dtype_of(value: torch.Tensor) -> str:

@@ -173,6 +173,24 @@ def test_an_image_has_one_or_three_channels() -> None:
         exporter.check(trace(source), job_of(image_input=True))
 
 
+class Bounded(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp_max(torch.clamp_min(x, 0), 1) + torch.clamp_min(x.long(), 2)
+
+
+def test_a_bound_is_of_the_type_of_the_tensor() -> None:
+    """coremltools 9.0 asserts it: losses with a whole number as margin had no message."""
+    program = exporter.adapt(trace(make_source(Bounded(), (8, 8))), job_of()).program
+    bounds = [
+        (node.args[1], node.meta["val"].dtype)
+        for node in program.exported.graph.nodes
+        if "clamp" in str(node.target)
+    ]
+    assert [(repr(number), kind) for number, kind in bounds] == [
+        ("0.0", torch.float32), ("1.0", torch.float32), ("2", torch.int64),
+    ]  # fmt: skip
+
+
 def test_an_unknown_target() -> None:
     with pytest.raises(UsageError, match="ios14"):
         CoreMLOptions(target="ios14")

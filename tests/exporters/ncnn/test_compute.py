@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobile_export.errors import ExportError
+from mobile_export.errors import ExportError, LoweringError
 from mobile_export.exporters.ncnn import tables
 from mobile_export.exporters.ncnn.writer import build
 from mobile_export.graph.capture import flatten_outputs
@@ -93,3 +93,11 @@ def test_comparisons_are_exact_at_infinities(tmp_path: Path) -> None:
     exact = compared(ENDS[:, :1], ENDS[:, 1:]).numpy()
     (got,) = run(path, graph, ENDS[0].numpy())
     assert np.array_equal(got.reshape(exact.shape), exact)
+
+
+def test_infinities_are_refused_by_name() -> None:
+    """Its x86 code refines an estimate of 1 / x: 1 / 0 is NaN, as is log(0)."""
+    module = Calls(lambda x: torch.isinf(1 / x.relu()).float())
+    graph = lower(prepared(module.eval(), IMAGE))
+    with pytest.raises(LoweringError, match=r"ncnn has no layer for infinities.*isinf"):
+        build(graph)

@@ -85,7 +85,7 @@ def test_both_precisions_are_in_the_report(exported: Callable[..., ExportReport]
     assert (parity.precision, default.precision) == ("fp32", "fp16")
     assert "default options" in default.runtime
     assert parity.max_rel <= parity.tolerance <= 1e-4
-    assert default.max_rel <= default.tolerance == 1e-2
+    assert default.max_rel <= default.tolerance <= 1e-2
 
 
 def test_half_precision_is_flagged_and_smaller(exported: Callable[..., ExportReport]) -> None:

@@ -9,7 +9,9 @@ import torch
 
 from mobile_export.errors import UsageError
 from mobile_export.models import table
-from mobile_export.models.emo.detector import decode_boxes, emo_1m_ssdlite
+from mobile_export.models.emo.detector import emo_1m_ssdlite
+from mobile_export.models.heads.detector import decode_boxes
+from mobile_export.models.heads.ssdlite import SSDLiteHead
 from tests.models.emo.heads import (
     DETECTORS,
     GOLDEN,
@@ -19,6 +21,7 @@ from tests.models.emo.heads import (
     run,
 )
 
+SCALES = SSDLiteHead.delta_scales
 QUICK = ("emo_1m_ssdlite", "emo_5m_ssdlite")
 
 
@@ -51,14 +54,14 @@ def test_boxes_are_decoded_as_torchvision_does() -> None:
     deltas = torch.randn(50, 4, generator=generator, dtype=torch.float64) * 3
     anchors = torch.cat([centres - sizes / 2, centres + sizes / 2], 1)
     expected = coder.decode_single(deltas, anchors).clamp(0, 320)
-    got = decode_boxes(torch.cat([centres, sizes], 1), deltas[None], 320, 320)[0]
+    got = decode_boxes(torch.cat([centres, sizes], 1), deltas[None], 320, 320, SCALES)[0]
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
 
 
 def test_a_box_grows_at_most_by_the_official_limit() -> None:
     anchor = torch.tensor([[160.0, 160.0, 1.0, 1.0]], dtype=torch.float64)
     deltas = torch.tensor([[[0.0, 0.0, 1e4, -1e4]]], dtype=torch.float64)
-    left, top, right, bottom = decode_boxes(anchor, deltas, 320, 320)[0, 0].tolist()
+    left, top, right, bottom = decode_boxes(anchor, deltas, 320, 320, SCALES)[0, 0].tolist()
     assert right - left == pytest.approx(1000 / 16)
     assert bottom - top == pytest.approx(16 / 1000)
 

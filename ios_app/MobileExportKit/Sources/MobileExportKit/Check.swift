@@ -22,8 +22,8 @@ public struct Expected: Decodable, Sendable {
         inputSha256 = try fields.sha256(.inputSha256)
         tolerance = try fields.decode([String: Double].self, forKey: .tolerance)
         outputs = try fields.list(.outputs, most: 256) ?? []
-        if tolerance.values.contains(where: { !($0 > 0 && $0 <= 0.01) }) {
-            throw fields.invalid(.tolerance, "each is above 0 and at most 0.01")
+        if tolerance.values.contains(where: { !($0 > 0 && $0 <= 0.1) }) {
+            throw fields.invalid(.tolerance, "each is above 0 and at most 0.1")
         }
     }
 

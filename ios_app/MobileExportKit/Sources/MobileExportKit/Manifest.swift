@@ -46,10 +46,23 @@ public struct Manifest: Decodable, Sendable {
             if schema < 1 {
                 throw KitError("The manifest \(name) has schema \(schema); the least is 1.")
             }
+            let others = try JSONDecoder().decode(OtherInputs.self, from: json).names
+            if !others.isEmpty {
+                throw KitError(
+                    "The model of \(name) takes \(others.prefix(9).joined(separator: ", ")) beside the picture; this app "
+                        + "gives one picture and nothing else.")
+            }
             self = try JSONDecoder().decode(Manifest.self, from: json)
         } catch let error as DecodingError {
             throw KitError("The manifest \(name) \(explain(error)).")
         }
+    }
+
+    private struct OtherInputs: Decodable {
+        struct Named: Decodable { let name: String }
+        let other_inputs: [Named]?
+
+        var names: [String] { (other_inputs ?? []).map { String($0.name.prefix(40)) } }
     }
 
     private enum CodingKeys: String, CodingKey {

@@ -19,6 +19,12 @@ final class ManifestTests: XCTestCase {
         refused("schema") { _ = try manifest { $0["schema"] = "1" } }
     }
 
+    func testAModelOfSeveralInputs() {
+        refused("takes input_ids beside the picture") {
+            _ = try manifest { $0["other_inputs"] = [["name": "input_ids"]] }
+        }
+    }
+
     func testWhatIsNoManifest() {
         for text in ["", "{", "[]", "null", "\u{0}", "{\"schema\": 1e400}"] {
             refused("The manifest x ") { _ = try Manifest(json: Data(text.utf8), name: "x") }

@@ -11,7 +11,7 @@ final class VectorTests: XCTestCase {
     }
 
     func testResizeIsPillows() throws {
-        for each in try vectors("resize", as: Resizing.self) {
+        for each in try vectors("resize", as: Resizing.self) + vectors("order", as: Resizing.self) {
             let wanted = try each.resized.picture
             let filter = Filter(word: each.interpolation)
             let got = try each.picture.picture.resized(width: wanted.width, height: wanted.height, filter: filter)
@@ -175,6 +175,17 @@ final class VectorTests: XCTestCase {
             let values = try Noise.values(each.sample, count: each.shape.reduce(1, *))
             XCTAssertEqual(Array(values.prefix(12)), each.first.floats)
             XCTAssertEqual(SHA256.hash(values.littleEndian), each.sha256)
+        }
+    }
+
+    struct Normals: Decodable {
+        let values: [String]
+    }
+
+    func testNormalNumbersAreNumPysToTheLastBit() throws {
+        for each in try vectors("normals", as: Normals.self) {
+            var source = PCG64()
+            XCTAssertEqual(each.values.map { _ in source.nextNormal() }, each.values.map { Double($0) ?? .nan })
         }
     }
 

@@ -22,6 +22,8 @@ from .wire import Message, WireError
 __all__ = ["NmsModel", "read_nms"]
 
 _NMS = 610
+_LABELS = 100
+"""``stringClassLabels``, a ``StringVector``."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class NmsModel:
         confidence, coordinates: names of its inputs.
         outputs: names of the confidences and coordinates that it returns.
         rows: least and greatest number of rows of the outputs; None: not limited.
+        labels: names of the classes; none where the file has indices.
     """
 
     per_class: bool
@@ -42,6 +45,7 @@ class NmsModel:
     coordinates: str
     outputs: tuple[str, str]
     rows: tuple[int, int | None]
+    labels: tuple[str, ...] = ()
 
     def run(
         self,
@@ -124,4 +128,5 @@ def _read(model: Message) -> NmsModel:
         coordinates=nms.text(201),
         outputs=outputs,
         rows=(first.integer(1), None if upper < 0 else upper),
+        labels=tuple(nms.message(_LABELS).texts(1)),
     )

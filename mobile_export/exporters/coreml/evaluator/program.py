@@ -9,7 +9,7 @@ can do, not what a particular one does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from .findings import Findings
 from .table import OPS, Op, Site, Value
 from .text import Call, Constant, FormatError, Function, Ref, TensorType, read_package
 
-__all__ = ["MilProgram", "TensorSpec", "Watch", "load_program"]
+__all__ = ["MilProgram", "StoredIntegers", "TensorSpec", "Watch", "load_program"]
 
 Watch = Callable[[str, str, str, "torch.Tensor"], None]
 """Called after every operation with (op name, op type, output name, value)."""
@@ -64,6 +64,17 @@ class _Step:
     last_uses: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class StoredIntegers:
+    """Integers among the weights: (value - zero_point) · scale, with one scale or one for each
+    place on an axis."""
+
+    name: str
+    value: np.ndarray
+    scales: tuple[float, ...]
+    zero_point: int
+
+
 def load_program(path: Path) -> MilProgram:
     """Load the ML Program of an ``.mlpackage`` directory.
 
@@ -90,6 +101,7 @@ class MilProgram:
         precision: "fp16" when an operation other than a cast computes in float16.
         compressed: the lowest precision among compressed weights, such as "int8"; else None.
         classes: the labels of a classifier in the order of its probabilities, else None.
+        stored: the integers that an operation widens by scales, where these are on one axis.
         findings: what the runs so far showed: float16 that overflowed, unsettled operations.
     """
 
@@ -119,6 +131,7 @@ class MilProgram:
                 if "val" not in call.inputs or not call.outputs:
                     raise FormatError(f"the constant {call.name} has no value")
                 self._constants[call.outputs[0][0]] = _load(call.inputs["val"][0])
+        self.stored: list[StoredIntegers] = []
         self._pending = self._decompress(function)
         self._steps = _plan(function, computing, self._constants)
         self.classes = _classes(computing)
@@ -152,6 +165,26 @@ class MilProgram:
             for step in self._steps
             for name, _ in step.call.outputs
         }
+
+    def stored_floats(self) -> Iterator[np.ndarray]:
+        """Every constant of floats with one axis, and what is computed from such when it is loaded:
+        biases."""
+        for value in self._constants.values():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() == 1:
+                yield value.numpy()
+
+    def quantizers(self) -> dict[str, tuple[float, int]]:
+        """The scale and the zero point of each output of ``quantize`` that has one of them, as
+        int8 has it: uint8 is 128 more."""
+        found = {}
+        for step in self._steps:
+            scale, zero = (step.constants.get(key) for key in ("scale", "zero_point"))
+            if step.call.type != "quantize" or scale is None or scale.numel() != 1:
+                continue
+            point = 0 if zero is None else int(zero)
+            unsigned = step.constants.get("output_dtype") == "uint8"
+            found[step.call.outputs[0][0]] = (float(scale), point - 128 * unsigned)
+        return found
 
     def unsupported(self) -> tuple[str, ...]:
         """The operations of this program that ``run`` cannot execute."""
@@ -231,9 +264,29 @@ class MilProgram:
                 continue  # it reads one that is pending
             with torch.inference_mode():
                 results = _execute(step, {}, self._constants)
+            self.stored += _widened(step)
             for (name, _), result in zip(step.call.outputs, results, strict=True):
                 self._constants[name] = result
         return pending
+
+
+_WIDENING = {
+    "constexpr_affine_dequantize": ("quantized_data", "scale", "zero_point"),
+    "constexpr_blockwise_shift_scale": ("data", "scale", "offset"),
+}
+
+
+def _widened(step: _Step) -> list[StoredIntegers]:
+    """What an operation of `_WIDENING` reads."""
+    if step.call.type not in _WIDENING:
+        return []
+    value, scale, zero = (step.constants.get(key) for key in _WIDENING[step.call.type])
+    if value is None or scale is None:
+        return []
+    zeros = [0] if zero is None else zero.reshape(-1).tolist()
+    point = int(max(zeros, key=abs))
+    scales = tuple(scale.reshape(-1).tolist())
+    return [StoredIntegers(step.call.outputs[0][0], value.numpy(), scales, point)]
 
 
 def _plan(function: Function, calls: list[Call], constants: Mapping[str, Value]) -> list[_Step]:

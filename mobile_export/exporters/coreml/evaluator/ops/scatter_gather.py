@@ -96,7 +96,7 @@ def gather(
     index = _positive(indices, x.shape[axis], validate_indices)
     if batch_dims == 0:
         taken = x.index_select(axis, index.flatten())
-        return taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+        return taken.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
     batch = x.shape[:batch_dims]
     rows = x.reshape(-1, *x.shape[batch_dims:])
     picks = index.reshape(rows.shape[0], -1)
@@ -131,7 +131,7 @@ def gather_nd(
             for row, pick in zip(rows, picks, strict=True)
         ]
     )
-    return taken.reshape(*indices.shape[:-1], *x.shape[batch_dims + depth :])
+    return taken.reshape((*indices.shape[:-1], *x.shape[batch_dims + depth :]))
 
 
 @op("scatter", unsettled=_scatter_is_open)

@@ -108,6 +108,11 @@ class Manifest private constructor(
         fun manifest(root: JSONObject): Manifest {
             val face = root.objectOrNull("interface")
                 ?: throw Problem("$name does not say what its file takes and gives: it is of an older mobile-export. Export the model again.")
+            val others = root.arrayOrNull("other_inputs")?.objects().orEmpty()
+            if (others.isNotEmpty()) {
+                val names = (listOf(root.getJSONObject("input")) + others).joinToString { it.getString("name").take(40) }
+                throw Problem("The model of $name takes several inputs ($names); this app gives one picture and nothing else.")
+            }
             val expected = expected(root.getJSONObject("expected"))
             val inputs = face.getJSONArray("inputs").objects().map(::port)
             val outputs = face.getJSONArray("outputs").objects().map(::port)

@@ -8,7 +8,7 @@ import kotlin.math.sin
 
 /**
  * Pillow's resampling, to the last bit: half-pixel centres, a filter that widens where the picture is made smaller
- * (antialiasing), rows first, then columns, rounded to 8 bits between (Pillow's src/libImaging/Resample.c).
+ * (antialiasing), one side after the other, rounded to 8 bits between (Pillow's src/libImaging/Resample.c).
  *
  * Android's own createScaledBitmap does something else: up to 73 of 255 apart.
  */
@@ -30,8 +30,11 @@ object Resize {
         val name = interpolation.lowercase()
         if (name == "nearest") return nearest(picture, width, height)
         val filter = filters[name] ?: filters.getValue("bilinear")
-        val wide = if (width == picture.width) picture else rows(picture, width, filter)
-        return if (height == picture.height) wide else columns(wide, height, filter)
+        // Pillow 13 begins with the columns where they shrink by more than twice what the rows do.
+        if (height < picture.height && picture.height - height > 2 * (picture.width - width)) {
+            return rows(columns(picture, height, filter), width, filter)
+        }
+        return columns(rows(picture, width, filter), height, filter)
     }
 
     private fun sinc(x: Double): Double = if (x == 0.0) 1.0 else sin(PI * x) / (PI * x)
@@ -65,6 +68,7 @@ object Resize {
     private fun fixed(weight: Double): Int = ((if (weight < 0) -0.5 else 0.5) + weight * (1 shl BITS)).toInt()
 
     private fun rows(picture: Pixels, width: Int, filter: Filter): Pixels {
+        if (width == picture.width) return picture
         val n = picture.channels
         val out = ByteArray(width * picture.height * n)
         val weights = weights(picture.width, width, filter)
@@ -76,6 +80,7 @@ object Resize {
     }
 
     private fun columns(picture: Pixels, height: Int, filter: Filter): Pixels {
+        if (height == picture.height) return picture
         val row = picture.width * picture.channels
         val out = ByteArray(row * height)
         val weights = weights(picture.height, height, filter)

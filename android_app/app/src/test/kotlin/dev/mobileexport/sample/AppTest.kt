@@ -5,12 +5,15 @@ import android.content.Intent
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.net.Uri
+import android.view.ViewGroup
 import android.widget.Button
+import android.widget.ImageView
 import android.widget.ListView
 import android.widget.Spinner
 import android.widget.TextView
 import dev.mobileexport.kit.Answer
 import dev.mobileexport.kit.Problem
+import dev.mobileexport.kit.Thing
 import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
@@ -72,7 +75,10 @@ class AppTest {
         return activity
     }
 
+    /** Time and scroll bar are left out: nothing else on these screens differs between two runs. */
     private fun screenshot(activity: Activity, name: String) {
+        activity.findViewById<TextView>(R.id.message)?.let { it.text = it.text.replace(Regex("[0-9.]+ ms"), "… ms") }
+        activity.findViewById<ViewGroup>(android.R.id.content).getChildAt(0).apply { isVerticalScrollBarEnabled = false }.scrollTo(0, 0)
         ShadowLooper.idleMainLooper()
         val root = activity.window.decorView
         val bitmap = Bitmap.createBitmap(root.width, root.height, Bitmap.Config.ARGB_8888)
@@ -109,6 +115,27 @@ class AppTest {
         val engine = Engine.of(model.manifest!!.format).first()
         val answer = Loaded.load(context, model, engine, 1).use { it.answer(Pictures.bundled(context).pixels) }.answer
         File(screens, "${model.name}.json").writeText(json(answer).put("screen", text(activity, R.id.answer)).toString())
+    }
+
+    /** Screens of answers that are wrong in one thing: pytest looks whether its comparison tells them from the right ones. */
+    @Test fun wrongAnswersForComparison() = usable.filter { it.name in listOf("emo_1m.onnx", "grid.onnx", "seaformer_tiny_seg.onnx", "u2netp.onnx") }.forEach { model ->
+        val activity = opened(model.name)
+        after(activity, R.id.bundled)
+        val engine = Engine.of(model.manifest!!.format).first()
+        val answered = Loaded.load(context, model, engine, 1).use { it.answer(Pictures.bundled(context).pixels) }
+        val shown = Drawing.show(wrong(answered.answer), answered.prepared)
+        activity.findViewById<ImageView>(R.id.picture).setImageBitmap(shown.picture)
+        activity.findViewById<TextView>(R.id.answer).text = ModelActivity.coloured(shown.lines)
+        screenshot(activity, "wrong-${model.name}")
+    }
+
+    /** The name of one class, one box moved by 40 pixels of the photo, a twentieth of a mask or map. */
+    private fun wrong(answer: Answer): Answer = when (answer) {
+        is Answer.Classes -> Answer.Classes(answer.classes.mapIndexed { k, each -> if (k == 0) each.copy(name = answer.classes[1].name) else each })
+        is Answer.Objects -> Answer.Objects(answer.objects.mapIndexed { k, each -> if (k == 0) Thing(each.index, each.name, each.score, DoubleArray(4) { each.box[it] + 40 }) else each })
+        is Answer.Regions -> Answer.Regions(IntArray(answer.labels.size) { if (it < answer.labels.size / 20) answer.regions.last().index else answer.labels[it] }, answer.width, answer.height, answer.regions)
+        is Answer.Map -> Answer.Map(FloatArray(answer.values.size) { if (it < answer.values.size / 20) 1 - answer.values[it] else answer.values[it] }, answer.width, answer.height, answer.near)
+        else -> answer
     }
 
     private fun json(answer: Answer): JSONObject = when (answer) {
@@ -203,6 +230,8 @@ class AppTest {
         assertTrue("already" in added(name to bytes, name + suffix to asset(name + suffix)))
         assertTrue("Two of the files" in added("a" to bytes, "a" to bytes))
         assertTrue("version 99" in added("n.tflite" to bytes, "n.tflite$suffix" to renamed("n.tflite").put("schema", 99).toString().toByteArray()))
+        val two = renamed("n.tflite").put("other_inputs", JSONArray(listOf(JSONObject().put("name", "input_ids"))))
+        assertTrue(", input_ids); this app gives one picture" in added("n.tflite" to bytes, "n.tflite$suffix" to two.toString().toByteArray()))
         assertTrue("is not a manifest" in added("n.tflite" to bytes, "n.tflite$suffix" to "{".toByteArray()))
         assertTrue("is missing" in added("n.tflite$suffix" to renamed("n.tflite").toString().toByteArray()))
 
@@ -213,6 +242,9 @@ class AppTest {
         assertTrue(after(opened("other.tflite"), R.id.bundled).contains("its SHA-256 differs"))
         assertEquals("added", added("x.param" to bytes, "x.param$suffix" to renamed("x.param").put("format", "ncnn").toString().toByteArray()))
         assertTrue(text(opened("x.param"), R.id.message).contains("this one is of the format ncnn"))
+        val clip = JSONObject(renamed("clip").toString()).put("preprocessing", JSONObject.NULL).apply { getJSONObject("input").put("shape", JSONArray(listOf(1, 3, 4, 8, 8))) }
+        assertEquals("added", added("clip" to bytes, "clip$suffix" to clip.toString().toByteArray()))
+        assertTrue(after(opened("clip"), R.id.bundled).contains("a picture is none"))
         val junk = ByteArray(2000) { it.toByte() }
         val sums = renamed("junk.bin").put("bytes", junk.size).put("sha256", dev.mobileexport.kit.Samples.hex(java.security.MessageDigest.getInstance("SHA-256").digest(junk)))
         assertEquals("added", added("junk.bin" to junk, "junk.bin$suffix" to sums.toString().toByteArray()))

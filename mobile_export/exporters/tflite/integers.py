@@ -1,0 +1,121 @@
+"""Files of integers: a program with a plan in it as litert-torch takes it, and floats at both ends.
+
+litert-torch knows stored integers only as stored floats with a quantise behind them, and makes
+the integers of a bias itself. Its converter takes the scales as they are; `parity` compares the
+integers and the scales of the written file with the plan.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...graph.editor import GraphEditor
+from ...graph.quantized import is_quantization
+from ...graph.stored_integers import exact_floats
+from ...system.torch_private import quantization_operators
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from ...graph.program import Program
+
+__all__ = ["with_float_ends", "with_stored_floats"]
+
+
+def with_stored_floats(program: Program) -> Program:
+    """``program`` with stored floats on the grid of the plan in the place of stored integers.
+
+    The floats are exact, in float64, so that the proof compares what the plan says: a bias that is
+    rounded to float32 moves sums to the other side of a rounding, which later layers amplify. The
+    writer rounds them (`Program.in_float32`); the integers come back, and are compared.
+    """
+    graph = GraphEditor(program)
+    for node in graph.nodes:
+        if is_quantization(node) and graph.is_constant(node.args[0]):
+            _store_floats(graph, node)
+    return graph.result().program
+
+
+def _store_floats(graph: GraphEditor, node: Node) -> None:
+    import torch
+
+    operators = quantization_operators()
+    integers = graph.constant(node.args[0])
+    assert integers is not None
+    name = graph.name_of(node.args[0]).replace(".integers", ".values")
+    stored = graph.add_constant(exact_floats(graph, node), name)
+    if integers.dtype == torch.int32:
+        graph.replace(node, stored, "a bias as floats")
+        return
+    quantize = operators.quantize_per_channel.default
+    how: tuple[Any, ...] = tuple(node.args[1:4])
+    if node.target is operators.dequantize_per_tensor.default:
+        quantize, how = operators.quantize_per_tensor.default, tuple(node.args[1:3])
+    again = graph.call(quantize, stored, *how, *node.args[-3:], like=node)
+    node.replace_input_with(node.args[0], again)  # type: ignore[arg-type]
+    graph.changed(node, "weights as floats on their grid")
+
+
+def with_float_ends(content: bytes) -> bytes:
+    """A file whose inputs and outputs are integers with ones of float32 around them.
+
+    QUANTIZE and DEQUANTIZE are what converters write there for apps that give floats; the signature
+    keeps its names.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    from .flatbuffer import pack, unpack
+
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    kinds = (schema.TensorType.INT8, schema.TensorType.INT16)
+    graph.inputs, graph.outputs = [*graph.inputs], [*graph.outputs]
+    for ends, word in ((graph.inputs, "QUANTIZE"), (graph.outputs, "DEQUANTIZE")):
+        for place, index in enumerate(ends):
+            inner = graph.tensors[index]
+            if inner.type not in kinds:
+                continue
+            outer = _like(inner, schema)
+            graph.tensors.append(outer)
+            number = len(graph.tensors) - 1
+            operator = schema.OperatorT()
+            operator.opcodeIndex = _code(model, schema, word)
+            given, made = (number, index) if word == "QUANTIZE" else (index, number)
+            operator.inputs, operator.outputs = [given], [made]
+            at = 0 if word == "QUANTIZE" else len(graph.operators)
+            graph.operators.insert(at, operator)
+            ends[place] = number
+            _rename(model, int(index), number)
+    return pack(model)
+
+
+def _like(inner: Any, schema: Any) -> Any:
+    """A float32 tensor of the same shape, which takes the name."""
+    outer = schema.TensorT()
+    outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
+    outer.type, outer.buffer = schema.TensorType.FLOAT32, 0
+    outer.name = inner.name
+    name = inner.name.decode() if isinstance(inner.name, bytes) else inner.name
+    inner.name = f"{name}_integers"
+    return outer
+
+
+def _code(model: Any, schema: Any, word: str) -> int:
+    """The place of an operator's code, which is added where there is none."""
+    wanted = getattr(schema.BuiltinOperator, word)
+    for place, code in enumerate(model.operatorCodes):
+        if code.builtinCode == wanted:
+            return place
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = wanted
+    code.version = 2
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _rename(model: Any, old: int, new: int) -> None:
+    """Let the signatures name another tensor."""
+    for signature in model.signatureDefs or ():
+        for each in (*(signature.inputs or ()), *(signature.outputs or ())):
+            if each.tensorIndex == old:
+                each.tensorIndex = new

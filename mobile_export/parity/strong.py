@@ -1,0 +1,145 @@
+"""One input much stronger than the others: are values bounded where the model bounds them?
+
+With ordinary inputs and random weights, values stay within a few units: a file that has lost the
+upper bound of a ReLU6, or gained one, computes the same. So a file that passed runs once more, on
+noise of `STRENGTH` times the range (on black and white pixels where it takes pixels). It is judged
+by the size of its error alone, and apart from the other inputs, whose changes it would hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import MobileExportError, SourceError
+from ..graph.specs import InputSpec
+from ..graph.user_code import described, guarded
+from ..system.torch_private import TorchDispatchMode
+from .reference import ILL_CONDITIONED, Reference, make_reference, with_activation
+from .report import ParityReport
+from .rounding import float32_copy
+from .samples import Sample, normalise, parity_samples, pixel_samples
+
+__all__ = ["STRENGTH", "Strong", "strong_reference", "with_strong_input"]
+
+STRENGTH = 8.0
+"""Behind normal noise, values of random weights are 2 to 6; with this they are 16 and more."""
+
+ROOM = 255.0
+"""Largest value whose square float16 holds: norms square what they are given."""
+
+
+@dataclass(frozen=True)
+class Strong:
+    """What the model returns for the strong input, and the largest magnitude on the way."""
+
+    reference: Reference
+    largest: float
+
+
+def strong_reference(
+    module: torch.nn.Module, specs: Sequence[InputSpec], *, pixels: bool
+) -> Strong | None:
+    """What the model returns for the strong input.
+
+    None where its first input is not one of real numbers, or where such values are nothing to
+    judge a file by: the model refuses them, overflows, or amplifies rounding.
+    """
+    first, *_ = specs
+    if pixels:
+        drawn = pixel_samples(first)[0]
+        assert drawn.pixels is not None
+        extreme = (drawn.pixels > 127.0).float() * 255.0
+        sample = replace(drawn, image=normalise(extreme, first), pixels=extreme)
+    elif first.dtype == "float32" and first.role in ("image", "values"):
+        drawn = parity_samples(*specs)[1]
+        sample = replace(drawn, image=drawn.image * STRENGTH, pixels=None)
+    else:
+        return None
+    sample = replace(sample, name="strong-noise")
+    try:
+        reference = make_reference(module, (sample,))
+        with guarded(_refused), torch.no_grad(), _Largest() as seen:  # type: ignore[no-untyped-call]
+            module(*map(float32_copy, sample.all_given()))
+    except MobileExportError:
+        return None
+    finite = all(np.isfinite(array).all() for array in reference.outputs[0])
+    sound = finite and reference.float32_error <= ILL_CONDITIONED
+    return Strong(reference, seen.largest) if sound else None
+
+
+def _refused(error: BaseException) -> SourceError:
+    return SourceError(f"The model does not take strong values: {described(error)}")
+
+
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode that keeps the largest magnitude of all results."""
+
+    largest = 0.0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for each in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(each, torch.Tensor) and each.is_floating_point() and each.numel():
+                self.largest = max(self.largest, float(each.abs().max()))
+        return result
+
+
+def with_strong_input(
+    report: ParityReport,
+    strong: Strong,
+    arithmetic: str,
+    activation: str | None,
+    run: Callable[[Sample], Sequence[np.ndarray]],
+    judged: Callable[[Reference, Sequence[Sequence[np.ndarray]]], ParityReport],
+) -> ParityReport:
+    """``report`` of a file that passed, failed where the strong input shows a fault.
+
+    A file that computes in float16 may overflow with such values, which says nothing: one that
+    returns infinity, or whose model has values on the way the squares of which are beyond float16,
+    is not judged. Labels jump more often with them, and are not looked at.
+
+    Args:
+        arithmetic: of the file, ``fp16`` or ``fp32``.
+        activation: that the file adds to the model's outputs.
+        run: the file.
+        judged: how its results on a reference are judged.
+    """
+    reference = with_activation(strong.reference, activation)
+    if arithmetic == "fp16" and strong.largest > ROOM:
+        return report
+    got = list(run(reference.samples[0]))
+    for index, exact in enumerate(reference.outputs[0][: len(got)]):
+        if not np.issubdtype(exact.dtype, np.floating):
+            got[index] = exact
+        elif report.precision != "fp32" and not np.isfinite(got[index]).all():
+            return report
+    found = judged(reference, [got])
+    if found.faithful is not False:
+        return report
+    note = (
+        f"right on the other inputs, and wrong on one of {STRENGTH:g} times their range (black and "
+        "white, of pixels): the file bounds values that the model does not bound, or the other way"
+    )
+    return replace(
+        report,
+        status="failed",
+        faithful=False,
+        tolerance=found.tolerance,
+        float16_error=found.float16_error,
+        max_abs=found.max_abs,
+        max_rel=found.max_rel,
+        worst=found.worst,
+        worst_index=found.worst_index,
+        notes=(*report.notes, note),
+    )

@@ -1,0 +1,1 @@
+"""Files of integers: one plan of scales, made from samples, inserted into a program, and judged."""

@@ -1,0 +1,87 @@
+"""Running a program on samples, and counting the values of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import UsageError
+from .histogram import Histogram
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from ..graph.program import Program
+    from ..parity.samples import Sample
+
+__all__ = ["measure"]
+
+
+class _Counting(torch.fx.Interpreter):
+    """Runs a graph in float32, and counts what the nodes of some names compute."""
+
+    def __init__(self, program: Program, names: Collection[str]) -> None:
+        super().__init__(program.exported.graph_module, garbage_collect_values=True)
+        self.extra_traceback = False
+        self.found = {name: Histogram() for name in names}
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        if n.name in self.found:
+            try:
+                self.found[n.name].add(value.detach().numpy())
+            except ValueError as error:
+                raise _Unmeasurable(n.name, str(error)) from error
+        return value
+
+
+class _Unmeasurable(Exception):
+    """A tensor has no range; torch.fx changes the arguments of what passes through it."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(why)
+        self.node, self.why = node, why
+
+
+def _bound(program: Program) -> list[Any]:
+    """The stored tensors of a program in the order of its placeholders; None of inputs."""
+    exported = program.exported
+    stored = {**exported.state_dict, **exported.constants}
+    return [
+        stored.get(spec.target) if spec.target is not None else None
+        for spec in exported.graph_signature.input_specs
+    ]
+
+
+def measure(
+    program: Program, samples: Iterable[Sample], names: Collection[str]
+) -> dict[str, Histogram]:
+    """The distribution of the values of nodes over samples, by the names of the nodes.
+
+    Raises:
+        UsageError: a tensor is NaN or infinite for some sample.
+    """
+    counting = _Counting(program, names)
+    stored = _bound(program)
+    for sample in samples:
+        given = iter(sample.all_given(pixels=program.input.pixels))
+        with torch.no_grad():
+            try:
+                counting.run(
+                    *[_single(next(given)) if value is None else value for value in stored],
+                    enable_io_processing=False,
+                )
+            except _Unmeasurable as error:
+                raise UsageError(
+                    f"{program.spec} computes {error.why} in {error.node} for the "
+                    f"calibration sample {sample.name}.",
+                    hint="Remove the sample from `calibration`, or look for a logarithm, a root or "
+                    "a division in the model.",
+                ) from error
+    return counting.found
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

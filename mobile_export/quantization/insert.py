@@ -1,0 +1,203 @@
+"""Inserting a plan into a program: stored integers, and a quantise and a dequantise at each tensor.
+
+What comes out computes in float64 exactly what the plan says (`graph.quantized`): it is the
+reference that files of integers are faithful to, and what their writers are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch.fx import Node
+
+from ..errors import BUG, PassError, UsageError
+from ..graph.editor import GraphEditor
+from ..graph.quantized import quantized
+from ..system.torch_private import quantization_operators
+from .assign import Assignment, assign, sources
+from .plan import PlannedTensor, QuantizationPlan
+
+if TYPE_CHECKING:
+    from ..graph.layers import WeightedLayer
+    from ..graph.program import Program
+
+__all__ = ["insert", "stored_integers"]
+
+_DTYPES = {4: torch.int8, 8: torch.int8, 16: torch.int16, 32: torch.int32}
+
+
+def insert(program: Program, plan: QuantizationPlan) -> Program:
+    """``program`` with the integers of a plan, which was made of it.
+
+    Raises:
+        UsageError: a tensor of the plan is none of the program's, or its scales do not fit it.
+    """
+    graph = GraphEditor(program)
+    found = assign(graph)
+    _require_fits(graph, found, plan)
+    weights, biases = plan.by_name("weight"), plan.by_name("bias")
+    for node, layer in found.layers.items():
+        if node.name in weights:
+            _store(graph, layer, weights[node.name], biases.get(node.name))
+    constants = plan.by_name("constant")
+    for node in found.constants:
+        if node.name in constants:
+            _store_operand(graph, node, constants[node.name])
+    planned = plan.by_name("activation")
+    first = next(node for node in graph.nodes if node.op == "call_function")
+    for node, role in found.roles.items():
+        if role in ("sharing", "joining"):
+            _requantize(graph, node, planned)
+    for node in found.tensors:
+        if node.name in planned:
+            before = first if node.op == "placeholder" else node.next
+            _round_trip(graph, node, planned[node.name], before, node)
+    result = graph.result().program
+    if result is program:
+        raise PassError(f"{BUG}: the plan of {program.spec} names nothing in it.")
+    return result
+
+
+def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan) -> None:
+    layers = {node.name: layer for node, layer in found.layers.items()}
+    shapes: dict[tuple[str, str], torch.Size | None] = {
+        **{("weight", name): layer.weight.shape for name, layer in layers.items()},
+        **{("bias", name): _shape(layer.bias) for name, layer in layers.items()},
+        **{("constant", node.name): _shape(graph.exact(node)) for node in found.constants},
+        **{("activation", node.name): torch.Size() for node in found.tensors},
+    }
+    for each in plan.tensors:
+        shape = shapes.get((each.kind, each.name))
+        if shape is None:
+            raise UsageError(
+                f"The plan has {each.kind} {each.name}, which {plan.model} has not.",
+                hint="Give another file as `plan`: it is written when it does not exist.",
+            )
+        axis = None if each.kind == "activation" else each.axis
+        places = shape[axis] if axis is not None and axis < len(shape) else 1
+        if len(each.scale) != places or each.axis != axis:
+            raise UsageError(
+                f"The plan has {len(each.scale)} scales for {each.kind} {each.name}, which has "
+                f"{places} places on its axis.",
+                hint="Give another file as `plan`: it is written when it does not exist.",
+            )
+
+
+def _shape(value: torch.Tensor | None) -> torch.Size | None:
+    return None if value is None else value.shape
+
+
+def stored_integers(values: torch.Tensor, planned: PlannedTensor) -> torch.Tensor:
+    """The integers of a stored tensor: rounded to the nearest, ties to even."""
+    shape = [1] * values.ndim
+    if planned.axis is not None:
+        shape[planned.axis] = -1
+    scale = torch.tensor(planned.scale, dtype=torch.float64).reshape(shape)
+    zero = torch.tensor(planned.zero_point).reshape(shape)
+    dtype = _DTYPES[planned.bits]
+    return quantized(values.double(), scale, zero, planned.low, planned.high, dtype)
+
+
+def _dequantize(
+    graph: GraphEditor, integers: Node, planned: PlannedTensor, like: Node, before: Node
+) -> Node:
+    operators = quantization_operators()
+    limits = (planned.low, planned.high, _DTYPES[planned.bits])
+    if planned.axis is None:
+        return graph.call(
+            operators.dequantize_per_tensor.default,
+            integers,
+            planned.scale[0],
+            planned.zero_point[0],
+            *limits,
+            like=like,
+            before=before,
+        )
+    name = f"{planned.name}.{planned.kind}"
+    scale = graph.add_constant(torch.tensor(planned.scale, dtype=torch.float32), f"{name}.scale")
+    zero = graph.add_constant(torch.tensor(planned.zero_point), f"{name}.zero_point")
+    return graph.call(
+        operators.dequantize_per_channel.default,
+        integers,
+        scale,
+        zero,
+        planned.axis,
+        *limits,
+        like=like,
+        before=before,
+    )
+
+
+def _store(
+    graph: GraphEditor, layer: WeightedLayer, weight: PlannedTensor, bias: PlannedTensor | None
+) -> None:
+    """Integers in the place of the weight and the bias of a layer."""
+    node = layer.node
+    for planned, values, position in ((weight, layer.weight, 1), (bias, layer.bias, 2)):
+        if planned is None or values is None:
+            continue
+        integers = graph.add_constant(
+            stored_integers(values, planned), f"{node.name}.{planned.kind}.integers"
+        )
+        real = _dequantize(graph, integers, planned, node, node)
+        key = ("weight", "bias")[position - 1]
+        if key in node.kwargs:
+            node.kwargs = {**node.kwargs, key: real}
+        else:
+            node.args = (*node.args[:position], real, *node.args[position + 1 :])
+    graph.changed(node, f"weights of {weight.bits} bits")
+
+
+def _store_operand(graph: GraphEditor, constant: Node, planned: PlannedTensor) -> None:
+    value = graph.exact(constant)
+    assert value is not None
+    users = [user for user in constant.users if constant in sources(user)]
+    integers = graph.add_constant(stored_integers(value, planned), f"{planned.name}.integers")
+    for user in users:
+        real = _dequantize(graph, integers, planned, user, user)
+        user.replace_input_with(constant, real)
+    graph.changed(users[0], f"a stored operand of {planned.bits} bits")
+
+
+def _round_trip(
+    graph: GraphEditor, node: Node, planned: PlannedTensor, before: Node, like: Node
+) -> Node:
+    """Quantise and dequantise ``node`` for all its users."""
+    users = list(node.users)
+    real = _rounded(graph, node, planned, before, like)
+    for user in users:
+        user.replace_input_with(node, real)
+    graph.changed(like, f"integers of {planned.bits} bits")
+    return real
+
+
+def _rounded(
+    graph: GraphEditor, node: Node, planned: PlannedTensor, before: Node, like: Node
+) -> Node:
+    integers = graph.call(
+        quantization_operators().quantize_per_tensor.default,
+        node,
+        planned.scale[0],
+        planned.zero_point[0],
+        planned.low,
+        planned.high,
+        _DTYPES[planned.bits],
+        like=like,
+        before=before,
+    )
+    return _dequantize(graph, integers, planned, like, before)
+
+
+def _requantize(graph: GraphEditor, node: Node, planned: Mapping[str, PlannedTensor]) -> None:
+    """Bring the sources of an operator that computes nothing to the scale of its result."""
+    own = planned.get(node.name)
+    if own is None or node.op != "call_function":
+        return
+    for source in sources(node):
+        other = planned.get(source.name)
+        if other is None or (other.scale, other.zero_point) == (own.scale, own.zero_point):
+            continue
+        changed = _rounded(graph, source, own, node, node)
+        node.replace_input_with(source, changed)

@@ -1,0 +1,215 @@
+"""Making a plan: from a prepared program and samples to a scale for each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import UsageError
+from ..graph.editor import GraphEditor
+from .assign import Assignment, assign, module_of, name_of
+from .calibrate import measure
+from .histogram import Histogram
+from .plan import Chosen, PlannedTensor, QuantizationPlan, program_hash
+from .ranges import Grid, Steps, fit, fit_weight
+from .roles import FIXED
+from .schemes import SCHEMES, Scheme
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from ..graph.layers import WeightedLayer
+    from ..graph.program import Program
+    from ..parity.samples import Sample
+
+__all__ = ["make_plan", "weight_rows"]
+
+
+def make_plan(
+    program: Program, precision: str, samples: Sequence[Sample], chosen: Chosen
+) -> QuantizationPlan:
+    """A plan of a prepared program.
+
+    Args:
+        precision: of `SCHEMES`.
+        samples: that ranges are measured on; none where activations are floating point.
+        chosen: who chooses, and by which method.
+
+    Raises:
+        UsageError: nothing in the program can be integers, or a sample gives NaN.
+    """
+    scheme = SCHEMES[precision]
+    graph = GraphEditor(program)
+    found = assign(graph)
+    if not found.layers:
+        raise UsageError(
+            f"{program.spec} has no layer with stored weights: nothing of it can be {precision}.",
+            hint="Leave `precision` out.",
+        )
+    activations: dict[Node, PlannedTensor] = {}
+    if scheme.activations is not None:
+        names = [node.name for node in found.tensors]
+        measured = measure(program, samples, names)
+        activations = _activations(found, measured, scheme.activation_grid, chosen.method)
+        for node in found.constants:
+            activations[node] = _constant(graph, node, scheme.activation_grid)
+    tensors = [activations[node] for node in graph.nodes if node in activations]
+    for node, layer in found.layers.items():
+        tensors += _of_layer(node, layer, activations.get(layer.source), scheme, chosen.method)
+    return QuantizationPlan(
+        model=program.spec,
+        program=program_hash(program),
+        precision=precision,
+        chosen=chosen,
+        tensors=tensors,
+        floating=found.floating,
+    )
+
+
+def _activations(
+    found: Assignment, measured: Mapping[str, Histogram], grid: Grid, method: str
+) -> dict[Node, PlannedTensor]:
+    groups: dict[int, list[Node]] = {}
+    for node, group in found.tensors.items():
+        groups.setdefault(group, []).append(node)
+    planned: dict[Node, PlannedTensor] = {}
+    for nodes in groups.values():
+        known = {node: _known(node, grid) for node in nodes}
+        fixed = [steps for steps in known.values() if steps is not None]
+        together = [node for node in nodes if known[node] is None]
+        both = None
+        for node in together:
+            both = measured[node.name] if both is None else both.merged(measured[node.name])
+        inside = bool(fixed) and (both is None or _fits(both, fixed[0], grid))
+        steps = fixed[0] if inside else (None if both is None else fit(both, grid, method))
+        why = f"{method}, {len(together)} tensors" if len(together) > 1 else method
+        for node in nodes:
+            own = known[node]
+            if own is not None:
+                planned[node] = _planned(node, own, grid, f"range of {name_of(node)}")
+            else:
+                assert steps is not None
+                planned[node] = _planned(node, steps, grid, "range of a source" if inside else why)
+    return planned
+
+
+def _known(node: Node, grid: Grid) -> Steps | None:
+    """The scale and the zero point of an output whose range is known."""
+    if name_of(node) not in FIXED:
+        return None
+    low, high = FIXED[name_of(node)]
+    count = grid.high - grid.low + 1
+    if grid.symmetric or low < 0:
+        return Steps(max(high, -low) / (count // 2), 0)
+    return Steps((high - low) / count, grid.low)
+
+
+def _fits(values: Histogram, steps: Steps, grid: Grid) -> bool:
+    """Whether all values that were seen can be stored, to half a step."""
+    low, high = ((q - steps.zero_point) * steps.scale for q in (grid.low, grid.high))
+    return low - steps.scale <= values.low and values.high <= high + steps.scale
+
+
+def _planned(node: Node, steps: Steps, grid: Grid, why: str) -> PlannedTensor:
+    return PlannedTensor(
+        name=node.name,
+        kind="activation",
+        bits=_bits(grid),
+        symmetric=grid.symmetric,
+        scale=[steps.scale],
+        zero_point=[steps.zero_point],
+        why=why,
+        module=module_of(node),
+    )
+
+
+def _bits(grid: Grid) -> int:  # the Literal is checked when the plan is read
+    return (grid.high - grid.low + 1).bit_length() - 1
+
+
+def _constant(graph: GraphEditor, node: Node, grid: Grid) -> PlannedTensor:
+    stored = graph.constant(node)
+    assert stored is not None
+    values = Histogram()
+    values.add(stored.numpy())
+    steps = fit(values, grid, "min-max")
+    return PlannedTensor(
+        name=node.name,
+        kind="constant",
+        bits=_bits(grid),
+        symmetric=grid.symmetric,
+        scale=[steps.scale],
+        zero_point=[steps.zero_point],
+        why="min-max of a stored operand",
+    )
+
+
+def weight_rows(weight: torch.Tensor, axis: int | None) -> np.ndarray:
+    """The weights as a matrix: a row for each place on ``axis``; one row without an axis."""
+    if axis is None:
+        return weight.reshape(1, -1).numpy()
+    return weight.movedim(axis, 0).reshape(weight.shape[axis], -1).numpy()
+
+
+_MOST_BIAS = 2.0**21
+"""Largest integer of a bias. Converters take a bias as float32 and divide it by its scale: two
+roundings of 2^-24 each, so that up to 2^22 the integer comes back. A channel whose weights are so
+small beside its bias (a dead one) has them on a coarser grid: with n weights of independent signs,
+about sqrt(n) · 255 / 2^22 of the bias is lost, below a step of the output up to n = 1,000."""
+
+
+def _of_layer(
+    node: Node,
+    layer: WeightedLayer,
+    source: PlannedTensor | None,
+    scheme: Scheme,
+    method: str,
+) -> list[PlannedTensor]:
+    """The weight of a layer and its bias."""
+    axis: int | None = 1 if layer.transposed else 0
+    if layer.transposed and layer.groups > 1:
+        axis = None  # output channels are not on one axis
+    rows = weight_rows(layer.weight, axis)
+    scales = fit_weight(rows, scheme.weight_grid, method).astype(np.float64)
+    why = method if method == "least-squares" else "largest magnitude"
+    why += f", per {'tensor' if axis is None else 'channel'}"
+    if source is not None and layer.bias is not None:
+        bias = layer.bias.abs().numpy()
+        bias = bias if axis is not None else bias.max(keepdims=True)
+        needed = bias / (source.scale[0] * _MOST_BIAS)
+        if (needed > scales).any():
+            why += ", raised for the bias of some channels"
+        scales = np.maximum(scales, needed.astype(np.float32)).astype(np.float64)
+    module = module_of(node)
+    planned = [
+        PlannedTensor(
+            name=node.name,
+            kind="weight",
+            bits=scheme.weights,
+            symmetric=True,
+            scale=[float(each) for each in scales],
+            zero_point=[0] * len(scales),
+            why=why,
+            axis=axis,
+            module=module,
+        )
+    ]
+    if source is not None and layer.bias is not None:
+        products = (scales * source.scale[0]).astype(np.float32)
+        planned.append(
+            PlannedTensor(
+                name=node.name,
+                kind="bias",
+                bits=32,
+                symmetric=True,
+                scale=[float(each) for each in products],
+                zero_point=[0] * len(products),
+                why="scale of the input times that of the weight",
+                axis=0 if axis is not None else None,
+                module=module,
+            )
+        )
+    return planned

@@ -1,0 +1,217 @@
+"""QuantizationPlan: which tensors are integers, with which scales, why, and who chose them.
+
+A plan is made once from the prepared program (`make_plan`), inserted into it (`insert`), and can be
+kept as a JSON file. It belongs to one program: its hash is that of the graph and of all weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import UsageError
+from ..system.files import MIB, read_regular_file
+
+if TYPE_CHECKING:
+    from ..graph.program import Program
+
+__all__ = [
+    "Chosen",
+    "Floating",
+    "Kind",
+    "PlannedTensor",
+    "QuantizationPlan",
+    "SampleFile",
+    "program_hash",
+    "read_plan",
+    "require_plan_of",
+]
+
+Kind = Literal["activation", "weight", "bias", "constant"]
+VERSION = 1
+BITS = (4, 8, 16, 32)
+_LARGEST = 64 * MIB
+
+_Text = Annotated[str, Meta(max_length=4096)]
+_Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+_Scale = Annotated[float, Meta(gt=0.0, lt=1e38)]
+_Zero = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor that is stored as integers: (q - zero_point) · scale.
+
+    Attributes:
+        name: of a node of the prepared program; of a weight or bias, of the layer that it is of.
+        module: the module of the user's that it comes from.
+        bits: of an integer.
+        symmetric: zero is stored as 0, and the least integer is minus the largest in weights.
+        scale, zero_point: one, or one for each place on ``axis``.
+        axis: of a tensor with several scales.
+        why: what the scale was chosen by.
+    """
+
+    name: _Text
+    kind: Kind
+    bits: Annotated[int, Meta(ge=2, le=32)]
+    symmetric: bool
+    scale: list[_Scale]
+    zero_point: list[_Zero]
+    why: _Text
+    axis: Annotated[int, Meta(ge=0, le=15)] | None = None
+    module: _Text = ""
+
+    @property
+    def low(self) -> int:
+        """The least integer."""
+        return -self.high if self.kind == "weight" else -self.high - 1
+
+    @property
+    def high(self) -> int:
+        """The largest integer."""
+        return int(2 ** (self.bits - 1)) - 1
+
+
+class Floating(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator that is computed in floating point, and why."""
+
+    name: _Text
+    operator: _Text
+    why: _Text
+    module: _Text = ""
+
+
+class SampleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sample that ranges were measured on, and the hash of what the model was given."""
+
+    name: _Text
+    sha256: _Hash
+
+
+class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who chose the scales.
+
+    Attributes:
+        method: of `ranges.METHODS`.
+        data: "folder", "arrays", or "synthetic", which no file for shipping is made with.
+        samples: in order.
+        seed: of synthetic samples.
+    """
+
+    method: _Text
+    data: Literal["folder", "arrays", "synthetic", "none"]
+    samples: list[SampleFile] = []
+    seed: int = 0
+
+
+class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """See the module's docstring.
+
+    Attributes:
+        model: as the user names it.
+        program: hash of the prepared program (`program_hash`).
+        precision: the name that was asked for.
+        tensors: by the order of the graph; all others are floating point.
+        floating: operators that are not computed with integers.
+    """
+
+    model: _Text
+    program: _Hash
+    precision: _Text
+    chosen: Chosen
+    tensors: list[PlannedTensor]
+    floating: list[Floating]
+    version: int = VERSION
+
+    def by_name(self, kind: Kind) -> Mapping[str, PlannedTensor]:
+        """The tensors of one kind by their names."""
+        return {each.name: each for each in self.tensors if each.kind == kind}
+
+    def to_json(self) -> bytes:
+        """As in a file: indented, the same bytes for the same plan."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+def program_hash(program: Program) -> str:
+    """SHA-256 of the graph of a program and of all its numbers."""
+    import torch
+
+    exported = program.exported
+    digest = hashlib.sha256(str(exported.graph).encode())
+    for name, value in sorted({**exported.state_dict, **exported.constants}.items()):
+        digest.update(name.encode())
+        if isinstance(value, torch.Tensor):
+            digest.update(repr((value.dtype, tuple(value.shape))).encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_plan(path: Path) -> QuantizationPlan:
+    """The plan in a file.
+
+    Raises:
+        UsageError: there is no such file, or it is no plan.
+    """
+    content = read_regular_file(path, limit=_LARGEST, error=UsageError)
+    try:
+        plan = msgspec.json.decode(content, type=QuantizationPlan)
+        _check(plan)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError) as problem:
+        raise UsageError(
+            f"{path} is no quantisation plan: {problem}.",
+            hint="Remove it, so that it is written again, or give another file as `plan`.",
+        ) from problem
+    return plan
+
+
+def _check(plan: QuantizationPlan) -> None:
+    """Raise ValueError where the parts of a plan do not fit together."""
+    if plan.version != VERSION:
+        raise ValueError(f"it is of version {plan.version}, this program reads {VERSION}")
+    seen: set[Any] = set()
+    for each in plan.tensors:
+        if (each.kind, each.name) in seen:
+            raise ValueError(f"{each.kind} {each.name} is there twice")
+        seen.add((each.kind, each.name))
+        if each.bits not in BITS:
+            raise ValueError(f"{each.name} has {each.bits} bits")
+        if len(each.scale) != len(each.zero_point) or not each.scale:
+            raise ValueError(
+                f"{each.name} has {len(each.scale)} scales and {len(each.zero_point)} zero points"
+            )
+        if len(each.scale) > 1 and each.axis is None:
+            raise ValueError(f"{each.name} has several scales and no axis")
+        if not all(each.low <= zero <= each.high for zero in each.zero_point):
+            raise ValueError(f"a zero point of {each.name} is no integer of {each.bits} bits")
+        if not all(math.isfinite(scale) for scale in each.scale):
+            raise ValueError(f"a scale of {each.name} is not finite")
+
+
+def require_plan_of(plan: QuantizationPlan, program: Program, precision: str, path: Path) -> None:
+    """Refuse a plan of another model, of another version of it, or of another precision.
+
+    Raises:
+        UsageError: it says which.
+    """
+    if plan.precision != precision:
+        raise UsageError(
+            f"The plan in {path} is of the precision {plan.precision}, and {precision} is asked "
+            "for.",
+            hint=f"Ask for `precision={plan.precision!r}`, or give another file as `plan`.",
+        )
+    if plan.program != program_hash(program):
+        which = (
+            f"another version of {program.spec}, or other options"
+            if plan.model == program.spec
+            else f"{plan.model}, not of {program.spec}"
+        )
+        raise UsageError(
+            f"The plan in {path} is of {which}: the graph or the weights are not the same.",
+            hint="Give another file as `plan`: it is written when it does not exist.",
+        )

@@ -1,0 +1,149 @@
+"""Quantized: a program, its plan, and the program with the plan in it, which files are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ArtifactError, UsageError
+from ..passes.prove import float64_outputs, require_same
+from .insert import insert
+from .make import make_plan
+from .options import QuantizationOptions
+from .plan import Chosen, QuantizationPlan, read_plan, require_plan_of
+from .samples import SYNTHETIC, CalibrationData, calibration_data
+from .schemes import SCHEMES
+from .spell import spell_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..graph.changes import PassReport
+    from ..graph.program import Program
+    from ..parity.samples import Sample
+
+__all__ = ["Quantized", "quantize", "require_calibration", "require_place", "write_plan"]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """See the module's docstring.
+
+    Attributes:
+        exact: the program that the plan is of.
+        rounded: the same with quantise and dequantise operators: the reference of *faithful*.
+        passes: what was done before the plan was made.
+        data: samples that were calibrated on, and others to judge by.
+    """
+
+    exact: Program
+    plan: QuantizationPlan
+    rounded: Program
+    data: CalibrationData
+    passes: tuple[PassReport, ...] = ()
+
+    @property
+    def on_synthetic(self) -> bool:
+        """Whether the file is judged on synthetic images."""
+        return self.data.data == SYNTHETIC
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of any report of the file must know."""
+        if self.plan.chosen.data == SYNTHETIC and self.plan.by_name("activation"):
+            return (
+                "calibrated on synthetic images: this file is not for shipping; give pictures like "
+                "those that the model will see as `calibration`",
+            )
+        if self.on_synthetic:
+            return ("judged on synthetic images: give pictures as `calibration` or `samples`",)
+        return ()
+
+
+def require_calibration(precision: str, options: QuantizationOptions) -> None:
+    """Refuse a static precision without calibration data or a plan that is there.
+
+    Raises:
+        UsageError: it says what to run.
+    """
+    static = precision in SCHEMES and SCHEMES[precision].activations is not None
+    planned = options.plan is not None and options.plan.exists()
+    if static and options.calibration is None and not planned:
+        raise UsageError(
+            f"The precision {precision} needs pictures to choose the scales of activations by, "
+            "and others to judge the file by.",
+            hint="Give `calibration`: a folder of pictures like those that the model will see; "
+            "`calibration='synthetic'` for a trial that is not for shipping; or a `plan` that "
+            "was made before.",
+        )
+
+
+def require_place(options: QuantizationOptions) -> None:
+    """Refuse a plan that could not be written when all work is done.
+
+    Raises:
+        UsageError: its folder is not there.
+    """
+    plan = options.plan
+    if plan is not None and not plan.exists() and not plan.parent.is_dir():
+        raise UsageError(
+            f"The folder of `plan` {plan} is not there.",
+            hint="Make it, or give a file in another folder.",
+        )
+
+
+def quantize(
+    program: Program,
+    precision: str,
+    options: QuantizationOptions,
+    sample: Sample,
+    pictures: Sequence[Sample] = (),
+) -> Quantized:
+    """Plan a prepared program, or take the plan of a file, and insert it.
+
+    Args:
+        precision: of `SCHEMES`.
+        sample: that the spelling is proven on.
+        pictures: the user's own samples, to judge by where no calibration data is given.
+
+    Raises:
+        UsageError: calibration data or the plan cannot be taken.
+    """
+    exact = spell_out(program)
+    if exact is not program:
+        given = sample.all_given(pixels=program.input.pixels)
+        got, wanted = (float64_outputs(each, *given) for each in (exact, program))
+        require_same("The program for integers", program.spec, got, wanted)
+    if options.calibration is None and pictures:
+        data = CalibrationData((), tuple(pictures), "folder")
+    else:
+        data = calibration_data(
+            options.calibration or SYNTHETIC, program.inputs, options.calibration_samples
+        )
+    if options.plan is not None and options.plan.exists():
+        plan = read_plan(options.plan)
+        require_plan_of(plan, exact, precision, options.plan)
+    else:
+        chosen = Chosen(options.calibrator, data.data, data.records, data.seed)
+        if SCHEMES[precision].activations is None:
+            chosen = Chosen(options.calibrator, "none")
+        plan = make_plan(exact, precision, data.calibration, chosen)
+    return Quantized(exact, plan, insert(exact, plan), data)
+
+
+def write_plan(plan: QuantizationPlan, path: Path) -> None:
+    """Write a plan where there is no file yet.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    if path.exists():
+        return
+    try:
+        path.write_bytes(plan.to_json())
+    except OSError as error:
+        raise ArtifactError(
+            f"Cannot write the plan to {path}: {error.strerror or error}.",
+            hint="Give another file as `plan`.",
+        ) from error

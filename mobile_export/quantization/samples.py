@@ -1,0 +1,141 @@
+"""Calibration data: the samples that ranges are measured on, and others to judge the result by.
+
+A folder of pictures and arrays is read as that of a parity check (`parity.pictures`), a ``.npz``
+file may hold many inputs in one array, and synthetic images have natural statistics
+(`parity.samples`). Every fourth sample, up to `HELD_OUT`, is not calibrated on: accuracy is
+measured on what the calibration has not seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import UsageError
+from ..parity.pictures import picture_files, read_file, require_one_picture
+from ..parity.samples import Sample, synthetic_sample
+from .plan import SampleFile
+
+if TYPE_CHECKING:
+    from ..graph.specs import InputSpec
+
+__all__ = ["HELD_OUT", "SYNTHETIC", "CalibrationData", "calibration_data"]
+
+SYNTHETIC = "synthetic"
+"""In the place of a folder or a file: images that nobody took."""
+
+HELD_OUT = 64
+"""At most as many samples are kept from the calibration to judge the result by."""
+
+_EVERY = 4
+_SEED = 1000
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Samples for calibration, and others.
+
+    Attributes:
+        calibration: that ranges are measured on.
+        unseen: that the result is judged by.
+        data: as `plan.Chosen.data`.
+        records: of ``calibration``.
+    """
+
+    calibration: tuple[Sample, ...]
+    unseen: tuple[Sample, ...]
+    data: Literal["folder", "arrays", "synthetic"]
+    seed: int = 0
+
+    @property
+    def records(self) -> list[SampleFile]:
+        """The names of the samples and the hashes of what the model is given."""
+        return [SampleFile(each.name, _hash(each)) for each in self.calibration]
+
+
+def _hash(sample: Sample) -> str:
+    digest = hashlib.sha256()
+    for tensor in sample.all_given():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def calibration_data(
+    where: str | Path, inputs: Sequence[InputSpec], count: int | None
+) -> CalibrationData:
+    """Read or make calibration data.
+
+    Args:
+        where: a folder, a ``.npz`` file, or `SYNTHETIC`.
+        inputs: of the model.
+        count: samples to calibrate on; None for at most `DEFAULT_COUNT`.
+
+    Raises:
+        UsageError: there are fewer than two samples or than ``count`` and one more, one cannot be
+            read, all are of one colour, or the model takes no picture.
+    """
+    if str(where) == SYNTHETIC:
+        wanted = DEFAULT_SYNTHETIC if count is None else count
+        made = tuple(_synthetic(inputs, wanted + -(-wanted // (_EVERY - 1))))
+        return _parted(made, count, "synthetic")
+    path = Path(where)
+    arrays = path.suffix.lower() == ".npz" and path.is_file()
+    require_one_picture(
+        inputs,
+        hint=f"Give `calibration={SYNTHETIC!r}`: values are drawn for each of these inputs.",
+        argument="calibration",
+    )
+    most = (DEFAULT_COUNT if count is None else count) + HELD_OUT
+    files = (path,) if arrays else picture_files(path, most=None, argument="calibration")
+    read = (read_file(file, inputs[0], argument="calibration") for file in _spread(files, most))
+    found = tuple(itertools.islice(itertools.chain.from_iterable(read), most))
+    if len(found) > 1 and all(_is_flat(each) for each in found):
+        raise UsageError(
+            f"Every sample of `calibration` {where} is of one colour.",
+            hint="Give pictures like those that the model will see.",
+        )
+    return _parted(found, count, "arrays" if arrays else "folder")
+
+
+DEFAULT_COUNT = 128
+DEFAULT_SYNTHETIC = 16
+
+
+def _spread(files: Sequence[Path], most: int) -> tuple[Path, ...]:
+    """At most ``most`` files, evenly over their order: a folder is often sorted by classes."""
+    if len(files) <= most:
+        return tuple(files)
+    return tuple(files[index * len(files) // most] for index in range(most))
+
+
+def _parted(
+    samples: Sequence[Sample], count: int | None, data: Literal["folder", "arrays", "synthetic"]
+) -> CalibrationData:
+    unseen = tuple(samples[_EVERY - 1 :: _EVERY])[:HELD_OUT] or tuple(samples[1:2])
+    names = {id(each) for each in unseen}
+    seen = tuple(each for each in samples if id(each) not in names)
+    most = DEFAULT_COUNT if count is None else count
+    if not unseen or not seen or len(seen) < (count or 1):
+        raise UsageError(
+            f"`calibration` has {len(samples)} samples, of which {len(unseen)} are kept to judge "
+            f"the result; {count or 1} are to be calibrated on.",
+            hint="Give more pictures, or a smaller `calibration_samples`.",
+        )
+    return CalibrationData(seen[:most], unseen, data, _SEED if data == "synthetic" else 0)
+
+
+def _is_flat(sample: Sample) -> bool:
+    """Whether every channel has one value."""
+    flat = sample.image.flatten(2)
+    return bool((flat == flat[..., :1]).all())
+
+
+def _synthetic(inputs: Sequence[InputSpec], count: int) -> Iterator[Sample]:
+    """Images with natural statistics; draws of inputs that are no images."""
+    first, *others = inputs
+    for index in range(count):
+        yield synthetic_sample(f"synthetic-{index}", _SEED + index, first, *others)

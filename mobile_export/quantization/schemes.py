@@ -1,0 +1,46 @@
+"""The schemes of quantisation, by the names of precisions: how many bits, and of what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .ranges import Grid
+
+__all__ = ["SCHEMES", "Scheme"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a model is made integers.
+
+    Weights are symmetric, with one scale for each output channel. Activations have one scale for
+    each tensor; those of 8 bits are asymmetric, those of 16 are symmetric, as TFLite's kernels are.
+
+    Attributes:
+        weights: bits of a weight.
+        activations: bits of an activation; None where they are floating point.
+    """
+
+    weights: int
+    activations: int | None = None
+
+    @property
+    def weight_grid(self) -> Grid:
+        """Without the least integer: -127 to 127 for 8 bits."""
+        high = 2 ** (self.weights - 1) - 1
+        return Grid(-high, high, symmetric=True)
+
+    @property
+    def activation_grid(self) -> Grid:
+        """-128 to 127 for 8 bits."""
+        assert self.activations is not None
+        high = 2 ** (self.activations - 1)
+        return Grid(-high, high - 1, symmetric=self.activations > 8)
+
+
+SCHEMES = {
+    "int8": Scheme(8, 8),
+    "int8-weights": Scheme(8),
+    "int16": Scheme(8, 16),
+}
+"""By the name of the precision."""
