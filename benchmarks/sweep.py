@@ -147,6 +147,10 @@ def simulation(count: int, workers: int) -> dict[str, Any]:
         {
             "logging.distributed": "critical",
             "distributed.worker.profile.enabled": False,
+            # Each worker looks at its process twice a second, and 50 times at its own lateness:
+            # a thousand workers in one process would do nothing else.
+            "distributed.admin.system-monitor.interval": "24h",
+            "distributed.admin.tick.interval": "60s",
             "distributed.scheduler.worker-ttl": None,
             "distributed.comm.timeouts.connect": "600s",
         }

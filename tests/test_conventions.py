@@ -85,8 +85,8 @@ def test_descriptors_are_redirected_by_command_lines_only(file: Path) -> None:
     parts = file.relative_to(PACKAGE).parts
     if "cli" in parts or parts[0] == "bench" or parts == ("system", "quiet.py"):
         return
-    if parts == ("exporters", "apart.py"):  # the main program of a child process
-        return
+    if parts in (("exporters", "apart.py"), ("placement", "providers.py")):
+        return  # the main programs of child processes
     names = {
         alias.name
         for node in ast.walk(tree_of(file))
@@ -128,6 +128,7 @@ ENVIRONMENT = {
     "bench/native/build.py": "where caches and programs are, by the system's conventions",
     "bench/worker.py": "ORT_DISABLE_TELEMETRY, in the worker",
     "sources/download.py": "where caches are, by the system's conventions",
+    "system/vulkan.py": "the driver that Vulkan's loader is told, where there is no GPU",
     "sweep/processes.py": "handed on to the processes of the cells",
 }
 """Modules that read or set variables of the environment, and why; none is an option of ours."""

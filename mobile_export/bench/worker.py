@@ -182,6 +182,68 @@ class LiteRT:
         return [(name, self.interpreter.get_tensor(index)) for name, index in self.places]
 
 
+class LiteRTOnGPU:
+    """LiteRT's compiled model on the GPU; an inference ends when its outputs are back."""
+
+    features: tuple[str, ...] = ("gpu",)
+
+    def __init__(
+        self, files: list[str], threads: int, backend: str, precision: str | None, **_: Any
+    ) -> None:
+        import ai_edge_litert
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.options import HardwareAccelerator, Options
+
+        self.version = "LiteRT " + ai_edge_litert.__version__
+        self.precision = "fp16" if precision == "fp16" else "fp32"
+        options = Options(HardwareAccelerator.GPU)
+        options.gpu_options.enforce_f32 = self.precision == "fp32"
+        try:
+            self.model = CompiledModel.from_file(files[0], options=options)
+        except RuntimeError:  # its text is lines of LiteRT's source
+            raise RuntimeError("LiteRT's GPU finds no device, or does not take the file") from None
+        if not self.model.is_fully_accelerated():
+            raise RuntimeError("LiteRT's GPU takes a part of the file only, the CPU the rest")
+        with contextlib.suppress(AttributeError):  # a private interface, for a figure
+            count = len(Interpreter(files[0])._get_ops_details())
+            self.nodes = (count, count)
+        signatures = self.model.get_signature_list()
+        self.key = next(iter(signatures))
+        given = self.model.get_input_tensor_details(self.key)
+        made = self.model.get_output_tensor_details(self.key)
+        self.inputs = {name: (tuple(d["shape"]), d["dtype"]) for name, d in given.items()}
+        self.given = {n: self.model.create_input_buffer_by_name(self.key, n) for n in given}
+        self.places = {n: self.model.create_output_buffer_by_name(self.key, n) for n in made}
+        self.made = {name: (tuple(d["shape"]), d["dtype"]) for name, d in sorted(made.items())}
+
+    def feed(self, given: dict[str, Any]) -> None:
+        for name, array in given.items():
+            self.given[name].write(array)
+
+    def call(self) -> Callable[[], Any]:
+        import math
+
+        import numpy
+
+        sizes = {
+            name: (math.prod(shape), numpy.dtype(dtype), shape)
+            for name, (shape, dtype) in self.made.items()
+        }
+
+        def run() -> None:
+            self.model.run_by_name(self.key, self.given, self.places)
+            self.results = [
+                (name, self.places[name].read(count, dtype).reshape(shape))
+                for name, (count, dtype, shape) in sizes.items()
+            ]
+
+        return run
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        return self.results
+
+
 class Ncnn:
     """ncnn; an inference is a new extractor, as ncnn's own benchncnn has it."""
 
@@ -191,6 +253,7 @@ class Ncnn:
         import ncnn
 
         self.ncnn = ncnn
+        self.left: dict[str, int] = {}
         self.version = "ncnn " + ncnn.__version__
         self.features = tuple(
             name[len("cpu_support_") :]
@@ -213,8 +276,12 @@ class Ncnn:
         if backend == "vulkan":
             layers = self.net.layers()
             self.nodes = (sum(layer.support_vulkan for layer in layers), len(layers))
+            for layer in layers:
+                if not layer.support_vulkan:
+                    self.left[layer.type] = self.left.get(layer.type, 0) + 1
             if not self.net.opt.use_vulkan_compute or not self.nodes[0]:
                 raise RuntimeError("ncnn gives nothing to Vulkan and would run on the CPU")
+            self.device = ncnn.get_gpu_info(0).device_name()
         self.inputs = dict.fromkeys(self.net.input_names(), (None, "float32"))
         self.names = list(self.net.output_names())
 
@@ -312,6 +379,8 @@ RUNTIMES: dict[str, type] = {
     "torch": Torch,
     "torch-eager": TorchEager,
 }
+ON_ACCELERATORS: dict[tuple[str, str], type] = {("litert", "gpu"): LiteRTOnGPU}
+"""By runner and backend, those that a runtime has an interface of its own for."""
 
 
 class Worker:
@@ -342,13 +411,16 @@ class Worker:
         if issubclass(RUNTIMES[runner], Torch):
             __import__("torch")
         start = time.perf_counter_ns()
-        self.runtime = RUNTIMES[runner](**command)
+        kind = ON_ACCELERATORS.get((runner, command["backend"]), RUNTIMES[runner])
+        self.runtime = kind(**command)
         return {
             "load_ns": time.perf_counter_ns() - start,
             "version": self.runtime.version,
             "precision": self.runtime.precision,
             "features": list(self.runtime.features),
             "nodes": getattr(self.runtime, "nodes", None),
+            "left": getattr(self.runtime, "left", {}),
+            "device": getattr(self.runtime, "device", ""),
         }
 
     def outputs(self, command: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from . import matrix as cli_matrix
 from . import run as cli_run
 from .app import app_commands, snippet
 from .export import export_command, prepare
+from .placement import placement
 from .sweep import sweep_commands
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ app.command()(cli_look.verify)
 app.command()(cli_look.inspect)
 app.command()(cli_run.run)
 app.command()(cli_evaluate.evaluate)
+app.command()(placement)
 app.command("list")(cli_look.list_models)
 app.command()(cli_look.info)
 app.command()(cli_look.doctor)

@@ -14,8 +14,11 @@ __all__ = ["LARGER", "Change", "Diff", "compare_runs"]
 LARGER = 0.01
 """Share by which a file may grow without being told: names and versions in it change."""
 
-What = Literal["failure", "slower", "less accurate", "larger", "not run", "gone", "mended", "new"]
-_REGRESSIONS = ("failure", "slower", "less accurate", "larger")
+What = Literal[
+    "failure", "slower", "less accurate", "less accelerated", "larger", "not run", "gone",
+    "mended", "new",
+]  # fmt: skip
+_REGRESSIONS = ("failure", "slower", "less accurate", "less accelerated", "larger")
 
 
 @dataclass(frozen=True)
@@ -126,17 +129,19 @@ def _compared(facts: Facts, was: Result, now: Result, larger: float) -> tuple[li
             sizes = (f"{step.bytes:,} bytes", f"{other.bytes:,} bytes")
             found.append(_change("larger", facts, *sizes))
     untold = 0
-    for name, pair in _pairs(was, now):
+    for step_name, name, pair in _pairs(was, now):
         worse = _worse(*pair)
         untold += worse is None
         if worse:
             what: What = "slower" if pair[0].better == "low" else "less accurate"
+            if step_name == "placement":
+                what = "less accelerated"
             found.append(_change(what, facts, *(f"{name} {_said(each)}" for each in pair)))
     return found, untold
 
 
-def _pairs(was: Result, now: Result) -> Iterator[tuple[str, tuple[Measured, Measured]]]:
-    """Figures of one name in both; latencies of one machine only."""
+def _pairs(was: Result, now: Result) -> Iterator[tuple[str, str, tuple[Measured, Measured]]]:
+    """Steps and figures of one name in both; latencies of one machine only."""
     for step in was.steps:
         other = now.of(step.step)
         if other is None:
@@ -144,7 +149,7 @@ def _pairs(was: Result, now: Result) -> Iterator[tuple[str, tuple[Measured, Meas
         found = _named(other)
         for name, figure in _named(step).items():
             if name in found and (figure.better != "low" or _host(was) == _host(now)):
-                yield name, (figure, found[name])
+                yield step.step, name, (figure, found[name])
 
 
 def _named(step: StepResult) -> dict[str, Measured]:

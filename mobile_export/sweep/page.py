@@ -159,7 +159,8 @@ def _shown(result: Result) -> str:
         return result.status
     for step in result.steps:
         for figure in step.measured:
-            return _measured(figure)
+            if step.step != "placement":  # a share of the nodes; the error says more
+                return _measured(figure)
     error = _figure(result)
     emulated = "*" if any(step.emulated for step in result.steps) else ""
     return result.status if error is None else f"{error:.0e}{emulated}"

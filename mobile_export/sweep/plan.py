@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import MissingExtraError, UsageError
 from ..exporters.row import Format
 from ..exporters.table import available_formats, get_format
+from ..placement.table import ACCELERATORS
 from ..quantization.options import QuantizationOptions
 from ..sources.names import near_matches
 from ..sources.request import ModelRequest, parse_size
@@ -21,7 +22,7 @@ from ..system.versions import CORE, version_of
 from .code import code_digest
 from .job import FileRef, Job, cell_hash
 from .models import expand, file_of, files_of_model, source_libraries
-from .spec import STEPS, FormatChoice, Models, SpecFile, read_spec
+from .spec import STEPS, FormatChoice, Models, SpecFile, Step, read_spec
 
 __all__ = ["Plan", "make_plan"]
 
@@ -120,7 +121,7 @@ class _Shared:
     def job(self, model: _Model, column: _Column, device: str | None = None) -> Job:
         """A cell; with a device, its file is measured there instead of verified."""
         spec = self._spec
-        steps = ("export", "bench") if device else tuple(s for s in self._steps if s != "bench")
+        steps = ("export", "bench") if device else self._steps_of(column.row)
         precision = ("--precision", column.precision) if column.precision else ()
         words: dict[str, tuple[str, ...]] = {"export": (*column.words, *precision, *model.labels)}
         files = dict(model.files)
@@ -155,6 +156,12 @@ class _Shared:
             versions=versions,
             needs=_needs(device),
         )
+
+    def _steps_of(self, row: Format) -> tuple[Step, ...]:
+        """Those that end with no measurement; `placement` where something here can say it."""
+        asked = any(each.format == row.name for each in ACCELERATORS)
+        left_out = {"bench"} if asked else {"bench", "placement"}
+        return tuple(step for step in self._steps if step not in left_out)
 
     def _versions_of(self, row: Format, model: str) -> dict[str, str]:
         names = [library.distribution for library in (*CORE, *row.libraries)]

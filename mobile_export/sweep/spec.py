@@ -31,7 +31,7 @@ __all__ = [
     "read_spec",
 ]
 
-Step = Literal["export", "verify", "evaluate", "bench"]
+Step = Literal["export", "verify", "evaluate", "placement", "bench"]
 STEPS: tuple[Step, ...] = get_args(Step)
 """What may be done with a model in a format, in this order."""
 

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from .processes import Done, Processes
 __all__ = ["here", "run_job", "versions_here"]
 
 _BENCH = "mobile_export.bench.cli"
+_MOST_TOLD = 1000
+"""Characters of what a step says that it was executed by."""
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "disk is full")
 
 
@@ -171,6 +173,10 @@ class _Run:
             return {"status": "failed", "reason": reason, **facts}
         return {"status": "passed", **facts}
 
+    def _placement(self) -> dict[str, Any]:
+        done = self._run("placement", self._file, "--json")
+        return without_report(done.code, done.stderr) or placed(json.loads(done.stdout))
+
     def _bench(self) -> dict[str, Any]:
         store = str(self._scratch / "bench.jsonl")
         words = self._typed(*self._job.words["bench"])
@@ -179,6 +185,29 @@ class _Run:
         if ended is not None:
             return ended
         return benched(json.loads(done.stdout))
+
+
+def placed(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The fields of a step, from what ``placement --json`` printed.
+
+    What was not executed, and software that is not installed, are no failure.
+    """
+    figures, wrong, told = [], [], []
+    for row in found:
+        if row["share"] is not None:
+            share = round(100 * row["share"], 2)
+            figures.append(
+                Measured(f"nodes on {row['accelerator']}", "%", share, share, share, "high")
+            )
+        if row["run"] is not None:
+            told.append(f"{row['said_by']} on {row['run']['device']}")
+        if row["run"] is not None and not row["run"]["passed"]:
+            wrong.append(f"{row['title']}: not the model's outputs, {row['run']['max_rel']} off")
+        elif row["share"] is None:
+            told.append(f"{row['title']}: {row['problem']}")
+    facts: dict[str, Any] = {"status": "failed" if wrong else "passed", "measured": tuple(figures)}
+    facts |= {"runtime": "; ".join(told)[:_MOST_TOLD]} if told else {}
+    return facts | ({"reason": "; ".join(wrong)} if wrong else {})
 
 
 def benched(found: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def _slots() -> Iterator[Slot]:
     yield Slot(
         EXPORT, "evaluate", "out", ("store",), f"{file} --data {{good}}/pictures -o {{}} --force"
     )
+    yield Slot(EXPORT, "placement", "files", FILES, "placement {} --json")
     yield Slot(EXPORT, "snippet", "file", FILES, "snippet {}")
     for system in ("android", "ios"):
         app = f"app {system}"

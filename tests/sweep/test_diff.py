@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mobile_export.sweep.diff import Diff, compare_runs
-from mobile_export.sweep.job import Measured, Result
+from mobile_export.sweep.job import Measured, Result, StepResult
 from mobile_export.sweep.ledger import Entry, _facts_of
 from tests.sweep.jobs import make_job, make_result
 
@@ -74,6 +75,18 @@ def test_accuracy_is_worse_when_it_is_lower() -> None:
     was = make_result(JOB, measured=percent(70, 72))
     assert whats(compared(was, make_result(JOB, measured=percent(60, 62)))) == ["less accurate"]
     assert not compared(was, make_result(JOB, measured=percent(80, 82))).changes
+
+
+def test_a_smaller_share_on_an_accelerator_is_worse() -> None:
+    def placed(share: float) -> Result:
+        figures = (Measured("nodes on gpu", "%", share, share, share, "high"),)
+        step = StepResult("placement", "passed", 1.0, measured=figures)
+        made = make_result(JOB)
+        return msgspec.structs.replace(made, steps=(*made.steps, step))
+
+    assert whats(compared(placed(95.0), placed(90.0))) == ["less accelerated"]
+    assert not compared(placed(90.0), placed(95.0)).changes
+    assert not compared(placed(90.0), placed(90.0)).changes
 
 
 def test_missing_cells_are_no_success() -> None:

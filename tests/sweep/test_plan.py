@@ -43,6 +43,21 @@ mean = [0.5, 0.25]
     assert len({job.cell for job in plan.jobs}) == len({job.kind for job in plan.jobs}) == 4
 
 
+def test_placement_is_a_step_of_formats_that_have_it(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        """
+formats = ["onnx", "tnn"]
+steps = ["placement", "verify"]
+[[models]]
+names = ["emo_1m"]
+""",
+    )
+    assert [job.steps for job in plan.jobs] == [
+        ("export", "verify", "placement"), ("export", "verify"),
+    ]  # fmt: skip
+
+
 def test_steps_and_devices(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "names.txt").write_text("cat\n")

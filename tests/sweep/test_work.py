@@ -89,6 +89,29 @@ def test_steps_follow_each_other() -> None:
     assert last[last.index("--data") :][:2] == ("--data", "d")
 
 
+def test_placement_is_a_step() -> None:
+    def told(passed: bool) -> str:
+        run = {"device": "a device", "max_rel": 0.5, "tolerance": 0.01, "passed": passed}
+        gpu = {
+            "accelerator": "gpu", "title": "GPU", "said_by": "LiteRT 2", "share": 0.95,
+            "problem": "", "run": run,
+        }  # fmt: skip
+        other = {**gpu, "accelerator": "vulkan", "share": None, "run": None, "problem": "no device"}
+        return json.dumps([gpu, other])
+
+    job = make_job(steps=("export", "placement"), words={"export": ()})
+    for code, status in enumerate(("passed", "failed")):
+        answer = Done(code, told(not code), "")
+        programs = Told(onnx=exported(), placement=answer)
+        result = run_job(job, programs)
+        assert statuses(result) == [("export", "passed"), ("placement", status)]
+        assert programs.typed[-1] == ("mobile_export", "placement", "/x/emo_1m.onnx", "--json")
+        (figure,) = result.steps[1].measured
+        assert (figure.name, figure.value, figure.better) == ("nodes on gpu", 95.0, "high")
+        assert result.steps[1].runtime == "LiteRT 2 on a device; GPU: no device"
+    assert result.reason == "GPU: not the model's outputs, 0.5 off"
+
+
 def test_a_step_that_does_not_pass_ends_the_job() -> None:
     told = Told(onnx=exported(), verify=Done(2, "", "error: it cannot load x\n"))
     result = run_job(JOB, told)

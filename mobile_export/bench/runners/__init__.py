@@ -80,7 +80,7 @@ def _vendor(
 
 RUNNERS: tuple[RunnerRow, ...] = (
     RunnerRow("onnxruntime", "onnxruntime", "python", _PYTHON_HOSTS, any_inputs=True),
-    RunnerRow("litert", "LiteRT", "python", _PYTHON_HOSTS, any_inputs=True),
+    RunnerRow("litert", "LiteRT", "python", _PYTHON_HOSTS, ("cpu", "gpu"), any_inputs=True),
     RunnerRow("ncnn", "ncnn", "python", _PYTHON_HOSTS, _NCNN, None, _BOTH, any_inputs=True),
     RunnerRow("ncnn-native", "ncnn, our C++ loop", "ncnn_native", _SHELLS, _NCNN, None, _BOTH),
     RunnerRow(

@@ -134,12 +134,12 @@ def _sent(array: np.ndarray) -> dict[str, Any]:
     return {"shape": array.shape, "dtype": plain.dtype.str, "data": data}
 
 
-def _delegated(nodes: Sequence[int] | None) -> dict[str, int]:
+def _nodes(found: Sequence[int] | None) -> tuple[int, int] | None:
     """Of the graph: nodes that an accelerator does, of how many."""
-    if nodes is None:
-        return {}
-    done, everything = nodes
-    return {"delegated_nodes": int(done), "nodes": int(everything)}
+    if found is None:
+        return None
+    done, everything = found
+    return int(done), int(everything)
 
 
 class _Session:
@@ -175,9 +175,13 @@ class _Session:
                 load_ns=answer["load_ns"],
                 precision=answer["precision"],
                 features=tuple(answer["features"]),
+                nodes=_nodes(answer.get("nodes")),
+                left={str(name): int(count) for name, count in answer.get("left", {}).items()},
+                device=str(answer.get("device", "")),
             )
         )
-        self._extra = self._read(lambda: _delegated(answer.get("nodes")))
+        done = self.loaded.nodes
+        self._extra = {} if done is None else {"delegated_nodes": done[0], "nodes": done[1]}
 
     def outputs(self, image: np.ndarray, **others: np.ndarray) -> tuple[NamedOutput, ...]:
         first = _sent(image)

@@ -76,6 +76,9 @@ class Loaded:
         features: that the runtime found in the CPU or was built with.
         resident: it stays loaded between two calls of ``run``; False for a tool that is started
             anew each time, and then warms up by itself.
+        nodes: of the graph that an accelerator does, and of how many; None where that is unknown.
+        left: operators that stay on the CPU, and how often.
+        device: name of the accelerator, where the runtime tells it.
     """
 
     version: str
@@ -83,6 +86,9 @@ class Loaded:
     precision: str = "fp32"
     features: tuple[str, ...] = ()
     resident: bool = True
+    nodes: tuple[int, int] | None = None
+    left: Mapping[str, int] = field(default_factory=dict)
+    device: str = ""
 
 
 @dataclass(frozen=True)
