@@ -136,7 +136,7 @@ def trace(source: Source) -> Program:
     )
     exported = source.exported or _export(source, inputs, flat=isinstance(result, torch.Tensor))
     _refuse_dynamic(exported, source.spec)
-    _refuse_constant(exported, source.spec, names)
+    _refuse_constant(exported, source.spec)
     _refuse_unread(exported, source)
     ranged = _ranged(exported, source)
     labels, task = _labels(source, outputs), source.task
@@ -206,11 +206,9 @@ def _check_output(spec: str, name: str, tensor: torch.Tensor) -> None:
             )
 
 
-def _refuse_constant(
-    exported: torch.export.ExportedProgram, spec: str, names: Sequence[str]
-) -> None:
-    """Refuse outputs that are not computed from the image: the image itself, what is stored, and
-    what is made of that."""
+def _refuse_constant(exported: torch.export.ExportedProgram, spec: str) -> None:
+    """Refuse models that compute nothing: every output is an input, or what is stored or made of
+    that. Beside one that is computed, formats write these, too."""
     images = set(exported.graph_signature.user_inputs)
     memory = memory_of(exported.graph)
     reached = {
@@ -227,23 +225,12 @@ def _refuse_constant(
             computed.add(node)
             written.update(memory[each] for each in operands if writes_to(node, each))
     computed.update(node for node, place in memory.items() if place in written)
-    known = {node.name for node in computed}
-    returned = [str(name) for name in exported.graph_signature.user_outputs]
-    constant = [name for name in returned if name not in known]
-    if not constant:
-        return
-    hint = "Return tensors that the model computes from the image, or choose some with `outputs`."
-    if len(constant) == len(returned):
+    if {node.name for node in computed}.isdisjoint(map(str, exported.graph_signature.user_outputs)):
         raise SourceError(
             f"{spec} computes nothing from its image: it returns the image or what it stores.",
-            hint=hint,
+            hint="Return tensors that the model computes from the image, or choose others with "
+            "`outputs`.",
         )
-    said = dict(zip(returned, names, strict=False)) if len(returned) == len(names) else {}
-    shown = ", ".join(said.get(name, name) for name in constant[:8])
-    raise SourceError(
-        f"{spec} does not compute {shown} from its image: that is the image, or what it stores.",
-        hint=f"{hint} What is the same for every image belongs into the app.",
-    )
 
 
 def _labels(source: Source, outputs: Sequence[OutputSpec]) -> tuple[str, ...] | None:

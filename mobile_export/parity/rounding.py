@@ -111,7 +111,7 @@ def _outputs(module: torch.nn.Module, samples: Sequence[Sample], rounding: Round
         given = [float32_copy(tensor) for tensor in sample.all_given()]
         with guarded(_as_error), torch.no_grad(), mode():
             result = copied(*map(_round, given)) if results else copied(*given)
-        found.append(tuple(tensor.numpy() for tensor in flatten_outputs(result)[1]))
+        found.append(tuple(tensor.detach().numpy() for tensor in flatten_outputs(result)[1]))
     return tuple(found)
 
 

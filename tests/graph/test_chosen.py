@@ -60,9 +60,11 @@ def test_names_of_fields_are_kept() -> None:
     assert [output.name for output in program.outputs] == NAMES
 
 
-def test_what_is_not_computed_can_be_left_out() -> None:
-    with pytest.raises(SourceError, match="given") as problem:
-        trace(load_source(ModelRequest.of(Everything().eval(), size=8)))
+def test_what_is_not_computed_is_an_output_beside_what_is() -> None:
+    program = trace(load_source(ModelRequest.of(Everything().eval(), size=8)))
+    assert [output.name for output in program.outputs] == [*NAMES, "given"]
+    with pytest.raises(SourceError, match="computes nothing") as problem:
+        trace(load_source(ModelRequest.of(Everything().eval(), size=8, outputs=["given"])))
     assert "`outputs`" in str(problem.value.hint)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.export.graph_signature import TensorArgument
 
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
@@ -104,6 +105,7 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
         decompositions(exported, _UNKNOWN)
     )
     _respell(decomposed.graph_module)
+    _copy_inputs(decomposed)
     expected = functools.partial(_expected, program=program, job=job)
     name = _INPUT if program.input.pixels else program.input.name
     named = replace(program.input, name=name)
@@ -147,6 +149,24 @@ def _respell(module: torch.fx.GraphModule) -> None:
         elif _compares_types(node):
             node.args = (node.args[0], float(node.args[1]))
     module.recompile()
+
+
+def _copy_inputs(exported: torch.export.ExportedProgram) -> None:
+    """What is returned as it came in becomes a product with 1: coremltools gives one variable one
+    name, and asserts that an input has its own."""
+    graph = exported.graph
+    output = graph.output_node()
+    given = set(exported.graph_signature.user_inputs)
+    for node in [each for each in output.all_input_nodes if each.name in given]:
+        one = 1.0 if node.meta["val"].is_floating_point() else 1
+        with graph.inserting_before(output):
+            copy = graph.call_function(aten.mul.Tensor, (node, one))
+        copy.meta.update(node.meta)
+        output.replace_input_with(node, copy)
+        for spec in exported.graph_signature.output_specs:
+            if spec.arg.name == node.name:
+                spec.arg = TensorArgument(name=copy.name)
+    exported.graph_module.recompile()
 
 
 def _compares_types(node: Any) -> bool:
@@ -246,6 +266,29 @@ def _output_names(program: Program, job: WriteJob) -> list[str]:
     return [output.name for output in program.outputs]
 
 
+_WORDS = (
+    *("any", "bool", "dict", "false", "func", "list", "program", "state", "string", "tensor"),
+    *("true", "tuple", "bf16", "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64"),
+)
+"""Of the text of an ML Program: coremltools gives another name to what is called so."""
+
+
+def _require_names(program: Program, outputs: Sequence[str]) -> None:
+    """Refuse names that the file would not have.
+
+    Raises:
+        ExportError: it names them.
+    """
+    words = [name for name in (*(each.name for each in program.inputs), *outputs) if name in _WORDS]
+    if words:
+        raise ExportError(
+            f"{program.spec} has an input or output called {', '.join(words)}, which is a word of "
+            "Core ML's own language; coremltools would write another name.",
+            hint="Call it otherwise in forward, or in what it returns.",
+        )
+
+
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     """Write a program to ``path`` (a ``.mlpackage`` folder).
 
@@ -255,6 +298,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     import coremltools as ct
 
     program, options = prepared.program, job.options
+    _require_names(program, _output_names(program, job))
     exported = program.exported
     if job.precision.integers:
         exported = program.in_float32().exported  # proven with the exact values of biases
