@@ -19,6 +19,7 @@ from ..graph.rounds import settle
 from ..graph.writes import unsteady_calls, written_buffers
 from ..operators import decompose, needs_decomposing
 from ..operators.core import listed
+from ..system.memory import collecting_rarely
 from .normalize_ops import normalize_ops
 from .prove import EXACT, distance, refuse_nan
 from .table import PASSES, stage_of
@@ -100,6 +101,7 @@ class PassRunner:
             self._decomposed[native] = state
         return self._decomposed[native]
 
+    @collecting_rarely()
     def run(
         self, passes: Sequence[Pass], native: Collection[str] = ()
     ) -> tuple[Program, tuple[PassReport, ...]]:
