@@ -518,8 +518,10 @@ def _having(precision: str, rows: tuple[Format, ...]) -> tuple[tuple[Format, ...
             f"No format that is installed is written in {precision}.",
             hint="Leave `precision` out.",
         )
-    why = f"its files are not written in {precision} yet"
-    return able, {row.name: why for row in rows if row not in able}
+    others = (row for row in rows if row not in able)
+    return able, {
+        row.name: f"no {precision}: {row.lacks.get(precision, 'it has none')}" for row in others
+    }
 
 
 def _formats(formats: Sequence[str] | str | None) -> tuple[Any, ...]:

@@ -1243,6 +1243,8 @@ def _verify_integers(
     layers: bool,
 ) -> tuple[ParityReport, LayerReport | None]:
     """Whether a file of integers is what the plan beside it says of the model, and good for it."""
+    from .parity.localise import localise
+
     program, references = captured
     manifest = read_manifest(path)
     plan = plan_path(path)
@@ -1275,4 +1277,7 @@ def _verify_integers(
     )
     if not layers:
         return report, None
-    return report, localise_steps(session, quantized, reference.samples[0])
+    if quantized.plan.by_name("activation"):
+        return report, localise_steps(session, quantized, reference.samples[0])
+    found = localise(session, quantized.rounded, reference.samples[0], report.tolerance)
+    return report, replace(found, errors=()) if report.faithful else found

@@ -7,6 +7,7 @@ them. Rows may be read from anywhere: importing them imports no vendor, no torch
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,7 @@ class Format:
         extra: of mobile-export that installs it (`system.install`).
         libraries: that it needs, with the versions that were tested.
         precisions: the default first.
+        lacks: precisions that other formats have, each with the reason why this one has not.
         passes: its choice of graph passes.
         options: the type of its own options; the metadata of the fields say how they are typed on
             the command line (`exporters.options`).
@@ -223,6 +225,7 @@ class Format:
     precisions: tuple[Precision, ...]
     checked_by: str
     companions: tuple[str, ...] = ()
+    lacks: Mapping[str, str] = field(default_factory=dict)
     passes: PassChoice = field(default_factory=PassChoice)
     options: type[Any] = FileOptions
     batches: bool = True
@@ -238,6 +241,8 @@ class Format:
         names = [precision.name for precision in self.precisions]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"{self.name}: the precisions {names} are none, or one is there twice")
+        if set(self.lacks) & set(names):
+            raise ValueError(f"{self.name}: it has and lacks {set(self.lacks) & set(names)}")
 
     def companions_of(self, file: Path) -> tuple[Path, ...]:
         """The files beside ``file`` without which it is nothing; most formats have none."""
@@ -288,7 +293,8 @@ class Format:
             if precision.name == wanted:
                 return precision
         valid = ", ".join(precision.name for precision in self.precisions)
+        why = f": {self.lacks[wanted]}" if wanted in self.lacks else ""
         raise UsageError(
-            f"{self.title} files are not written in {wanted}.",
+            f"{self.title} files are not written in {wanted}{why}.",
             hint=f"Valid for {self.name}: {valid}.",
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mobile_export.errors import ArtifactError
+from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.exporters import table as targets
-from mobile_export.exporters.row import Format
-from mobile_export.exporters.table import FORMATS, format_of_file
+from mobile_export.exporters.row import INTEGERS, Format, Precision
+from mobile_export.exporters.table import FORMATS, format_of_file, precision_names
 
 
 @pytest.fixture
@@ -56,3 +57,38 @@ def test_a_name_without_suffix(tmp_path: Path) -> None:
     (tmp_path / "net").touch()
     with pytest.raises(ArtifactError, match="no known suffix"):
         format_of_file(tmp_path / "net")
+
+
+@pytest.mark.parametrize("target", FORMATS, ids=lambda each: each.name)
+def test_a_format_has_each_precision_or_says_why_not(target: Format) -> None:
+    """The reason is in the refusal."""
+    known = {each.name for each in target.precisions}
+    assert known.isdisjoint(target.lacks)
+    assert known | set(target.lacks) == set(precision_names())
+    for name, why in target.lacks.items():
+        with pytest.raises(UsageError, match=re.escape(f"not written in {name}: {why}")):
+            target.precision(name)
+
+
+def test_a_precision_is_there_or_lacking() -> None:
+    own = Precision("int8", INTEGERS, 8, integers=True)
+    with pytest.raises(ValueError, match="has and lacks"):
+        replace(FORMATS[0], precisions=(own,), lacks={"int8": "no"})
+
+
+def test_the_table_of_the_documentation_is_that_of_the_rows() -> None:
+    """docs/precision.md: a cell that begins with "no" is of a format that has no such precision."""
+    text = Path(__file__).parents[2].joinpath("docs", "precision.md").read_text()
+    table = text[text.index("| precision |") :].split("\n\n")[0]
+    head, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()
+    ]
+    columns = {row.title: head.index(row.title) for row in FORMATS}
+    found = {row[0].strip("`"): row for row in rows}
+    wanted = [name for name in precision_names() if name.startswith(("int", "palette"))]
+    assert sorted(found) == sorted(wanted)
+    for name, row in found.items():
+        for target in FORMATS:
+            cell = row[columns[target.title]]
+            has = name in {each.name for each in target.precisions}
+            assert cell.startswith("no") != has, (name, target.title, cell)

@@ -23,6 +23,9 @@ ROW = Format(
         Precision("int8", INTEGERS, 8, arithmetic="fp32", calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
     ),
+    lacks={
+        "int16": "quantize and dequantize take integers of 8 bits (iOS 17)",
+    },
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
     passes=PassChoice(
         add=(

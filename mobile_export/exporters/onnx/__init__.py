@@ -26,6 +26,9 @@ ROW = Format(
         Precision("int16", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
     ),
+    lacks={
+        "fp16": "float16 arithmetic is up to the device's runtime, which is given float32",
+    },
     checked_by="onnxruntime",
     passes=PassChoice(
         add=("repeat_channels", "exclude_padding", "guard_padding", "settle_layouts"),

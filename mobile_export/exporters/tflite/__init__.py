@@ -24,7 +24,11 @@ ROW = Format(
         Precision("fp32", FLOAT32, 32),
         Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
         Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
+        Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
     ),
+    lacks={
+        "int16": "not yet",
+    },
     checked_by="LiteRT",
     passes=PassChoice(
         add=(

@@ -31,6 +31,7 @@ from .integers import with_float_ends, with_stored_floats
 from .metadata import with_metadata
 from .nms import append_suppression
 from .signatures import FIRST, signature_at, with_signatures
+from .weights import planned_weights, with_integer_weights
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -51,7 +52,7 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
 
     What the model takes as int64 the file takes as int32, which litert-torch would do by itself.
     """
-    if job.precision.integers:
+    if job.precision.calibrated:
         program = with_stored_floats(program)
     program = with_input_dtypes(avoid_gaps(program), {"int64": "int32"})
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
@@ -182,6 +183,10 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     import litert_torch
 
     nhwc = job.options.layout == "nhwc"
+    planned = None
+    if job.precision.integers and not job.precision.calibrated:
+        planned = planned_weights(program)
+        program = with_stored_floats(program, again=False)
     if job.precision.integers:
         program = program.in_float32()  # proven with the exact values of stored integers
     wrap = _NamedIO if _is_plain(program) else _SeveralIO
@@ -195,7 +200,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         converted = litert_torch.convert(
             wrap(program, nhwc=nhwc),
             sample_kwargs=examples,
-            quant_config=static_quantization() if job.precision.integers else None,
+            quant_config=static_quantization() if job.precision.calibrated else None,
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
@@ -204,8 +209,10 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         ) from error
     content: bytes = converted.model_content()
     _require_kernels(program, content)
-    if job.precision.integers:
+    if job.precision.calibrated:
         content = with_float_ends(content)
+    if planned is not None:
+        content = with_integer_weights(content, planned)
     if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
     if job.nms is not None:

@@ -17,6 +17,11 @@ ROW = Format(
     extra="tnn",
     libraries=(),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
+    lacks={
+        "int8": "not yet",
+        "int16": "TNN has no kernels for integers of 16 bits",
+        "int8-weights": "not yet",
+    },
     checked_by="the reference evaluator of TNN models",
     passes=PassChoice(add=("repeat_channels",), native=LAYERED),
     runners=("tnn-test",),

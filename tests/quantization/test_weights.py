@@ -1,0 +1,261 @@
+"""Files whose weights alone are integers: what they store, what they compute, and damaged ones.
+
+Covers the exporters' ``weights.py`` and what `quantization.judge` asks of such files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import mobile_export
+from mobile_export.artifacts.manifest import read_manifest
+from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.interface import loader_of
+from mobile_export.exporters.table import FORMATS, get_format
+from mobile_export.graph.specs import OutputSpec
+from mobile_export.parity.samples import Sample
+from mobile_export.pipeline import ExportReport, export_program
+from tests.conftest import need
+from tests.test_pipeline import make_source
+
+from . import test_export as static
+from .nets import Net, net
+
+PRECISIONS = ("int8-weights",)
+FILES = [
+    (row.name, precision.name)
+    for row in FORMATS
+    for precision in row.precisions
+    if precision.name in PRECISIONS
+]
+
+
+def write(name: str, precision: str, folder: Path) -> ExportReport:
+    need(name)
+    config = ExportConfig(out_dir=folder, precision=precision, force=True)
+    source = make_source(net(), size=32)
+    return export_program(lambda: source, "net", [get_format(name)], config)
+
+
+@pytest.fixture(scope="module", params=FILES, ids="-".join)
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, ExportReport, Path]:
+    name, precision = request.param
+    folder = tmp_path_factory.mktemp("weights")
+    report = write(name, precision, folder)
+    return name, report, folder
+
+
+def test_the_file_is_faithful(written: tuple[str, ExportReport, Path]) -> None:
+    _, report, _ = written
+    (artifact,) = report.artifacts
+    assert artifact.parity.faithful
+    assert artifact.path is not None
+    facts = mobile_export.inspect(str(artifact.path))
+    assert facts["precision"] == "int8"
+    assert read_manifest(artifact.path).precision == artifact.precision in PRECISIONS
+
+
+def rounded(module: torch.nn.Module, stored: dict[tuple[int, ...], Any]) -> torch.nn.Module:
+    """The model in float64 with the weights that a file stores, each found by its elements."""
+    exact = module.double()
+    with torch.no_grad():
+        for layer in exact.modules():
+            if not isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                continue
+            near = stored[len(layer.weight), layer.weight.numel()]
+            layer.weight.copy_(near(layer.weight))
+    return exact
+
+
+def test_it_computes_with_the_integers_that_it_stores(
+    written: tuple[str, ExportReport, Path],
+) -> None:
+    """Eager PyTorch in float64, whose weights are the file's integers times its scales.
+
+    Each channel's integers are found by their order: rounding keeps it.
+    """
+    name, report, _ = written
+    path = report.artifacts[0].path
+    assert path is not None
+    session = loader_of(get_format(name), None)(path, (OutputSpec("logits", (1, 10)),))
+    stored: dict[tuple[int, ...], Any] = {}
+    for each in session.stored_integers():
+        count = len(each.scales)
+        stored[count, each.value.size] = NearestWeights(each.value, np.asarray(each.scales))
+    exact = rounded(net(), stored)
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    sample = Sample("image", image)
+    (got,) = session.run(sample)
+    with torch.no_grad():
+        wanted = exact(image.double()).numpy()
+    assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    with torch.no_grad():
+        original = net().double()(image.double()).numpy()
+    assert np.abs(got - original).max() > 1e-4 * np.abs(wanted).max()
+
+
+class NearestWeights:
+    """What a file's integers stand for, as the weights of a layer."""
+
+    def __init__(self, integers: np.ndarray, scales: np.ndarray) -> None:
+        self.values = sorted_channels(integers, scales)
+
+    def __call__(self, weight: torch.Tensor) -> torch.Tensor:
+        rows = weight.detach().reshape(len(weight), -1)
+        result = torch.empty_like(rows)
+        for index, row in enumerate(rows):
+            order = torch.argsort(row)
+            ranked = [torch.from_numpy(each) for each in self.values]
+            off = [float((row[order] - each).abs().max()) for each in ranked]
+            result[index, order] = ranked[int(np.argmin(off))]
+        return result.reshape(weight.shape)
+
+
+def sorted_channels(integers: np.ndarray, scales: np.ndarray) -> list[np.ndarray]:
+    """The values of each output channel, sorted, whatever the layout."""
+    axes = [axis for axis, size in enumerate(integers.shape) if size == len(scales)]
+    found = []
+    for axis in axes:
+        rows = np.moveaxis(integers, axis, 0).reshape(len(scales), -1).astype(np.float64)
+        found += list(np.sort(rows * scales[:, None], axis=1))
+    return found
+
+
+DAMAGES = ("scaled_weight", "scale", "zero_point", "channels", "pad", "bias")
+
+
+def tflite_integers(model: Any) -> list[Any]:
+    """The stored tensors of 8 bits with scales."""
+    found = [each for each in model.subgraphs[0].tensors if each.type == 9]
+    assert all(len(each.quantization.scale) for each in found)
+    return found
+
+
+def largest(model: Any) -> Any:
+    return max(tflite_integers(model), key=lambda each: len(model.buffers[each.buffer].data))
+
+
+def tflite_scaled_weight(model: Any) -> None:
+    buffer = model.buffers[largest(model).buffer]
+    buffer.data = (np.asarray(buffer.data).view(np.int8) // 2).view(np.uint8)
+
+
+def tflite_scale(model: Any) -> None:
+    found = largest(model).quantization
+    found.scale = np.asarray(found.scale) * np.float32(1.01)
+
+
+def tflite_zero_point(model: Any) -> None:
+    found = largest(model).quantization
+    found.zeroPoint = np.asarray(found.zeroPoint) + 1
+
+
+def tflite_channels(model: Any) -> None:
+    tensor = next(each for each in tflite_integers(model) if list(each.shape) == [8, 1, 1, 16])
+    buffer = model.buffers[tensor.buffer]
+    buffer.data = np.asarray(buffer.data).reshape(8, 16)[:, ::-1].reshape(-1).copy()
+
+
+tflite_pad = static.tflite_pad
+tflite_bias = static.tflite_bias
+onnx_scaled_weight = static.onnx_scaled_weight
+onnx_scale = static.onnx_scale
+onnx_channels = static.onnx_channels
+onnx_pad = static.onnx_pad
+onnx_bias = static.onnx_bias
+
+
+def onnx_zero_point(model: Any) -> None:
+    from onnx.numpy_helper import from_array
+
+    node = static.onnx_weight(model)
+    scales = static.integers_of(model, node.input[1])
+    value = np.ones(scales.shape, np.int8)
+    model.graph.initializer.append(from_array(value, "another_zero"))
+    del node.input[2:]
+    node.input.append("another_zero")
+
+
+coreml_scaled_weight = static.coreml_scaled_weight
+coreml_scale = static.coreml_scale
+coreml_channels = static.coreml_channels
+coreml_pad = static.coreml_pad
+coreml_bias = static.coreml_bias
+
+
+def coreml_zero_point(model: static.MilFile) -> None:
+    value = model.constant(static.largest_weight(model)[0], "zero_point")
+    tensor = value.immediateValue.tensor.bytes
+    tensor.values = bytes([1] * len(tensor.values))
+
+
+def change(name: str, path: Path, damage: str) -> None:
+    """Write a file again that is damaged."""
+    edit = globals()[f"{name}_{damage}"]
+    if name == "onnx":
+        import onnx
+
+        model = onnx.load(str(path))
+        edit(model)
+        onnx.save(model, str(path))
+    elif name == "coreml":
+        package = static.MilFile(path)
+        edit(package)
+        package.save()
+    else:
+        from mobile_export.exporters.tflite.flatbuffer import pack, unpack
+
+        flat = unpack(path.read_bytes())
+        edit(flat)
+        path.write_bytes(pack(flat))
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGES])
+def test_a_damaged_file_is_not_faithful(
+    damage: str | None, written: tuple[str, ExportReport, Path], tmp_path: Path
+) -> None:
+    name, _, folder = written
+    for each in folder.iterdir():
+        (shutil.copytree if each.is_dir() else shutil.copy)(each, tmp_path / each.name)
+    path = tmp_path / static.FILES[name]
+    if damage is not None:
+        change(name, path, damage)
+    found = mobile_export.verify(path, net(), size=32, layers=True)
+    assert found.parity.faithful == (damage is None)
+    assert bool(found.unlike) == (damage is not None)
+    assert found.layers is not None
+    assert found.layers.tensors > 10
+    if damage in (None, "scaled_weight", "channels", "pad", "bias"):
+        assert bool(found.layers.errors) == (damage is not None)
+
+
+@pytest.mark.parametrize(("name", "precision"), FILES)
+def test_the_file_is_as_small_as_its_integers(name: str, precision: str, tmp_path: Path) -> None:
+    """One byte for each weight; the rest of a file does not grow with them."""
+    need(name)
+    torch.manual_seed(0)
+    layers = (torch.nn.Conv2d(3, 64, 3, 2), torch.nn.Flatten(), torch.nn.Linear(64 * 225, 64))
+    model = torch.nn.Sequential(*layers).eval()
+    bits = get_format(name).precision(precision).bits
+    found = {
+        wanted: mobile_export.export(
+            model, name, tmp_path / wanted, name="large", precision=wanted, size=32
+        )
+        for wanted in (precision, "fp32")
+    }
+    small, large = (each.artifacts[0].bytes for each in found.values())
+    assert small < large * (bits / 32) * 1.02
+
+
+def test_the_weights_are_the_nets() -> None:
+    """The oracle above finds every layer by how many channels and weights it has."""
+    layers = [m for m in Net().modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len({(len(m.weight), m.weight.numel()) for m in layers}) == len(layers) == 5
