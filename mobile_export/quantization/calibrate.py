@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import UsageError
+from ..graph.editor import GraphEditor
+from .correct import InputMeans
 from .histogram import Histogram
 
 if TYPE_CHECKING:
@@ -20,15 +22,23 @@ __all__ = ["measure"]
 
 
 class _Counting(torch.fx.Interpreter):
-    """Runs a graph in float32, and counts what the nodes of some names compute."""
+    """Runs a graph in float32, and counts what the nodes of some names compute.
 
-    def __init__(self, program: Program, names: Collection[str]) -> None:
-        super().__init__(program.exported.graph_module, garbage_collect_values=True)
+    Names are those that `GraphEditor` gives, as in a plan.
+    """
+
+    def __init__(self, program: Program, names: Collection[str], means: InputMeans) -> None:
+        # The editor's copy: names that Python has, as ``input``, are others in it.
+        graph = GraphEditor(program).fx
+        super().__init__(program.exported.graph_module, garbage_collect_values=True, graph=graph)
         self.extra_traceback = False
         self.found = {name: Histogram() for name in names}
+        self.means = means
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            self.means.add(n, value)
         if n.name in self.found:
             try:
                 self.found[n.name].add(value.detach().numpy())
@@ -56,16 +66,20 @@ def _bound(program: Program) -> list[Any]:
 
 
 def measure(
-    program: Program, samples: Iterable[Sample], names: Collection[str]
+    program: Program, samples: Iterable[Sample], names: Collection[str], means: InputMeans
 ) -> dict[str, Histogram]:
     """The distribution of the values of nodes over samples, by the names of the nodes.
+
+    Args:
+        means: of what layers read, which are taken on the way.
 
     Raises:
         UsageError: a tensor is NaN or infinite for some sample.
     """
-    counting = _Counting(program, names)
+    counting = _Counting(program, names, means)
     stored = _bound(program)
     for sample in samples:
+        means.start_sample()
         given = iter(sample.all_given(pixels=program.input.pixels))
         with torch.no_grad():
             try:

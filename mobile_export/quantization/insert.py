@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from ..errors import BUG, PassError, UsageError
 from ..graph.editor import GraphEditor
-from ..graph.quantized import quantized
+from ..graph.quantized import dequantized, quantized
 from ..system.torch_private import quantization_operators
 from .assign import Assignment, assign, sources
 from .plan import PlannedTensor, QuantizationPlan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..graph.layers import WeightedLayer
     from ..graph.program import Program
 
-__all__ = ["insert", "stored_integers"]
+__all__ = ["insert", "rounded_values", "stored_integers"]
 
 _DTYPES = {4: torch.int8, 8: torch.int8, 16: torch.int16, 32: torch.int32}
 
@@ -97,7 +97,20 @@ def stored_integers(values: torch.Tensor, planned: PlannedTensor) -> torch.Tenso
     scale = torch.tensor(planned.scale, dtype=torch.float64).reshape(shape)
     zero = torch.tensor(planned.zero_point).reshape(shape)
     dtype = _DTYPES[planned.bits]
-    return quantized(values.double(), scale, zero, planned.low, planned.high, dtype)
+    given = values.double()
+    if planned.shift:
+        given = given + torch.tensor(planned.shift, dtype=torch.float64).reshape(shape)
+    return quantized(given, scale, zero, planned.low, planned.high, dtype)
+
+
+def rounded_values(values: torch.Tensor, planned: PlannedTensor) -> torch.Tensor:
+    """What the integers of a stored tensor stand for, in float64."""
+    shape = [1] * values.ndim
+    if planned.axis is not None:
+        shape[planned.axis] = -1
+    scale = torch.tensor(planned.scale, dtype=torch.float64).reshape(shape)
+    zero = torch.tensor(planned.zero_point).reshape(shape)
+    return dequantized(stored_integers(values, planned), scale, zero)
 
 
 def _dequantize(

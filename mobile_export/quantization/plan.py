@@ -41,6 +41,7 @@ _LARGEST = 64 * MIB
 _Text = Annotated[str, Meta(max_length=4096)]
 _Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 _Scale = Annotated[float, Meta(gt=0.0, lt=1e38)]
+_Shift = Annotated[float, Meta(gt=-1e38, lt=1e38)]
 _Zero = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
@@ -55,6 +56,8 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scale, zero_point: one, or one for each place on ``axis``.
         axis: of a tensor with several scales.
         why: what the scale was chosen by.
+        shift: of a bias, what is added to the model's before it is rounded, one for each scale:
+            the mean of what rounding the weights adds, taken off (`correct`).
     """
 
     name: _Text
@@ -66,6 +69,7 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: _Text
     axis: Annotated[int, Meta(ge=0, le=15)] | None = None
     module: _Text = ""
+    shift: list[_Shift] = []
 
     @property
     def low(self) -> int:
@@ -185,6 +189,8 @@ def _check(plan: QuantizationPlan) -> None:
             raise ValueError(
                 f"{each.name} has {len(each.scale)} scales and {len(each.zero_point)} zero points"
             )
+        if each.shift and (each.kind != "bias" or len(each.shift) != len(each.scale)):
+            raise ValueError(f"{each.name} has {len(each.shift)} shifts and is a {each.kind}")
         if len(each.scale) > 1 and each.axis is None:
             raise ValueError(f"{each.name} has several scales and no axis")
         if not all(each.low <= zero <= each.high for zero in each.zero_point):

@@ -113,6 +113,30 @@ def test_what_an_activation_is_computed_with_has_no_scale(plan: QuantizationPlan
     assert "relu" in names
 
 
+def test_scales_of_16_bits_leave_the_weights_as_they_are() -> None:
+    """The scale of a bias is 256 times finer than with 8 bits: its integers have more room."""
+
+    class Offset(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 8, 3)
+            with torch.no_grad():
+                self.layer.weight *= 0.1
+                self.layer.bias[:] = 1.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.layer(x))
+
+    torch.manual_seed(0)
+    program = prepared(Offset().eval())
+    chosen = Chosen("min-max", "synthetic")
+    alone, fine = (
+        make_plan(program, precision, samples(program), chosen).by_name("weight")["conv2d"]
+        for precision in ("int8-weights", "int16")
+    )
+    assert fine.scale == alone.scale
+
+
 def test_a_file_is_the_same_plan(plan: QuantizationPlan, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_bytes(plan.to_json())
@@ -150,6 +174,7 @@ def first(plan: dict[str, Any]) -> dict[str, Any]:
         (lambda plan: first(plan).update(scale=[0.1, 0.2]), "2 scales and 1 zero points"),
         (lambda plan: first(plan).update(zero_point=[300]), "no integer of 8 bits"),
         (lambda plan: first(plan).update(bits=7), "has 7 bits"),
+        (lambda plan: first(plan).update(shift=[0.5]), "1 shifts and is a"),
         (lambda plan: plan.update(program="x"), "program"),
         (lambda plan: plan.update(version=99), "version 99"),
         (lambda plan: plan.update(extra=1), "extra"),
