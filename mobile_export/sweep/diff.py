@@ -178,5 +178,6 @@ def _distrusted(figure: Measured) -> bool:
 def _said(figure: Measured) -> str:
     if figure.value is None:
         return "none"
-    around = "" if figure.low is None else f" ({figure.low:.4g} to {figure.high:.4g})"
+    exact = figure.low is None or figure.low == figure.high
+    around = "" if exact else f" ({figure.low:.4g} to {figure.high:.4g})"
     return f"{figure.value:.4g} {figure.unit}{around}"

@@ -184,7 +184,8 @@ def _step(step: StepResult) -> str:
     if step.left_out:
         parts.append(f"without {', '.join(step.left_out)}: please report")
     for figure in step.measured:
-        around = "" if figure.low is None else f" ({figure.low:.4g} to {figure.high or 0:.4g})"
+        exact = figure.low is None or figure.low == figure.high
+        around = "" if exact else f" ({figure.low:.4g} to {figure.high or 0:.4g})"
         flags = f" [{', '.join(figure.flags)}]" if figure.flags else ""
         parts.append(f"{figure.name} {_measured(figure)}{around}{flags}")
     return "; ".join(parts)
