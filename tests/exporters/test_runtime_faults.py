@@ -1,4 +1,4 @@
-"""Minimal graphs of `FAULTS`, run in the installed library; the oracle is eager PyTorch.
+"""Minimal graphs of `FAULTS`, run in the installed library; the oracle is PyTorch or NumPy.
 
 Where the installed version is one that a row calls wrong, it must be wrong, and where the row calls
 it mended, right: a row that is out of date fails here.
@@ -133,6 +133,15 @@ def coremltools_nearest() -> float:
     return float(np.abs(picked - net(rows)[0, 0, :, 0].numpy()).max())
 
 
+def openvino_views() -> float:
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    from tests.exporters.onnx import test_views as views
+
+    model, image = views.attention_model(), views.sample_image()
+    return views.error(views.openvino_results(model, image), views.expected(model, image))
+
+
 GRAPHS: dict[str, Callable[[], float]] = {
     graph.__name__: graph
     for graph in (
@@ -143,6 +152,7 @@ GRAPHS: dict[str, Callable[[], float]] = {
         litert_bilinear,
         litert_sort,
         coremltools_nearest,
+        openvino_views,
     )
 }
 
@@ -156,6 +166,8 @@ def test_the_installed_version_does_what_the_row_says(fault: RuntimeFault) -> No
     error = GRAPHS[fault.name]()
     installed = Version(importlib.metadata.version(fault.library))
     first, last = map(Version, fault.seen)
+    if fault.processors and error < 1e-5:
+        pytest.skip(f"{fault.library} {installed}: {fault.processors}; here it is right")
     if first <= installed <= last:
         assert error > 0.1, f"{fault.library} {installed} is right: mend the row"
     elif fault.mended and installed >= Version(fault.mended):
