@@ -11,7 +11,7 @@ where there are fewer than three such lengths, which is no measurement of how it
 
 One chain is run before, for what Python and PyTorch do once. Python's garbage collector, which
 stops whichever pass is at work, is off for the rows of single passes and for "all passes"; a row of
-its own has the sum of one more run with the collector on, as exports have it.
+its own has the sum of one more run with the collector on, as rarely as exports have it.
 
 The chains (channels 8, 8 x 8 pixels, so that the arithmetic on weights is next to nothing):
 

@@ -14,6 +14,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from .exporters.table import (
     format_of_file,
     get_format,
     require_batches,
+    require_open,
     require_sizes,
     require_suppression,
 )
@@ -209,6 +211,11 @@ def export_request(
             _require_no_suppression(config, asked_for)
             chosen, others = _able(chosen, require, asked=formats is not None)
             skipped |= others
+    if request.dynamic is not None:
+        _require_no_suppression(config, "dynamic")
+        require = partial(require_open, what=request.dynamic)
+        chosen, others = _able(chosen, require, asked=formats is not None)
+        skipped |= others
     if config.nms is not None and formats is not None:
         for row in chosen:
             require_suppression(row)
@@ -219,6 +226,7 @@ def export_request(
         config,
         name=name,
         sizes=request.sizes,
+        dynamic=request.dynamic,
         progress=progress or (lambda stage: None),
         finished=finished,
     )
@@ -410,8 +418,8 @@ def verify_request(
     manifest = _manifest_of(path, needed=request is None)
     facts = describe_apart(row, path, run=True)
     size = _size_in_file(facts)
-    if manifest is not None and manifest.sizes:
-        size = manifest.sizes[0].size
+    if manifest is not None and (manifest.sizes or _is_open(manifest)):
+        size = manifest.input.shape[2], manifest.input.shape[3]
     if request is None:
         assert manifest is not None
         fitting = {} if size is None else {"size": size}
@@ -422,6 +430,8 @@ def verify_request(
             size=request.size or size,
             batch=request.batch or _batch_in_file(facts, size),
         )
+    if manifest is not None and manifest.build is not None and request.dynamic is None:
+        request = replace(request, dynamic=manifest.build.dynamic)
     wanted = request
     sizes = request.sizes
     if manifest is not None and len(sizes) < 2 and "size" not in options:
@@ -441,6 +451,7 @@ def verify_request(
         runtime=runtime,
         samples=samples,
         sizes=sizes,
+        dynamic=request.dynamic,
         names=None if manifest is None else manifest.class_names,
         layers=layers,
         verbose=verbose,
@@ -619,10 +630,15 @@ def diagnose() -> dict[str, Any]:
     }
 
 
+def _is_open(manifest: Manifest) -> bool:
+    """Whether the file takes any number of images, or images of any size."""
+    return manifest.build is not None and manifest.build.dynamic is not None
+
+
 def _batch_in_file(facts: dict[str, Any], size: tuple[int, int] | None) -> int | None:
     """Images that a file takes at a time, if these are several; ``size`` is that of the images."""
     images = facts["inputs"][0]["shape"][0] if size is not None else 1
-    return images if images > 1 else None
+    return images if isinstance(images, int) and images > 1 else None
 
 
 def _size_in_file(facts: dict[str, Any]) -> tuple[int, int] | None:

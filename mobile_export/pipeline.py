@@ -43,6 +43,7 @@ from .errors import (
     ExportError,
     MobileExportError,
     PassError,
+    SourceError,
     UsageError,
     summary,
 )
@@ -295,7 +296,10 @@ class _References:
                 stronger_samples(*specs, pixels=pixels),
                 self._fixed,
             )
-            if (self._program.asked.get("batch") or 1) > 1:
+            asked = self._program.asked
+            if (asked.get("batch") or 1) > 1 or (
+                asked.get("dynamic") == "batch" and specs[0].shape[0] > 1
+            ):
                 names = [output.name for output in self._program.outputs]
                 require_independent(self._source.module, self._made[pixels], names)
         return self._made[pixels]
@@ -309,6 +313,7 @@ def _capture(
     sizes: Sequence[tuple[int, int]] = (),
     *,
     free: bool = False,
+    dynamic: str | None = None,
 ) -> tuple[tuple[Program, _References], ...]:
     """Load a model and trace it at each size; its references are computed when they are asked for.
 
@@ -317,11 +322,15 @@ def _capture(
         sizes: (height, width) of one image; none for what the source has.
         free: also at sizes that are not named, behind the others, of which a file with free axes
             is made and at which it is checked.
+        dynamic: what files leave open, "batch" or "size"; then in all shapes that these are made
+            from and checked in (`Source.with_open`).
     """
     if samples is not None:
         picture_files(samples)  # before anything that takes time
     progress(label)
     loaded = load()
+    if dynamic is not None:
+        return _in_open_shapes(loaded, dynamic, progress, samples)
     found = []
     for source in [loaded.at_size(size) for size in sizes] if len(sizes) > 1 else [loaded]:
         pictures = () if samples is None else read_pictures(samples, source.input, *source.others)
@@ -338,8 +347,42 @@ def _capture(
     return tuple(found)
 
 
-def _said(image: InputSpec) -> str:
-    """Its size in words."""
+def _in_open_shapes(
+    loaded: Source, dynamic: str, progress: Progress, samples: Path | None
+) -> tuple[tuple[Program, _References], ...]:
+    """A model traced in every shape that a file is made from and checked in; that which the user
+    named has his own samples, too.
+
+    Raises:
+        SourceError: it does not take one of them.
+    """
+    found = []
+    for source in loaded.with_open(dynamic):
+        progress(f"tracing at {_said(source.input, dynamic)}")
+        named = source.input.shape == loaded.input.shape
+        pictures = () if samples is None or not named else read_pictures(samples, source.input)
+        try:
+            program = trace(source)
+            references = _References(source, program, pictures)
+            references.get()
+        except MobileExportError as error:
+            if named:
+                raise
+            raise SourceError(
+                f"`dynamic` {dynamic}: {source.spec} does not take "
+                f"{_said(source.input, dynamic)}. {error.message}",
+                hint="Leave it out, or name the sizes that the model takes with `size`."
+                if dynamic == "size"
+                else "Leave it out, or name one number with `batch`.",
+            ) from error
+        found.append((program, references))
+    return tuple(found)
+
+
+def _said(image: InputSpec, dynamic: str | None = None) -> str:
+    """Its size in words; or how many images there are, where files leave that open."""
+    if dynamic == "batch":
+        return "1 image" if image.shape[0] == 1 else f"{image.shape[0]} images"
     return "x".join(map(str, image.size))
 
 
@@ -461,12 +504,21 @@ class _AtSize:
 
     Attributes:
         named: by the user; others are what a file with free axes is made from and checked at.
+        dynamic: what files leave open.
+        makes: a file with free axes is made from it.
     """
 
     program: Program
     references: _References
     preparation: _Preparation
     named: bool = True
+    dynamic: str | None = None
+    makes: bool = False
+
+    @property
+    def said(self) -> str:
+        """What tells it from the others, in words."""
+        return _said(self.program.input, self.dynamic)
 
 
 @dataclass(frozen=True)
@@ -496,9 +548,14 @@ class _Run:
     progress: Progress
 
     @property
+    def first(self) -> _AtSize:
+        """The first that was named: that of the manifest."""
+        return next(each for each in self.sizes if each.named)
+
+    @property
     def program(self) -> Program:
         """As traced at the first size."""
-        return self.sizes[0].program
+        return self.first.program
 
     def write(self, row: Format, stem: str) -> tuple[ArtifactReport, tuple[PassReport, ...]]:
         """Write, execute and judge one artifact, and move it into place when it passed.
@@ -582,9 +639,9 @@ class _Run:
         watch = _Stopwatch()
         self.work.clear(file.name for file in row.files(path))
         left_out = (*self.config.no_passes, *without)
-        sizes = [each for each in self.sizes if each.named or row.any_size]
+        sizes = [e for e in self.sizes if e.named or row.any_size or e.dynamic is not None]
         with watch("passes"):
-            made_from = self.sizes[: _made_from(self.sizes)] if row.one_graph else sizes
+            made_from = [each for each in self.sizes if each.makes] if row.one_graph else sizes
             passed = [each.preparation.passed(row, left_out) for each in made_from]
         with watch("export"):
             self.progress(f"{row.title}: exporting")
@@ -593,7 +650,7 @@ class _Run:
                 for each, (program, _) in zip(made_from, passed, strict=True)
             ]
             if row.one_graph and len(prepared) > 1:
-                prepared = [_freed(prepared, made_from)]
+                prepared = [_freed(prepared, made_from, self.sizes)]
             _write(row, prepared, path, job, self.config.out_dir)
         with watch("parity"):
             self.progress(f"{row.title}: checking")
@@ -610,11 +667,12 @@ class _Run:
                     )
                     for session, each in zip(sessions, sizes, strict=True)
                 ],
-                [_said(each.program.input) for each in sizes],
+                [each.said for each in sizes],
             )
             notes = (*parity.notes, *_notes_on_sharing(row, prepared[0]))
         parity = replace(parity, notes=notes)
-        return _Attempt(prepared[0], passed[0][1], sessions[0], parity, watch.seconds)
+        first = sessions[sizes.index(self.first)]
+        return _Attempt(prepared[0], passed[0][1], first, parity, watch.seconds)
 
     def _integers(self, row: Format, path: Path) -> _Attempt:
         """Write a file of integers and execute it."""
@@ -669,6 +727,8 @@ class _Run:
     def _commit(self, row: Format, path: Path, attempt: _Attempt) -> Path:
         session, prepared = attempt.session, attempt.prepared.program
         named = [each for each in self.sizes if each.named]
+        if self.first.dynamic == "size":
+            named += [each for each in self.sizes if not each.named]
         suppression = None if session.detector is None else session.detector.suppression
         plan = None
         if attempt.quantized is not None:
@@ -731,13 +791,15 @@ def _nms_record(program: Program, suppression: Suppression) -> Nms:
     )
 
 
-def _made_from(sizes: Sequence[_AtSize]) -> int:
-    """How many sizes a file with free axes is made from: those that were named, and one more where
-    these do not tell height and width apart; it is checked at all of them."""
-    named = sum(each.named for each in sizes)
-    square = [height == width for height, width in (each.program.input.size for each in sizes)]
-    more = all(square[:named]) and square[named : named + 1] == [False]
-    return named + more if named > 1 else 1
+def _made_from(images: Sequence[InputSpec], named: int, dynamic: str | None) -> int:
+    """How many shapes, the first ones, a file with free axes is made from: of those that were
+    named all, and one more where these do not tell height and width apart; it is checked in all."""
+    if dynamic is not None:
+        return 2
+    if named < 2:
+        return 1
+    square = [height == width for height, width in (each.size for each in images)]
+    return named + (all(square[:named]) and square[named : named + 1] == [False])
 
 
 def _on_others(sizes: Sequence[str]) -> str:
@@ -750,8 +812,13 @@ def _on_others(sizes: Sequence[str]) -> str:
     return f"Files with free height and width were checked at {', '.join(sizes)}, too."
 
 
-def _freed(prepared: Sequence[Prepared], sizes: Sequence[_AtSize]) -> Prepared:
+def _freed(
+    prepared: Sequence[Prepared], sizes: Sequence[_AtSize], all_: Sequence[_AtSize]
+) -> Prepared:
     """One program of what was prepared at several sizes, proven at each of them.
+
+    Args:
+        all_: also those that it is only checked at.
 
     Raises:
         ExportError: the graph depends on the size.
@@ -761,16 +828,20 @@ def _freed(prepared: Sequence[Prepared], sizes: Sequence[_AtSize]) -> Prepared:
     for each, size in zip(prepared, sizes, strict=True):
         given = size.preparation.given(each.program)
         exact = float64_outputs(each.program, *given)
-        what = f"The graph for several sizes, at {_said(size.program.input)},"
+        what = f"The graph for several sizes, at {size.said},"
         require_same(what, free.spec, float64_outputs(free, *given), exact)
-    named = tuple(each.program.input.size for each in sizes if each.named)
-    return Prepared(free, sizes=named)
+    if sizes[0].dynamic is None:
+        return Prepared(free, sizes=tuple(e.program.input.size for e in sizes if e.named))
+    named = next(each for each in all_ if each.named).program
+    outputs = named.outputs
+    free = replace(free, input=replace(free.input, shape=named.input.shape), outputs=outputs)
+    return Prepared(free, shapes=tuple(each.program.input.shape for each in all_))
 
 
 def _size_records(
     row: Format, programs: Sequence[Program], expected: Sequence[Expected]
 ) -> tuple[Size, ...]:
-    """What a manifest says of a file's sizes; nothing of a file of one."""
+    """What a manifest says of a file's sizes, the named ones first; nothing of a file of one."""
     if len(programs) == 1:
         return ()
     return tuple(
@@ -828,13 +899,17 @@ def _captured(
     formats: Sequence[Format],
     config: ExportConfig,
     sizes: Sequence[tuple[int, int]],
+    dynamic: str | None,
     progress: Progress,
 ) -> _Captured:
     """`_capture` for an export, with the notes of one in its programs."""
     free = any(row.one_graph for row in formats)
     label = f"loading {spec}"
-    captured = _capture(load, progress, label, config.samples, sizes, free=free)
+    captured = _capture(load, progress, label, config.samples, sizes, free=free, dynamic=dynamic)
     notes = notes_on(config.no_passes)
+    if dynamic is not None:
+        shapes = ", ".join(_said(each.input, dynamic) for each, _ in captured)
+        notes = (*notes, f"Files leave the {dynamic} open; they were checked at {shapes}.")
     if any(row.any_size for row in formats) and len(sizes) > 1:
         notes = (*notes, _on_others([_said(each.input) for each, _ in captured[len(sizes) :]]))
     return tuple((replace(each, notes=(*each.notes, *notes)), own) for each, own in captured)
@@ -844,19 +919,35 @@ def _at_sizes(
     captured: _Captured,
     formats: Sequence[Format],
     config: ExportConfig,
-    named: int,
+    named: Sequence[int],
+    dynamic: str | None,
     progress: Progress,
 ) -> tuple[_AtSize, ...]:
-    """What was captured, with the passes that the formats share done at the sizes named."""
+    """What was captured, with the passes that the formats share done where files are made from it.
+
+    Args:
+        named: which of it the user named.
+    """
+    images = [program.input for program, _ in captured]
+    making = _made_from(images, len(named), dynamic)
     found = tuple(
-        _AtSize(program, own, _Preparation(program, own, config, progress), named=index < named)
+        _AtSize(
+            program,
+            own,
+            _Preparation(program, own, config, progress),
+            named=index in named,
+            dynamic=dynamic,
+            makes=index < making,
+        )
         for index, (program, own) in enumerate(captured)
     )
     for row in formats:
         if config.job(row).precision.integers:
             continue
         with suppress(Exception):  # raised again when the format is written
-            for each in found[:named]:
+            for each in found:
+                if not (each.named or each.makes):
+                    continue
                 each.preparation.passed(row, config.no_passes)
     return found
 
@@ -869,6 +960,7 @@ def export_program(
     *,
     name: str | None = None,
     sizes: Sequence[tuple[int, int]] = (),
+    dynamic: str | None = None,
     progress: Progress = lambda stage: None,
     finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
 ) -> ExportReport:
@@ -879,6 +971,7 @@ def export_program(
         spec: the source as the user names it.
         name: file name without suffix; None derives it from ``spec``.
         sizes: (height, width) that every file takes, if these are several.
+        dynamic: what every file leaves open, "batch" or "size".
         progress: told the current stage.
         finished: told what became of each format, at once.
 
@@ -889,26 +982,27 @@ def export_program(
     stem = artifact_stem(spec) if name is None else require_file_name(name)
     for row in formats:
         select_passes((*config.no_passes, *row.passes.without), row.passes.add)
-        _require_integers(row, config, len(sizes))
+        _require_integers(row, config, len(sizes), dynamic)
         row.require()
     names = [name for row in formats for name in _names(row, stem, config)]
     with Workspace(config.out_dir, names, force=config.force) as work:
         shared = _Stopwatch()
         with unwarned(not config.verbose), one_thread():
             with shared("load"):
-                captured = _captured(load, spec, formats, config, sizes, progress)
-                program = captured[0][0]
+                captured = _captured(load, spec, formats, config, sizes, dynamic, progress)
+                named = range(max(len(sizes), 1)) if dynamic is None else [_named_in(captured)]
+                program = captured[named[0]][0]
             for row in formats:
                 check_processing(program, config.job(row).options)
                 writer_of(row).check(program, config.job(row, program.suppression))
             with shared("parity"):
                 progress("running the reference in float64")
-                reference = captured[0][1].get()
+                reference = captured[named[0]][1].get()
             if config.nms is not None:
                 check_values(program, reference.outputs)
             with shared("passes"):
                 progress("passes")
-                at_sizes = _at_sizes(captured, formats, config, max(len(sizes), 1), progress)
+                at_sizes = _at_sizes(captured, formats, config, named, dynamic, progress)
         run = _Run(at_sizes, work, config, shared.seconds, progress)
         artifacts: list[ArtifactReport] = []
         passes: dict[str, tuple[PassReport, ...]] = {}
@@ -941,6 +1035,13 @@ def export_program(
     )
 
 
+def _named_in(captured: _Captured) -> int:
+    """Which of the shapes that files leave open is the one that the user named, or the model's."""
+    program = captured[0][0]
+    images = program.asked.get("batch") or 1
+    return [each.input.shape[0] for each, _ in captured].index(images)
+
+
 def _names(row: Format, stem: str, config: ExportConfig) -> Iterator[str]:
     """The files that a format writes, without the manifest."""
     path = Path(stem + row.suffix)
@@ -949,7 +1050,7 @@ def _names(row: Format, stem: str, config: ExportConfig) -> Iterator[str]:
         yield plan_path(path).name
 
 
-def _require_integers(row: Format, config: ExportConfig, sizes: int) -> None:
+def _require_integers(row: Format, config: ExportConfig, sizes: int, dynamic: str | None) -> None:
     """Refuse a precision that the format lacks, or that needs what was not given.
 
     Raises:
@@ -960,9 +1061,12 @@ def _require_integers(row: Format, config: ExportConfig, sizes: int) -> None:
         return
     require_calibration(job.precision.name, config.quantization)
     require_place(config.quantization)
-    if sizes > 1:
+    if sizes > 1 or dynamic is not None:
+        asked = f"`dynamic` leaves the {dynamic} open"
+        if dynamic is None:
+            asked = f"`size` names {sizes} sizes"
         raise UsageError(
-            f"`size` names {sizes} sizes, and files of integers are calibrated at one.",
+            f"{asked}, and files of integers are calibrated at one.",
             hint="Give one of them; or leave `precision` out.",
         )
     if job.nms is not None:
@@ -1194,6 +1298,7 @@ def verify_artifact(
     runtime: str | None = None,
     samples: Path | None = None,
     sizes: Sequence[tuple[int, int]] = (),
+    dynamic: str | None = None,
     names: Sequence[str] | None = None,
     layers: bool,
     verbose: bool,
@@ -1210,7 +1315,9 @@ def verify_artifact(
     from .parity.localise import localise
 
     with unwarned(not verbose), one_thread():
-        captured = _capture(load, progress, samples=samples, sizes=sizes, free=row.any_size)
+        captured = _capture(
+            load, progress, samples=samples, sizes=sizes, free=row.any_size, dynamic=dynamic
+        )
         progress(f"{row.title}: checking")
         if precision.integers:
             session = loader_of(row, runtime)(path, captured[0][0].outputs)
@@ -1222,7 +1329,8 @@ def verify_artifact(
             sessions.append(loader_of(row, runtime)(path, program.outputs))
             wanted = _names_for(sessions[-1], program, references, names)
             reports.append(check_parity(sessions[-1], program, references, precision, names=wanted))
-        parity = of_sizes(reports, [_said(program.input) for program, _ in captured])
+        said = [_said(program.input, dynamic) for program, _ in captured]
+        parity = of_sizes(reports, said)
         (program, references), session = captured[0], sessions[0]
         if not layers:
             return parity, None

@@ -146,6 +146,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: of the source.
         allow_missing: a changed classifier kept its random weights.
+        dynamic: what the file leaves open: how many images, or their size.
         input: what the user named, as typed: ``NAME=SHAPE:DTYPE``.
         outputs: that were chosen among the model's; null: all.
     """
@@ -169,5 +170,6 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     seed: Seed = 0
     pretrained: bool = False
     allow_missing: bool = False
+    dynamic: Literal["batch", "size"] | None = None
     input: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     outputs: Annotated[tuple[Name, ...], Meta(max_length=256)] | None = None

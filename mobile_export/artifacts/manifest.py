@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, field
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, UsageError
 from ..exporters.table import format_named, precision_names
 from ..system.files import MIB, read_regular_file
 from .content import sha256_of, size_of
@@ -336,6 +336,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parity: Parity | None = None
     tools: Annotated[dict[Name, Name], Meta(max_length=1000)] = {}
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)] = ()
+
+    def at_size(self, size: tuple[int, int]) -> Manifest:
+        """The same for images of one of `sizes`: shapes and expected outputs.
+
+        Raises:
+            UsageError: it is none of them; or the file has an entry of its own for it.
+        """
+        found = next((each for each in self.sizes if each.size == size), None)
+        if found is None or found.signature != self.sizes[0].signature:
+            said = f"has no expected outputs at {size[0]}x{size[1]}"
+            if found is not None:
+                said = f"takes {size[0]}x{size[1]} by its signature {found.signature}, not run here"
+            first = self.sizes[0].signature if self.sizes else None
+            able = ["x".join(map(str, e.size)) for e in self.sizes if e.signature == first]
+            raise UsageError(
+                f"{self.file} {said}.",
+                hint=f"It has them at {', '.join(able)}." if able else "Leave `size` out.",
+            )
+        height = len(self.input.shape) - 2 - self.input.channels_last
+        shape = (*self.input.shape[:height], *size, *self.input.shape[height + 2 :])
+        return msgspec.structs.replace(
+            self,
+            input=msgspec.structs.replace(self.input, shape=shape),
+            outputs=tuple(Output(each.name, each.shape) for each in found.expected.outputs),
+            expected=found.expected,
+        )
 
     @property
     def inputs(self) -> tuple[Input, ...]:

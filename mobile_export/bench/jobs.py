@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +32,7 @@ class RunOptions:
         model, weights: of runners that build the model from its code, see `runners.runner.Job`.
         backends: of the runners, each a measurement of its own; empty takes the default ones.
         operators: see `runners.runner.Job`.
+        size: (height, width) of the images, of files of several sizes; None is the first one.
         pin: without ``cores``, take the fastest ones of a device that has several kinds.
     """
 
@@ -47,6 +48,7 @@ class RunOptions:
     weights: Path | None = None
     pin: bool = True
     operators: bool = False
+    size: tuple[int, int] | None = None
 
 
 def make_jobs(
@@ -78,10 +80,11 @@ def make_jobs(
     runners = {row.name: row.runner() for row in rows}
     jobs: list[RunnerJob] = []
     notes: list[str] = []
-    for artifact in find_artifacts(names, sorted(formats)):
+    for artifact in _at_size(find_artifacts(names, sorted(formats)), options.size):
         for row, backend in _with_backends(_rows_for(artifact, rows, device, options), options):
             job = _job(artifact, row, backend, cores, options)
-            problem = _not_fed(artifact, row) or runners[row.name].missing(device, job)
+            sized = options.size is not None
+            problem = _not_fed(artifact, row, sized=sized) or runners[row.name].missing(device, job)
             if problem is None:
                 jobs.append(RunnerJob(row, job, runners[row.name]))
             else:
@@ -89,6 +92,19 @@ def make_jobs(
     if not jobs:
         raise RunnerError(notes[0], hint="\n".join(notes[1:]) or None)
     return jobs, (*notes, *_too_many_threads(device.describe(), options.threads, cores))
+
+
+def _at_size(
+    artifacts: Sequence[BenchArtifact], size: tuple[int, int] | None
+) -> list[BenchArtifact]:
+    """The files for images of another of their sizes.
+
+    Raises:
+        UsageError: a file does not take it.
+    """
+    if size is None:
+        return list(artifacts)
+    return [replace(each, manifest=each.manifest.at_size(size)) for each in artifacts]
 
 
 def _too_many_threads(
@@ -105,9 +121,14 @@ def _too_many_threads(
         )
 
 
-def _not_fed(artifact: BenchArtifact, row: RunnerRow) -> str | None:
-    """Why a runner that feeds one image cannot run a file of other inputs; None where it can."""
-    if row.any_inputs or artifact.manifest.takes_one_picture:
+def _not_fed(artifact: BenchArtifact, row: RunnerRow, *, sized: bool) -> str | None:
+    """Why a runner that feeds one image, of the file's first size, cannot run a file of other
+    inputs; None where it can.
+
+    Args:
+        sized: a size was asked for.
+    """
+    if row.any_inputs or (artifact.manifest.takes_one_picture and not sized):
         return None
     able = ", ".join(each.name for each in RUNNERS if each.any_inputs)
     return (

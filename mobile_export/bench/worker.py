@@ -487,13 +487,19 @@ def _fed(command: dict[str, Any], taken: Any) -> tuple[bool, dict[str, Any]]:
     nhwc, fed = False, {}
     for name, array in {first[0]: image, **arrays}.items():
         shape, dtype = taken[name]
-        turned = shape is not None and tuple(shape) != array.shape and array.ndim > 2
+        turned = shape is not None and not _fits(array.shape, shape) and array.ndim > 2
         given = array.transpose(0, *range(2, array.ndim), 1) if turned else array
-        if turned and tuple(shape) != given.shape:
+        if turned and not _fits(given.shape, shape):
             raise ValueError(f"the file takes {shape}, the input is {array.shape}")
         nhwc = nhwc or turned
         fed[name] = given.astype(dtype, order="C")  # pixels may be bytes
     return nhwc, fed
+
+
+def _fits(given: Any, shape: Any) -> bool:
+    """Whether a file takes a shape; its free axes, which have names, take any extent."""
+    pairs = zip(given, shape)
+    return len(given) == len(shape) and all(isinstance(n, str) or m == n for m, n in pairs)
 
 
 def _array(described: dict[str, Any]) -> Any:

@@ -82,11 +82,14 @@ class Prepared:
 
     Attributes:
         sizes: (height, width) of the images that a program with free axes is written for.
+        shapes: of the first input, in each of which the program was executed, where it is written
+            for any between them (`dynamic`).
     """
 
     program: Program
     layers: LayerGraph | None = None
     sizes: tuple[tuple[int, int], ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 class Writer(Protocol):

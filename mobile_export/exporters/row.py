@@ -208,6 +208,8 @@ class Format:
         one_graph: it does by one graph for all (`graph.free_axes`); otherwise its writer is given
             the model at every size (`interface.SizesWriter`).
         any_size: such a file takes sizes that were not named, too.
+        open_axes: what its files can leave open, of "batch" and "size"; these are of `one_graph`.
+        not_open: why the others cannot, where it has neither.
         suppresses: whether its files can end with non-maximum suppression.
         checked_by: what executes the file here, for ``doctor`` and the documentation.
         runners: of `bench.runners`, by name: what can time it.
@@ -232,6 +234,8 @@ class Format:
     sizes: str = ""
     one_graph: bool = False
     any_size: bool = False
+    open_axes: tuple[str, ...] = ()
+    not_open: str = ""
     suppresses: bool = False
     runners: tuple[str, ...] = ()
     other_runtimes: tuple[OtherRuntime, ...] = ()

@@ -21,6 +21,7 @@ __all__ = [
     "precision_named",
     "precision_names",
     "require_batches",
+    "require_open",
     "require_sizes",
     "require_suppression",
 ]
@@ -96,6 +97,23 @@ def require_sizes(row: Format) -> None:
             f"A {row.title} file takes images of one size.",
             hint=f"Write a file for each, one `size` at a time. Formats that have several sizes in "
             f"one file: {able}.",
+        )
+
+
+def require_open(row: Format, what: str) -> None:
+    """Raise UsageError, naming the formats that can, where a file does not leave ``what`` open.
+
+    Args:
+        what: "batch" or "size".
+    """
+    if what not in row.open_axes:
+        able = ", ".join(each.name for each in FORMATS if what in each.open_axes)
+        instead = f"Name sizes with `size` ({row.sizes})" if row.sizes else "Write a file for each"
+        if what == "batch":
+            instead = "Name a number with `batch`" if row.batches else "Run the file for each image"
+        raise UsageError(
+            f"A {row.title} file leaves no `dynamic` {what} open: {row.not_open}.",
+            hint=f"{instead}. Formats that have it: {able}.",
         )
 
 

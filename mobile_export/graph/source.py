@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -71,10 +72,38 @@ class Source:
                 f"{', '.join(map(str, self.inputs))}.",
                 hint="Give one size, or leave it out.",
             )
-        shape = list(self.input.shape)
-        last = len(shape) - (1 if self.input.channels_last else 0)
-        shape[last - 2 : last] = size
-        return replace(self, input=replace(self.input, shape=tuple(shape)), example=None)
+        return self._of_shape(self.input.of_size(size).shape)
+
+    def with_open(self, what: str) -> tuple[Source, ...]:
+        """The same module for other numbers of images ("batch") or images of other sizes ("size"):
+        what a file that leaves this open is made from, the first two, and what it is checked at.
+
+        Sizes are larger by multiples of the largest power of two that divides height and width, at
+        most 64, in which height and width grow apart.
+
+        Raises:
+            UsageError: it takes something else than one image.
+        """
+        if self.others or self.input.role != "image" or self.exported is not None:
+            raise UsageError(
+                f"`dynamic` is for a model of one image; {self.spec} takes "
+                f"{', '.join(map(str, self.inputs))}"
+                + (", and is a program of these shapes." if self.exported is not None else "."),
+                hint="Leave it out.",
+            )
+        if what == "batch":
+            images = self.input.shape[0]
+            least = max(images, 2)  # one image is captured as one, for good
+            counts = dict.fromkeys((least, least + 1, images, 1, least + 3))
+            return tuple(self._of_shape((n, *self.input.shape[1:])) for n in counts)
+        height, width = self.input.size
+        step = math.gcd(height, width, 64)
+        grown = ((0, 0), (1, 2), (2, 1), (3, 0))
+        sizes = [(height + step * down, width + step * across) for down, across in grown]
+        return tuple(self.at_size(size) for size in sizes)
+
+    def _of_shape(self, shape: tuple[int, ...]) -> Source:
+        return replace(self, input=replace(self.input, shape=shape), example=None)
 
     @property
     def examples(self) -> tuple[torch.Tensor, ...]:

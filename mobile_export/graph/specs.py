@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..artifacts.words import Meaning, Role, Task
 
@@ -65,6 +65,13 @@ class InputSpec:
         """(height, width) in pixels, of an image."""
         height, width = self.shape[-3:-1] if self.channels_last else self.shape[-2:]
         return height, width
+
+    def of_size(self, size: tuple[int, int]) -> InputSpec:
+        """The same for images of (height, width)."""
+        shape = list(self.shape)
+        last = len(shape) - (1 if self.channels_last else 0)
+        shape[last - 2 : last] = size
+        return replace(self, shape=tuple(shape))
 
     @property
     def channels(self) -> int:

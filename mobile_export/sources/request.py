@@ -148,6 +148,8 @@ class ModelRequest:
         channels: input channels of a user's own model; the model's own by default, else 3.
         batch: images that the model takes at a time; 1 by default. The answer on each must be what
             the model says of it alone.
+        dynamic: what the file leaves open: "batch", or the height and width of its images
+            ("size"); the number or size that was named is one of those it is checked at.
         mean, std: normalisation of pixels scaled to [0, 1]; one value, or one per channel.
         labels: class names, all different, in the order of the logits.
         seed: of random weights.
@@ -182,6 +184,11 @@ class ModelRequest:
     channels: int | None = option(None, help="Input channels of your own model.", within=_CHANNELS)
     batch: int | None = option(
         None, help="Images that the file takes at a time; 1 by default.", within=_BATCHES
+    )
+    dynamic: str | None = option(
+        None,
+        help="Leave it open how many images, or images of which size, the file takes.",
+        valid=("batch", "size"),
     )
     mean: tuple[float, ...] | None = option(
         None,
@@ -220,6 +227,12 @@ class ModelRequest:
             object.__setattr__(self, "other_sizes", tuple(others))
         check_options(self)
         self._check_pixels()
+        if self.dynamic is not None and self.other_sizes:
+            raise UsageError(
+                f"`size` names {len(self.sizes)} sizes; with `dynamic`, one is taken, and others "
+                "follow from it.",
+                hint="Give one of them.",
+            )
         if self.pretrained and self.weights is not None:
             raise UsageError("`pretrained` and `weights` exclude each other.", hint="Give one.")
         if self.allow_missing and self.weights is None:
@@ -242,11 +255,17 @@ class ModelRequest:
         return () if self.size is None else (self.size, *self.other_sizes)
 
     def require_one_size(self) -> None:
-        """Raise UsageError where several sizes are asked for: only a written file takes several."""
-        if self.other_sizes:
+        """Raise UsageError where several sizes are asked for, or any: only a written file takes
+        them."""
+        asked = f"`size` names {len(self.sizes)} sizes" if self.other_sizes else None
+        if self.dynamic is not None:
+            asked = f"`dynamic` leaves the {self.dynamic} open"
+        if asked is not None:
             raise UsageError(
-                f"`size` names {len(self.sizes)} sizes; several are taken where a file is written.",
-                hint="Give one of them.",
+                f"{asked}; several are taken where a file is written.",
+                hint="Give one of them."
+                if self.other_sizes
+                else "Leave it out: the shape that is named is taken.",
             )
 
     def _check_pixels(self) -> None:
@@ -273,6 +292,7 @@ class ModelRequest:
         given = {
             "`size`": self.size is not None,
             "`batch`": self.batch is not None,
+            "`dynamic`": self.dynamic is not None,
             "`channels`": self.channels is not None,
             "`example_inputs`": self.example_inputs is not None and self.input is not None,
         }
@@ -325,9 +345,10 @@ class ModelRequest:
         """What changes the model that is built, beside its name and its weights; of several sizes,
         the first."""
         names = ("size", "num_classes", "channels", "batch", "mean", "std", "seed", "pretrained")
+        open_ = {} if self.dynamic is None else {"dynamic": self.dynamic}
         inputs = [str(each) for each in self.input or ()]
         more = ("allow_missing", "outputs")
-        return {name: getattr(self, name) for name in (*names, *more)} | {"input": inputs}
+        return {name: getattr(self, name) for name in (*names, *more)} | {"input": inputs} | open_
 
     @property
     def spec(self) -> str:

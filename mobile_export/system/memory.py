@@ -30,7 +30,7 @@ def memory_here() -> int | None:
 
 
 _ALLOCATED = 50_000
-"""Objects made and not freed from which Python's collector looks at young ones; 700 otherwise."""
+"""Objects made and not freed from which Python's collector looks at the young; its own is 700."""
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ __all__ = [
     "words_of",
 ]
 
-FLAGS = {"force": "--force", "weights": "--weights", "precision": "--precision"}
+FLAGS = {"force": "--force", "size": "--size", "weights": "--weights", "precision": "--precision"}
 """The option of every argument that a message may name"""
 
 Models = Annotated[

@@ -67,6 +67,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the images, of files that take several: 256 or 192x256 (height x width); the "
+            "first one by default.",
+            show_default=False,
+        ),
+    ] = None,
     binary: Annotated[
         Path | None,
         typer.Option(help="The tool, for a runner that needs one.", show_default=False),
@@ -125,6 +133,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Measure files: check their output, warm up, run them interleaved, keep every sample."""
+    from ...sources.request import parse_size
     from ...system.terminal import progress_line
     from ..devices import kind_of
     from ..jobs import RunOptions
@@ -151,6 +160,7 @@ def run(
         weights=weights,
         pin=pin,
         operators=operators,
+        size=None if size is None else parse_size(size),
     )
     outcome = _Outcome(store, notes=list(recover(store)))
     with signals_interrupt(), progress_line(enabled=not as_json) as progress:

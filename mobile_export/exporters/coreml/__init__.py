@@ -43,6 +43,7 @@ ROW = Format(
     options=CoreMLOptions,
     sizes="enumerated shapes",
     one_graph=True,
+    open_axes=("batch", "size"),
     suppresses=True,
     runners=("coreml",),
     apps=("ios_app",),

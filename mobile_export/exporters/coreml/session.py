@@ -73,7 +73,9 @@ class _EvaluatorSession(Session):
             if self.detector is None
             else {each.name: each.shape for each in self.detector.suppression.outputs}
         )
-        known = {name: tuple(type_.shape) for name, type_ in types.items()} | made
+        known = {
+            name: tuple(None if n < 0 else n for n in type_.shape) for name, type_ in types.items()
+        } | made
         outputs = (
             replace(each, shape=known.get(each.name, each.shape)) if each.dtype != "str" else each
             for each in self.package.outputs

@@ -65,6 +65,11 @@ def check(program: Program, job: WriteJob) -> None:
             f"{program.input.shape[0]}.",
             hint=f"Leave `{asked}` or `batch` out.",
         )
+    if (options.image_input or options.classifier) and program.asked.get("dynamic") == "batch":
+        raise UsageError(
+            f"`{asked}` of Core ML is for one image, and `dynamic` batch for any number.",
+            hint=f"Leave `{asked}` or `dynamic` out.",
+        )
     if options.image_input and program.input.shape[1] not in (1, 3):
         raise UsageError(
             f"`image_input` needs 1 or 3 channels; {program.spec} takes {program.input.shape[1]}.",
@@ -244,12 +249,28 @@ def _of_pixels(value: Any) -> bool:
 
 
 def _input_type(
-    spec: InputSpec, options: CoreMLOptions, sizes: Sequence[tuple[int, int]] = ()
+    spec: InputSpec,
+    options: CoreMLOptions,
+    sizes: Sequence[tuple[int, int]] = (),
+    shapes: Sequence[Sequence[int]] = (),
 ) -> Any:
-    """Args: sizes: all of them, of an image that has several."""
+    """
+    Args:
+        sizes: all of them, of an image that has several.
+        shapes: that it was executed in, where all between them are taken: from the smallest extent
+            of each axis to the largest.
+    """
     import coremltools as ct
 
     shape: Any = spec.shape
+    if shapes:
+        extents = [(min(row), max(row)) for row in zip(*shapes, strict=True)]
+        shape = ct.Shape(
+            [
+                now if low == high else ct.RangeDim(low, high, default=now)
+                for now, (low, high) in zip(spec.shape, extents, strict=True)
+            ]
+        )
     if sizes:
         shapes = [(*spec.shape[:-2], *size) for size in sizes]
         shape = ct.EnumeratedShapes(shapes=shapes, default=spec.shape)
@@ -316,7 +337,10 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     try:
         model = ct.convert(
             exported,
-            inputs=[_input_type(each, options, prepared.sizes) for each in program.inputs],
+            inputs=[
+                _input_type(each, options, prepared.sizes, prepared.shapes)
+                for each in program.inputs
+            ],
             minimum_deployment_target=getattr(ct.target, target.replace("ios", "iOS")),
             compute_precision=_compute_precision(job.precision, options),
             convert_to="mlprogram",

@@ -14,6 +14,7 @@ ROW = Format(
     suffix=".ncnn.param",
     companions=(".bin",),
     made_from="layers",
+    not_open="its layers are written with the numbers of one shape, and have no batch",
     batches=False,
     extra="ncnn",
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),

@@ -57,6 +57,7 @@ ROW = Format(
     sizes="free height and width",
     one_graph=True,
     any_size=True,
+    open_axes=("batch", "size"),
     suppresses=True,
     runners=("onnxruntime", "perf-test", "arm-onnxruntime"),
     apps=("android_app",),

@@ -96,13 +96,14 @@ def _has_16_bits(program: Program) -> bool:
 
 
 def _name_axes(model: onnx.ModelProto, program: Program) -> None:
-    """Call the free axes of an image by what they are, also in extents that follow from them."""
+    """Call the free axes of images by what they are, also in extents that follow from them."""
     if program.input.role != "image":
         return
     given = model.graph.input[0].type.tensor_type.shape.dim
     last = len(given) - (1 if program.input.channels_last else 0)
     image = zip(given[max(last - 2, 0) : last], ("height", "width"), strict=False)
-    names = {axis.dim_param: name for axis, name in image if axis.dim_param}
+    named = [(given[0], "batch"), *image]
+    names = {axis.dim_param: name for axis, name in named if axis.dim_param}
     if not names:
         return
     old_names = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
