@@ -94,6 +94,7 @@ from .quantization.judge import judge_integers, localise_steps, plan_outputs
 from .quantization.options import QuantizationOptions
 from .quantization.quantized import (
     Quantized,
+    explained,
     quantize,
     require_calibration,
     require_place,
@@ -583,7 +584,7 @@ class _Run:
             parity=attempt.parity,
             left_out=left_out,
         )
-        return report, attempt.passes
+        return report, (*attempt.passes, *_explained(attempt))
 
     def _best(self, row: Format, path: Path) -> tuple[_Attempt, tuple[str, ...]]:
         """With all passes or, where that fails, without those to blame; and their names."""
@@ -755,6 +756,11 @@ class _Run:
         others = (*row.companions_of(path), *(() if plan is None else (plan,)))
         companions = [file.name for file in others]
         return self.work.commit(path.name, manifest.to_dict(), companions)
+
+
+def _explained(attempt: _Attempt) -> tuple[PassReport, ...]:
+    """The plan of a file of integers, for those who want to see what was rewritten."""
+    return () if attempt.quantized is None else (explained(attempt.quantized.plan),)
 
 
 def _records(path: Path, attempt: _Attempt) -> tuple[Path, ...]:

@@ -75,6 +75,7 @@ class Precision:
         calibrated: whether it needs sample images.
         integers: whether weights are integers, by a plan (`quantization`); ``tolerance`` is then
             that of what a device computes against the plan, where no rounding is amplified.
+        dynamic: integers whose scales the runtime chooses while it runs meet the weights.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Precision:
     arithmetic: str | None = None
     calibrated: bool = False
     integers: bool = False
+    dynamic: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,15 @@ import torch
 if TYPE_CHECKING:
     from torch.fx import Node
 
-__all__ = ["NAMESPACE", "dequantized", "exact_call", "is_quantization", "quantized", "tie_window"]
+__all__ = [
+    "NAMESPACE",
+    "dequantized",
+    "exact_call",
+    "is_dynamic",
+    "is_quantization",
+    "quantized",
+    "tie_window",
+]
 
 NAMESPACE = "quantized_decomposed"
 
@@ -78,6 +86,11 @@ class tie_window:
         _rounding.pop()
 
 
+def is_dynamic(node: Node) -> bool:
+    """Whether ``node`` quantises or dequantises with a scale that is chosen while it runs."""
+    return is_quantization(node) and node.target._overloadname == "tensor"  # type: ignore[union-attr]
+
+
 def is_quantization(node: Node) -> bool:
     """Whether ``node`` calls an operator that quantises or dequantises."""
     return getattr(node.target, "namespace", None) == NAMESPACE
@@ -86,7 +99,7 @@ def is_quantization(node: Node) -> bool:
 def _per_tensor(
     x: torch.Tensor, scale: float, zero_point: int, low: int, high: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    return quantized(x, torch.tensor(scale), torch.tensor(zero_point), low, high, dtype)
+    return quantized(x, torch.as_tensor(scale), torch.as_tensor(zero_point), low, high, dtype)
 
 
 def _per_channel(
@@ -102,10 +115,26 @@ def _per_channel(
     return quantized(x, scale, zero, low, high, dtype)
 
 
+def _chosen(
+    x: torch.Tensor, low: int, high: int, *_: Any, **__: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scale and the zero point for what ``x`` holds now (ONNX DynamicQuantizeLinear): the range
+    takes zero in, and the zero point is an integer of the type."""
+    least, most = x.min().clamp(max=0.0), x.max().clamp(min=0.0)
+    scale = ((most - least) / (high - low)).clamp(min=_SMALLEST_SCALE)
+    zero = torch.round(low - least / scale).clamp(low, high)
+    return scale, zero.to(torch.int64)
+
+
+_SMALLEST_SCALE = 2.0**-100
+"""Of a tensor of zeros, which has none."""
+
+
 def _from_tensor(
     q: torch.Tensor, scale: float, zero_point: int, *_: Any, **__: Any
 ) -> torch.Tensor:
-    return dequantized(q, torch.tensor(scale, dtype=torch.float64), torch.tensor(zero_point))
+    real = torch.as_tensor(scale, dtype=torch.float64)
+    return dequantized(q, real, torch.as_tensor(zero_point))
 
 
 def _from_channels(
@@ -114,7 +143,8 @@ def _from_channels(
     return dequantized(q, _along(scales, q.ndim, axis), _along(zero_points, q.ndim, axis))
 
 
-_EXACT: dict[str, Callable[..., torch.Tensor]] = {
+_EXACT: dict[str, Callable[..., Any]] = {
+    "choose_qparams": _chosen,
     "quantize_per_tensor": _per_tensor,
     "quantize_per_channel": _per_channel,
     "dequantize_per_tensor": _from_tensor,
@@ -122,7 +152,7 @@ _EXACT: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def exact_call(operator: Any) -> Callable[..., torch.Tensor] | None:
+def exact_call(operator: Any) -> Callable[..., Any] | None:
     """What an operator of `NAMESPACE` computes, in float64; None for any other operator."""
     if getattr(operator, "namespace", None) != NAMESPACE:
         return None

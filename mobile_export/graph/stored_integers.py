@@ -1,20 +1,35 @@
-"""What integers that a program stores stand for, exactly: for formats that take floats there."""
+"""What integers that a program stores stand for, exactly: for formats that take floats there.
+
+A writer whose converter knows no integers is given `as_floats`, and puts the integers of
+`planned_weights` into the file that it wrote.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..system.torch_private import quantization_operators
-from .quantized import dequantized
+from .editor import GraphEditor
+from .quantized import dequantized, is_quantization
 
 if TYPE_CHECKING:
     from torch.fx import Node
 
-    from .editor import GraphEditor
+    from .program import Program
 
-__all__ = ["exact_floats"]
+__all__ = [
+    "PlannedTable",
+    "PlannedWeights",
+    "as_floats",
+    "exact_floats",
+    "find_weights",
+    "planned_weights",
+]
 
 
 def exact_floats(graph: GraphEditor, node: Node) -> torch.Tensor:
@@ -30,3 +45,88 @@ def exact_floats(graph: GraphEditor, node: Node) -> torch.Tensor:
     shape = [1] * integers.ndim
     shape[axis] = -1
     return dequantized(integers, scales.reshape(shape), torch.tensor(0))
+
+
+@dataclass(frozen=True)
+class PlannedWeights:
+    """Weights that a file of floats has.
+
+    Attributes:
+        values: float32, in the layout of the program.
+        scales: one, or one for each place on some axis, float32.
+    """
+
+    values: np.ndarray
+    scales: np.ndarray
+
+    def integers(self, found: np.ndarray) -> tuple[np.ndarray, int] | None:
+        """The integers of ``found``, the same weights in another layout, and the axis of the
+        scales; None where it is something else."""
+        axes = range(found.ndim) if len(self.scales) > 1 else (0,)
+        for axis in axes:
+            if len(self.scales) not in (1, found.shape[axis]):
+                continue
+            shape = [1] * found.ndim
+            shape[axis] = len(self.scales)
+            scale = self.scales.reshape(shape).astype(np.float64)
+            integers = np.rint(found / scale)
+            exact = np.abs(integers).max(initial=0) <= 127
+            if exact and np.array_equal((integers * scale).astype(np.float32), found):
+                return integers.astype(np.int8), axis
+        return None
+
+
+PlannedTable = Mapping[bytes, list[PlannedWeights]]
+"""By what weights have in common in every layout: their sorted values."""
+
+
+def planned_weights(program: Program) -> PlannedTable:
+    """The weights of a program with a plan in it, by what they have in common in every layout."""
+    graph = GraphEditor(program)
+    found: dict[bytes, list[PlannedWeights]] = {}
+    for node in graph.nodes:
+        if not is_quantization(node) or not graph.is_constant(node.args[0]):
+            continue
+        stored: Any = graph.constant(node.args[0])
+        if stored.dtype != torch.int8:
+            continue
+        scale: Any = node.args[1]
+        scales = graph.exact(scale) if graph.is_constant(scale) else torch.tensor([scale])
+        assert scales is not None
+        values = exact_floats(graph, node).float().numpy()
+        weights = PlannedWeights(values, scales.float().numpy().reshape(-1))
+        found.setdefault(_sorted(values), []).append(weights)
+    return found
+
+
+def _sorted(values: np.ndarray) -> bytes:
+    return np.sort(values.reshape(-1)).tobytes()
+
+
+def find_weights(
+    planned: PlannedTable, values: np.ndarray
+) -> tuple[PlannedWeights, np.ndarray, int] | None:
+    """The planned weights that ``values``, a tensor of a file, are; their integers in its layout,
+    and the axis of the scales. None: they are no planned weights."""
+    for weights in planned.get(_sorted(values), ()):
+        found = weights.integers(values)
+        if found is not None:
+            return weights, *found
+    return None
+
+
+def as_floats(program: Program) -> Program:
+    """``program`` with exact floats in the place of the integers that it stores, and without
+    roundings whose scales are chosen while it runs."""
+    graph = GraphEditor(program)
+    for node in graph.nodes:
+        if not is_quantization(node):
+            continue
+        integers: Any = node.args[0]
+        if graph.is_constant(integers):
+            name = graph.name_of(integers).replace(".integers", ".values")
+            stored = graph.add_constant(exact_floats(graph, node), name)
+            graph.replace(node, stored, "stored integers as floats")
+        elif node.target is quantization_operators().dequantize_per_tensor.tensor:
+            graph.replace(node, integers.args[0], "a rounding of the runtime's")
+    return graph.result().program

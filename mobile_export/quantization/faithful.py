@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from ..graph.float64 import run_float64
-from ..graph.quantized import NAMESPACE, is_quantization, tie_window
+from ..graph.quantized import NAMESPACE, is_dynamic, is_quantization, tie_window
 from ..parity.compare import compare
 from ..passes.prove import float64_outputs
 from .assign import module_of, name_of, sources
@@ -147,7 +147,7 @@ class _Forced(torch.fx.Interpreter):
 
 def _quantizes(node: Node) -> bool:
     target: Any = node.target
-    known = getattr(target, "namespace", None) == NAMESPACE
+    known = getattr(target, "namespace", None) == NAMESPACE and not is_dynamic(node)
     return known and str(target._schema.name).endswith("::quantize_per_tensor")
 
 

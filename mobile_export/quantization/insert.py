@@ -6,7 +6,9 @@ reference that files of integers are faithful to, and what their writers are giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import operator
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +20,7 @@ from ..graph.quantized import dequantized, quantized
 from ..system.torch_private import quantization_operators
 from .assign import Assignment, assign, sources
 from .plan import PlannedTensor, QuantizationPlan
+from .schemes import SCHEMES
 
 if TYPE_CHECKING:
     from ..graph.layers import WeightedLayer
@@ -41,6 +44,8 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     for node, layer in found.layers.items():
         if node.name in weights:
             _store(graph, layer, weights[node.name], biases.get(node.name))
+    if SCHEMES[plan.precision].dynamic:
+        _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
     constants = plan.by_name("constant")
     for node in found.constants:
         if node.name in constants:
@@ -201,6 +206,27 @@ def _rounded(
         before=before,
     )
     return _dequantize(graph, integers, planned, like, before)
+
+
+_BYTE = (-128, 127)
+_EPSILON = 2.0**-100
+
+
+def _round_sources(graph: GraphEditor, layers: Sequence[WeightedLayer]) -> None:
+    """Round what layers read to integers whose scale is chosen while they run."""
+    operators = quantization_operators()
+    known: dict[Node, Node] = {}
+    for layer in layers:
+        source, node = layer.source, layer.node
+        if source not in known:
+            call = functools.partial(graph.call, like=node)
+            chosen = call(operators.choose_qparams.tensor, source, *_BYTE, _EPSILON, torch.int8)
+            scale, zero = (call(operator.getitem, chosen, index) for index in (0, 1))
+            how = (scale, zero, *_BYTE, torch.int8)
+            integers = call(operators.quantize_per_tensor.tensor, source, *how)
+            known[source] = call(operators.dequantize_per_tensor.tensor, integers, *how)
+        node.replace_input_with(source, known[source])
+        graph.changed(node, "integers whose scale is chosen while it runs")
 
 
 def _requantize(graph: GraphEditor, node: Node, planned: Mapping[str, PlannedTensor]) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ArtifactError, UsageError
+from ..graph.changes import Change, PassReport, Refusal
 from ..passes.prove import float64_outputs, require_same
 from .insert import insert
 from .make import make_plan
 from .options import QuantizationOptions
-from .plan import Chosen, QuantizationPlan, read_plan, require_plan_of
+from .plan import Chosen, PlannedTensor, QuantizationPlan, read_plan, require_plan_of
 from .samples import SYNTHETIC, CalibrationData, calibration_data
 from .schemes import SCHEMES
 from .spell import spell_out
@@ -19,11 +20,17 @@ from .spell import spell_out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..graph.changes import PassReport
     from ..graph.program import Program
     from ..parity.samples import Sample
 
-__all__ = ["Quantized", "quantize", "require_calibration", "require_place", "write_plan"]
+__all__ = [
+    "Quantized",
+    "explained",
+    "quantize",
+    "require_calibration",
+    "require_place",
+    "write_plan",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class Quantized:
     def on_synthetic(self) -> bool:
         """Whether the file is judged on synthetic images."""
         return self.data.data == SYNTHETIC
+
+    @property
+    def rounds(self) -> bool:
+        """Whether anything computed is rounded to integers: else weights alone are."""
+        scheme = SCHEMES[self.plan.precision]
+        return scheme.activations is not None or scheme.dynamic
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -130,6 +143,36 @@ def quantize(
             chosen = Chosen(options.calibrator, "none")
         plan = make_plan(exact, precision, data.calibration, chosen)
     return Quantized(exact, plan, insert(exact, plan), data)
+
+
+def explained(plan: QuantizationPlan) -> PassReport:
+    """A plan as what a pass did: each tensor with its integers and why, each operator that stays in
+    floating point and why."""
+    scheme = SCHEMES[plan.precision]
+    changes = tuple(
+        Change(
+            f"{each.module} ({each.name})" if each.module else each.name,
+            f"{each.kind}: {each.bits} bits, {_scales(each)}, {each.why}",
+        )
+        for each in plan.tensors
+    )
+    computed = plan.floating if scheme.activations is not None else ()
+    refusals = tuple(
+        Refusal(
+            f"{each.module} ({each.name})" if each.module else each.name,
+            f"{each.operator} stays in floating point: {each.why}",
+        )
+        for each in computed
+    )
+    return PassReport(f"plan of {plan.precision}", changes, refusals)
+
+
+def _scales(planned: PlannedTensor) -> str:
+    """In words."""
+    if len(planned.scale) > 1:
+        return f"{len(planned.scale)} scales, {min(planned.scale):.3g} to {max(planned.scale):.3g}"
+    zero = f", zero point {planned.zero_point[0]}" if not planned.symmetric else ""
+    return f"scale {planned.scale[0]:.3g}{zero}"
 
 
 def write_plan(plan: QuantizationPlan, path: Path) -> None:

@@ -19,10 +19,13 @@ class Scheme:
     Attributes:
         weights: bits of a weight.
         activations: bits of an activation; None where they are floating point.
+        dynamic: what a layer reads is rounded to 8 bits whose scale is chosen while it runs: one,
+            asymmetric, for all that the tensor holds then. Nothing is calibrated.
     """
 
     weights: int
     activations: int | None = None
+    dynamic: bool = False
 
     @property
     def weight_grid(self) -> Grid:
@@ -42,5 +45,6 @@ SCHEMES = {
     "int8": Scheme(8, 8),
     "int8-weights": Scheme(8),
     "int16": Scheme(8, 16),
+    "int8-dynamic": Scheme(8, dynamic=True),
 }
 """By the name of the precision."""

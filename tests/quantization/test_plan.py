@@ -25,6 +25,7 @@ from mobile_export.quantization.plan import (
     read_plan,
     require_plan_of,
 )
+from mobile_export.quantization.quantized import explained
 from mobile_export.quantization.spell import spell_out
 
 from .nets import net, prepared, samples
@@ -240,3 +241,15 @@ def test_the_program_calls_the_operators(program: Program, plan: QuantizationPla
     nodes = insert(program, plan).exported.graph.nodes
     assert sum(is_quantization(node) for node in nodes) >= 2 * len(plan.by_name("activation"))
     assert not any(is_quantization(node) for node in program.exported.graph.nodes)
+
+
+def test_a_plan_is_explained(plan: QuantizationPlan) -> None:
+    """Every tensor, and every operator in floating point with the reason."""
+    report = explained(plan)
+    assert len(report.changes) == len(plan.tensors)
+    weight = next(each for each in report.changes if "weight" in each.what)
+    assert "8 bits, 8 scales" in weight.what
+    assert weight.node.startswith("stem (")
+    said = {each.node: each.reason for each in report.refusals}
+    assert len(said) == len(plan.floating)
+    assert any("layer_norm stays in floating point: the mean" in each for each in said.values())

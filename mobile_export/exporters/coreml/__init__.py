@@ -24,6 +24,7 @@ ROW = Format(
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
     ),
     lacks={
+        "int8-dynamic": "its quantize takes a scale that is stored",
         "int16": "quantize and dequantize take integers of 8 bits (iOS 17)",
     },
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",

@@ -25,6 +25,7 @@ ROW = Format(
         Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int16", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
+        Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
     lacks={
         "fp16": "float16 arithmetic is up to the device's runtime, which is given float32",

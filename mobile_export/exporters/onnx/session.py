@@ -18,6 +18,7 @@ from ...graph.specs import PIXELS
 from ...parity.names import names_of_json
 from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ..processing import added_activation
+from .dynamic import integer_scales
 
 if TYPE_CHECKING:
     import onnx
@@ -98,6 +99,10 @@ class _OnnxSession(Session):
                 zeros = zero[0].reshape(-1).tolist() if zero else [0]
                 scales = tuple(scale.reshape(-1).tolist())
                 yield IntegerTensor(node.input[0], value, scales, max(zeros, key=abs))
+        for name, of, zero_point in integer_scales(model):
+            value, scale = to_array(stored[name]), to_array(stored[of]).reshape(-1)
+            found = to_array(stored[zero_point]).reshape(-1).tolist() if zero_point else [0]
+            yield IntegerTensor(name, value, tuple(scale.tolist()), max(found, key=abs))
 
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
         from onnx.numpy_helper import to_array

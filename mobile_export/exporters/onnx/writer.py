@@ -17,8 +17,10 @@ from ...detection.contract import check_detector
 from ...errors import ExportError, summary
 from ...graph.processing import with_bytes
 from ...graph.quantized import is_quantization
+from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
+from .dynamic import round_while_running
 from .nms import append_suppression
 from .session import LABELS_KEY
 from .views import separate_views
@@ -53,7 +55,10 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     import onnx
     import torch
 
-    program = prepared.program
+    program, planned = prepared.program, None
+    if job.precision.dynamic:
+        planned = planned_weights(program)
+        program = as_floats(program).in_float32()
     try:
         converted = torch.onnx.export(
             program.exported,
@@ -71,6 +76,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     modules = _module_paths(converted)
     model = _checked(converted.model_proto, program)
     model = _simplify(model, program.spec)
+    if planned is not None:
+        round_while_running(model, planned)
     _name_axes(model, program)
     _describe(model, program)
     for node in model.graph.node:

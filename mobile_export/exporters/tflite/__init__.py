@@ -25,6 +25,7 @@ ROW = Format(
         Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
         Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
+        Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
     lacks={
         "int16": "not yet",

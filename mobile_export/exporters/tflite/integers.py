@@ -22,25 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["with_float_ends", "with_stored_floats"]
 
 
-def with_stored_floats(program: Program, *, again: bool = True) -> Program:
+def with_stored_floats(program: Program) -> Program:
     """``program`` with stored floats on the grid of the plan in the place of stored integers.
 
     The floats are exact, in float64, so that the proof compares what the plan says: a bias that is
     rounded to float32 moves sums to the other side of a rounding, which later layers amplify. The
     writer rounds them (`Program.in_float32`); the integers come back, and are compared.
-
-    Args:
-        again: quantise the floats of weights in the graph, by which the converter makes integers
-            of them; else the graph has floats only.
     """
     graph = GraphEditor(program)
     for node in graph.nodes:
         if is_quantization(node) and graph.is_constant(node.args[0]):
-            _store_floats(graph, node, again=again)
+            _store_floats(graph, node)
     return graph.result().program
 
 
-def _store_floats(graph: GraphEditor, node: Node, *, again: bool) -> None:
+def _store_floats(graph: GraphEditor, node: Node) -> None:
     import torch
 
     operators = quantization_operators()
@@ -48,8 +44,8 @@ def _store_floats(graph: GraphEditor, node: Node, *, again: bool) -> None:
     assert integers is not None
     name = graph.name_of(node.args[0]).replace(".integers", ".values")
     stored = graph.add_constant(exact_floats(graph, node), name)
-    if integers.dtype == torch.int32 or not again:
-        graph.replace(node, stored, "stored integers as floats")
+    if integers.dtype == torch.int32:
+        graph.replace(node, stored, "a bias as floats")
         return
     quantize = operators.quantize_per_channel.default
     how: tuple[Any, ...] = tuple(node.args[1:4])

@@ -5,86 +5,27 @@ these tensors become the integers, with the scales of the plan, and a DEQUANTIZE
 users: LiteRT then computes in float32 with what the plan says, once it has widened them.
 
 An operator that is given integers for its weights and a float for its input is another thing: such
-a *hybrid* kernel rounds the input to integers of its own choice.
+a *hybrid* kernel rounds the input to integers while it runs, one scale for each image or row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from ...graph.editor import GraphEditor
-from ...graph.quantized import is_quantization
-from ...graph.stored_integers import exact_floats
+from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
 
-if TYPE_CHECKING:
-    from ...graph.program import Program
-
-__all__ = ["PlannedWeights", "planned_weights", "with_integer_weights"]
+__all__ = ["with_integer_weights"]
 
 
-@dataclass(frozen=True)
-class PlannedWeights:
-    """Weights that a file of floats has.
+def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool = False) -> bytes:
+    """A file of floats with integers for all tensors that are in ``planned``.
 
-    Attributes:
-        values: float32, in the layout of the program.
-        scales: one, or one for each place on some axis, float32.
+    Args:
+        hybrid: give the integers to the operators that then round their inputs while they run.
     """
-
-    values: np.ndarray
-    scales: np.ndarray
-
-    def integers(self, found: np.ndarray) -> tuple[np.ndarray, int] | None:
-        """The integers of ``found``, the same weights in another layout, and the axis of the
-        scales; None where it is something else."""
-        axes = range(found.ndim) if len(self.scales) > 1 else (0,)
-        for axis in axes:
-            if len(self.scales) not in (1, found.shape[axis]):
-                continue
-            shape = [1] * found.ndim
-            shape[axis] = len(self.scales)
-            scale = self.scales.reshape(shape).astype(np.float64)
-            integers = np.rint(found / scale)
-            exact = np.abs(integers).max(initial=0) <= 127
-            if exact and np.array_equal((integers * scale).astype(np.float32), found):
-                return integers.astype(np.int8), axis
-        return None
-
-
-_Table = Mapping[bytes, list[PlannedWeights]]
-
-
-def planned_weights(program: Program) -> _Table:
-    """The weights of a program with a plan in it, by what they have in common in every layout."""
-    import torch
-
-    graph = GraphEditor(program)
-    found: dict[bytes, list[PlannedWeights]] = {}
-    for node in graph.nodes:
-        if not is_quantization(node) or not graph.is_constant(node.args[0]):
-            continue
-        stored: Any = graph.constant(node.args[0])
-        if stored.dtype != torch.int8:
-            continue
-        scale: Any = node.args[1]
-        scales = graph.exact(scale) if graph.is_constant(scale) else torch.tensor([scale])
-        assert scales is not None
-        values = exact_floats(graph, node).float().numpy()
-        weights = PlannedWeights(values, scales.float().numpy().reshape(-1))
-        found.setdefault(_sorted(values), []).append(weights)
-    return found
-
-
-def _sorted(values: np.ndarray) -> bytes:
-    return np.sort(values.reshape(-1)).tobytes()
-
-
-def with_integer_weights(content: bytes, planned: _Table) -> bytes:
-    """A file of floats with integers for all tensors that are in ``planned``."""
     from ai_edge_litert import schema_py_generated as schema
 
     from .flatbuffer import pack, unpack
@@ -92,9 +33,20 @@ def with_integer_weights(content: bytes, planned: _Table) -> bytes:
     model = unpack(content)
     sizes = {each.values.size for row in planned.values() for each in row}
     for graph in model.subgraphs:
-        made = {int(i) for operator in graph.operators for i in operator.outputs}
-        for index in _stored_floats(model, graph, made, sizes, schema):
-            _widen(model, graph, index, planned, schema)
+        for index, tensor in _stored_floats(model, graph, sizes, schema):
+            values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
+            found = find_weights(planned, values.reshape([int(n) for n in tensor.shape]))
+            if found is None:
+                continue
+            users = [each for each in graph.operators if index in each.inputs]
+            direct = hybrid and all(
+                _is_hybrid(model, graph, user, index, found[2], schema) for user in users
+            )
+            stored = _stored(model, tensor, found, schema)
+            if direct:
+                graph.tensors[index] = stored
+            else:
+                _widen(model, graph, index, stored, schema)
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used |= {entry.buffer for entry in model.metadata or ()}
     for index, buffer in enumerate(model.buffers):
@@ -104,43 +56,64 @@ def with_integer_weights(content: bytes, planned: _Table) -> bytes:
 
 
 def _stored_floats(
-    model: Any, graph: Any, made: set[int], sizes: set[int], schema: Any
-) -> Iterator[int]:
+    model: Any, graph: Any, sizes: set[int], schema: Any
+) -> Iterator[tuple[int, Any]]:
+    """Stored tensors of floats that may be weights, with their places."""
+    made = {int(i) for operator in graph.operators for i in operator.outputs}
     for index, tensor in enumerate(list(graph.tensors)):
         if tensor.type != schema.TensorType.FLOAT32 or index in made:
             continue
         data = model.buffers[tensor.buffer].data
         if data is not None and len(data) // 4 in sizes:
-            yield index
+            yield index, tensor
 
 
-def _widen(model: Any, graph: Any, index: int, planned: _Table, schema: Any) -> None:
-    """Store a tensor as integers, if it is planned, and widen it for its users."""
-    tensor = graph.tensors[index]
-    values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32)
-    values = values.reshape([int(n) for n in tensor.shape])
-    for weights in planned.get(_sorted(values), ()):
-        found = weights.integers(values)
-        if found is None:
-            continue
-        integers, axis = found
-        stored = schema.TensorT()
-        stored.shape, stored.type = tensor.shape, schema.TensorType.INT8
-        stored.name = f"{_text(tensor.name)}_integers"
-        stored.quantization = schema.QuantizationParametersT()
-        stored.quantization.scale = weights.scales
-        stored.quantization.zeroPoint = np.zeros(len(weights.scales), np.int64)
-        stored.quantization.quantizedDimension = axis
-        buffer = schema.BufferT()
-        buffer.data = np.ascontiguousarray(integers).reshape(-1).view(np.uint8)
-        model.buffers.append(buffer)
-        stored.buffer, tensor.buffer = len(model.buffers) - 1, 0
-        graph.tensors.append(stored)
-        operator = schema.OperatorT()
-        operator.opcodeIndex = _dequantize_code(model, schema)
-        operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
-        graph.operators.insert(0, operator)
-        return
+def _is_hybrid(model: Any, graph: Any, user: Any, index: int, axis: int, schema: Any) -> bool:
+    """Whether an operator has a kernel of a float input and of weights of integers at ``index``,
+    with a scale for each place on ``axis``; it is told to round asymmetrically.
+
+    Convolutions of groups, transposed ones and products of batches have none.
+    """
+    builtin = schema.BuiltinOperator
+    code = model.operatorCodes[user.opcodeIndex].builtinCode
+    if len(user.inputs) < 2 or int(user.inputs[1]) != index:
+        return False
+    if code == builtin.FULLY_CONNECTED:
+        user.builtinOptions.asymmetricQuantizeInputs = True
+        return axis == 0
+    if code == builtin.CONV_2D:
+        given, weight = (graph.tensors[int(i)].shape for i in user.inputs[:2])
+        return axis == 0 and int(given[3]) == int(weight[3])
+    return bool(code == builtin.DEPTHWISE_CONV_2D and axis == 3)
+
+
+def _stored(
+    model: Any, tensor: Any, found: tuple[PlannedWeights, np.ndarray, int], schema: Any
+) -> Any:
+    """A tensor of integers in the place of one of floats, whose buffer is added."""
+    weights, integers, axis = found
+    stored = schema.TensorT()
+    stored.shape, stored.type = tensor.shape, schema.TensorType.INT8
+    stored.name = f"{_text(tensor.name)}_integers"
+    stored.quantization = schema.QuantizationParametersT()
+    stored.quantization.scale = weights.scales
+    stored.quantization.zeroPoint = np.zeros(len(weights.scales), np.int64)
+    stored.quantization.quantizedDimension = axis
+    buffer = schema.BufferT()
+    buffer.data = np.ascontiguousarray(integers).reshape(-1).view(np.uint8)
+    model.buffers.append(buffer)
+    stored.buffer = len(model.buffers) - 1
+    return stored
+
+
+def _widen(model: Any, graph: Any, index: int, stored: Any, schema: Any) -> None:
+    """Add integers, and the operator that widens them into the tensor at ``index``."""
+    graph.tensors[index].buffer = 0
+    graph.tensors.append(stored)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _dequantize_code(model, schema)
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
+    graph.operators.insert(0, operator)
 
 
 def _text(name: Any) -> str:

@@ -21,6 +21,7 @@ from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
 from ...graph.processing import with_bytes, with_input_dtypes
 from ...graph.specs import PIXELS
+from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import calls_of, outside
 from ...operators.ordering import LARGEST
 from ...system.litert_private import static_quantization
@@ -31,7 +32,7 @@ from .integers import with_float_ends, with_stored_floats
 from .metadata import with_metadata
 from .nms import append_suppression
 from .signatures import FIRST, signature_at, with_signatures
-from .weights import planned_weights, with_integer_weights
+from .weights import with_integer_weights
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -186,7 +187,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     planned = None
     if job.precision.integers and not job.precision.calibrated:
         planned = planned_weights(program)
-        program = with_stored_floats(program, again=False)
+        program = as_floats(program)
     if job.precision.integers:
         program = program.in_float32()  # proven with the exact values of stored integers
     wrap = _NamedIO if _is_plain(program) else _SeveralIO
@@ -212,7 +213,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     if job.precision.calibrated:
         content = with_float_ends(content)
     if planned is not None:
-        content = with_integer_weights(content, planned)
+        content = with_integer_weights(content, planned, hybrid=job.precision.dynamic)
     if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
     if job.nms is not None:
