@@ -44,9 +44,10 @@ COMPOSITIONS = """\
 `timm/resnet50+retinanet`, `mynet:maps+deeplabv3plus?output=labels`. Such a name works wherever a
 model's does. A backbone is a classifier of
 {families},
-a model of timm's that has `features_only`, or your own `MODULE:FUNCTION` whose forward returns a
-list of feature maps, the finest first. Options: `output` as above; `output_stride=8` or `16` (the
-later stages dilated instead of strided, where timm can); `width`, the head's channels. Default
+a model of timm's that has `features_only`, a ResNet or ShuffleNetV2 of torchvision's, or your own
+`MODULE:FUNCTION` whose forward returns a list of feature maps, the finest first. Options: `output`
+as above; `output_stride=8` or `16` (the later stages dilated instead of strided, where timm can);
+`width`, the head's channels. Default
 sizes are 512x512, and 320x320 for SSDLite. Names of weights are those of mmsegmentation and
 mmdetection (`backbone.`, `neck.`, `decode_head.`, `bbox_head.`), whose heads these are key for key,
 compared in float64.

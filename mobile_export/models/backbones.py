@@ -7,13 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from . import table
-from .cost import TIMM
+from .cost import TIMM, TORCHVISION
 from .entry import ModelEntry
 
 if TYPE_CHECKING:
     from .heads.network import Backbone
 
-__all__ = ["built_in_backbone", "named_backbone", "require_maps", "timm_backbone"]
+__all__ = [
+    "built_in_backbone",
+    "named_backbone",
+    "require_maps",
+    "require_stages",
+    "timm_backbone",
+    "torchvision_backbone",
+]
+
+_RESNET = ("layer1", "layer2", "layer3", "layer4")
+_STAGES = {
+    "shufflenet_v2": ("maxpool", "stage2", "stage3", "stage4"),
+    "resnet": _RESNET,
+    "resnext": _RESNET,
+    "wide_resnet": _RESNET,
+}
+"""Of torchvision's models, by the beginning of their names: the parts whose outputs are the maps of
+strides 4 to 32."""
 
 
 def require_maps(entry: ModelEntry, output_stride: int | None) -> None:
@@ -37,7 +54,7 @@ def require_maps(entry: ModelEntry, output_stride: int | None) -> None:
 
 
 def named_backbone(name: str, size: tuple[int, int], output_stride: int | None = None) -> Backbone:
-    """The feature maps of a built-in model or of ``timm/NAME``, with its own channels.
+    """The feature maps of a built-in model, ``timm/NAME`` or ``torchvision/NAME``, as it is.
 
     Args:
         name: options behind it are of one kind: those of the model, or timm's ``out_indices``.
@@ -49,6 +66,9 @@ def named_backbone(name: str, size: tuple[int, int], output_stride: int | None =
     from ast import literal_eval
 
     plain, _, query = name.partition("?")
+    if plain.startswith(TORCHVISION):
+        require_stages(name, output_stride)
+        return torchvision_backbone(plain.removeprefix(TORCHVISION), size=size)
     if not plain.startswith(TIMM):
         entry = table.get(plain)
         options = entry.parse_options(query)
@@ -88,6 +108,46 @@ def built_in_backbone(
         delattr(module, name)
     image = torch.zeros(1, in_chans, *size, device=next(module.parameters()).device)
     return backbone_of(module, image, entry.strides)
+
+
+def require_stages(spec: str, output_stride: int | None) -> tuple[str, ...]:
+    """The parts of ``torchvision/NAME`` whose outputs are its feature maps.
+
+    Raises:
+        UsageError: it is of a family whose parts are not known here, or is to be dilated.
+    """
+    name = spec.removeprefix(TORCHVISION)
+    found = next((parts for key, parts in _STAGES.items() if name.startswith(key)), None)
+    if found is None or "quantized" in name:
+        raise UsageError(
+            f"{spec} gives no feature maps for a head to stand on.",
+            hint=f"Of torchvision's models those of {', '.join(_STAGES)} do, and timm/NAME.",
+        )
+    if output_stride not in (None, 32):
+        raise UsageError(
+            f"{spec} cannot be dilated to an output stride of {output_stride}.",
+            hint="Leave output_stride out, or take a convolutional backbone of timm's.",
+        )
+    return found
+
+
+def torchvision_backbone(name: str, *, size: tuple[int, int]) -> Backbone:
+    """The feature maps of torchvision's model, with its own names of weights.
+
+    Raises:
+        UsageError: it gives none (`require_stages`).
+    """
+    import torch
+    from torchvision import models
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    from .heads.network import backbone_of
+
+    stages = require_stages(name, None)
+    whole = models.get_model_builder(name)(weights=None)
+    module = create_feature_extractor(whole, {stage: stage for stage in stages})
+    image = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
+    return backbone_of(module, image, (4, 8, 16, 32))
 
 
 def timm_backbone(

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ConvBNAct", "DropPath", "attend", "check_classes", "drop_rates"]
+__all__ = [
+    "Attention",
+    "ChannelNorm",
+    "ConvBNAct",
+    "ConvFeedForward",
+    "DropPath",
+    "FeedForward",
+    "attend",
+    "check_classes",
+    "drop_rates",
+    "from_map",
+    "initialize_linear",
+    "to_map",
+]
 
 
 class ConvBNAct(nn.Module):
@@ -76,3 +91,89 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     scale: float = (channels // heads) ** -0.5
     weights = (queries @ keys * scale).softmax(-1)
     return (values @ weights.transpose(-2, -1)).reshape(batch, -1, length)
+
+
+def to_map(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Tokens (B, N, C) -> a map (B, C, *size)."""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
+
+
+def from_map(x: Tensor) -> Tensor:
+    """A map (B, C, h, w) -> tokens (B, h·w, C)."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def initialize_linear(module: nn.Module) -> None:
+    """Linear layers as vision transformers start them: to be given to `torch.nn.Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear over the last axis: (…, dim) -> (…, dim); named as in timm."""
+
+    def __init__(self, dim: int, middle: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, middle)
+        self.fc2 = nn.Linear(middle, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return y
+
+
+class ConvFeedForward(nn.Module):
+    """`FeedForward` of a map, as 1x1 convolutions: (B, dim, H, W) -> (B, dim, H, W)."""
+
+    def __init__(self, dim: int, middle: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(dim, middle, 1)
+        self.fc2 = nn.Conv2d(middle, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return y
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention of tokens, named as in timm: (B, N, dim) -> (B, N, dim).
+
+    Args:
+        bias: whether the layer that makes queries, keys and values has one.
+    """
+
+    def __init__(self, dim: int, heads: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """What the heads gather, before `proj`."""
+        batch, tokens, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5).softmax(-1)
+        mixed: Tensor = (weights @ v).transpose(1, 2).reshape(batch, tokens, dim)
+        return mixed
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.proj(self.mix(x))
+        return y
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of a map: (B, dim, H, W) -> (B, dim, H, W)."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.permute(0, 2, 3, 1)
+        y = F.layer_norm(last, (x.shape[1],), self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2)

@@ -11,23 +11,37 @@ from collections.abc import Iterable
 
 from ..errors import SourceError
 from . import (
+    all_cnn,
     carn_m,
     cas_vit,
+    convmlp,
+    crate,
+    edgevit,
     emo,
     espcn,
     freenet,
+    hornet,
+    lightvit,
     linknet,
     lite_mono,
+    lvt,
     mit,
     mobile_former,
+    mobilenetv3,
+    mpvit,
+    patchconvnet,
     pvt,
     recnext,
+    rednet,
     seaformer,
     seaformerpp,
     squeezetime,
+    t2t_vit,
     topformer,
     tvconv,
     u2net,
+    unet,
+    uniformer,
 )
 from .entry import ModelEntry, Published
 
@@ -51,6 +65,20 @@ FAMILIES = (
     squeezetime.ROWS,
     linknet.ROWS,
     u2net.ROWS,
+    mobilenetv3.ROWS,
+    edgevit.ROWS,
+    mpvit.ROWS,
+    lightvit.ROWS,
+    convmlp.ROWS,
+    uniformer.ROWS,
+    hornet.ROWS,
+    rednet.ROWS,
+    t2t_vit.ROWS,
+    lvt.ROWS,
+    patchconvnet.ROWS,
+    crate.ROWS,
+    all_cnn.ROWS,
+    unet.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -1,5 +1,5 @@
 """``BACKBONE+HEAD[?key=value]``: a head of `models.heads` on the feature maps of a built-in model,
-of timm's, or of the user's own code."""
+of timm's or torchvision's, or of the user's own code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..models.composition import Composition, compose, parse
 from ..models.entry import outputs_of
 from .build import build_with_weights
 from .labels import known_labels
-from .names import composition_name, entry_of, prefix_of
+from .names import composition_name, entry_of, prefix_of, torchvision_name
 from .request import ModelRequest
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ def load_composition(request: ModelRequest) -> Source:
         raise UsageError(
             f"`num_classes` 0: {parts.head.name} tells classes apart.", hint="Leave it out."
         )
-    load = {"timm": _of_timm, "factory": _of_factory, "built-in": _of_zoo}
+    load = {
+        "timm": _of_timm,
+        "torchvision": _of_torchvision,
+        "factory": _of_factory,
+        "built-in": _of_zoo,
+    }
     spec, build, own = load[prefix_of(parts.backbone)](parts, request)
 
     def composed() -> torch.nn.Module:
@@ -116,6 +121,16 @@ def _of_timm(parts: Composition, request: ModelRequest) -> Found:
         ),
         None,
     )
+
+
+def _of_torchvision(parts: Composition, request: ModelRequest) -> Found:
+    from ..models.backbones import torchvision_backbone
+    from .torchvision import facts_of
+
+    name = torchvision_name(parts.backbone)
+    facts = facts_of(name)
+    spec = request.input_spec(size=parts.head.size, channels=3, mean=facts.mean, std=facts.std)
+    return spec, lambda: torchvision_backbone(name, size=spec.size), None
 
 
 def _of_factory(parts: Composition, request: ModelRequest) -> Found:

@@ -155,7 +155,7 @@ def hf_name(spec: str) -> str:
 
 
 def prefix_of(backbone: str) -> str:
-    """The kind of a backbone: "timm", "factory" or "built-in".
+    """The kind of a backbone: "timm", "torchvision", "factory" or "built-in".
 
     Raises:
         UsageError: it is of a kind that gives no feature maps.
@@ -163,7 +163,7 @@ def prefix_of(backbone: str) -> str:
     from .table import kind_of
 
     kind = kind_of(backbone)
-    if kind not in ("timm", "factory", "built-in"):
+    if kind not in ("timm", "torchvision", "factory", "built-in"):
         raise UsageError(
             f"{backbone} gives no feature maps for a head to stand on.",
             hint="Built-in classifiers do, timm/NAME, and your own MODULE:FUNCTION that returns "
@@ -180,13 +180,16 @@ def composition_name(spec: str) -> None:
         UsageError: the backbone gives no feature maps, or an option is none.
         MissingExtraError: the library of the backbone is not installed.
     """
-    from ..models.backbones import require_maps
+    from ..models.backbones import require_maps, require_stages
     from ..models.composition import parse
 
     parts = parse(spec)
     kind = prefix_of(parts.backbone)
     if kind == "timm":
         timm_name(parts.backbone)
+    elif kind == "torchvision":
+        torchvision_name(parts.backbone)
+        require_stages(parts.backbone, parts.output_stride)
     elif kind == "built-in":
         require_maps(entry_of(parts.backbone)[0], parts.output_stride)
 

@@ -6,7 +6,7 @@ about its input.
     torchvision/NAME              torchvision
     hf/ORG/NAME                   transformers, or a folder with its config.json
     package.module:factory?k=v    the user's own code, imported from the current folder
-    BACKBONE+HEAD                 a head on feature maps: of ours, timm's or the user's model
+    BACKBONE+HEAD                 a head on feature maps: ours, timm's, torchvision's, the user's
     file.pt2                      a saved torch.export program
     a torch.nn.Module             made by the caller of the Python interface
 

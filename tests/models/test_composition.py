@@ -122,11 +122,13 @@ def test_the_composed_detector_is_that_of_emo() -> None:
         ("emo_1m+fcn?output_stride=8", "cannot be dilated"),
         ("recnext_t+segformer", "takes feature maps of strides 4, 8, 16, 32"),
         ("timm/vgg11+lraspp?output_stride=8", "gives no feature maps with an output stride of 8"),
+        ("torchvision/alexnet+fcn", "gives no feature maps"),
+        ("torchvision/resnet18+fcn?output_stride=8", "cannot be dilated"),
     ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(spec: str, said: str) -> None:
-    if spec.startswith("timm/"):
-        pytest.importorskip("timm")
+    if "/" in spec:
+        pytest.importorskip(spec.partition("/")[0])
     parts = parse(spec)
     with pytest.raises(UsageError, match=said):
         compose(parts, named_backbone(parts.backbone, (64, 64), parts.output_stride))
@@ -139,6 +141,25 @@ def test_dilation_keeps_the_last_map_large() -> None:
         maps = backbone.module(torch.zeros(1, 3, 64, 64))
     assert backbone.strides == (2, 4, 8, 16, 32)
     assert [x.shape[2] for x in maps] == [32, 16, 8, 8, 8]
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "resnet18"])
+def test_backbones_of_torchvision_keep_its_names_of_weights(name: str) -> None:
+    models = pytest.importorskip("torchvision").models
+    whole = models.get_model_builder(name)(weights=None).eval()
+    found = named_backbone(f"torchvision/{name}", (64, 96))
+    found.module.load_state_dict(whole.state_dict(), strict=False)
+    assert set(found.module.state_dict()) < set(whole.state_dict())
+    image = torch.rand(1, 3, 64, 96)
+    seen: list[torch.Tensor] = []
+    last = whole.stage4 if hasattr(whole, "stage4") else whole.layer4
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        maps = list(found.module.eval()(image).values())
+        whole(image)
+    assert torch.equal(maps[-1], seen[0])
+    assert [tuple(x.shape[2:]) for x in maps] == [(64 // s, 96 // s) for s in found.strides]
+    assert found.channels == tuple(x.shape[1] for x in maps)
 
 
 def test_maps_with_channels_last_are_turned() -> None:
@@ -163,6 +184,9 @@ def test_maps_with_channels_last_are_turned() -> None:
         ("timm/mobilenetv2_100+deeplabv3plus?output_stride=16", (512, 512), None, 15.1, 25800),
         ("timm/mobilenetv2_100+fcn?output_stride=8", (1024, 2048), 19, 9.5, 317000),
         ("emo_5m+retinanet", (800, 1280), None, 14.4, 170485),
+        # SeaFormer++, Tables 2 and 15, whose parameters hold layers that no map needs
+        ("torchvision/shufflenet_v2_x1_5+deeplabv3plus", (512, 512), None, 16.0, 15300),
+        ("torchvision/shufflenet_v2_x1_0+retinanet", (800, 1344), None, 10.9, 161000),
     ],
 )
 def test_counts_are_those_of_the_papers(

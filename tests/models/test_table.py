@@ -49,7 +49,11 @@ def test_two_rows_of_one_name_are_refused() -> None:
         table.by_name([[row], [table.get("emo_2m"), replace(row, family="Another")]])
 
 
-STRIDES = {"EMO": 32, "SeaFormer": 8, "SeaFormer++": 8, "TopFormer": 8, "LinkNet": 1}
+STRIDES = {"EMO": 32, "SeaFormer": 8, "SeaFormer++": 8, "TopFormer": 8, "LinkNet": 1} | {
+    "MobileNetV3": 8,
+    "U-Net": 1,
+}
+
 """Of the logits of each family of segmenters, as their papers say."""
 
 MEASURES = {
@@ -59,6 +63,9 @@ MEASURES = {
     "detection": "box_ap",
 }
 """What a paper measures of each task's accuracy; the tasks without a row have none of these."""
+
+UNMEASURED = {"All-CNN", "CRATE", "MiT", "U-Net"}
+"""Their accuracy is in no table that can be cited here, or of other data than the others'."""
 
 
 def expected_shape(entry: table.ModelEntry) -> tuple[int, ...]:
@@ -104,7 +111,7 @@ def test_every_row_says_where_its_figures_stand(entry: table.ModelEntry) -> None
     published = entry.published
     measured = {m for m in ("top1", "miou", "box_ap") if getattr(published, m) is not None}
     expected = {MEASURES[entry.task]} if entry.task in MEASURES else set()
-    assert measured == expected
+    assert measured == (set() if entry.family in UNMEASURED else expected)
     assert re.search(r"arXiv \d{4}\.\d{5}|AAAI 2025", published.source)
     assert published.code is None or published.code.startswith("https://github.com/")
     assert len(entry.mean) == len(entry.std) == entry.channels

@@ -134,7 +134,7 @@ def test_a_backbone_of_the_user_that_returns_no_maps(
         ("emo_1m+semantic_fnp", SourceError, "no head called"),
         ("emo_1x+fcn", SourceError, "no model called 'emo_1x'"),
         ("u2netp+fcn", UsageError, "gives no feature maps"),
-        ("torchvision/resnet18+fcn", UsageError, "gives no feature maps"),
+        ("torchvision/alexnet+fcn", UsageError, "gives no feature maps"),
         ("emo_1m+fcn?output_stride=8", UsageError, "cannot be dilated"),
         ("emo_1m+fcn+fcn", UsageError, "gives no feature maps"),
     ],

@@ -19,9 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import DropPath, check_classes, drop_rates
+from ..layers import (
+    DropPath,
+    FeedForward,
+    check_classes,
+    drop_rates,
+    from_map,
+    initialize_linear,
+    to_map,
+)
 
-__all__ = ["EPS", "PVT", "Block", "PatchEmbed", "from_map", "initialize", "pvt_tiny", "to_map"]
+__all__ = ["EPS", "PVT", "Block", "PatchEmbed", "pvt_tiny"]
 
 EPS = 1e-6
 GRID = 224
@@ -48,24 +56,6 @@ class PVTConfig:
 
 
 TINY = PVTConfig()
-
-
-def to_map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tokens (B, N, C) -> a map (B, C, *size)."""
-    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
-
-
-def from_map(x: Tensor) -> Tensor:
-    """A map (B, C, h, w) -> tokens (B, h·w, C)."""
-    return x.flatten(2).transpose(1, 2)
-
-
-def initialize(module: nn.Module) -> None:
-    """The official initial values of linear layers: to be given to `torch.nn.Module.apply`."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 class ReducedAttention(nn.Module):
@@ -98,17 +88,11 @@ class ReducedAttention(nn.Module):
         return y
 
 
-class FeedForward(nn.Module):
-    """Linear, GELU, linear: (B, N, dim) -> (B, N, dim), wherever a token stands."""
+class TokenFeedForward(FeedForward):
+    """`FeedForward` that is told the map's size, and needs it not."""
 
-    def __init__(self, dim: int, middle: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, middle)
-        self.fc2 = nn.Linear(middle, dim)
-
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return y
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        return super().forward(x)
 
 
 class Block(nn.Module):
@@ -126,7 +110,7 @@ class Block(nn.Module):
         mlp_ratio: int,
         reduction: int,
         drop_path: float,
-        feed_forward: Callable[[int, int], nn.Module] = FeedForward,
+        feed_forward: Callable[[int, int], nn.Module] = TokenFeedForward,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
@@ -200,7 +184,7 @@ class PVT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
-        self.apply(initialize)
+        self.apply(initialize_linear)
 
     @staticmethod
     def _grid(index: int) -> int:

@@ -1,0 +1,31 @@
+"""T2T-ViT against the official code (yitu-opensource/T2T-ViT@0f63dc9, models/t2t_vit.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from mobile_export.models import table
+from tests.models.costs import cost_of
+from tests.models.official import Official
+
+OFFICIAL = Official("t2t_vit")
+
+
+@pytest.mark.parametrize("spec", sorted(OFFICIAL.shapes))
+def test_state_dict_is_the_official_one(spec: str) -> None:
+    OFFICIAL.check_state_dict(spec)
+
+
+@pytest.mark.parametrize("spec", OFFICIAL.marked(["t2t_vit_7"]))
+def test_outputs_are_the_official_ones(spec: str) -> None:
+    OFFICIAL.check_outputs(spec)
+
+
+@pytest.mark.parametrize("name", sorted(OFFICIAL.shapes))
+def test_counts_are_the_papers(name: str) -> None:
+    published, counted = table.get(name).published, cost_of(name)
+    assert published.params_m is not None
+    assert published.macs_m is not None
+    assert counted.parameters / 1e6 == pytest.approx(published.params_m, rel=0.01)
+    without_norms = (counted.macs - counted.norm_macs) / 1e9
+    assert round(without_norms, 1) == published.macs_m / 1e3, "printed with one digit"

@@ -1,0 +1,19 @@
+"""U-Net against the official code (milesial/Pytorch-UNet, unet/unet_model.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.models.official import Official
+
+OFFICIAL = Official("unet")
+
+
+@pytest.mark.parametrize("spec", sorted(OFFICIAL.shapes))
+def test_state_dict_is_the_official_one(spec: str) -> None:
+    OFFICIAL.check_state_dict(spec)
+
+
+@pytest.mark.parametrize("spec", OFFICIAL.marked(["unet"]))
+def test_outputs_are_the_official_ones(spec: str) -> None:
+    OFFICIAL.check_outputs(spec)
