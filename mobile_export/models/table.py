@@ -42,6 +42,7 @@ from . import (
     u2net,
     unet,
     uniformer,
+    unireplknet,
 )
 from .entry import ModelEntry, Published
 
@@ -79,6 +80,7 @@ FAMILIES = (
     crate.ROWS,
     all_cnn.ROWS,
     unet.ROWS,
+    unireplknet.ROWS,
 )
 """The rows of every family: one line a family."""
 
