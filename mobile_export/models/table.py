@@ -36,6 +36,7 @@ from . import (
     seaformer,
     seaformerpp,
     squeezetime,
+    sret,
     t2t_vit,
     topformer,
     tvconv,
@@ -81,6 +82,7 @@ FAMILIES = (
     all_cnn.ROWS,
     unet.ROWS,
     unireplknet.ROWS,
+    sret.ROWS,
 )
 """The rows of every family: one line a family."""
 
