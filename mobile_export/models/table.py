@@ -16,6 +16,7 @@ from . import (
     cas_vit,
     convmlp,
     crate,
+    cswin,
     edgevit,
     emo,
     espcn,
@@ -83,6 +84,7 @@ FAMILIES = (
     unet.ROWS,
     unireplknet.ROWS,
     sret.ROWS,
+    cswin.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -95,7 +95,7 @@ def test_related_papers_have_what_timm_has() -> None:
     assert [family for family in families.split() if family not in named] == []
     ours = {"CAS-ViT", "RecNeXt", "TVConv", "SqueezeTime", "Lite-Mono", "ESPCN", "CARN-M"}
     ours |= {"LinkNet", "PVT", "U²-Net", "All-CNN", "CRATE", "HorNet", "PatchConvNet", "RedNet"}
-    ours |= {"T2T-ViT", "U-Net", "UniFormer", "UniRepLKNet", "SReT"}
+    ours |= {"T2T-ViT", "U-Net", "UniFormer", "UniRepLKNet", "SReT", "CSWin"}
     zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version
