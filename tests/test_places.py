@@ -17,6 +17,9 @@ PACKAGE = Path(mobile_export.__file__).parent
 TESTS = Path(__file__).parent
 
 PLACES = {
+    "exporters/onnx/dynamic.py": "quantization/test_weights.py",
+    "exporters/tflite/weights.py": "quantization/test_weights.py",
+    "quantization/palettes.py": "quantization/test_weights.py",
     "exporters/coreml/evaluator/ops/*": "exporters/coreml/evaluator/test_mil_ops.py",
     "exporters/coreml/evaluator/program.py": "exporters/coreml/evaluator/test_mil_program.py",
     "exporters/coreml/evaluator/*": "exporters/coreml/evaluator/test_mil_parts.py",

@@ -75,6 +75,7 @@ class Precision:
         calibrated: whether it needs sample images.
         integers: whether weights are integers, by a plan (`quantization`); ``tolerance`` is then
             that of what a device computes against the plan, where no rounding is amplified.
+        palette: weights are indices into a table, with as many bits as a weight has.
         dynamic: integers whose scales the runtime chooses while it runs meet the weights.
     """
 
@@ -85,6 +86,7 @@ class Precision:
     calibrated: bool = False
     integers: bool = False
     dynamic: bool = False
+    palette: bool = False
 
 
 @dataclass(frozen=True)

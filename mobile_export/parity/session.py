@@ -151,6 +151,10 @@ class Session:
         and stores what a bias stands for; elsewhere, nothing."""
         return iter(())
 
+    def looked_up(self) -> Iterator[np.ndarray]:
+        """Every tensor that is stored as indices into a table of floats, looked up."""
+        return iter(())
+
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
         """Every tensor of integers with one scale that the file computes for ``sample``, without
         the runtime's own rewriting, so that each operator is there."""

@@ -44,6 +44,7 @@ __all__ = [
     "TensorSteps",
     "allowed_error",
     "missing_integers",
+    "missing_palettes",
     "steps_of",
 ]
 
@@ -265,6 +266,24 @@ def missing_integers(
         if not bias or _sorted(_stands_for(integers.numpy(), scale)) not in real:
             missing.append(str(source))
     return tuple(missing)
+
+
+def missing_palettes(rounded: Program, looked_up: Iterable[np.ndarray]) -> tuple[str, ...]:
+    """Weights of the palettes of a plan that are not in a file, in whatever layout: its indices and
+    tables give other values.
+
+    Args:
+        rounded: the program with the plan in it.
+        looked_up: the tensors that the file makes of its indices and tables.
+    """
+    have = {_sorted(each.astype(np.float32)) for each in looked_up}
+    exported = rounded.exported
+    stored = {**exported.state_dict, **exported.constants}
+    return tuple(
+        name.removesuffix(".palette")
+        for name, value in stored.items()
+        if name.endswith(".weight.palette") and _sorted(value.float().numpy()) not in have
+    )
 
 
 def _stands_for(integers: np.ndarray, scales: Sequence[float]) -> np.ndarray:

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -19,6 +20,7 @@ from ..graph.editor import GraphEditor
 from ..graph.quantized import dequantized, quantized
 from ..system.torch_private import quantization_operators
 from .assign import Assignment, assign, sources
+from .palettes import nearest_entries
 from .plan import PlannedTensor, QuantizationPlan
 from .schemes import SCHEMES
 
@@ -42,7 +44,9 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     _require_fits(graph, found, plan)
     weights, biases = plan.by_name("weight"), plan.by_name("bias")
     for node, layer in found.layers.items():
-        if node.name in weights:
+        if node.name in weights and weights[node.name].palette is not None:
+            _store_palette(graph, layer, weights[node.name])
+        elif node.name in weights:
             _store(graph, layer, weights[node.name], biases.get(node.name))
     if SCHEMES[plan.precision].dynamic:
         _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
@@ -81,6 +85,8 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
                 hint="Give another file as `plan`: it is written when it does not exist.",
             )
         axis = None if each.kind == "activation" else each.axis
+        if each.palette is not None:
+            continue
         places = shape[axis] if axis is not None and axis < len(shape) else 1
         if len(each.scale) != places or each.axis != axis:
             raise UsageError(
@@ -166,6 +172,19 @@ def _store(
         else:
             node.args = (*node.args[:position], real, *node.args[position + 1 :])
     graph.changed(node, f"weights of {weight.bits} bits")
+
+
+def _store_palette(graph: GraphEditor, layer: WeightedLayer, planned: PlannedTensor) -> None:
+    """The values of a palette in the place of the weights of a layer."""
+    node = layer.node
+    palette = np.asarray(planned.palette, np.float32)
+    values = torch.from_numpy(palette[nearest_entries(layer.weight.numpy(), palette)])
+    stored = graph.add_constant(values, f"{node.name}.weight.palette")
+    if "weight" in node.kwargs:
+        node.kwargs = {**node.kwargs, "weight": stored}
+    else:
+        node.args = (node.args[0], stored, *node.args[2:])
+    graph.changed(node, f"a palette of {len(palette)} values")
 
 
 def _store_operand(graph: GraphEditor, constant: Node, planned: PlannedTensor) -> None:

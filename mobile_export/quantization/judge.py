@@ -9,7 +9,14 @@ from ..parity.compare import compare
 from ..parity.localise import LayerError, LayerReport
 from ..parity.report import ParityReport
 from ..passes.prove import float64_outputs
-from .faithful import LARGEST_STEP, Steps, allowed_error, missing_integers, steps_of
+from .faithful import (
+    LARGEST_STEP,
+    Steps,
+    allowed_error,
+    missing_integers,
+    missing_palettes,
+    steps_of,
+)
 from .good import Good, judge_good
 
 if TYPE_CHECKING:
@@ -71,6 +78,9 @@ def judge_integers(
     absent = missing_integers(quantized.rounded, session.stored_integers(), session.stored_floats())
     if absent:
         wrong.append(f"{listed(absent)}: the stored integers are not those of the plan")
+    absent = missing_palettes(quantized.rounded, session.looked_up())
+    if absent:
+        wrong.append(f"{listed(absent)}: not what the palette of the plan gives")
     steps = steps_of(quantized.rounded, samples[0], session.integers(samples[0]))
     if steps.missing:
         wrong.append(f"{listed(steps.missing)}: not in the file with the scale of the plan")

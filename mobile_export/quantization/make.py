@@ -15,6 +15,7 @@ from .calibrate import measure
 from .correct import InputMeans, mean_error
 from .histogram import Histogram
 from .insert import rounded_values
+from .palettes import plan_palettes
 from .plan import Chosen, PlannedTensor, QuantizationPlan, program_hash
 from .ranges import Grid, Steps, fit, fit_weight
 from .roles import FIXED
@@ -50,6 +51,17 @@ def make_plan(
         raise UsageError(
             f"{program.spec} has no layer with stored weights: nothing of it can be {precision}.",
             hint="Leave `precision` out.",
+        )
+    if scheme.palette:
+        palettes, floating = plan_palettes(found.layers, scheme.weights)
+        if not palettes:
+            raise UsageError(
+                f"{program.spec} has no layer with more than {2**scheme.weights} weights: "
+                f"{precision} would not make it smaller.",
+                hint="Leave `precision` out.",
+            )
+        return QuantizationPlan(
+            program.spec, program_hash(program), precision, chosen, palettes, floating
         )
     activations: dict[Node, PlannedTensor] = {}
     means = InputMeans(found.layers.values())

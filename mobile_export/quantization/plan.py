@@ -7,6 +7,7 @@ kept as a JSON file. It belongs to one program: its hash is that of the graph an
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ __all__ = [
 
 Kind = Literal["activation", "weight", "bias", "constant"]
 VERSION = 1
-BITS = (4, 8, 16, 32)
+BITS = (4, 6, 8, 16, 32)
 _LARGEST = 64 * MIB
 
 _Text = Annotated[str, Meta(max_length=4096)]
@@ -58,6 +59,8 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         why: what the scale was chosen by.
         shift: of a bias, what is added to the model's before it is rounded, one for each scale:
             the mean of what rounding the weights adds, taken off (`correct`).
+        palette: of weights that are indices, the values that they stand for, in ascending order;
+            scale and zero point are then 1 and 0, and mean nothing.
     """
 
     name: _Text
@@ -70,6 +73,7 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     axis: Annotated[int, Meta(ge=0, le=15)] | None = None
     module: _Text = ""
     shift: list[_Shift] = []
+    palette: Annotated[list[float], Meta(min_length=1, max_length=256)] | None = None
 
     @property
     def low(self) -> int:
@@ -197,6 +201,20 @@ def _check(plan: QuantizationPlan) -> None:
             raise ValueError(f"a zero point of {each.name} is no integer of {each.bits} bits")
         if not all(math.isfinite(scale) for scale in each.scale):
             raise ValueError(f"a scale of {each.name} is not finite")
+        _check_palette(each)
+
+
+def _check_palette(planned: PlannedTensor) -> None:
+    values = planned.palette
+    if values is None:
+        if planned.bits == 6:
+            raise ValueError(f"{planned.name} has 6 bits and no palette")
+        return
+    if planned.kind != "weight" or len(values) > 2**planned.bits:
+        raise ValueError(f"{planned.kind} {planned.name} has a palette of {len(values)} values")
+    bounded = all(-3e38 < each < 3e38 for each in values)
+    if not bounded or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"the palette of {planned.name} is not in ascending order")
 
 
 def require_plan_of(plan: QuantizationPlan, program: Program, precision: str, path: Path) -> None:

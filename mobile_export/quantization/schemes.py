@@ -21,11 +21,13 @@ class Scheme:
         activations: bits of an activation; None where they are floating point.
         dynamic: what a layer reads is rounded to 8 bits whose scale is chosen while it runs: one,
             asymmetric, for all that the tensor holds then. Nothing is calibrated.
+        palette: weights are indices into a table of values, one for each layer.
     """
 
     weights: int
     activations: int | None = None
     dynamic: bool = False
+    palette: bool = False
 
     @property
     def weight_grid(self) -> Grid:
@@ -46,5 +48,8 @@ SCHEMES = {
     "int8-weights": Scheme(8),
     "int16": Scheme(8, 16),
     "int8-dynamic": Scheme(8, dynamic=True),
+    "palette4": Scheme(4, palette=True),
+    "palette6": Scheme(6, palette=True),
+    "palette8": Scheme(8, palette=True),
 }
 """By the name of the precision."""

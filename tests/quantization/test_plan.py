@@ -168,6 +168,11 @@ def first(plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def weight(plan: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in plan["tensors"] if each["kind"] == "weight")
+    return found
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -175,6 +180,11 @@ def first(plan: dict[str, Any]) -> dict[str, Any]:
         (lambda plan: first(plan).update(scale=[0.1, 0.2]), "2 scales and 1 zero points"),
         (lambda plan: first(plan).update(zero_point=[300]), "no integer of 8 bits"),
         (lambda plan: first(plan).update(bits=7), "has 7 bits"),
+        (lambda plan: first(plan).update(bits=6, zero_point=[0]), "6 bits and no palette"),
+        (lambda plan: first(plan).update(palette=[1.0, 2.0]), "constant p_shift has a palette"),
+        (lambda plan: weight(plan).update(palette=[2.0, 1.0]), "not in ascending order"),
+        (lambda plan: weight(plan).update(palette=[0.0] * 257), "palette"),
+        (lambda plan: weight(plan).update(palette=[0.0, 1e39]), "not in ascending order"),
         (lambda plan: first(plan).update(shift=[0.5]), "1 shifts and is a"),
         (lambda plan: plan.update(program="x"), "program"),
         (lambda plan: plan.update(version=99), "version 99"),

@@ -5,6 +5,7 @@ Covers the exporters' ``weights.py`` and what `quantization.judge` asks of such 
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,22 @@ import torch
 
 import mobile_export
 from mobile_export.artifacts.manifest import read_manifest
+from mobile_export.errors import UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.interface import loader_of
 from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.parity.samples import Sample
 from mobile_export.pipeline import ExportReport, export_program
+from mobile_export.quantization.palettes import nearest_entries, palette_of
 from tests.conftest import need
 from tests.test_pipeline import make_source
 
 from . import test_export as static
 from .nets import Net, net
 
-PRECISIONS = ("int8-weights", "int8-dynamic")
+PRECISIONS = ("int8-weights", "int8-dynamic", "palette4", "palette6")
+
 FILES = [
     (row.name, precision.name)
     for row in FORMATS
@@ -50,6 +54,7 @@ def written(
     name, precision = request.param
     folder = tmp_path_factory.mktemp("weights")
     report = write(name, precision, folder)
+    assert report.artifacts[0].parity.faithful
     return name, report, folder
 
 
@@ -59,7 +64,7 @@ def test_the_file_is_faithful(written: tuple[str, ExportReport, Path]) -> None:
     assert artifact.parity.faithful
     assert artifact.path is not None
     facts = mobile_export.inspect(str(artifact.path))
-    assert facts["precision"] == "int8"
+    assert facts["precision"] == ("palette" if "palette" in artifact.precision else "int8")
     assert read_manifest(artifact.path).precision == artifact.precision in PRECISIONS
 
 
@@ -70,8 +75,9 @@ def rounded(module: torch.nn.Module, stored: dict[tuple[int, ...], Any]) -> torc
         for layer in exact.modules():
             if not isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
                 continue
-            near = stored[len(layer.weight), layer.weight.numel()]
-            layer.weight.copy_(near(layer.weight))
+            near = stored.get((len(layer.weight), layer.weight.numel()))
+            if near is not None:  # a palette leaves what has fewer weights than it has values
+                layer.weight.copy_(near(layer.weight))
     return exact
 
 
@@ -87,6 +93,8 @@ def test_it_computes_with_the_integers_that_it_stores(
     assert path is not None
     session = loader_of(get_format(name), None)(path, (OutputSpec("logits", (1, 10)),))
     stored: dict[tuple[int, ...], Any] = {}
+    for values in session.looked_up():
+        stored[len(values), values.size] = functools.partial(same_order, values)
     for each in session.stored_integers():
         count = len(each.scales)
         stored[count, each.value.size] = NearestWeights(each.value, np.asarray(each.scales))
@@ -117,6 +125,15 @@ def round_input(layer: torch.nn.Module, given: tuple[torch.Tensor]) -> tuple[tor
     scale = float((most - least) / 255)
     zero = round(-128 - float(least) / scale)
     return (torch.fake_quantize_per_tensor_affine(x, scale, zero, -128, 127),)
+
+
+def same_order(values: np.ndarray, weight: torch.Tensor) -> torch.Tensor:
+    """The elements of ``values`` in the order of those of ``weight``."""
+    result = torch.empty(weight.numel(), dtype=torch.float64)
+    result[torch.argsort(weight.reshape(-1))] = torch.from_numpy(
+        np.sort(values, axis=None)
+    ).double()
+    return result.reshape(weight.shape)
 
 
 class NearestWeights:
@@ -250,9 +267,51 @@ def coreml_zero_point(model: static.MilFile) -> None:
     tensor.values = bytes([1] * len(tensor.values))
 
 
-def change(name: str, path: Path, damage: str) -> None:
+def palettes(model: static.MilFile) -> list[tuple[np.ndarray, np.ndarray, list[int]]]:
+    """The tables of a package, their packed indices, and the shapes of what is looked up."""
+    found = []
+    for each in model.of("constexpr_lut_to_dense"):
+        table = model.array(model.constant(each, "lut"), np.float32)
+        indices = model.array(model.constant(each, "indices"), np.uint8)
+        (output,) = each.outputs
+        dims = [d.constant.size for d in output.type.tensorType.dimensions]
+        found.append((table, indices, dims))
+    return found
+
+
+def palette_scaled_weight(model: static.MilFile) -> None:
+    table, _, _ = max(palettes(model), key=lambda each: each[1].size)
+    table[:] = table / 2
+
+
+def palette_scale(model: static.MilFile) -> None:
+    """One value of one table."""
+    table, _, _ = palettes(model)[0]
+    table[3] *= np.float32(1.01)
+
+
+def palette_zero_point(model: static.MilFile) -> None:
+    """Every index is the next one."""
+    _, indices, _ = palettes(model)[0]
+    indices[:] = indices ^ 1
+
+
+def palette_channels(model: static.MilFile) -> None:
+    """As `static.onnx_channels`, of indices that are bytes or halves of them."""
+    indices = next(packed for _, packed, dims in palettes(model) if dims == [8, 16, 1, 1])
+    size = len(indices) * 8 // 128
+    bits = np.unpackbits(indices, bitorder="little").reshape(8, 16, size)
+    indices[:] = np.packbits(bits[:, ::-1].reshape(-1), bitorder="little")
+
+
+palette_pad = static.coreml_pad
+palette_bias = static.coreml_bias
+
+
+def change(name: str, path: Path, damage: str, precision: str = "") -> None:
     """Write a file again that is damaged."""
-    edit = globals()[f"{name}_{damage}"]
+    kind = "palette" if "palette" in precision else name
+    edit = globals()[f"{kind}_{damage}"]
     if name == "onnx":
         import onnx
 
@@ -275,12 +334,13 @@ def change(name: str, path: Path, damage: str) -> None:
 def test_a_damaged_file_is_not_faithful(
     damage: str | None, written: tuple[str, ExportReport, Path], tmp_path: Path
 ) -> None:
-    name, _, folder = written
+    name, report, folder = written
+    precision = report.artifacts[0].precision
     for each in folder.iterdir():
         (shutil.copytree if each.is_dir() else shutil.copy)(each, tmp_path / each.name)
     path = tmp_path / static.FILES[name]
     if damage is not None:
-        change(name, path, damage)
+        change(name, path, damage, precision)
     found = mobile_export.verify(path, net(), size=32, layers=True)
     assert found.parity.faithful == (damage is None)
     assert bool(found.unlike) == (damage is not None)
@@ -290,7 +350,7 @@ def test_a_damaged_file_is_not_faithful(
         assert bool(found.layers.errors) == (damage is not None)
 
 
-@pytest.mark.parametrize(("name", "precision"), FILES)
+@pytest.mark.parametrize(("name", "precision"), [*FILES, ("coreml", "palette8")])
 def test_the_file_is_as_small_as_its_integers(name: str, precision: str, tmp_path: Path) -> None:
     """One byte for each weight; the rest of a file does not grow with them."""
     need(name)
@@ -304,6 +364,7 @@ def test_the_file_is_as_small_as_its_integers(name: str, precision: str, tmp_pat
         )
         for wanted in (precision, "fp32")
     }
+    assert found[precision].artifacts[0].parity.faithful
     small, large = (each.artifacts[0].bytes for each in found.values())
     assert small < large * (bits / 32) * 1.02
 
@@ -312,3 +373,44 @@ def test_the_weights_are_the_nets() -> None:
     """The oracle above finds every layer by how many channels and weights it has."""
     layers = [m for m in Net().modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     assert len({(len(m.weight), m.weight.numel()) for m in layers}) == len(layers) == 5
+
+
+def test_indices_are_those_of_coremltools(tmp_path: Path) -> None:
+    """coremltools' own definition of the operation, on what the package holds; each weight is the
+    nearest value of its table."""
+    write("coreml", "palette6", tmp_path)
+    from coremltools.converters.mil.mil.ops.defs.iOS16.constexpr_ops import constexpr_lut_to_dense
+
+    layers = [m for m in net().modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    weights = {tuple(m.weight.shape): m.weight.detach().numpy() for m in layers}
+    found = palettes(static.MilFile(tmp_path / static.FILES["coreml"]))
+    assert len(found) == 4  # the gate has 64 weights, no more than the palette
+    for table, indices, dims in found:
+        assert len(table) == 64
+        dense = constexpr_lut_to_dense.decompress(table, indices, dims)
+        weight = weights[tuple(dims)].astype(np.float64)
+        off = np.abs(weight[..., None] - table.astype(np.float64)).min(-1)
+        np.testing.assert_allclose(np.abs(weight - dense), off, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(("bits", "error"), [(2, 0.1175), (3, 0.03454), (4, 0.009497)])
+def test_a_palette_is_as_near_as_it_can_be(bits: int, error: float) -> None:
+    """Normal weights: the least mean squared error there is (Max 1960, Table I)."""
+    weights = np.random.default_rng(0).standard_normal(400_000)
+    palette = palette_of(weights, 2**bits)
+    assert len(palette) == 2**bits
+    got = np.square(weights - palette[nearest_entries(weights, palette)]).mean()
+    assert abs(got / error - 1) < 0.01
+
+
+def test_few_values_are_a_palette_of_themselves() -> None:
+    weights = np.array([[0.5, -1.0], [0.5, 3.0]], np.float32)
+    palette = palette_of(weights, 16)
+    assert palette.tolist() == [-1.0, 0.5, 3.0]
+    assert palette[nearest_entries(weights, palette)].tolist() == weights.tolist()
+
+
+def test_a_net_of_small_layers_has_no_palette(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no layer with more than 256 weights"):
+        write("coreml", "palette8", tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -134,6 +134,9 @@ class _EvaluatorSession(Session):
         for each in self.program.stored:
             yield IntegerTensor(each.name, each.value, each.scales, each.zero_point)
 
+    def looked_up(self) -> Iterator[np.ndarray]:
+        yield from self.program.looked_up
+
     def stored_floats(self) -> Iterator[np.ndarray]:
         yield from self.program.stored_floats()
 

@@ -20,6 +20,9 @@ ROW = Format(
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     lacks={
+        "palette4": "its tables have 256 values",
+        "palette6": "its tables have 256 values",
+        "palette8": "not yet: its .bin has tables of 256 values",
         "int8-dynamic": "its layers of integers read a scale of their input that is stored",
         "int8": "not yet",
         "int16": "ncnn has no kernels for integers of 16 bits",

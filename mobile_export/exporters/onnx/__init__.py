@@ -28,6 +28,9 @@ ROW = Format(
         Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
     lacks={
+        "palette4": "ONNX has no operator for a table of weights",
+        "palette6": "ONNX has no operator for a table of weights",
+        "palette8": "ONNX has no operator for a table of weights",
         "fp16": "float16 arithmetic is up to the device's runtime, which is given float32",
     },
     checked_by="onnxruntime",

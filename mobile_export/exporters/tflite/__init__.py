@@ -28,6 +28,9 @@ ROW = Format(
         Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
     lacks={
+        "palette4": "LiteRT has no kernel for a table of weights",
+        "palette6": "LiteRT has no kernel for a table of weights",
+        "palette8": "LiteRT has no kernel for a table of weights",
         "int16": "not yet",
     },
     checked_by="LiteRT",

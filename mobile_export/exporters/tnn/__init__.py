@@ -19,6 +19,9 @@ ROW = Format(
     libraries=(),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     lacks={
+        "palette4": "TNN reads no table of weights",
+        "palette6": "TNN reads no table of weights",
+        "palette8": "TNN reads no table of weights",
         "int8-dynamic": "its layers of integers read a scale of their input that is stored",
         "int8": "not yet",
         "int16": "TNN has no kernels for integers of 16 bits",

@@ -102,6 +102,7 @@ class MilProgram:
         compressed: the lowest precision among compressed weights, such as "int8"; else None.
         classes: the labels of a classifier in the order of its probabilities, else None.
         stored: the integers that an operation widens by scales, where these are on one axis.
+        looked_up: what an operation makes of indices and a table.
         findings: what the runs so far showed: float16 that overflowed, unsettled operations.
     """
 
@@ -132,6 +133,7 @@ class MilProgram:
                     raise FormatError(f"the constant {call.name} has no value")
                 self._constants[call.outputs[0][0]] = _load(call.inputs["val"][0])
         self.stored: list[StoredIntegers] = []
+        self.looked_up: list[np.ndarray] = []
         self._pending = self._decompress(function)
         self._steps = _plan(function, computing, self._constants)
         self.classes = _classes(computing)
@@ -265,6 +267,8 @@ class MilProgram:
             with torch.inference_mode():
                 results = _execute(step, {}, self._constants)
             self.stored += _widened(step)
+            if step.call.type == "constexpr_lut_to_dense":
+                self.looked_up += [each.numpy() for each in results if torch.is_tensor(each)]
             for (name, _), result in zip(step.call.outputs, results, strict=True):
                 self._constants[name] = result
         return pending
