@@ -76,6 +76,7 @@ class Precision:
         integers: whether weights are integers, by a plan (`quantization`); ``tolerance`` is then
             that of what a device computes against the plan, where no rounding is amplified.
         palette: weights are indices into a table, with as many bits as a weight has.
+        block: as many input channels share a scale of the weights; None: all.
         dynamic: integers whose scales the runtime chooses while it runs meet the weights.
     """
 
@@ -87,6 +88,7 @@ class Precision:
     integers: bool = False
     dynamic: bool = False
     palette: bool = False
+    block: int | None = None
 
 
 @dataclass(frozen=True)

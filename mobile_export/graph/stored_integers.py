@@ -28,6 +28,7 @@ __all__ = [
     "as_floats",
     "exact_floats",
     "find_weights",
+    "in_blocks",
     "planned_weights",
 ]
 
@@ -130,3 +131,30 @@ def as_floats(program: Program) -> Program:
         elif node.target is quantization_operators().dequantize_per_tensor.tensor:
             graph.replace(node, integers.args[0], "a rounding of the runtime's")
     return graph.result().program
+
+
+def in_blocks(values: np.ndarray, block: int, bits: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The integers of weights (O, I, *kernel) and the scales (O, I / block) that stand for exactly
+    ``values``; None where there are none.
+
+    The largest magnitude of a block is stored as the largest integer: that gives its scale to the
+    last bit, which is tried.
+    """
+    if values.ndim < 2 or values.shape[1] % block:
+        return None
+    high = 2 ** (bits - 1) - 1
+    places = (values.shape[0], values.shape[1] // block)
+    rows = values.reshape(*places, -1)
+    largest = np.abs(rows).max(-1)
+    near = (largest.astype(np.float64) / high).astype(np.float32)
+    near = np.where(largest > 0, near, np.float32(1))
+    integers = np.zeros(rows.shape, np.int8)
+    scales, found = near, np.zeros(places, bool)
+    for each in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(1e30))):
+        wide = each.astype(np.float64)[..., None]
+        tried = np.rint(rows / wide).clip(-high, high)
+        fits = ((tried * wide).astype(np.float32) == rows).all(-1) & ~found
+        integers[fits] = tried[fits]
+        scales = np.where(fits, each, scales)
+        found |= fits
+    return (integers.reshape(values.shape), scales) if found.all() else None

@@ -152,7 +152,8 @@ class Session:
         return iter(())
 
     def looked_up(self) -> Iterator[np.ndarray]:
-        """Every tensor that is stored as indices into a table of floats, looked up."""
+        """Every tensor that is stored as indices into a table of floats, or as integers with scales
+        of blocks: the float32 numbers that are meant."""
         return iter(())
 
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:

@@ -28,6 +28,7 @@ from ..graph.quantized import NAMESPACE, is_dynamic, is_quantization, tie_window
 from ..parity.compare import compare
 from ..passes.prove import float64_outputs
 from .assign import module_of, name_of, sources
+from .insert import STORED
 from .roles import ROLES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ __all__ = [
     "TensorSteps",
     "allowed_error",
     "missing_integers",
-    "missing_palettes",
+    "missing_values",
     "steps_of",
 ]
 
@@ -268,21 +269,21 @@ def missing_integers(
     return tuple(missing)
 
 
-def missing_palettes(rounded: Program, looked_up: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Weights of the palettes of a plan that are not in a file, in whatever layout: its indices and
-    tables give other values.
+def missing_values(rounded: Program, looked_up: Iterable[np.ndarray]) -> tuple[str, ...]:
+    """Weights of palettes, or of integers in blocks, that are not in a file, in whatever layout:
+    what it stores stands for other values.
 
     Args:
         rounded: the program with the plan in it.
-        looked_up: the tensors that the file makes of its indices and tables.
+        looked_up: the tensors that the file makes of its indices and tables, integers and scales.
     """
     have = {_sorted(each.astype(np.float32)) for each in looked_up}
     exported = rounded.exported
     stored = {**exported.state_dict, **exported.constants}
     return tuple(
-        name.removesuffix(".palette")
+        name.removesuffix(f".{STORED}")
         for name, value in stored.items()
-        if name.endswith(".weight.palette") and _sorted(value.float().numpy()) not in have
+        if name.endswith(f".weight.{STORED}") and _sorted(value.float().numpy()) not in have
     )
 
 

@@ -20,6 +20,7 @@ from ..graph.editor import GraphEditor
 from ..graph.quantized import dequantized, quantized
 from ..system.torch_private import quantization_operators
 from .assign import Assignment, assign, sources
+from .blocks import block_values
 from .palettes import nearest_entries
 from .plan import PlannedTensor, QuantizationPlan
 from .schemes import SCHEMES
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from ..graph.layers import WeightedLayer
     from ..graph.program import Program
 
-__all__ = ["insert", "rounded_values", "stored_integers"]
+__all__ = ["STORED", "insert", "rounded_values", "stored_integers"]
+
+STORED = "stored_values"
+"""Last part of the name of weights whose integers a writer finds by their values."""
 
 _DTYPES = {4: torch.int8, 8: torch.int8, 16: torch.int16, 32: torch.int32}
 
@@ -44,8 +48,8 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     _require_fits(graph, found, plan)
     weights, biases = plan.by_name("weight"), plan.by_name("bias")
     for node, layer in found.layers.items():
-        if node.name in weights and weights[node.name].palette is not None:
-            _store_palette(graph, layer, weights[node.name])
+        if node.name in weights and _is_lossless(weights[node.name]):
+            _store_values(graph, layer, weights[node.name])
         elif node.name in weights:
             _store(graph, layer, weights[node.name], biases.get(node.name))
     if SCHEMES[plan.precision].dynamic:
@@ -85,7 +89,7 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
                 hint="Give another file as `plan`: it is written when it does not exist.",
             )
         axis = None if each.kind == "activation" else each.axis
-        if each.palette is not None:
+        if _is_lossless(each):
             continue
         places = shape[axis] if axis is not None and axis < len(shape) else 1
         if len(each.scale) != places or each.axis != axis:
@@ -174,17 +178,36 @@ def _store(
     graph.changed(node, f"weights of {weight.bits} bits")
 
 
-def _store_palette(graph: GraphEditor, layer: WeightedLayer, planned: PlannedTensor) -> None:
-    """The values of a palette in the place of the weights of a layer."""
+def _is_lossless(planned: PlannedTensor) -> bool:
+    """Whether a writer finds the integers by the float32 values that they stand for."""
+    return planned.palette is not None or planned.block is not None
+
+
+def _store_values(graph: GraphEditor, layer: WeightedLayer, planned: PlannedTensor) -> None:
+    """The values of a palette, or of integers in blocks, in the place of the weights of a layer.
+
+    Raises:
+        UsageError: the plan has another number of blocks.
+    """
     node = layer.node
-    palette = np.asarray(planned.palette, np.float32)
-    values = torch.from_numpy(palette[nearest_entries(layer.weight.numpy(), palette)])
-    stored = graph.add_constant(values, f"{node.name}.weight.palette")
+    weight = layer.weight.numpy()
+    if planned.palette is not None:
+        palette = np.asarray(planned.palette, np.float32)
+        values = palette[nearest_entries(weight, palette)]
+    else:
+        try:
+            values = block_values(weight, planned)
+        except ValueError as error:
+            raise UsageError(
+                f"The plan does not fit the weights of {node.name}: {error}.",
+                hint="Give another file as `plan`: it is written when it does not exist.",
+            ) from error
+    stored = graph.add_constant(torch.from_numpy(values), f"{node.name}.weight.{STORED}")
     if "weight" in node.kwargs:
         node.kwargs = {**node.kwargs, "weight": stored}
     else:
         node.args = (node.args[0], stored, *node.args[2:])
-    graph.changed(node, f"a palette of {len(palette)} values")
+    graph.changed(node, f"weights of {planned.bits} bits")
 
 
 def _store_operand(graph: GraphEditor, constant: Node, planned: PlannedTensor) -> None:

@@ -14,7 +14,7 @@ from .faithful import (
     Steps,
     allowed_error,
     missing_integers,
-    missing_palettes,
+    missing_values,
     steps_of,
 )
 from .good import Good, judge_good
@@ -78,9 +78,9 @@ def judge_integers(
     absent = missing_integers(quantized.rounded, session.stored_integers(), session.stored_floats())
     if absent:
         wrong.append(f"{listed(absent)}: the stored integers are not those of the plan")
-    absent = missing_palettes(quantized.rounded, session.looked_up())
+    absent = missing_values(quantized.rounded, session.looked_up())
     if absent:
-        wrong.append(f"{listed(absent)}: not what the palette of the plan gives")
+        wrong.append(f"{listed(absent)}: what is stored does not stand for the plan's weights")
     steps = steps_of(quantized.rounded, samples[0], session.integers(samples[0]))
     if steps.missing:
         wrong.append(f"{listed(steps.missing)}: not in the file with the scale of the plan")

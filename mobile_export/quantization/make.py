@@ -11,6 +11,7 @@ import torch
 from ..errors import UsageError
 from ..graph.editor import GraphEditor
 from .assign import Assignment, assign, module_of, name_of
+from .blocks import plan_blocks
 from .calibrate import measure
 from .correct import InputMeans, mean_error
 from .histogram import Histogram
@@ -62,6 +63,18 @@ def make_plan(
             )
         return QuantizationPlan(
             program.spec, program_hash(program), precision, chosen, palettes, floating
+        )
+    if scheme.block is not None:
+        method = chosen.method
+        blocks, floating = plan_blocks(found.layers, scheme.weights, scheme.block, method)
+        if all(each.bits > scheme.weights for each in blocks):
+            raise UsageError(
+                f"{program.spec} has no layer whose input channels are blocks of {scheme.block}: "
+                f"nothing of it can be {precision}.",
+                hint="Ask for `precision='int8-weights'`, or leave it out.",
+            )
+        return QuantizationPlan(
+            program.spec, program_hash(program), precision, chosen, blocks, floating
         )
     activations: dict[Node, PlannedTensor] = {}
     means = InputMeans(found.layers.values())

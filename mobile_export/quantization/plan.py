@@ -61,6 +61,8 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the mean of what rounding the weights adds, taken off (`correct`).
         palette: of weights that are indices, the values that they stand for, in ascending order;
             scale and zero point are then 1 and 0, and mean nothing.
+        block: of weights, how many input channels share a scale; ``scale`` has those of one output
+            channel behind those of the other.
     """
 
     name: _Text
@@ -74,6 +76,7 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     module: _Text = ""
     shift: list[_Shift] = []
     palette: Annotated[list[float], Meta(min_length=1, max_length=256)] | None = None
+    block: Annotated[int, Meta(ge=1, le=2**20)] | None = None
 
     @property
     def low(self) -> int:
@@ -195,6 +198,8 @@ def _check(plan: QuantizationPlan) -> None:
             )
         if each.shift and (each.kind != "bias" or len(each.shift) != len(each.scale)):
             raise ValueError(f"{each.name} has {len(each.shift)} shifts and is a {each.kind}")
+        if each.block is not None and each.kind != "weight":
+            raise ValueError(f"{each.kind} {each.name} has blocks")
         if len(each.scale) > 1 and each.axis is None:
             raise ValueError(f"{each.name} has several scales and no axis")
         if not all(each.low <= zero <= each.high for zero in each.zero_point):

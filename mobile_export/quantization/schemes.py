@@ -22,12 +22,15 @@ class Scheme:
         dynamic: what a layer reads is rounded to 8 bits whose scale is chosen while it runs: one,
             asymmetric, for all that the tensor holds then. Nothing is calibrated.
         palette: weights are indices into a table of values, one for each layer.
+        block: as many input channels share a scale; layers that cannot be cut so have 8 bits and a
+            scale for each output channel.
     """
 
     weights: int
     activations: int | None = None
     dynamic: bool = False
     palette: bool = False
+    block: int | None = None
 
     @property
     def weight_grid(self) -> Grid:
@@ -48,6 +51,7 @@ SCHEMES = {
     "int8-weights": Scheme(8),
     "int16": Scheme(8, 16),
     "int8-dynamic": Scheme(8, dynamic=True),
+    "int4-weights": Scheme(4, block=32),
     "palette4": Scheme(4, palette=True),
     "palette6": Scheme(6, palette=True),
     "palette8": Scheme(8, palette=True),

@@ -1,6 +1,7 @@
 """coremltools' private interfaces, each once. What breaks when they change:
 
 - `add_graph_pass`: Core ML files get two transposes around every layer norm over channels.
+- `integer_type`: Core ML files have no weights of 4 bits.
 - `divide_by_itself`: 1 / x is wrong near 0.
 - `keep_whole_quotients`: models that divide indices are refused, or wrong in float16.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_graph_pass", "builder", "divide_by_itself", "keep_whole_quotients"]
+__all__ = ["add_graph_pass", "builder", "divide_by_itself", "integer_type", "keep_whole_quotients"]
 
 _NAMESPACE = "mobile_export"
 
@@ -43,6 +44,16 @@ def builder() -> Any:
     from coremltools.converters.mil import Builder
 
     return Builder
+
+
+def integer_type(bits: int) -> Any:
+    """The type of an array whose integers coremltools stores in 4 or 8 bits.
+
+    coremltools 9.0: ``types.nptype_from_builtin``.
+    """
+    from coremltools.converters.mil.mil import types
+
+    return types.nptype_from_builtin(types.string_to_builtin(f"int{bits}"))
 
 
 def divide_by_itself() -> None:

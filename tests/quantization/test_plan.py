@@ -181,6 +181,7 @@ def weight(plan: dict[str, Any]) -> dict[str, Any]:
         (lambda plan: first(plan).update(zero_point=[300]), "no integer of 8 bits"),
         (lambda plan: first(plan).update(bits=7), "has 7 bits"),
         (lambda plan: first(plan).update(bits=6, zero_point=[0]), "6 bits and no palette"),
+        (lambda plan: first(plan).update(block=4), "has blocks"),
         (lambda plan: first(plan).update(palette=[1.0, 2.0]), "constant p_shift has a palette"),
         (lambda plan: weight(plan).update(palette=[2.0, 1.0]), "not in ascending order"),
         (lambda plan: weight(plan).update(palette=[0.0] * 257), "palette"),

@@ -22,6 +22,7 @@ ROW = Format(
         Precision("fp32", FLOAT32, 32),
         Precision("int8", INTEGERS, 8, arithmetic="fp32", calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
+        Precision("int4-weights", INTEGERS, 4, arithmetic="fp32", integers=True, block=32),
         Precision("palette4", INTEGERS, 4, arithmetic="fp32", integers=True, palette=True),
         Precision("palette6", INTEGERS, 6, arithmetic="fp32", integers=True, palette=True),
         Precision("palette8", INTEGERS, 8, arithmetic="fp32", integers=True, palette=True),

@@ -69,6 +69,8 @@ def target_of(target: str, precision: Precision) -> str:
             f"Core ML stores no integers for iOS 15: {precision.name} needs iOS 16, int8 iOS 17.",
             hint="Leave `target` out, or ask for a later one.",
         )
+    if precision.block is not None:
+        return "ios18"
     if precision.integers and precision.calibrated and target == "ios16":
         return "ios17"
     return target

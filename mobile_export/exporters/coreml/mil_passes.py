@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ...system.coreml_private import add_graph_pass, builder
+from ...graph.stored_integers import in_blocks
+from ...system.coreml_private import add_graph_pass, builder, integer_type
 
-__all__ = ["add_our_passes", "store_palettes"]
+__all__ = ["add_our_passes", "store_blocks", "store_palettes"]
 
 _BEHIND = "common::expand_high_rank_reshape_and_transpose"
 
@@ -60,6 +61,40 @@ def _look_up_weights(block: Any, bits: int) -> None:
             )
         block.replace_uses_of_var_after_op(anchor_op=op, old_var=old, new_var=new)
         block.remove_ops([op])
+
+
+def store_blocks(pipeline: Any, bits: int, block: int) -> None:
+    """Store weights that integers in blocks stand for exactly as these, behind all other passes;
+    those that integers of 8 bits with a scale for each output channel stand for, as these."""
+    apply = functools.partial(_cut_weights, bits=bits, block=block)
+    add_graph_pass(pipeline, f"cut_weights_{bits}_{block}", apply, behind=pipeline.passes[-1])
+
+
+def _cut_weights(function: Any, bits: int, block: int) -> None:
+    """The same numbers, in fewer bits: nothing is rounded here."""
+    mb = builder()
+    named = {"conv", "linear"}
+    weights = [op.weight for op in function.operations if op.op_type in named]
+    for op in dict.fromkeys(each.op for each in weights if each.op is not None):
+        if op.op_type != "const" or op.val.val.dtype != np.float32:
+            continue
+        values, width = op.val.val, bits
+        found = in_blocks(values, block, bits)
+        if found is None:
+            found, width = in_blocks(values, values.shape[1], 8), 8
+        if found is None:
+            continue
+        integers, scales = found
+        (old,) = op.outputs
+        with function:
+            new = mb.constexpr_blockwise_shift_scale(
+                data=integers.astype(integer_type(width)),
+                scale=scales.reshape(*scales.shape, *[1] * (values.ndim - 2)),
+                before_op=op,
+                name=f"{op.name}_widened",
+            )
+        function.replace_uses_of_var_after_op(anchor_op=op, old_var=old, new_var=new)
+        function.remove_ops([op])
 
 
 def _packed(indices: np.ndarray, bits: int) -> np.ndarray:

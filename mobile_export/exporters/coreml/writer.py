@@ -29,7 +29,7 @@ from ...system.coreml_private import divide_by_itself, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
 from .integers import CHANGING, as_stored, target_of
-from .mil_passes import add_our_passes, store_palettes
+from .mil_passes import add_our_passes, store_blocks, store_palettes
 from .nms import CONFIDENCE, COORDINATES, with_suppression
 from .session import ACTIVATION_KEY, LABELS_KEY, PREVIEW, PREVIEW_KEY
 
@@ -200,6 +200,8 @@ def _pass_pipeline(precision: Precision) -> Any:
     add_our_passes(pipeline)
     if precision.palette:
         store_palettes(pipeline, precision.bits)
+    if precision.block is not None:
+        store_blocks(pipeline, precision.bits, precision.block)
     return pipeline
 
 

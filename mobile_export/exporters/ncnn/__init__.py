@@ -20,6 +20,7 @@ ROW = Format(
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     lacks={
+        "int4-weights": "its layers of floats read weights of floats",
         "palette4": "its tables have 256 values",
         "palette6": "its tables have 256 values",
         "palette8": "not yet: its .bin has tables of 256 values",

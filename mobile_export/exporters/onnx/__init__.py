@@ -28,6 +28,7 @@ ROW = Format(
         Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
     lacks={
+        "int4-weights": "not yet",
         "palette4": "ONNX has no operator for a table of weights",
         "palette6": "ONNX has no operator for a table of weights",
         "palette8": "ONNX has no operator for a table of weights",

@@ -19,6 +19,7 @@ ROW = Format(
     libraries=(),
     precisions=(Precision("fp32", FLOAT32, 32), Precision("fp16", FLOAT16, 16)),
     lacks={
+        "int4-weights": "TNN has no integers of 4 bits",
         "palette4": "TNN reads no table of weights",
         "palette6": "TNN reads no table of weights",
         "palette8": "TNN reads no table of weights",

@@ -102,7 +102,7 @@ class MilProgram:
         compressed: the lowest precision among compressed weights, such as "int8"; else None.
         classes: the labels of a classifier in the order of its probabilities, else None.
         stored: the integers that an operation widens by scales, where these are on one axis.
-        looked_up: what an operation makes of indices and a table.
+        looked_up: what an operation makes of indices and a table, or of blocks of integers.
         findings: what the runs so far showed: float16 that overflowed, unsettled operations.
     """
 
@@ -267,7 +267,7 @@ class MilProgram:
             with torch.inference_mode():
                 results = _execute(step, {}, self._constants)
             self.stored += _widened(step)
-            if step.call.type == "constexpr_lut_to_dense":
+            if step.call.type in ("constexpr_lut_to_dense", "constexpr_blockwise_shift_scale"):
                 self.looked_up += [each.numpy() for each in results if torch.is_tensor(each)]
             for (name, _), result in zip(step.call.outputs, results, strict=True):
                 self._constants[name] = result
