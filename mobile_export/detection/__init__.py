@@ -76,6 +76,7 @@ def suppress(
     iou_threshold: float = 0.45,
     candidates: int = 1000,
     limit: int = 200,
+    best_class_only: bool = False,
 ) -> Detections:
     """Greedy non-maximum suppression within each class.
 
@@ -90,6 +91,8 @@ def suppress(
             over union).
         candidates: the surest pairs of box and class that are looked at.
         limit: detections that are returned at most.
+        best_class_only: look at the best class of each box alone, as ultralytics does; the first
+            of those that are alike.
 
     Raises:
         ValueError: the shapes do not belong together.
@@ -99,7 +102,10 @@ def suppress(
     boxes, scores = _one_image(boxes, 4), _one_image(scores, None)
     if len(boxes) != len(scores):
         raise ValueError(f"{len(boxes)} boxes, but scores of {len(scores)}")
-    anchors, classes = np.nonzero(scores > score_threshold)
+    wanted = scores > score_threshold
+    if best_class_only:
+        wanted &= np.arange(scores.shape[1]) == scores.argmax(1)[:, None]
+    anchors, classes = np.nonzero(wanted)
     values = scores[anchors, classes]
     order = np.argsort(-values, kind="stable")[:candidates]
     anchors, classes, values = anchors[order], classes[order], values[order]

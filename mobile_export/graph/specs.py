@@ -137,11 +137,14 @@ class Thresholds:
             stays; in (0, 1], and 1 suppresses nothing.
         score_threshold: less sure boxes are left out; in [0, 1).
         max_detections: that are returned at most.
+        best_class_only: a box competes with its best class alone; otherwise every pair of box and
+            class is a candidate. Core ML has no other way, TFLite not this one.
     """
 
     iou_threshold: float = 0.45
     score_threshold: float = 0.02
     max_detections: int = 200
+    best_class_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from .names import near_matches
 from .plain import bare, plain_module, with_script_calls
 from .request import ModelRequest, query_of
 from .weights import load_weights
+from .yolo_detector import SIZE, YoloDetector, is_yolo, yolo_source
 
 __all__ = ["load_factory", "source_of_module"]
 
@@ -100,6 +101,8 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
     notes: list[str] = []
     with guarded(partial(_failed, f"Looking at what {spec} made", folder=Path.cwd())):
         module = _dense(plain_module(made, spec, notes), spec)
+        if is_yolo(module):
+            module = YoloDetector(module).eval()
         if request.input is None and example is None:
             _check_signature(module, spec)
         image = _input(module, request, notes)
@@ -113,6 +116,8 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
     info = replace(info, notes=(*info.notes, *notes))
     if isinstance(module, DenseDetector):
         return detector_source(module, spec, image, info, None)
+    if isinstance(module, YoloDetector):
+        return yolo_source(module, spec, image, info)
     scripted: list[str] = []
     module = with_script_calls(module, scripted)
     info = replace(info, notes=(*info.notes, *scripted))
@@ -322,6 +327,8 @@ def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputS
     if isinstance(module, DenseDetector):
         ways = module.ways
         return request.input_spec(size=ways.size, mean=ways.mean, std=ways.std)
+    if isinstance(module, YoloDetector):
+        return request.input_spec(size=SIZE)
     config = next(
         (
             dict(value)

@@ -97,7 +97,13 @@ def bare(module: Any, found: dict[str, None] | None = None) -> Any:
 
 
 def _inside(module: Any) -> nn.Module | None:
-    """What a wrapper holds; None of what is none."""
+    """What a wrapper holds; None of what is none.
+
+    ``YOLO`` of ultralytics is one: a module whose ``train`` begins to train.
+    """
+    if any(base.__module__ == "ultralytics.engine.model" for base in type(module).__mro__):
+        held = getattr(module, "model", None)
+        return held if isinstance(held, nn.Module) else None
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     name = "module" if isinstance(module, parallel) else "_orig_mod"  # of torch.compile
     inner: nn.Module | None = getattr(module, name, None)

@@ -3,6 +3,7 @@
 ``NonMaxSuppression`` returns the indices of what it keeps, class by class, as many as there are.
 The nodes here sort them by score and make of them four outputs of fixed shape, the same as those of
 TFLite's detection post-processing: boxes, classes, scores and their count, filled up with zeros.
+Where a box competes with its best class alone, the scores of the others are multiplied by 0 before.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ def append_suppression(model: onnx.ModelProto, options: Thresholds) -> None:
     }
     graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
     node = helper.make_node
+    scores = "nms_by_class"
+    graph.node.append(node("Transpose", [_ALL_SCORES], [scores], perm=[0, 2, 1]))
+    if options.best_class_only:
+        graph.node.extend(_best_classes(graph, scores, "nms_best_scores"))
+        scores = "nms_best_scores"
     graph.node.extend(
         [
-            node("Transpose", [_ALL_SCORES], ["nms_by_class"], perm=[0, 2, 1]),
             node(
                 "NonMaxSuppression",
-                [_ALL_BOXES, "nms_by_class", "nms_limit", "nms_iou", "nms_score"],
+                [_ALL_BOXES, scores, "nms_limit", "nms_iou", "nms_score"],
                 ["nms_kept"],  # (M, 3): image, class, box
             ),
             node("GatherND", ["nms_by_class", "nms_kept"], ["nms_scores"]),
@@ -75,6 +80,28 @@ def append_suppression(model: onnx.ModelProto, options: Thresholds) -> None:
             helper.make_tensor_value_info("count", TensorProto.INT64, [1]),
         ]
     )
+
+
+def _best_classes(graph: onnx.GraphProto, scores: str, result: str) -> list[onnx.NodeProto]:
+    """(1, classes, N) -> the same, 0 but for the first of the highest of each column."""
+    from onnx import helper, numpy_helper
+
+    shapes = {
+        each.name: [axis.dim_value for axis in each.type.tensor_type.shape.dim]
+        for each in graph.output
+    }
+    classes = shapes["scores"][2]
+    constants = {
+        "nms_classes_count": np.array([classes], dtype=np.int64),
+        "nms_off_on": np.array([0, 1], dtype=np.float32),
+    }
+    graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in constants.items())
+    node = helper.make_node
+    return [
+        node("ArgMax", [scores], ["nms_best"], axis=1, keepdims=0),
+        node("OneHot", ["nms_best", *constants], ["nms_is_best"], axis=1),
+        node("Mul", [scores, "nms_is_best"], [result]),
+    ]
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:

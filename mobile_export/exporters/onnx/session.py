@@ -141,6 +141,11 @@ class _OnnxDetector:
                 hint="Export it again with `nms`.",
             )
         boxes, scores, _, iou, least = nodes[0].input
+        makers = {name: node for node in model.graph.node for name in node.output}
+        best = makers.get(scores)  # of each box, multiplied by what is 1 for its best class
+        best_only = best is not None and best.op_type == "Mul"
+        if best is not None and best_only:
+            scores = best.input[0]
         values = {tensor.name: tensor for tensor in model.graph.initializer}
         iou_threshold, score_threshold = (
             _decimal(onnx.numpy_helper.to_array(values[name])) for name in (iou, least)
@@ -157,7 +162,7 @@ class _OnnxDetector:
             iou_threshold,
             score_threshold,
             limit,
-            best_class_only=False,
+            best_class_only=best_only,
             outputs=tuple(
                 FileOutput(name, shape, layouts[name], name, CORNERS if name == BOXES else None)
                 for name, shape in shapes.items()
