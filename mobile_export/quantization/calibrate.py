@@ -13,12 +13,13 @@ from .correct import InputMeans
 from .histogram import Histogram
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch.fx import Node
 
     from ..graph.program import Program
     from ..parity.samples import Sample
 
-__all__ = ["measure"]
+__all__ = ["float32_outputs", "measure"]
 
 
 class _Counting(torch.fx.Interpreter):
@@ -95,6 +96,18 @@ def measure(
                     "a division in the model.",
                 ) from error
     return counting.found
+
+
+def float32_outputs(program: Program, sample: Sample) -> tuple[np.ndarray, ...]:
+    """What a program computes for a sample in float32, with PyTorch's own quantised operators."""
+    given = iter(sample.all_given(pixels=program.input.pixels))
+    running = torch.fx.Interpreter(program.exported.graph_module, garbage_collect_values=True)
+    with torch.no_grad():
+        found = running.run(
+            *[_single(next(given)) if value is None else value for value in _bound(program)],
+            enable_io_processing=False,
+        )
+    return tuple(each.numpy() for each in found)
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,7 @@ __all__ = [
     "PlannedTensor",
     "QuantizationPlan",
     "SampleFile",
+    "Sensitivity",
     "program_hash",
     "read_plan",
     "require_plan_of",
@@ -98,6 +99,18 @@ class Floating(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     module: _Text = ""
 
 
+class Sensitivity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one layer does when only its weights are integers.
+
+    Attributes:
+        name: of the layer.
+        sqnr: of the outputs, in dB.
+    """
+
+    name: _Text
+    sqnr: Annotated[float, Meta(ge=-1e4, le=1e4)]
+
+
 class SampleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sample that ranges were measured on, and the hash of what the model was given."""
 
@@ -130,6 +143,7 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         precision: the name that was asked for.
         tensors: by the order of the graph; all others are floating point.
         floating: operators that are not computed with integers.
+        sensitivity: of the layers, the worst first, where a gate made it necessary to ask.
     """
 
     model: _Text
@@ -138,6 +152,7 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen: Chosen
     tensors: list[PlannedTensor]
     floating: list[Floating]
+    sensitivity: list[Sensitivity] = []
     version: int = VERSION
 
     def by_name(self, kind: Kind) -> Mapping[str, PlannedTensor]:

@@ -15,6 +15,7 @@ from .options import QuantizationOptions
 from .plan import Chosen, PlannedTensor, QuantizationPlan, read_plan, require_plan_of
 from .samples import SYNTHETIC, CalibrationData, calibration_data
 from .schemes import SCHEMES
+from .sensitivity import left_out, with_layers_left
 from .spell import spell_out
 
 if TYPE_CHECKING:
@@ -62,16 +63,29 @@ class Quantized:
         return scheme.activations is not None or scheme.dynamic
 
     @property
+    def report(self) -> PassReport:
+        """What is not computed with integers and why, and what each layer does alone."""
+        ranking = [
+            Change(each.name, f"alone, its integer weights make {each.sqnr:.1f} dB")
+            for each in self.plan.sensitivity
+        ]
+        left = [Refusal(each.name, f"{each.operator}: {each.why}") for each in self.plan.floating]
+        return PassReport("plan_integers", tuple(ranking), tuple(left))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of any report of the file must know."""
+        notes = []
         if self.plan.chosen.data == SYNTHETIC and self.plan.by_name("activation"):
-            return (
+            notes.append(
                 "calibrated on synthetic images: this file is not for shipping; give pictures like "
-                "those that the model will see as `calibration`",
+                "those that the model will see as `calibration`"
             )
-        if self.on_synthetic:
-            return ("judged on synthetic images: give pictures as `calibration` or `samples`",)
-        return ()
+        elif self.on_synthetic:
+            notes.append("judged on synthetic images: give pictures as `calibration` or `samples`")
+        if self.plan.sensitivity:
+            notes.append(left_out(self.plan))
+        return tuple(notes)
 
 
 def require_calibration(precision: str, options: QuantizationOptions) -> None:
@@ -142,6 +156,8 @@ def quantize(
         if SCHEMES[precision].activations is None:
             chosen = Chosen(options.calibrator, "none")
         plan = make_plan(exact, precision, data.calibration, chosen)
+        if options.gated and plan.by_name("activation"):
+            plan = with_layers_left(exact, plan, data.calibration, options)
     return Quantized(exact, plan, insert(exact, plan), data)
 
 

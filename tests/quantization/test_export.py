@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 import mobile_export
 from mobile_export.artifacts.names import plan_path
-from mobile_export.errors import ArtifactError, UsageError
+from mobile_export.errors import ArtifactError, ExportError, UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml.options import CoreMLOptions
 from mobile_export.exporters.table import FORMATS, get_format
@@ -453,6 +454,50 @@ def test_a_plan_that_is_there_needs_no_calibration(tmp_path: Path) -> None:
     files = [str(each.artifacts[0].path) for each in (first, second)]
     assert Path(files[0]).read_bytes() == Path(files[1]).read_bytes()
     assert "not for shipping" in " ".join(second.artifacts[0].parity.notes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layer_in_float32_between_integers(name: str, tmp_path: Path) -> None:
+    """As mixed precision leaves it: written and faithful, or refused by name."""
+    need(name)
+    source, formats = make_source(net(), size=32), [get_format(name)]
+    options = replace(OPTIONS, plan=tmp_path / "plan.json")
+    config = ExportConfig(out_dir=tmp_path, precision="int8", quantization=options)
+    export_program(lambda: source, "whole", formats, config)
+    whole = read_plan(tmp_path / "plan.json")
+    left = next(iter(whole.by_name("weight")))
+    kept = [e for e in whole.tensors if e.kind not in ("weight", "bias") or e.name != left]
+    assert len(kept) == len(whole.tensors) - 2
+    mixed = msgspec.structs.replace(whole, tensors=kept)
+    (tmp_path / "plan.json").write_bytes(mixed.to_json())
+    if name == "tflite":  # its converter makes integers of the weights by itself
+        with pytest.raises(ExportError, match=f"The plan leaves {left} in float32"):
+            export_program(lambda: source, "mixed", formats, config)
+        return
+    (artifact,) = export_program(lambda: source, "mixed", formats, config).artifacts
+    assert artifact.parity.faithful, artifact.parity.notes
+    assert artifact.parity.passed
+
+
+def test_a_gate_that_cannot_hold_is_said(tmp_path: Path) -> None:
+    """Layers in float32 would not help; `--explain` has the ranking."""
+    loose, beyond = (
+        export(
+            tmp_path / str(ratio),
+            precision="int8",
+            quantization=replace(OPTIONS, sqnr=float(ratio)),
+            keep_failed=True,
+        )
+        for ratio in (1, 900)
+    )
+    assert "left in float32" not in " ".join(loose.artifacts[0].parity.notes)
+    (artifact,) = beyond.artifacts
+    assert "nor with the weights of all layers in float32" in " ".join(artifact.parity.notes)
+    assert not artifact.parity.passed
+    (ranking,) = [each for each in beyond.passes if each.name == "plan_integers"]
+    assert len(ranking.changes) == 5
+    assert all("alone, its integer weights make" in each.what for each in ranking.changes)
+    assert any("layer_norm" in each.reason for each in ranking.refusals)
 
 
 def test_a_plan_that_could_not_be_written_is_refused_at_once(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
 from .integers import with_float_ends, with_stored_floats
 from .metadata import with_metadata
+from .mixed import refuse_float_layers
 from .nms import append_suppression
 from .signatures import FIRST, signature_at, with_signatures
 from .weights import with_integer_weights
@@ -54,6 +55,7 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
     What the model takes as int64 the file takes as int32, which litert-torch would do by itself.
     """
     if job.precision.calibrated:
+        refuse_float_layers(program)
         program = with_stored_floats(program)
     program = with_input_dtypes(avoid_gaps(program), {"int64": "int32"})
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
