@@ -12,8 +12,8 @@ from ..passes.prove import float64_outputs, require_same
 from .insert import insert
 from .make import make_plan
 from .options import QuantizationOptions
-from .plan import Chosen, PlannedTensor, QuantizationPlan, read_plan, require_plan_of
-from .samples import SYNTHETIC, CalibrationData, calibration_data
+from .plan import Chosen, QuantizationPlan, read_plan, require_plan_of
+from .samples import SYNTHETIC, CalibrationData, calibration_data, require_data
 from .schemes import SCHEMES
 from .sensitivity import left_out, with_layers_left
 from .spell import spell_out
@@ -89,7 +89,8 @@ class Quantized:
 
 
 def require_calibration(precision: str, options: QuantizationOptions) -> None:
-    """Refuse a static precision without calibration data or a plan that is there.
+    """Refuse a static precision without calibration data or a plan that is there, or with a folder
+    that has none.
 
     Raises:
         UsageError: it says what to run.
@@ -104,6 +105,8 @@ def require_calibration(precision: str, options: QuantizationOptions) -> None:
             "`calibration='synthetic'` for a trial that is not for shipping; or a `plan` that "
             "was made before.",
         )
+    if static and options.calibration is not None:
+        require_data(options.calibration)
 
 
 def require_place(options: QuantizationOptions) -> None:

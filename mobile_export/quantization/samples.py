@@ -23,7 +23,7 @@ from .plan import SampleFile
 if TYPE_CHECKING:
     from ..graph.specs import InputSpec
 
-__all__ = ["HELD_OUT", "SYNTHETIC", "CalibrationData", "calibration_data"]
+__all__ = ["HELD_OUT", "SYNTHETIC", "CalibrationData", "calibration_data", "require_data"]
 
 SYNTHETIC = "synthetic"
 """In the place of a folder or a file: images that nobody took."""
@@ -83,7 +83,7 @@ def calibration_data(
         made = tuple(_synthetic(inputs, wanted + -(-wanted // (_EVERY - 1))))
         return _parted(made, count, "synthetic")
     path = Path(where)
-    arrays = path.suffix.lower() == ".npz" and path.is_file()
+    arrays = _is_archive(path)
     require_one_picture(
         inputs,
         hint=f"Give `calibration={SYNTHETIC!r}`: values are drawn for each of these inputs.",
@@ -103,6 +103,20 @@ def calibration_data(
 
 DEFAULT_COUNT = 128
 DEFAULT_SYNTHETIC = 16
+
+
+def require_data(where: str | Path) -> None:
+    """Refuse, before anything that takes time, a folder in which nothing can be a sample.
+
+    Raises:
+        UsageError: it is no folder, no ``.npz`` file and not `SYNTHETIC`, or has no such file.
+    """
+    if str(where) != SYNTHETIC and not _is_archive(Path(where)):
+        picture_files(Path(where), argument="calibration")
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".npz" and path.is_file()
 
 
 def _spread(files: Sequence[Path], most: int) -> tuple[Path, ...]:
