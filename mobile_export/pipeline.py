@@ -446,8 +446,7 @@ class _Preparation:
             self._planned[key] = quantize(
                 program, precision, self._config.quantization, sample, pictures
             )
-        planned = self._planned[key]
-        return replace(planned, passes=(*passes, planned.report))
+        return replace(self._planned[key], passes=passes)
 
     def finished(self, row: Format, rounded: Program) -> Program:
         """``rounded``, of `integers`, after the passes that only this format has.

@@ -12,7 +12,7 @@ from ..passes.prove import float64_outputs, require_same
 from .insert import insert
 from .make import make_plan
 from .options import QuantizationOptions
-from .plan import Chosen, QuantizationPlan, read_plan, require_plan_of
+from .plan import Chosen, PlannedTensor, QuantizationPlan, read_plan, require_plan_of
 from .samples import SYNTHETIC, CalibrationData, calibration_data, require_data
 from .schemes import SCHEMES
 from .sensitivity import left_out, with_layers_left
@@ -61,16 +61,6 @@ class Quantized:
         """Whether anything computed is rounded to integers: else weights alone are."""
         scheme = SCHEMES[self.plan.precision]
         return scheme.activations is not None or scheme.dynamic
-
-    @property
-    def report(self) -> PassReport:
-        """What is not computed with integers and why, and what each layer does alone."""
-        ranking = [
-            Change(each.name, f"alone, its integer weights make {each.sqnr:.1f} dB")
-            for each in self.plan.sensitivity
-        ]
-        left = [Refusal(each.name, f"{each.operator}: {each.why}") for each in self.plan.floating]
-        return PassReport("plan_integers", tuple(ranking), tuple(left))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -165,8 +155,12 @@ def quantize(
 
 
 def explained(plan: QuantizationPlan) -> PassReport:
-    """A plan as what a pass did: each tensor with its integers and why, each operator that stays in
-    floating point and why."""
+    """A plan as what a pass did: what each layer does alone where that was measured, each tensor
+    with its integers and why, each operator that stays in floating point and why."""
+    ranking = (
+        Change(each.name, f"alone, its integer weights make {each.sqnr:.1f} dB")
+        for each in plan.sensitivity
+    )
     scheme = SCHEMES[plan.precision]
     changes = tuple(
         Change(
@@ -183,7 +177,7 @@ def explained(plan: QuantizationPlan) -> PassReport:
         )
         for each in computed
     )
-    return PassReport(f"plan of {plan.precision}", changes, refusals)
+    return PassReport(f"plan of {plan.precision}", (*ranking, *changes), refusals)
 
 
 def _scales(planned: PlannedTensor) -> str:
