@@ -218,7 +218,8 @@ def run(model: str, photos: Path, out: Path, wanted: Sequence[str], most: int, k
     source = load_source(ModelRequest.of(build(), **asked))
     calibration = calibration_data(photos / _CALIBRATION, [source.input], None).calibration
     files = picture_files(photos / _UNSEEN, most=None)
-    chosen = files[:: max(1, len(files) // most)][:most]
+    count = min(most, len(files))
+    chosen = [files[index * len(files) // count] for index in range(count)]
     unseen = [each for file in chosen for each in read_file(file, source.input)]
     exact = [source.module.double()(s.image.double()).detach().numpy() for s in unseen]
     source.module.float()
