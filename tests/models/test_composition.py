@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from mobile_export import api
 from mobile_export.errors import SourceError, UsageError
 from mobile_export.models import table
 from mobile_export.models.backbones import built_in_backbone, named_backbone
@@ -160,6 +163,12 @@ def test_backbones_of_torchvision_keep_its_names_of_weights(name: str) -> None:
     assert torch.equal(maps[-1], seen[0])
     assert [tuple(x.shape[2:]) for x in maps] == [(64 // s, 96 // s) for s in found.strides]
     assert found.channels == tuple(x.shape[1] for x in maps)
+
+
+def test_a_backbone_of_torchvision_is_captured_as_it_computes(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    report = api.export("torchvision/shufflenet_v2_x0_5+fcn", "tnn", tmp_path, size=64)
+    assert [each.parity.status for each in report.artifacts] == ["passed"]
 
 
 def test_maps_with_channels_last_are_turned() -> None:
