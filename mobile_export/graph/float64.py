@@ -93,7 +93,7 @@ def double_copy(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy of ``module`` that shares nothing with it.
+    """A copy of ``module`` that shares nothing with it, in the same mode.
 
     Raises:
         SourceError: the module holds something that cannot be copied.
@@ -111,7 +111,12 @@ def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
         for child in module.modules():
             for value in vars(child).values():
                 _detach_into(memo, value)
-        return copy.deepcopy(module, memo)
+        made = copy.deepcopy(module, memo)
+    # fx's modules (torchvision's create_feature_extractor) are in training mode when copied.
+    modes = {name: child.training for name, child in module.named_modules()}
+    for name, child in made.named_modules():
+        child.training = modes.get(name, child.training)
+    return made
 
 
 def _detach_into(memo: dict[int, Any], value: Any, depth: int = 0) -> None:

@@ -104,6 +104,19 @@ class Keeps(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_copy_of_a_module_that_fx_traced_is_in_eval_mode_too() -> None:
+    """torch.fx's own copy of torchvision's feature extractors normalises by the batch."""
+    extraction = pytest.importorskip("torchvision.models.feature_extraction")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Conv2d(4, 4, 1))
+    module = extraction.create_feature_extractor(net.eval(), {"1": "norm", "3": "last"})
+    made, x = double_copy(module), torch.randn(1, 3, 8, 8)
+    assert not any(child.training for child in made.modules())
+    wanted = {"norm": net[1](net[0](x)), "last": net[3](net[1](net[0](x)))}
+    for name, value in made(x.double()).items():
+        torch.testing.assert_close(value.float(), wanted[name])
+
+
 def test_results_kept_from_earlier_calls_do_not_prevent_a_copy() -> None:
     module = Keeps()
     x = torch.randn(2, 4)
