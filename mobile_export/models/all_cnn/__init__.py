@@ -19,6 +19,5 @@ ROWS = (
         ),
         size=(32, 32),
         num_classes=10,
-        min_size=8,
     ),
 )

@@ -18,7 +18,6 @@ ROWS = (
             top1=76.8,
             code="https://github.com/SHI-Labs/Convolutional-MLPs",
         ),
-        min_size=32,
         strides=(4, 8, 16, 32),
     ),
 )

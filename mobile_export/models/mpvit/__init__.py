@@ -18,7 +18,6 @@ ROWS = (
             top1=78.2,
             code="https://github.com/youngwanLEE/MPViT",
         ),
-        min_size=32,
         strides=(4, 8, 16, 32),
     ),
 )

@@ -18,6 +18,5 @@ ROWS = (
             top1=82.1,
             code="https://github.com/facebookresearch/deit",
         ),
-        min_size=16,
     ),
 )

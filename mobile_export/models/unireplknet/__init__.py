@@ -18,7 +18,6 @@ ROWS = (
             top1=77.0,
             code="https://github.com/AILab-CVC/UniRepLKNet",
         ),
-        min_size=29,
         strides=(4, 8, 16, 32),
     ),
 )
