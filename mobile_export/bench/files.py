@@ -159,6 +159,8 @@ def read_artifact(path: Path) -> BenchArtifact:
         raise ArtifactError(
             f"{path} does not exist.", hint="Write it first: mobile-export all MODEL"
         )
+    if not path.name or path.name == "..":
+        raise ArtifactError(f"{path} is a folder.", hint="Name an exported file in it.")
     manifest = read_manifest(path)
     _require_format(path, manifest.format)
     files = [path, *(path.with_name(companion.file) for companion in manifest.companions)]

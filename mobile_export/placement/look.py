@@ -98,7 +98,9 @@ def _executed(accelerator: Accelerator, artifact: BenchArtifact, seconds: float)
             loaded = session.loaded
             check = check_outputs(session, artifact)
     except (DeviceError, RunnerError) as error:
-        why = error.message if loaded is not None else f"{error.message} {WAYS}."
+        why = error.message
+        if loaded is None and "device" in why:
+            why = f"{why.rstrip('.')}. {WAYS}."
         return Placement(accelerator.name, accelerator.title, said_by, problem=why)
     done, everything = loaded.nodes or (None, None)
     return Placement(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -135,26 +135,37 @@ def row_of(cell: Cell, started: float, **facts: Any) -> Row:
 
 def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
     """The fields of a row, from what the export printed."""
-    ended = without_report(code, stderr)
-    if ended is not None:
-        return ended
-    artifact = json.loads(stdout)["artifacts"][0]
-    return {
-        **_judged(artifact["parity"]),
-        "bytes": artifact["bytes"],
-        "export_seconds": artifact["seconds"]["export"],
-        "left_out": tuple(artifact.get("left_out", ())),
-    }
+
+    def read(report: dict[str, Any]) -> dict[str, Any]:
+        artifact = report["artifacts"][0]
+        return {
+            **_judged(artifact["parity"]),
+            "bytes": artifact["bytes"],
+            "export_seconds": artifact["seconds"]["export"],
+            "left_out": tuple(artifact.get("left_out", ())),
+        }
+
+    return without_report(code, stderr) or told(stdout, read)
 
 
 def second_outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
     """The fields of a row that the judge of a file decides, from what ``verify`` printed."""
-    ended = without_report(code, stderr)
-    return _judged(json.loads(stdout)["parity"]) if ended is None else ended
+    return without_report(code, stderr) or told(stdout, lambda report: _judged(report["parity"]))
+
+
+def told(stdout: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """The fields that ``read`` takes from a report in JSON.
+
+    The user's own code runs in the process: it may end it before there is one.
+    """
+    try:
+        return read(json.loads(stdout))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return {"status": "crashed", "reason": "the process ended without a report"}
 
 
 def without_report(code: int, stderr: str) -> dict[str, Any] | None:
-    """What became of a process that printed no report; None when it printed one."""
+    """What became of a process that printed no report; None when it may have printed one."""
     if code < 0:
         return {"status": "crashed", "reason": f"killed by signal {signal.Signals(-code).name}"}
     if code not in (0, 1):

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import SweepError
 from ..system.versions import version_of
-from .cell import Status, outcome, second_outcome, without_report
+from .cell import Status, outcome, second_outcome, told, without_report
 from .code import code_digest
 from .job import FileRef, Job, Measured, Result, StepResult
 from .processes import Done, Processes
@@ -156,58 +156,63 @@ class _Run:
         done = self._run(
             "evaluate", self._file, "--model", self._model(), "-o", store, "--json", *words
         )
-        ended = without_report(done.code, done.stderr)
-        if ended is not None:
-            return ended
-        found = json.loads(done.stdout)
-        figures = tuple(
-            Measured(
-                figure["name"], figure["unit"], figure["value"], figure["low"], figure["high"],
-                "high",
-            )
-            for figure in found["rows"][0]["figures"]
-        )  # fmt: skip
-        facts = {"measured": figures, "runtime": found["rows"][0]["runtime"]}
-        if found["left_out"]:
-            reason = f"{len(found['left_out'])} pictures could not be judged"
-            return {"status": "failed", "reason": reason, **facts}
-        return {"status": "passed", **facts}
+        return without_report(done.code, done.stderr) or told(done.stdout, evaluated)
 
     def _placement(self) -> dict[str, Any]:
         done = self._run("placement", self._file, "--json")
-        return without_report(done.code, done.stderr) or placed(json.loads(done.stdout))
+        return without_report(done.code, done.stderr) or told(done.stdout, placed)
 
     def _bench(self) -> dict[str, Any]:
         store = str(self._scratch / "bench.jsonl")
         words = self._typed(*self._job.words["bench"])
         done = self._run("run", self._file, "--store", store, "--json", *words, module=_BENCH)
-        ended = without_report(done.code, done.stderr)
-        if ended is not None:
-            return ended
-        return benched(json.loads(done.stdout))
+        return without_report(done.code, done.stderr) or told(done.stdout, benched)
+
+
+def evaluated(found: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a step, from what ``evaluate --json`` printed."""
+    figures = tuple(
+        Measured(
+            figure["name"], figure["unit"], figure["value"], figure["low"], figure["high"],
+            "high",
+        )
+        for figure in found["rows"][0]["figures"]
+    )  # fmt: skip
+    facts = {"measured": figures, "runtime": found["rows"][0]["runtime"]}
+    if found["left_out"]:
+        reason = f"{len(found['left_out'])} pictures could not be judged"
+        return {"status": "failed", "reason": reason, **facts}
+    return {"status": "passed", **facts}
 
 
 def placed(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The fields of a step, from what ``placement --json`` printed.
 
-    What was not executed, and software that is not installed, are no failure.
+    An accelerator of which nothing could be found out (no device, no library, a file that it takes
+    in part only) is inconclusive, never a pass.
+
+    Raises:
+        ValueError: it is about no accelerator.
     """
-    figures, wrong, told = [], [], []
+    if not found:
+        raise ValueError("a report about no accelerator")
+    figures, wrong, unknown, ran = [], [], [], []
     for row in found:
         if row["share"] is not None:
             share = round(100 * row["share"], 2)
             figures.append(
                 Measured(f"nodes on {row['accelerator']}", "%", share, share, share, "high")
             )
+        elif row["run"] is None:
+            unknown.append(f"{row['title']}: {row['problem']}")
         if row["run"] is not None:
-            told.append(f"{row['said_by']} on {row['run']['device']}")
+            ran.append(f"{row['said_by']} on {row['run']['device']}")
         if row["run"] is not None and not row["run"]["passed"]:
             wrong.append(f"{row['title']}: not the model's outputs, {row['run']['max_rel']} off")
-        elif row["share"] is None:
-            told.append(f"{row['title']}: {row['problem']}")
-    facts: dict[str, Any] = {"status": "failed" if wrong else "passed", "measured": tuple(figures)}
-    facts |= {"runtime": "; ".join(told)[:_MOST_TOLD]} if told else {}
-    return facts | ({"reason": "; ".join(wrong)} if wrong else {})
+    status: Status = "failed" if wrong else "inconclusive" if unknown else "passed"
+    facts: dict[str, Any] = {"status": status, "measured": tuple(figures)}
+    facts |= {"runtime": "; ".join(ran)[:_MOST_TOLD]} if ran else {}
+    return facts | ({"reason": "; ".join(wrong + unknown)} if wrong + unknown else {})
 
 
 def benched(found: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,12 @@ def test_a_file_that_was_changed_is_refused(files: dict[str, Path], tmp_path: Pa
         place(copy)
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_a_folder_is_no_file(folder: str) -> None:
+    with pytest.raises(ArtifactError, match="is a folder"):
+        place(Path(folder))
+
+
 def test_a_crash_of_the_reader_is_one_message(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,27 +89,51 @@ def test_steps_follow_each_other() -> None:
     assert last[last.index("--data") :][:2] == ("--data", "d")
 
 
-def test_placement_is_a_step() -> None:
-    def told(passed: bool) -> str:
-        run = {"device": "a device", "max_rel": 0.5, "tolerance": 0.01, "passed": passed}
-        gpu = {
-            "accelerator": "gpu", "title": "GPU", "said_by": "LiteRT 2", "share": 0.95,
-            "problem": "", "run": run,
-        }  # fmt: skip
-        other = {**gpu, "accelerator": "vulkan", "share": None, "run": None, "problem": "no device"}
-        return json.dumps([gpu, other])
+RAN = {"device": "a device", "max_rel": 0.5, "tolerance": 0.01, "passed": True}
+PLACED = {
+    "accelerator": "gpu", "title": "GPU", "said_by": "LiteRT 2", "share": 0.95, "problem": "",
+    "run": RAN,
+}  # fmt: skip
 
+
+def test_placement_is_a_step() -> None:
+    gpu, run = PLACED, RAN
+    wrong = {**gpu, "run": {**run, "passed": False}}
+    unknown = {**gpu, "accelerator": "vulkan", "share": None, "run": None, "problem": "no device"}
     job = make_job(steps=("export", "placement"), words={"export": ()})
-    for code, status in enumerate(("passed", "failed")):
-        answer = Done(code, told(not code), "")
+    for rows, status, reason in (
+        ([gpu], "passed", None),
+        ([wrong], "failed", "GPU: not the model's outputs, 0.5 off"),
+        ([unknown], "inconclusive", "GPU: no device"),
+        ([gpu, unknown], "inconclusive", "GPU: no device"),
+        ([wrong, unknown], "failed", "GPU: not the model's outputs, 0.5 off; GPU: no device"),
+    ):
+        answer = Done(int(status == "failed"), json.dumps(rows), "")
         programs = Told(onnx=exported(), placement=answer)
         result = run_job(job, programs)
         assert statuses(result) == [("export", "passed"), ("placement", status)]
+        assert (result.status, result.reason) == (status, reason)
         assert programs.typed[-1] == ("mobile_export", "placement", "/x/emo_1m.onnx", "--json")
-        (figure,) = result.steps[1].measured
-        assert (figure.name, figure.value, figure.better) == ("nodes on gpu", 95.0, "high")
-        assert result.steps[1].runtime == "LiteRT 2 on a device; GPU: no device"
-    assert result.reason == "GPU: not the model's outputs, 0.5 off"
+        told = result.steps[1]
+        assert [m.name for m in told.measured] == ["nodes on gpu"] * (rows != [unknown])
+        assert told.runtime == (None if rows == [unknown] else "LiteRT 2 on a device")
+
+
+@pytest.mark.parametrize("printed", ["", "[]", "{}", "3", '{"artifacts": []}'])
+def test_a_process_that_ends_without_a_report_has_crashed(printed: str) -> None:
+    """The model's own code may end it: ``os._exit(0)``."""
+    steps = ("export", "verify", "evaluate", "placement", "bench")
+    good = {
+        "onnx": exported(), "verify": Done(0, json.dumps({"parity": PARITY}), ""),
+        "evaluate": evaluated(), "placement": Done(0, json.dumps([PLACED]), ""),
+        "run": Done(0, "", ""),
+    }  # fmt: skip
+    words: dict[str, tuple[str, ...]] = dict.fromkeys(steps, ())
+    for index, name in enumerate(good):
+        job = make_job(steps=steps[: index + 1], words=words)
+        result = run_job(job, Told(**{**good, name: Done(0, printed, "")}))
+        assert result.status == "crashed"
+        assert result.reason == "the process ended without a report"
 
 
 def test_a_step_that_does_not_pass_ends_the_job() -> None:
