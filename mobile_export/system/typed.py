@@ -13,6 +13,9 @@ from .options import Range, shortened
 
 __all__ = ["RunByDefault", "number", "run_typed"]
 
+_NO_COMMAND = "NoArgsIsHelpError"
+"""typer's error of a group that nothing was typed behind."""
+
 
 class RunByDefault(TyperGroup):
     """``mobile-bench emo_2m`` is ``mobile-bench run emo_2m``."""
@@ -55,7 +58,13 @@ def run_typed(app: typer.Typer, *, help: str) -> int:
     try:
         return int(app(standalone_mode=len(sys.argv) < 2) or 0)  # nothing typed: typer prints help
     except typer.TyperException as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", app.info.name)
+        context: Any = getattr(error, "ctx", None)
+        where = getattr(context, "command_path", app.info.name)
+        if type(error).__name__ == _NO_COMMAND:  # its message is the whole help
+            names = ", ".join(context.command.commands)
+            raise UsageError(
+                f"{where} needs a command: {names}.", hint=f"See: {where} {help}"
+            ) from None
         raise UsageError(error.format_message(), hint=f"See: {where} {help}") from None
     except typer.Abort as error:  # how typer calls the end of an input
         raise error.__cause__ or error from None

@@ -153,3 +153,19 @@ def test_a_command_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["end", "--code", "5"])
     with pytest.raises(EOFError, match="no more"):
         run_typed(app, help="-h")
+
+
+@pytest.mark.parametrize(
+    ("group", "commands"), [("sweep", "run, status, diff, report"), ("app", "android, ios")]
+)
+def test_a_group_without_a_command_names_its_commands(
+    group: str,
+    commands: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mobile-export", group])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(PROGRAMS["mobile-export"]).main()
+    assert stop.value.code == 2
+    assert f"{group} needs a command: {commands}.\n" in capsys.readouterr().err
