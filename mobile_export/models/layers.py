@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ __all__ = [
     "Attention",
     "ChannelNorm",
     "ConvBNAct",
+    "ConvNeXtFrame",
     "ConvFeedForward",
     "DropPath",
     "FeedForward",
@@ -177,3 +180,53 @@ class ChannelNorm(nn.Module):
         last = x.permute(0, 2, 3, 1)
         y = F.layer_norm(last, (x.shape[1],), self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2)
+
+
+class ConvNeXtFrame(nn.Module):
+    """ConvNeXt's frame (arXiv 2201.03545): stages of blocks, each behind a layer that makes the map
+    smaller, then a norm and a linear classifier over the mean. (B, in_chans, H, W) -> (B, classes).
+
+    Args:
+        downsample_layers: one in front of each stage; the first is the stem, of stride 4.
+        stages: maps -> maps of the same size.
+        width: channels behind the last stage.
+        eps: of the last norm.
+    """
+
+    classifier_parts = ("norm", "head")
+
+    def __init__(
+        self,
+        downsample_layers: Iterable[nn.Module],
+        stages: Iterable[nn.Module],
+        width: int,
+        *,
+        num_classes: int,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.downsample_layers = nn.ModuleList(downsample_layers)
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.head = nn.Linear(width, num_classes)
+        self.apply(_initialize_layer)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
+        maps: list[Tensor] = []
+        for reduce, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = stage(reduce(x))
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1].mean((2, 3))))
+        return logits
+
+
+def _initialize_layer(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

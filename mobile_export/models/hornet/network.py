@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..layers import ChannelNorm, DropPath, check_classes, drop_rates
+from ..layers import ChannelNorm, ConvNeXtFrame, DropPath, check_classes, drop_rates
 
 __all__ = ["HorNet", "hornet_tiny_7x7"]
 
@@ -76,10 +76,8 @@ class Block(nn.Module):
         return y
 
 
-class HorNet(nn.Module):
+class HorNet(ConvNeXtFrame):
     """HorNet classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes)."""
-
-    classifier_parts = ("norm", "head")
 
     def __init__(
         self,
@@ -90,43 +88,16 @@ class HorNet(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         check_classes(num_classes)
-        super().__init__()
-        self.num_classes = num_classes
         dims = [dim * 2**stage for stage in range(len(DEPTHS))]
-        self.downsample_layers = nn.ModuleList(
-            [nn.Sequential(nn.Conv2d(in_chans, dim, 4, 4), ChannelNorm(dim, EPS))]
-        )
+        reduce = [nn.Sequential(nn.Conv2d(in_chans, dim, 4, 4), ChannelNorm(dim, EPS))]
         for before, after in pairwise(dims):
-            self.downsample_layers.append(
-                nn.Sequential(ChannelNorm(before, EPS), nn.Conv2d(before, after, 2, 2))
-            )
+            reduce.append(nn.Sequential(ChannelNorm(before, EPS), nn.Conv2d(before, after, 2, 2)))
         drops = iter(drop_rates(drop_path_rate, sum(DEPTHS)))
-        self.stages = nn.ModuleList(
+        stages = [
             nn.Sequential(*(Block(width, order, next(drops)) for _ in range(depth)))
             for width, order, depth in zip(dims, ORDERS, DEPTHS, strict=True)
-        )
-        self.norm = nn.LayerNorm(dims[-1], eps=EPS)
-        self.head = nn.Linear(dims[-1], num_classes)
-        self.apply(_initialize)
-
-    def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
-        maps: list[Tensor] = []
-        for reduce, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(reduce(x))
-            maps.append(x)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1].mean((2, 3))))
-        return logits
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        ]
+        super().__init__(reduce, stages, dims[-1], num_classes=num_classes, eps=EPS)
 
 
 def hornet_tiny_7x7(

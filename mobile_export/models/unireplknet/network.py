@@ -10,11 +10,13 @@ Parameter names are those of the official checkpoints (github.com/AILab-CVC/UniR
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ChannelNorm, DropPath, check_classes, drop_rates
+from ..layers import ChannelNorm, ConvNeXtFrame, DropPath, check_classes, drop_rates
 
 __all__ = ["UniRepLKNet", "unireplknet_a"]
 
@@ -118,10 +120,8 @@ class Block(nn.Module):
         return z
 
 
-class UniRepLKNet(nn.Module):
+class UniRepLKNet(ConvNeXtFrame):
     """UniRepLKNet classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes)."""
-
-    classifier_parts = ("norm", "head")
 
     def __init__(
         self,
@@ -133,8 +133,6 @@ class UniRepLKNet(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         check_classes(num_classes)
-        super().__init__()
-        self.num_classes = num_classes
         half = dims[0] // 2
         stem = nn.Sequential(
             nn.Conv2d(in_chans, half, 3, 2, 1),
@@ -143,39 +141,18 @@ class UniRepLKNet(nn.Module):
             nn.Conv2d(half, dims[0], 3, 2, 1),
             ChannelNorm(dims[0], EPS),
         )
-        self.downsample_layers = nn.ModuleList([stem])
-        for index in range(1, len(dims)):
-            conv = nn.Conv2d(dims[index - 1], dims[index], 3, 2, 1)
-            self.downsample_layers.append(nn.Sequential(conv, ChannelNorm(dims[index], EPS)))
+        reduce = [stem]
+        for before, after in pairwise(dims):
+            conv = nn.Conv2d(before, after, 3, 2, 1)
+            reduce.append(nn.Sequential(conv, ChannelNorm(after, EPS)))
         drops = iter(drop_rates(drop_path_rate, sum(depths)))
-        self.stages = nn.ModuleList(
+        stages = [
             nn.Sequential(
                 *(Block(dim, LARGE if stage else SMALL, next(drops)) for _ in range(depth))
             )
             for stage, (dim, depth) in enumerate(zip(dims, depths, strict=True))
-        )
-        self.norm = nn.LayerNorm(dims[-1], eps=EPS)
-        self.head = nn.Linear(dims[-1], num_classes)
-        self.apply(_initialize)
-
-    def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
-        maps: list[Tensor] = []
-        for reduce, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = stage(reduce(x))
-            maps.append(x)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1].mean((2, 3))))
-        return logits
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        ]
+        super().__init__(reduce, stages, dims[-1], num_classes=num_classes, eps=EPS)
 
 
 def unireplknet_a(
