@@ -139,12 +139,13 @@ def torchvision_backbone(name: str, *, size: tuple[int, int]) -> Backbone:
     """
     import torch
     from torchvision import models
+    from torchvision.models.feature_extraction import create_feature_extractor
 
-    from .heads.network import ChildMaps, backbone_of
+    from .heads.network import backbone_of
 
     stages = require_stages(name, None)
     whole = models.get_model_builder(name)(weights=None)
-    module = ChildMaps(whole, stages)
+    module = create_feature_extractor(whole, {stage: stage for stage in stages})
     image = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
     return backbone_of(module, image, (4, 8, 16, 32))
 

@@ -16,14 +16,7 @@ from ..segmentation import SegmentationOutput, check_output, finish
 from . import Head
 from .detector import DetectionOutput, Detector, check_detection_output
 
-__all__ = [
-    "Backbone",
-    "ChildMaps",
-    "ComposedDetector",
-    "ComposedSegmenter",
-    "backbone_of",
-    "nominal_strides",
-]
+__all__ = ["Backbone", "ComposedDetector", "ComposedSegmenter", "backbone_of", "nominal_strides"]
 
 
 @dataclass(frozen=True)
@@ -42,30 +35,6 @@ class Backbone:
     strides: tuple[int, ...]
     channels: tuple[int, ...]
     last: tuple[bool, ...]
-
-
-class ChildMaps(nn.Module):
-    """The maps that some children of a module return, where it calls its children in a row.
-
-    Args:
-        stages: names of these children; those behind the last of them are left out.
-    """
-
-    def __init__(self, whole: nn.Module, stages: Sequence[str]) -> None:
-        super().__init__()
-        self.stages = tuple(stages)
-        for name, child in whole.named_children():
-            self.add_module(name, child)
-            if name == self.stages[-1]:
-                break
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = {}
-        for name, child in self.named_children():
-            x = child(x)
-            if name in self.stages:
-                maps[name] = x
-        return maps
 
 
 def backbone_of(
