@@ -26,7 +26,7 @@ __all__ = [
     "outcome",
     "row_of",
     "second_outcome",
-    "without_report",
+    "told",
 ]
 
 
@@ -145,27 +145,24 @@ def outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
             "left_out": tuple(artifact.get("left_out", ())),
         }
 
-    return without_report(code, stderr) or told(stdout, read)
+    return told(code, stdout, stderr, read)
 
 
 def second_outcome(code: int, stdout: str, stderr: str) -> dict[str, Any]:
     """The fields of a row that the judge of a file decides, from what ``verify`` printed."""
-    return without_report(code, stderr) or told(stdout, lambda report: _judged(report["parity"]))
+    return told(code, stdout, stderr, lambda report: _judged(report["parity"]))
 
 
-def told(stdout: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The fields that ``read`` takes from a report in JSON.
+def told(
+    code: int, stdout: str, stderr: str, read: Callable[[Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """The fields of a row, from how a process ended and the report in JSON that it printed.
 
-    The user's own code runs in the process: it may end it before there is one.
+    The user's own code runs in the process: it may end it before there is a report.
+
+    Args:
+        read: takes the fields from the report.
     """
-    try:
-        return read(json.loads(stdout))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return {"status": "crashed", "reason": "the process ended without a report"}
-
-
-def without_report(code: int, stderr: str) -> dict[str, Any] | None:
-    """What became of a process that printed no report; None when it may have printed one."""
     if code < 0:
         return {"status": "crashed", "reason": f"killed by signal {signal.Signals(-code).name}"}
     if code not in (0, 1):
@@ -173,7 +170,10 @@ def without_report(code: int, stderr: str) -> dict[str, Any] | None:
         refused = stderr.startswith("error: ") and not message.startswith(BUG)
         status = "refused" if refused else "crashed"
         return {"status": status, "reason": " ".join(message.splitlines())}
-    return None
+    try:
+        return read(json.loads(stdout))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return {"status": "crashed", "reason": "the process ended without a report"}
 
 
 def _judged(report: dict[str, Any]) -> dict[str, Any]:

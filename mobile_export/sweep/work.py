@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import SweepError
 from ..system.versions import version_of
-from .cell import Status, outcome, second_outcome, told, without_report
+from .cell import Status, outcome, second_outcome, told
 from .code import code_digest
 from .job import FileRef, Job, Measured, Result, StepResult
 from .processes import Done, Processes
@@ -156,17 +156,17 @@ class _Run:
         done = self._run(
             "evaluate", self._file, "--model", self._model(), "-o", store, "--json", *words
         )
-        return without_report(done.code, done.stderr) or told(done.stdout, evaluated)
+        return told(done.code, done.stdout, done.stderr, evaluated)
 
     def _placement(self) -> dict[str, Any]:
         done = self._run("placement", self._file, "--json")
-        return without_report(done.code, done.stderr) or told(done.stdout, placed)
+        return told(done.code, done.stdout, done.stderr, placed)
 
     def _bench(self) -> dict[str, Any]:
         store = str(self._scratch / "bench.jsonl")
         words = self._typed(*self._job.words["bench"])
         done = self._run("run", self._file, "--store", store, "--json", *words, module=_BENCH)
-        return without_report(done.code, done.stderr) or told(done.stdout, benched)
+        return told(done.code, done.stdout, done.stderr, benched)
 
 
 def evaluated(found: dict[str, Any]) -> dict[str, Any]:
