@@ -85,8 +85,8 @@ def test_descriptors_are_redirected_by_command_lines_only(file: Path) -> None:
     parts = file.relative_to(PACKAGE).parts
     if "cli" in parts or parts[0] == "bench" or parts == ("system", "quiet.py"):
         return
-    if parts in (("exporters", "apart.py"), ("placement", "providers.py")):
-        return  # the main programs of child processes
+    if parts == ("system", "children.py"):  # for the main programs of child processes
+        return
     names = {
         alias.name
         for node in ast.walk(tree_of(file))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from .. import errors
 from ..artifacts.damage import reason
 from ..errors import ArtifactError, MobileExportError
-from ..system.children import Limits, run_module
+from ..system.children import Limits, answering, run_module
 from ..system.files import GIB, regular_file
 from .interface import runtime_of
 from .row import Format
@@ -82,23 +81,25 @@ def _error(facts: dict[str, Any]) -> MobileExportError:
 def main() -> None:
     """Entry point of the child."""
     name, path, what = sys.argv[1:]
-    answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    with answering() as answer:
+        json.dump(_found(name, Path(path), what), answer)
+
+
+def _found(name: str, path: Path, what: str) -> dict[str, Any]:
+    """What `describe` of the format returns, or an error of ours."""
     try:
         row = get_format(name)
-        facts = runtime_of(row).describe(Path(path))
+        facts = runtime_of(row).describe(path)
         if what == "run":
-            _run(row, Path(path), facts)
-        found: dict[str, Any] = {"facts": facts}
+            _run(row, path, facts)
+        return {"facts": facts}
     except MobileExportError as error:
         kind = type(error).__name__
-        found = {"error": {"kind": kind, "message": error.message, "hint": error.hint}}
+        return {"error": {"kind": kind, "message": error.message, "hint": error.hint}}
     except Exception as error:  # noqa: BLE001 (a reader may raise anything; the file is the cause)
         message = f"{path} cannot be read: {reason(error)}."
         hint = "Copy the file again from where it was made, or export it again."
-        found = {"error": {"kind": "ArtifactError", "message": message, "hint": hint}}
-    with answer:
-        json.dump(found, answer)
+        return {"error": {"kind": "ArtifactError", "message": message, "hint": hint}}
 
 
 def _run(row: Format, path: Path, facts: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ Prints one JSON object, or {"problem": sentence}.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from ..system.children import answering
 
 __all__ = ["main"]
 
@@ -31,13 +32,11 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
 def main() -> None:
     """Entry point of the child."""
     name, path = sys.argv[1:]
-    answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    try:
-        found = _facts(name, Path(path))
-    except Exception as error:  # noqa: BLE001 (a reader may raise anything; the file is the cause)
-        found = {"problem": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-    with answer:
+    with answering() as answer:
+        try:
+            found = _facts(name, Path(path))
+        except Exception as error:  # noqa: BLE001 (a reader may raise anything; the file is the cause)
+            found = {"problem": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         json.dump(found, answer)
 
 

@@ -13,14 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from .files import GIB, MIB
 from .memory import memory_here
 
-__all__ = ["Ended", "Limits", "limited_words", "run_module"]
+__all__ = ["Ended", "Limits", "answering", "limited_words", "run_module"]
 
 _BOOT = """
 import ctypes, json, os, runpy, sys
@@ -132,6 +132,17 @@ def run_module(
         lines = [line.strip() for line in _tail(err).splitlines() if line.strip()]
         out.seek(0)
         return Ended(code, out.read(limits.output), lines[-1][:300] if lines else "")
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[IO[str]]:
+    """Standard output for the answer of a child, whose main program this is called by.
+
+    What libraries print is no answer: from here on it goes to standard error.
+    """
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        yield answer
 
 
 def limited_words(
