@@ -103,6 +103,8 @@ class OnnxRuntime:
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # products of uint8 and int8 saturate on x86 without VNNI, unless they are asked not to
+        options.add_session_config_entry("session.x64quantprecision", "1")
         with _alone(files[0]) as file:
             self.session = onnxruntime.InferenceSession(
                 file, options, providers=["CPUExecutionProvider"]

@@ -19,6 +19,7 @@ from ...parity.names import names_of_json
 from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ..processing import added_activation
 from .dynamic import integer_scales
+from .integers import as_planned
 
 if TYPE_CHECKING:
     import onnx
@@ -98,7 +99,8 @@ class _OnnxSession(Session):
                 value, scale, *zero = (to_array(stored[name]) for name in node.input)
                 zeros = zero[0].reshape(-1).tolist() if zero else [0]
                 scales = tuple(scale.reshape(-1).tolist())
-                yield IntegerTensor(node.input[0], value, scales, max(zeros, key=abs))
+                planned = as_planned(value, max(zeros, key=abs))
+                yield IntegerTensor(node.input[0], planned[0], scales, planned[1])
         for name, of, zero_point in integer_scales(model):
             value, scale = to_array(stored[name]), to_array(stored[of]).reshape(-1)
             found = to_array(stored[zero_point]).reshape(-1).tolist() if zero_point else [0]
@@ -111,7 +113,8 @@ class _OnnxSession(Session):
         for tensor in self.tensors(sample):
             if tensor.op == "QuantizeLinear":
                 scale, zero = (to_array(stored[name]).reshape(-1) for name in tensor.inputs[1:3])
-                yield IntegerTensor(tensor.name, tensor.value, tuple(scale.tolist()), int(zero[0]))
+                value, zero_point = as_planned(tensor.value, int(zero[0]))
+                yield IntegerTensor(tensor.name, value, tuple(scale.tolist()), zero_point)
 
 
 def _file_tensor(value: Any) -> FileTensor:
@@ -202,6 +205,7 @@ def _open(model: Path | bytes, *, optimise: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")  # see `integers`
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = model if isinstance(model, bytes) else str(model)

@@ -21,6 +21,7 @@ from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import outside
 from ..interface import Adapted, Prepared, WriteJob
 from .dynamic import round_while_running
+from .integers import fold_pads, separate_zero_points, with_kernels
 from .nms import append_suppression
 from .session import LABELS_KEY
 from .views import separate_views
@@ -42,7 +43,10 @@ def check(program: Program, job: WriteJob) -> None:
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` as it is, since the converter takes all of it; with bytes where asked for."""
+    """``program`` as it is, since the converter takes all of it; with bytes where asked for, and
+    integers of activations in the form that onnxruntime has kernels for."""
+    if job.precision.calibrated:
+        program = with_kernels(program)
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
 
@@ -78,6 +82,9 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     model = _simplify(model, program.spec)
     if planned is not None:
         round_while_running(model, planned)
+    if job.precision.calibrated:
+        fold_pads(model)
+        separate_zero_points(model)
     _name_axes(model, program)
     _describe(model, program)
     for node in model.graph.node:

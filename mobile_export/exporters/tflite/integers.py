@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...graph.editor import GraphEditor
+from ...graph.ops import argument, as_list
 from ...graph.quantized import is_quantization
+from ...graph.roundings import Pads, free_pads
 from ...graph.stored_integers import exact_floats
 from ...system.torch_private import quantization_operators
 
@@ -30,10 +32,34 @@ def with_stored_floats(program: Program) -> Program:
     writer rounds them (`Program.in_float32`); the integers come back, and are compared.
     """
     graph = GraphEditor(program)
+    free_pads(graph, _is_same)
     for node in graph.nodes:
         if is_quantization(node) and graph.is_constant(node.args[0]):
             _store_floats(graph, node)
     return graph.result().program
+
+
+def _is_same(conv: Node, pads: Pads) -> bool:
+    """Whether zeros are what TFLite's padding SAME puts around what a convolution reads.
+
+    An output of ceil(n / stride) places needs (ceil(n / stride) - 1) · stride + (kernel - 1) ·
+    dilation + 1 of the input; what is missing is halved, the odd one behind (TensorFlow, "notes on
+    padding"). Any other padding stays a PAD with the scale of its input.
+    """
+    rank = len(pads)
+    kernel = argument(conv, "weight").meta["val"].shape[2:]
+    stride, own, dilation = (
+        as_list(argument(conv, name), rank) for name in ("stride", "padding", "dilation")
+    )
+    if rank != 2 or any(own):
+        return False
+    size = argument(conv, "input").meta["val"].shape[2:]
+    for n, k, s, d, (before, behind) in zip(size, kernel, stride, dilation, pads, strict=True):
+        bare = int(n) - before - behind
+        missing = max((-(-bare // s) - 1) * s + (k - 1) * d + 1 - bare, 0)
+        if (before, behind) != (missing // 2, missing - missing // 2):
+            return False
+    return True
 
 
 def _store_floats(graph: GraphEditor, node: Node) -> None:

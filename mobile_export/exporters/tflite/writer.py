@@ -24,7 +24,7 @@ from ...graph.specs import PIXELS
 from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import calls_of, outside
 from ...operators.ordering import LARGEST
-from ...system.litert_private import static_quantization
+from ...system.litert_private import keep_pads_last, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
@@ -199,6 +199,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         spec.name: each.movedim(1, -1).contiguous() if spec.name in turned else each
         for spec, each in zip(program.inputs, program.examples, strict=True)
     }
+    keep_pads_last()
     try:
         converted = litert_torch.convert(
             wrap(program, nhwc=nhwc),
