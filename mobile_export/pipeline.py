@@ -67,6 +67,7 @@ from .graph.raised import call_at, node_of
 from .graph.source import Source
 from .graph.specs import InputSpec
 from .graph.steps import steps_of
+from .lowering.integers import integers_at
 from .lowering.ir import repeated_bytes
 from .lowering.lower import lower
 from .lowering.reference import run_graph
@@ -90,8 +91,10 @@ from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
 from .quantization.good import with_gates
+from .quantization.insert import insert
 from .quantization.judge import judge_integers, localise_steps, plan_outputs
 from .quantization.options import QuantizationOptions
+from .quantization.project import project
 from .quantization.quantized import (
     Quantized,
     explained,
@@ -446,7 +449,28 @@ class _Preparation:
             self._planned[key] = quantize(
                 program, precision, self._config.quantization, sample, pictures
             )
-        return replace(self._planned[key], passes=passes)
+        quantized = replace(self._planned[key], passes=passes)
+        return quantized if row.integer_layers is None else self._projected(row, quantized)
+
+    def _projected(self, row: Format, quantized: Quantized) -> Quantized:
+        """With what a format takes of the plan whose layers multiply integers.
+
+        A layer whose integers do not come through the lowering is left in floating point.
+
+        Raises:
+            UsageError: no layer is left.
+        """
+        assert row.integer_layers is not None
+        left: dict[str, str] = {}
+        while True:
+            exact, plan = quantized.exact, quantized.plan
+            projected = project(exact, plan, row.integer_layers, left, row.title)
+            rounded = insert(exact, projected)
+            taken = integers_at(lower(self.finished(row, rounded)))
+            lost = projected.by_name("weight").keys() - taken
+            if not lost:
+                return replace(quantized, projected=projected, rounded=rounded)
+            left |= dict.fromkeys(lost, _NOT_ONE_LAYER)
 
     def finished(self, row: Format, rounded: Program) -> Program:
         """``rounded``, of `integers`, after the passes that only this format has.
@@ -497,6 +521,9 @@ class _Preparation:
             got = float64_outputs(program, *self.given(program))
             self._exact[id(program)] = (program, got)
         return self._exact[id(program)][1]
+
+
+_NOT_ONE_LAYER = "several images at once, or another order of its channels: no layer of integers"
 
 
 @dataclass(frozen=True)
@@ -761,7 +788,7 @@ class _Run:
 
 def _explained(attempt: _Attempt) -> tuple[PassReport, ...]:
     """The plan of a file of integers, for those who want to see what was rewritten."""
-    return () if attempt.quantized is None else (explained(attempt.quantized.plan),)
+    return () if attempt.quantized is None else (explained(attempt.quantized.carried_out),)
 
 
 def _records(path: Path, attempt: _Attempt) -> tuple[Path, ...]:

@@ -26,6 +26,7 @@ __all__ = [
     "BytesOptions",
     "FileOptions",
     "Format",
+    "IntegerLayers",
     "OtherRuntime",
     "PassChoice",
     "Precision",
@@ -143,6 +144,24 @@ LAYERED = tuple(_LAYERED.split())
 
 
 @dataclass(frozen=True)
+class IntegerLayers:
+    """What a format takes of a plan whose runtime multiplies integers inside single layers.
+
+    It rounds what such a layer reads, with one symmetric scale (zero is stored as 0), multiplies,
+    and gives float32, or the integers of the next one. All other layers compute in float32.
+
+    Attributes:
+        operators: of ATen, without overload, that have a layer of integers.
+        lacks: why others with stored weights have none, by operator.
+        grouped: why a convolution of groups of several channels has none; nothing where it has.
+    """
+
+    operators: tuple[str, ...]
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    grouped: str = ""
+
+
+@dataclass(frozen=True)
 class FileOptions:
     """The options of every format: what its files do themselves of what an app would do.
 
@@ -206,6 +225,8 @@ class Format:
         libraries: that it needs, with the versions that were tested.
         precisions: the default first.
         lacks: precisions that other formats have, each with the reason why this one has not.
+        integer_layers: which of its layers multiply integers, where integers are inside single
+            layers; a plan is then projected onto them (`quantization.project`).
         passes: its choice of graph passes.
         options: the type of its own options; the metadata of the fields say how they are typed on
             the command line (`exporters.options`).
@@ -234,6 +255,7 @@ class Format:
     checked_by: str
     companions: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
+    integer_layers: IntegerLayers | None = None
     passes: PassChoice = field(default_factory=PassChoice)
     options: type[Any] = FileOptions
     batches: bool = True

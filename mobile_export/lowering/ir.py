@@ -38,6 +38,7 @@ __all__ = [
     "ConvTranspose",
     "Convolution",
     "GroupNorm",
+    "IntegerSteps",
     "Interp",
     "Layer",
     "LayerGraph",
@@ -56,6 +57,7 @@ __all__ = [
     "Reduce",
     "ReduceOp",
     "Reshape",
+    "Round",
     "Scale",
     "Shape",
     "Slice",
@@ -157,6 +159,20 @@ class Nonlinearity:
     beta: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class IntegerSteps:
+    """Of a layer that multiplies integers: what its input and its weights are multiples of.
+
+    Attributes:
+        source: the input is rounded to multiples of it, at most ``limit`` either way.
+        weights: (O,), for each output channel: its weights are multiples of that.
+    """
+
+    source: float
+    limit: int
+    weights: np.ndarray
+
+
 @dataclass(frozen=True)
 class LayerGraph:
     """Layers in order of execution.
@@ -223,6 +239,14 @@ class Activation(Layer):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Round(Layer):
+    """The nearest multiple of ``step``, at most ``limit`` of them either way; ties to even."""
+
+    step: float
+    limit: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PReLU(Layer):
     """``x if x > 0 else slope[c] * x`` with c the index along axis 0; ``slope`` is (C,)."""
 
@@ -267,6 +291,7 @@ class Convolution(Layer):
         bias: (O,) or None.
         stride, dilation: one per spatial axis; ``padding`` a pair (before, after) each.
         activation: applied to the result; put there by `fuse_activations` only.
+        steps: where it multiplies integers; put there by `integers.multiply_integers` only.
     """
 
     weight: np.ndarray
@@ -276,6 +301,7 @@ class Convolution(Layer):
     dilation: Shape
     groups: int
     activation: Nonlinearity | None = None
+    steps: IntegerSteps | None = None
 
     @property
     def kernel(self) -> Shape:
@@ -312,11 +338,15 @@ class ConvTranspose(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Layer):
-    """``x @ weight.T + bias`` for x (I,) or (rows, I); weight (O, I), bias (O,) or None."""
+    """``x @ weight.T + bias`` for x (I,) or (rows, I); weight (O, I), bias (O,) or None.
+
+    ``steps`` as of `Convolution`.
+    """
 
     weight: np.ndarray
     bias: np.ndarray | None
     activation: Nonlinearity | None = None
+    steps: IntegerSteps | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

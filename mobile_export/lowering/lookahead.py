@@ -16,6 +16,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.ops import CONVS, TRANSPOSED, argument
+from ..graph.quantized import is_quantization
 from ..graph.rearrange import LAYER_PRICES, Rearrangement
 from . import ir
 from .table import Call
@@ -126,7 +127,8 @@ def _through(user: Node, view: View, shape: ir.Shape) -> tuple[View, ir.Shape] |
         return view, after
     if user.target is aten.permute.default:
         return view.permute(argument(user, "dims")), after
-    return (view, shape) if user.target in _PASSED and after == shape else None
+    passed = user.target in _PASSED or is_quantization(user)
+    return (view, shape) if passed and after == shape else None
 
 
 def moved_later(memory: Sequence[Factor], preferred: View | None) -> float:

@@ -28,6 +28,7 @@ from ..operators import expand
 from ..passes.normalize_ops import REPLACED, SPELLINGS, normalize_ops
 from . import ir
 from .builder import Builder
+from .integers import multiply_integers, weight_steps
 from .rules import affine as _affine
 from .rules import comparing as _comparing
 from .rules import elementwise as _elementwise
@@ -38,6 +39,7 @@ from .rules import moving_ops as _moving_rules
 from .rules import ordering as _ordering
 from .rules import products as _products
 from .rules import recurrent as _recurrent
+from .rules import rounding as _rounding
 from .rules import sampling as _sampling
 from .rules import statistics as _statistics
 from .rules import windows as _windows
@@ -64,6 +66,7 @@ _FAMILIES = (
     _ordering,
     _products,
     _recurrent,
+    _rounding,
     _sampling,
     _statistics,
     _windows,
@@ -107,7 +110,9 @@ def lower(program: Program) -> ir.LayerGraph:
     outputs = tuple(_output(builder, known[result], result) for result in results)
     names = tuple(output.name for output in program.outputs)
     shapes = tuple(tuple(result.meta["val"].shape) for result in results)
-    return simplify(ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes))
+    scales = weight_steps(exported.graph, known)
+    graph = ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes)
+    return multiply_integers(simplify(graph, scales), scales)
 
 
 def _in_known_operators(program: Program) -> Program:

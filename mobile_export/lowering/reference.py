@@ -65,6 +65,9 @@ def run_layer(layer: ir.Layer, *inputs: torch.Tensor) -> torch.Tensor:
     rule = _RULES.get(type(layer))
     if rule is None:
         raise UnsupportedOpError(f"The layer {layer.kind} has no reference.")
+    steps: ir.IntegerSteps | None = getattr(layer, "steps", None)
+    if steps is not None:
+        inputs = (_multiples(inputs[0], steps.source, steps.limit), *inputs[1:])
     result: torch.Tensor = rule(layer, *inputs)
     function = getattr(layer, "activation", None)
     return result if function is None else apply_nonlinearity(function, result)
@@ -86,6 +89,13 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 def _weight(array: np.ndarray | None) -> torch.Tensor | None:
     return None if array is None else _tensor(array)
+
+
+def _multiples(x: torch.Tensor, step: float, limit: int) -> torch.Tensor:
+    """``x`` rounded to multiples of a step, at most ``limit`` either way."""
+    import torch
+
+    return torch.round(x / step).clamp(-limit, limit) * step
 
 
 def _along_first(vector: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -129,6 +139,11 @@ def apply_nonlinearity(function: ir.Nonlinearity, x: torch.Tensor) -> torch.Tens
 @_rule(ir.Activation)
 def _activation(layer: ir.Activation, x: torch.Tensor) -> torch.Tensor:
     return apply_nonlinearity(layer.function, x)
+
+
+@_rule(ir.Round)
+def _round(layer: ir.Round, x: torch.Tensor) -> torch.Tensor:
+    return _multiples(x, layer.step, layer.limit)
 
 
 @_rule(ir.PReLU)

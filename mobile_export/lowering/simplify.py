@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from . import ir
 
@@ -18,12 +18,18 @@ __all__ = ["fuse_activations", "simplify", "unfold_as_convolutions"]
 _FUSING = (ir.Convolution, ir.ConvTranspose, ir.Linear)
 
 
-def simplify(graph: ir.LayerGraph) -> ir.LayerGraph:
+def simplify(graph: ir.LayerGraph, whole: Container[str] = ()) -> ir.LayerGraph:
     """Without layers that nothing uses, with every run of reshapes as one, and with no tap of a
-    convolution that only ever sees padding."""
+    convolution that only ever sees padding.
+
+    Args:
+        whole: nodes of the program whose weights stay as they are: the integers of a plan.
+    """
     layers, outputs = _join_reshapes(graph)
     alive = tuple(
-        _without_idle_taps(layer) if isinstance(layer, ir.Convolution) else layer
+        _without_idle_taps(layer)
+        if isinstance(layer, ir.Convolution) and layer.output.node not in whole
+        else layer
         for layer in _alive(layers, outputs)
     )
     return dataclasses.replace(graph, layers=alive, outputs=outputs)

@@ -20,7 +20,7 @@ from ..system.torch_private import OpOverload
 from .plan import Floating
 from .roles import ACTIVATIONS, ROLES, Role, why_floating
 
-__all__ = ["Assignment", "assign", "is_float", "module_of", "name_of", "sources"]
+__all__ = ["Assignment", "assign", "is_float", "module_of", "name_of", "pads_with_zeros", "sources"]
 
 
 @dataclass
@@ -136,6 +136,13 @@ def _pads_with_a_number(node: Node, name: str) -> bool:
         return False
     constant = name == "constant_pad_nd" or argument(node, "mode") == "constant"
     return constant and argument(node, "value") not in (None, 0)
+
+
+def pads_with_zeros(node: Node) -> bool:
+    """Whether a node puts zeros around a tensor, which are zeros in integers, too."""
+    name = name_of(node)
+    constant = name == "constant_pad_nd" or (name == "pad" and argument(node, "mode") == "constant")
+    return constant and not _pads_with_a_number(node, name)
 
 
 def _fused(graph: GraphEditor, node: Node, found: Assignment) -> bool:

@@ -176,15 +176,18 @@ def _grid(node: Node) -> tuple[float, int] | None:
 
 
 def _layouts(value: np.ndarray, shape: tuple[int, ...]) -> Iterable[np.ndarray]:
-    """A tensor of a file in a shape of the program: as it is, or with channels last."""
+    """A tensor of a file in a shape of the program: as it is, or with channels first where the
+    program has them last, or the other way round. A file may have fewer axes."""
     if value.size != int(np.prod(shape)):
         return
     if value.shape == shape or len(shape) != value.ndim:
         yield value.reshape(shape)
-    if value.ndim == 4 and len(shape) == 4:
-        turned = value.transpose(0, 3, 1, 2)
-        if turned.shape == shape:
-            yield turned
+    if len(shape) < 3 or value.ndim < 2:
+        return
+    if value.shape[-1] == shape[1]:
+        yield value.reshape(shape[0], -1, shape[1]).swapaxes(1, 2).reshape(shape)
+    if value.shape[int(value.ndim == len(shape))] == shape[-1]:
+        yield value.reshape(shape[0], shape[-1], -1).swapaxes(1, 2).reshape(shape)
 
 
 def steps_of(rounded: Program, sample: Sample, found: Iterable[IntegerTensor]) -> Steps:

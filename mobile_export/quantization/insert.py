@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..errors import BUG, PassError, UsageError
 from ..graph.editor import GraphEditor
 from ..graph.quantized import dequantized, quantized
 from ..system.torch_private import quantization_operators
-from .assign import Assignment, assign, sources
+from .assign import Assignment, assign, pads_with_zeros, sources
 from .blocks import block_values
 from .palettes import nearest_entries
 from .plan import PlannedTensor, QuantizationPlan
@@ -52,6 +52,7 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
             _store_values(graph, layer, weights[node.name])
         elif node.name in weights:
             _store(graph, layer, weights[node.name], biases.get(node.name))
+    _round_read(graph, found.layers.values(), plan.by_name("source"))
     if SCHEMES[plan.precision].dynamic:
         _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
     constants = plan.by_name("constant")
@@ -80,6 +81,7 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
         **{("bias", name): _shape(layer.bias) for name, layer in layers.items()},
         **{("constant", node.name): _shape(graph.exact(node)) for node in found.constants},
         **{("activation", node.name): torch.Size() for node in found.tensors},
+        **{("source", name): torch.Size() for name in layers},
     }
     for each in plan.tensors:
         shape = shapes.get((each.kind, each.name))
@@ -88,7 +90,7 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
                 f"The plan has {each.kind} {each.name}, which {plan.model} has not.",
                 hint="Give another file as `plan`: it is written when it does not exist.",
             )
-        axis = None if each.kind == "activation" else each.axis
+        axis = None if each.kind in ("activation", "source") else each.axis
         if _is_lossless(each):
             continue
         places = shape[axis] if axis is not None and axis < len(shape) else 1
@@ -248,6 +250,28 @@ def _rounded(
         before=before,
     )
     return _dequantize(graph, integers, planned, like, before)
+
+
+def _round_read(
+    graph: GraphEditor, layers: Iterable[WeightedLayer], planned: Mapping[str, PlannedTensor]
+) -> None:
+    """Round what layers read, for them alone; once for those that read one tensor at one scale.
+
+    In front of the zeros that a layer alone has around it: there they are the layer's own padding.
+    """
+    known: dict[tuple[Node, float], Node] = {}
+    for layer in layers:
+        node, source, reader = layer.node, layer.source, layer.node
+        each = planned.get(node.name)
+        if each is None:
+            continue
+        while pads_with_zeros(source) and graph.only_user(source) is reader:
+            source, reader = source.all_input_nodes[0], source
+        key = (source, each.scale[0])
+        if key not in known:
+            known[key] = _rounded(graph, source, each, reader, node)
+        reader.replace_input_with(source, known[key])
+        graph.changed(node, f"reads integers of {each.bits} bits")
 
 
 _BYTE = (-128, 127)

@@ -35,7 +35,7 @@ __all__ = [
     "require_plan_of",
 ]
 
-Kind = Literal["activation", "weight", "bias", "constant"]
+Kind = Literal["activation", "weight", "bias", "constant", "source"]
 VERSION = 1
 BITS = (4, 6, 8, 16, 32)
 _LARGEST = 64 * MIB
@@ -52,6 +52,8 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: of a node of the prepared program; of a weight or bias, of the layer that it is of.
+        kind: "source" is what one layer reads, rounded for that layer alone: never in a file, only
+            in what `project` makes of a plan; ``name`` is that of the layer.
         module: the module of the user's that it comes from.
         bits: of an integer.
         symmetric: zero is stored as 0, and the least integer is minus the largest in weights.
@@ -82,7 +84,7 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def low(self) -> int:
         """The least integer."""
-        return -self.high if self.kind == "weight" else -self.high - 1
+        return -self.high if self.kind in ("weight", "source") else -self.high - 1
 
     @property
     def high(self) -> int:
@@ -205,6 +207,8 @@ def _check(plan: QuantizationPlan) -> None:
         if (each.kind, each.name) in seen:
             raise ValueError(f"{each.kind} {each.name} is there twice")
         seen.add((each.kind, each.name))
+        if each.kind == "source":
+            raise ValueError(f"{each.name} is a source, which no plan has")
         if each.bits not in BITS:
             raise ValueError(f"{each.name} has {each.bits} bits")
         if len(each.scale) != len(each.zero_point) or not each.scale:

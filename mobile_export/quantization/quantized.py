@@ -43,6 +43,7 @@ class Quantized:
         rounded: the same with quantise and dequantise operators: the reference of *faithful*.
         passes: what was done before the plan was made.
         data: samples that were calibrated on, and others to judge by.
+        projected: what the format takes of the plan, where that is less (`project`).
     """
 
     exact: Program
@@ -50,6 +51,12 @@ class Quantized:
     rounded: Program
     data: CalibrationData
     passes: tuple[PassReport, ...] = ()
+    projected: QuantizationPlan | None = None
+
+    @property
+    def carried_out(self) -> QuantizationPlan:
+        """The plan as the file has it."""
+        return self.projected or self.plan
 
     @property
     def on_synthetic(self) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...lowering import ir
 from ...lowering.rules.elementwise import LARGEST
-from . import tables
+from . import integers, tables
 from .files import NcnnLayer, Param, Weight
 from .rules import chain, layer_name, one_layer, reshape_to, rule, unsupported
 
@@ -137,6 +137,9 @@ def _convolution(layer: ir.Convolution) -> list[NcnnLayer]:
     }
     if layer.groups > 1:
         params[7] = layer.groups
+    if layer.steps is not None:
+        term, weights = integers.of_layer(layer, layer.groups)
+        return _with_activation(layer, one_layer(layer, kind, params | term, weights))
     return _with_activation(
         layer, one_layer(layer, kind, params, _weights(layer.weight, layer.bias))
     )
@@ -163,12 +166,11 @@ def _conv_transpose(layer: ir.ConvTranspose) -> list[NcnnLayer]:
 @rule(ir.Linear)
 def _linear(layer: ir.Linear) -> list[NcnnLayer]:
     outputs, inputs = layer.weight.shape
+    params: dict[int, Param] = {0: outputs, 1: int(layer.bias is not None), 2: layer.weight.size}
+    if layer.steps is not None:
+        term, weights = integers.of_layer(layer)
+        return _with_activation(layer, one_layer(layer, "InnerProduct", params | term, weights))
     if len(layer.input.shape) == 1:
-        params: dict[int, Param] = {
-            0: outputs,
-            1: int(layer.bias is not None),
-            2: layer.weight.size,
-        }
         made = one_layer(layer, "InnerProduct", params, _weights(layer.weight, layer.bias))
         return _with_activation(layer, made)
     return _with_activation(layer, _gemm(layer, outputs, inputs))

@@ -8,8 +8,9 @@ A blob has one consumer, so a value with several goes through an explicit ``Spli
 layer switches features off for it (`FEATURE_MASK`; ``get_masked_option`` in ``src/net.cpp``).
 
 In the ``.bin``, a weight that its layer loads "by flag" has four bytes in front: 0 for float32,
-`FLOAT16_FLAG` for float16 (padded to four bytes); others are bare float32. Which weight is which,
-and their order, is fixed in each layer's ``load_model`` (``src/layer``, ``src/modelbin.cpp``).
+`FLOAT16_FLAG` for float16, `INT8_FLAG` for int8 (both padded to four bytes); others are bare
+float32. Which weight is which, and their order, is fixed in each layer's ``load_model``
+(``src/layer``, ``src/modelbin.cpp``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "FEATURE_MASK",
     "FLOAT16_FLAG",
     "FLOAT16_MAX",
+    "INT8_FLAG",
     "MAGIC",
     "NO_FLOAT16_ARITHMETIC",
     "NO_FLOAT16_STORAGE",
@@ -37,6 +39,7 @@ __all__ = [
 
 MAGIC = 7767517
 FLOAT16_FLAG = 0x01306B47
+INT8_FLAG = 0x000D4B38
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 FEATURE_MASK = 31
 NO_FLOAT16_ARITHMETIC = 1
@@ -62,12 +65,17 @@ class Weight:
 
     def stored(self, *, half: bool) -> bytes:
         """The bytes of this weight in the file."""
+        if self.value.dtype == np.int8:
+            return _flagged(INT8_FLAG, self.value.tobytes())
         if not self.flagged:
             return self.value.astype("<f4").tobytes()
         if not (half and self.half) or np.abs(self.value).max(initial=0) > FLOAT16_MAX:
             return bytes(4) + self.value.astype("<f4").tobytes()
-        content = self.value.astype("<f2").tobytes()
-        return FLOAT16_FLAG.to_bytes(4, "little") + content + bytes(-len(content) % 4)
+        return _flagged(FLOAT16_FLAG, self.value.astype("<f2").tobytes())
+
+
+def _flagged(flag: int, content: bytes) -> bytes:
+    return flag.to_bytes(4, "little") + content + bytes(-len(content) % 4)
 
 
 @dataclass(frozen=True)

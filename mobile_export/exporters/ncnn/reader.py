@@ -10,11 +10,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from ...artifacts.damage import reason
 from ...errors import ArtifactError
 
-__all__ = ["Layer", "WeightFacts", "is_quantized", "param_text", "read_param", "read_weights"]
+__all__ = [
+    "IntegerLayer",
+    "Layer",
+    "WeightFacts",
+    "gives_integers",
+    "is_quantized",
+    "param_text",
+    "read_integers",
+    "read_param",
+    "read_weights",
+]
 
 _MAGIC = "7767517"
 _FIRST_ARRAY = -23300
@@ -46,6 +59,25 @@ class Layer:
     def mask(self) -> int:
         """The features that are switched off for this layer."""
         return self.number(31)
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """What a layer stores that multiplies integers.
+
+    Attributes:
+        weights: int8, flat.
+        scales: what weights were multiplied by, one for each output channel, or for each group.
+        source: what the layer multiplies its input by.
+        result: what it multiplies its result by; None where it gives float32.
+    """
+
+    layer: Layer
+    weights: np.ndarray
+    bias: np.ndarray | None
+    scales: np.ndarray
+    source: float
+    result: float | None
 
 
 @dataclass(frozen=True)
@@ -147,11 +179,25 @@ def _pair(count: int, times: int = 2) -> Sizes:
 
 
 def _convolution(layer: Layer) -> Sizes:
-    return [(layer.number(6), True), *_pair(layer.number(0), layer.number(5))]
+    return [(layer.number(6), True), *_pair(layer.number(0), layer.number(5)), *_scales(layer)]
 
 
 def _inner_product(layer: Layer) -> Sizes:
-    return [(layer.number(2), True), *_pair(layer.number(0), layer.number(1))]
+    return [(layer.number(2), True), *_pair(layer.number(0), layer.number(1)), *_scales(layer)]
+
+
+def _scales(layer: Layer) -> Sizes:
+    """Of weights, of the input and of the result, of a layer that multiplies integers.
+
+    A convolution of groups has a scale for each group with the term 1, and one in all with 2.
+    """
+    term = layer.number(_TERM)
+    if not term:
+        return []
+    count = layer.number(0)
+    if "DepthWise" in layer.type:
+        count = layer.number(7, 1) if term % _GIVING == 1 else 1
+    return [(count, False), *_pair(1, 1 + (term > _GIVING))]
 
 
 def _gemm(layer: Layer) -> Sizes:
@@ -195,25 +241,64 @@ _WITHOUT_WEIGHTS = {
     "ShuffleChannel", "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Squeeze", "Swish",
     "TanH", "Threshold", "Tile", "UnaryOp", "Unfold",
 }  # fmt: skip
+_TERM, _GIVING = 8, 100
 _QUANTIZED_TERM = {"Gemm": 18}
+_WITH_INTEGERS = ("Convolution", "ConvolutionDepthWise", "InnerProduct")
 _FLOAT16 = 0x01306B47
 _BYTES_BEHIND_FLAG = {0: 4, _FLOAT16: 2, 0x01348B83: 2, 0x000D4B38: 1, 0x0002C056: 4}
 """Bytes of an element, by flag: float32, float16, bfloat16, int8, float32 again."""
 
 
 def _sizes(layer: Layer) -> Sizes | None:
-    """None where they are not known: another kind of layer, or int8 weights."""
+    """None where they are not known: another kind of layer, or integers in one of `Gemm`."""
     if layer.type in _WITHOUT_WEIGHTS or (layer.type == "Padding" and not layer.number(6)):
         return []
     rule = _WEIGHTS.get(layer.type)
-    if rule is None or is_quantized(layer):
+    if rule is None or (is_quantized(layer) and layer.type not in _WITH_INTEGERS):
         return None
     return rule(layer)
+
+
+def gives_integers(layer: Layer) -> bool:
+    """Whether its result is integers, which the next layer takes as they are."""
+    return layer.type in _WITH_INTEGERS and layer.number(_TERM) > _GIVING
 
 
 def is_quantized(layer: Layer) -> bool:
     """Whether its weights are stored as int8: its ``int8_scale_term`` is not 0."""
     return layer.type in _WEIGHTS and bool(layer.number(_QUANTIZED_TERM.get(layer.type, 8)))
+
+
+def read_integers(layers: Sequence[Layer], path: Path) -> tuple[IntegerLayer, ...]:
+    """The layers that multiply integers, with what the ``.bin`` file at ``path`` holds for them.
+
+    A file that `read_weights` has refused is not given; where it knows no sizes, nothing is found.
+    """
+    found: list[IntegerLayer] = []
+    with path.open("rb") as stream:
+        for layer in layers:
+            sizes = _sizes(layer)
+            if sizes is None:
+                return ()
+            arrays = [_read_array(stream, *each) for each in sizes]
+            if is_quantized(layer) and arrays and arrays[0].dtype == np.int8:
+                weights, *rest = arrays
+                result = float(rest.pop()[0]) if gives_integers(layer) else None
+                source, scales = float(rest.pop()[0]), rest.pop()
+                bias = rest.pop() if rest else None
+                found.append(IntegerLayer(layer, weights, bias, scales, source, result))
+    return tuple(found)
+
+
+_DTYPES = {0: "<f4", _FLOAT16: "<f2", 0x01348B83: "<u2", 0x000D4B38: "<i1", 0x0002C056: "<f4"}
+
+
+def _read_array(stream: BinaryIO, count: int, flagged: bool) -> np.ndarray:
+    flag = int.from_bytes(stream.read(4), "little") if flagged else 0
+    dtype = np.dtype(_DTYPES.get(flag, "<f4"))
+    array = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
+    stream.seek(-array.nbytes % 4 if flagged else 0, 1)
+    return array
 
 
 def read_weights(layers: Sequence[Layer], path: Path) -> WeightFacts:

@@ -22,10 +22,19 @@ from ...artifacts.damage import reading
 from ...errors import ArtifactError, ExecutionError
 from ...graph.specs import PIXELS
 from ...parity.overflow import Overflow, beyond_float16, largest_of_each, overflow_note
-from ...parity.session import FileTensor, Session, Tensor
+from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ...system.children import Limits, run_module
 from ..processing import added_activation
-from .reader import Layer, is_quantized, param_text, read_param, read_weights
+from .reader import (
+    IntegerLayer,
+    Layer,
+    gives_integers,
+    is_quantized,
+    param_text,
+    read_integers,
+    read_param,
+    read_weights,
+)
 
 if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
@@ -124,6 +133,41 @@ class _NcnnSession(Session):
             for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
+    def _of_integers(self) -> tuple[IntegerLayer, ...]:
+        return read_integers(self.layers, self.path.with_suffix(_WEIGHTS_SUFFIX))
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        """The weights of layers that multiply integers, with a scale for each output channel."""
+        for each in self._of_integers():
+            outputs = each.layer.number(0)
+            scales = np.repeat(_steps(each.scales), outputs // len(each.scales))
+            yield IntegerTensor(each.layer.name, each.weights, tuple(scales.tolist()))
+
+    def stored_floats(self) -> Iterator[np.ndarray]:
+        """The biases of these layers, which are float32."""
+        yield from (each.bias for each in self._of_integers() if each.bias is not None)
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        """What these layers multiply: as the layer before gave it, or float32 that ncnn rounds
+        inside the layer, here by its rule.
+
+        Where it was moved in front of the layer, as it was before, too.
+        """
+        extractor = self._extractor(sample)
+        extractor.set_light_mode(False)
+        makers = {blob: layer for layer in self.layers for blob in layer.outputs}
+        for each in self._of_integers():
+            (step,) = _steps(np.array([each.source])).tolist()
+            blob: str | None = each.layer.inputs[0]
+            while blob is not None:
+                maker = makers[blob]
+                origin = makers[maker.inputs[0]] if maker.type == "Split" else maker
+                values = self._extract(extractor, blob)
+                if not gives_integers(origin):
+                    values = _rounded(values, each.source)
+                yield IntegerTensor(blob, values.astype(np.int64), (step,))
+                blob = maker.inputs[0] if maker.type in _MOVING else None
+
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """Values that are finite with float32 options and not with ncnn's default ones."""
         found = largest_of_each(
@@ -143,6 +187,21 @@ class _NcnnSession(Session):
             for blob in layer.outputs:
                 module = layer.name.rpartition("/")[0] or None
                 yield Tensor(blob, sources, self._extract(extractor, blob), module, layer.type)
+
+
+_MOVING = ("Permute", "Reshape", "Split")
+
+
+def _steps(scales: np.ndarray) -> np.ndarray:
+    """What an integer counts, float32, where ``scales`` are what numbers were multiplied by."""
+    return (1.0 / scales.astype(np.float64)).astype(np.float32)
+
+
+def _rounded(values: np.ndarray, scale: float) -> np.ndarray:
+    """As ``float2int8`` of ncnn: halves away from zero, from -127 to 127."""
+    scaled = values.astype(np.float32) * np.float32(scale)
+    integers: np.ndarray = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+    return integers.clip(-127, 127)
 
 
 def _lost(exact: Session, half: Session, sample: Sample) -> Iterator[Overflow]:
@@ -173,7 +232,7 @@ def _rounded_to_float16(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
     ncnn converts a blob when a layer that may have float16 makes it or takes it; a blob between two
     layers whose masks forbid that stays float32. A ``Split`` copies nothing, so what it hands on is
-    rounded already, unless it is masked.
+    rounded already, unless it is masked. Integers are not rounded.
     """
 
     def exact(layer: Layer | None) -> bool:
@@ -182,7 +241,7 @@ def _rounded_to_float16(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     consumers = {blob: layer for layer in layers for blob in layer.inputs}
     made: list[Layer] = []
     for layer in layers:
-        done = layer.type == "Split" and not exact(layer)
+        done = (layer.type == "Split" and not exact(layer)) or gives_integers(layer)
         rounded = [
             blob
             for blob in layer.outputs

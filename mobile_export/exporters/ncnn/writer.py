@@ -16,6 +16,7 @@ from ..interface import Adapted, Prepared, WriteJob
 from . import compute, movement, tables  # noqa: F401 (compute registers its rules)
 from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
 from .fp16 import float32_masks, with_conversions
+from .integers import with_handed_on
 from .rules import emit, reshape_to
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
         layers += made if mask is None else [_masked(each, mask) for each in made]
     names = graph.output_names or tuple(value.name for value in graph.outputs)
     outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
+    layers = with_handed_on(layers, {blob for _, blob in outputs})
     return with_splits(with_conversions(_with_own_inputs(layers)), outputs)
 
 
