@@ -2,11 +2,13 @@
 
     python benchmarks/reach.py --results reach.jsonl                 run what has no result yet
     python benchmarks/reach.py --results reach.jsonl --only yolo11n  these again
+    python benchmarks/reach.py --results reach.jsonl --ours          without the vendors
     python benchmarks/reach.py --results reach.jsonl --write docs/reach-beyond.md
 
 Weights are random (seed 0), sizes small. Every model runs in a process of its own, with a limit of
 time (``--seconds``) and of address space; its line is added to the results when it ends, so a run
-can be stopped and continued. A package that is not installed is skipped, and tried the next time.
+can be stopped and continued; what ran with ``--ours`` gets its vendors' part in a run without it. A
+package that is not installed is skipped, and tried the next time.
 
 Ours is one `mobile_export.export` to all formats, in float32. The vendors' straight conversions get
 the same module and example: ``torch.onnx.export(dynamo=True)`` executed by onnxruntime,
@@ -44,6 +46,7 @@ import torch
 
 FORMATS = ("onnx", "coreml", "tflite", "ncnn", "tnn")
 VENDORS = {"onnx": "torch.onnx", "coreml": "coremltools", "tflite": "litert-torch"}
+KINDS = ("ours", "vendor")
 CLOSE = 1e-3
 MEMORY = 24 * 2**30
 """Bytes of address space"""
@@ -138,6 +141,8 @@ _SMALL = {
     "intermediate_size": 96,
 }
 """Of transformers' configurations that have these as one number; the others keep theirs."""
+_DEPTHS = ("depths", "depth")
+"""Blocks of each stage: two at most, a plain and a shifted one of Swin's."""
 
 
 def built(row: Row) -> torch.nn.Module | str:
@@ -150,18 +155,23 @@ def built(row: Row) -> torch.nn.Module | str:
 
         kind = getattr(transformers, row.source)
         default = kind.config_class()
-        small = {k: v for k, v in _SMALL.items() if type(getattr(default, k, None)) is int}
+        small: dict[str, Any] = {
+            k: v for k, v in _SMALL.items() if type(getattr(default, k, None)) is int
+        }
+        for name in _DEPTHS:
+            depths = getattr(default, name, None)
+            if isinstance(depths, list | tuple):
+                small[name] = [min(depth, 2) for depth in depths]
         if "image_size" in small:
             small["image_size"] = row.options["size"]
         model: torch.nn.Module = kind(kind.config_class(**small, **row.arguments))
         return model.eval()
     if row.package == "ultralytics":
-        import ultralytics
-
-        yolo: torch.nn.Module = ultralytics.YOLO(row.source)
-        for branch in getattr(yolo.model.model[-1], "cv3", ()):
+        yolo: Any = importlib.import_module("ultralytics").YOLO(row.source)
+        head = yolo.model.model[-1]
+        for branch in (*(getattr(head, "cv3", ())), *(getattr(head, "one2one_cv3", None) or ())):
             branch[-1].bias.data.fill_(-2.0)  # begins at scores of 1e-5, below onnxruntime's steps
-        return yolo
+        return yolo  # type: ignore[no-any-return]
     package = importlib.import_module(row.package)
     module: torch.nn.Module = getattr(package, row.source)(**row.arguments)
     return module.eval()
@@ -315,25 +325,37 @@ _CONVERTERS: dict[str, Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], _Ru
 }
 
 
-def child(name: str) -> None:
-    """Run one model and print what was found so far, a line for each result."""
+def child(name: str, kinds: Sequence[str]) -> None:
+    """Run one model and print what was found so far, a line for each result.
+
+    Args:
+        kinds: ``ours``, ``vendor`` or both.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     row = next(each for each in ROWS if each.name == name)
-    with contextlib.redirect_stdout(sys.stderr):
-        found = list(ours(row))
-    for format_, verdict in found:
-        print(json.dumps({"format": format_, "kind": "ours", **verdict}), flush=True)
-    for format_ in VENDORS:
+    if "ours" in kinds:
+        with contextlib.redirect_stdout(sys.stderr):
+            found = list(ours(row))
+        for format_, verdict in found:
+            print(json.dumps({"format": format_, "kind": "ours", **verdict}), flush=True)
+    for format_ in VENDORS if "vendor" in kinds else ():
         with contextlib.redirect_stdout(sys.stderr):
             verdict = vendors(row, format_)
         print(json.dumps({"format": format_, "kind": "vendor", **verdict}), flush=True)
 
 
-def measured(row: Row, seconds: float) -> dict[str, Any]:
-    """The line of results of one model, from a process of its own."""
-    words = [sys.executable, __file__, "--child", row.name]
+def measured(
+    row: Row, seconds: float, kinds: Sequence[str], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The line of results of one model, from a process of its own.
+
+    Args:
+        kinds: as those of `child`.
+        before: its line so far, whose other parts are kept.
+    """
+    words = [sys.executable, __file__, "--child", row.name, *kinds]
     start, late = time.perf_counter(), False
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(words, stdout=said, stderr=subprocess.DEVNULL)
@@ -345,12 +367,12 @@ def measured(row: Row, seconds: float) -> dict[str, Any]:
             process.wait()
         said.seek(0)
         lines = [json.loads(line) for line in said.read().splitlines() if line[:1] == b"{"]
-    found: dict[str, Any] = {"ours": {}, "vendor": {}}
+    found = {kind: {} if kind in kinds else dict(before.get(kind, {})) for kind in KINDS}
     for line in lines:
         found[line.pop("kind")][line.pop("format")] = line
     last = {"verdict": "slow" if late else "failed", "why": f"exit code {process.returncode}"}
-    for kind, formats in (("ours", FORMATS), ("vendor", tuple(VENDORS))):
-        for format_ in formats:
+    for kind in kinds:
+        for format_ in FORMATS if kind == "ours" else VENDORS:
             found[kind].setdefault(format_, last)
     taken = round(time.perf_counter() - start, 1)
     return {"name": row.name, "package": row.package, "seconds": taken, **found}
@@ -371,8 +393,9 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
             "",
             f"Written by `benchmarks/reach.py` ({len(found)} of its {len(ROWS)} models have run). "
             "Each cell is ours / the vendor's own straight conversion of the same module",
-            "(torch.onnx, coremltools, litert-torch; ncnn and TNN have none here), in float32, "
-            "with random weights and small sizes. The script says what the words mean.",
+            "(torch.onnx, coremltools, litert-torch; ncnn and TNN have none here; one word where "
+            "it has not run), in float32, with random weights and small sizes.",
+            "The script says what the words mean.",
             "",
             f"| package | model | {' | '.join(FORMATS)} |",
             "| --- " * (2 + len(FORMATS)) + "|",
@@ -431,23 +454,28 @@ def main() -> None:
     parser.add_argument("--only", help="names with commas between them: these again")
     parser.add_argument("--seconds", type=float, default=600.0, help="limit of one model")
     parser.add_argument("--write", type=Path, help="write this page, and run nothing")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--ours", action="store_true", help="without the vendors' conversions")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.child)
+        child(asked.child[0], asked.child[1:])
         return
     if asked.write:
         asked.write.write_text(page(results_of(asked.results)))
         return
     only = asked.only.split(",") if asked.only else None
+    wanted = ("ours",) if asked.ours else KINDS
     for row in ROWS:
-        done = row.name in results_of(asked.results)
-        if (row.name not in only) if only else done:
+        before = results_of(asked.results).get(row.name, {})
+        if only is not None and row.name not in only:
+            continue
+        kinds = wanted if only else tuple(kind for kind in wanted if not before.get(kind))
+        if not kinds:
             continue
         if importlib.util.find_spec(row.package) is None:
             print(f"{row.name}: {row.package} is not installed", flush=True)
             continue
-        line = measured(row, asked.seconds)
+        line = measured(row, asked.seconds, kinds, before)
         with asked.results.open("a") as file:
             file.write(json.dumps(line) + "\n")
         verdicts = {f: line["ours"][f]["verdict"] for f in FORMATS}

@@ -61,6 +61,7 @@ from .exporters.record import file_interface, preprocessing
 from .exporters.row import Format, PassChoice, Precision
 from .exporters.table import get_format, precision_named
 from .graph.capture import trace
+from .graph.ends import ends_in
 from .graph.free_axes import unnamed_sizes, with_free_axes
 from .graph.program import Program
 from .graph.raised import call_at, node_of
@@ -745,7 +746,8 @@ class _Run:
                 (row.precision(self.config.precision), session.arithmetic),
                 *((precision_named(each.precision), each.arithmetic) for each in session.variants),
             ]
-            return expected_outputs(reference, names, executed)
+            steps = _steps(session, size.program)
+            return expected_outputs(reference, names, executed, steps)
         samples = size.references.get(pixels=session.takes_pixels).samples[:1]
         outputs = tuple(plan_outputs(attempt.quantized, samples))
         facts = expected_outputs(replace(reference, samples=samples, outputs=outputs), names)
@@ -1261,6 +1263,7 @@ def check_parity(
         runtime=session.runtime,
         emulated=session.emulated,
         output_names=[output.name for output in program.outputs],
+        steps=_steps(session, program),
     )
     report = judged(reference, results)
     session.modules = (written_from or program).module_paths()
@@ -1292,6 +1295,12 @@ def check_parity(
         only = f"{report.runtime} only ({report.deciding.runtime}: {report.deciding.status})"
         report = replace(report, notes=(*report.notes, f"right in {only}: {'; '.join(remedies)}"))
     return report
+
+
+def _steps(session: Session, program: Program) -> list[float]:
+    """Absolute errors of the runtime's own code for what each output ends with."""
+    found = ends_in(program, session.steps)
+    return [max((session.steps[name] for name in ends), default=0.0) for ends in found]
 
 
 def _names_of(session: Session, program: Program) -> tuple[str, ...] | None:

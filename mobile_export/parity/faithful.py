@@ -56,6 +56,9 @@ class Bound:
         spread: the largest error of what changes with the sample, relative to that change; a file
             that is further off computes something else.
         doubtful: likewise, above which nobody can tell.
+        step: the absolute error of the runtime's own code for the operator that it ends with, which
+            ``size`` allows, too.
+        plain: ``size`` without it.
     """
 
     rounding: Rounding
@@ -63,6 +66,8 @@ class Bound:
     size: float
     spread: float
     doubtful: float
+    step: float = 0.0
+    plain: float = 0.0
 
     @property
     def spread_allowed(self) -> float:

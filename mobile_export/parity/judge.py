@@ -28,7 +28,7 @@ import numpy as np
 
 from ..artifacts.expected import Expected, expected_facts
 from ..artifacts.words import Task
-from ..exporters.row import Precision
+from ..exporters.row import LOOSEST, Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
 from .faithful import Bound, bound_of
@@ -48,6 +48,7 @@ def expected_outputs(
     reference: Reference,
     names: Sequence[str],
     executed: Sequence[tuple[Precision, str]] = (),
+    steps: Sequence[float] = (),
 ) -> Expected:
     """What a manifest says that the file must compute: the outputs for the first sample.
 
@@ -56,6 +57,7 @@ def expected_outputs(
 
     Args:
         executed: the precisions and arithmetics that the file was judged in.
+        steps: as those of `judge`.
     """
     sample = reference.samples[0]
     given = sample.all_given(pixels=sample.pixels is not None)
@@ -64,7 +66,9 @@ def expected_outputs(
         for name in precision_names()
     }
     for precision, arithmetic in executed:
-        bounds = (bound_of(reference, i, None, precision, arithmetic) for i in range(len(names)))
+        bounds = [bound_of(reference, i, None, precision, arithmetic) for i in range(len(names))]
+        if steps:
+            bounds = list(map(_with_step, bounds, steps, reference.outputs[0]))
         allowed = max((bound.size for bound in bounds), default=0.0)
         tolerances[precision.name] = max(tolerances[precision.name], allowed)
     return expected_facts(
@@ -82,6 +86,7 @@ def judge(
     output_names: Sequence[str],
     arithmetic: str = "fp32",
     task: Task | None = None,
+    steps: Sequence[float] = (),
 ) -> ParityReport:
     """The report on an artifact that returned ``results`` (per sample, one array per output).
 
@@ -89,6 +94,8 @@ def judge(
         precision: that the file was asked to have; its row says what is allowed.
         arithmetic: that it was executed in, ``fp32`` or ``fp16``.
         task: what the model is for.
+        steps: of each output, the absolute error of the runtime's own code for the operator that it
+            ends with (`parity.session.Session.steps`); none, or 0 where there is nothing to say.
     """
     changes = _changes(reference, results, output_names, precision, arithmetic)
     notes = list(reference.notes)
@@ -99,11 +106,14 @@ def judge(
             missing = Difference(math.inf, math.inf, math.nan, -math.inf, ())
             rows.append(_Row(sample.name, missing, changes.bounds[0]))
             continue
-        for name, a, b, bound in zip(output_names, got, exact, changes.bounds, strict=True):
+        bounds = list(map(_with_step, changes.bounds, steps or [0.0] * len(exact), exact))
+        for name, a, b, bound in zip(output_names, got, exact, bounds, strict=True):
             if a.shape != b.shape:
                 notes.append(f"output {name} has shape {a.shape}, the model's is {b.shape}")
             rows.append(_Row(f"{sample.name}:{name}", compare(a, b), bound))
     where, worst, bound = max(rows, key=lambda row: row.difference.max_rel / row.bound.size)
+    if (note := _note_on_steps(rows, runtime)) is not None:
+        notes.append(note)
     differences = [row.difference for row in rows]
     top1 = [difference.top1 for difference in differences if difference.top1 is not None]
     top5 = [difference.top5 for difference in differences if difference.top5 is not None]
@@ -177,6 +187,32 @@ class _Row(NamedTuple):
     where: str
     difference: Difference
     bound: Bound
+
+
+def _with_step(bound: Bound, step: float, exact: np.ndarray) -> Bound:
+    """``bound`` where the runtime's last operator is ``step`` off by itself, whatever the size."""
+    size = float(np.abs(exact[np.isfinite(exact)]).max(initial=0.0))
+    if step == 0 or size == 0:
+        return bound
+    allowed = max(bound.size, min(step / size, LOOSEST))
+    return replace(bound, size=allowed, step=step, plain=bound.size)
+
+
+def _note_on_steps(rows: Sequence[_Row], runtime: str) -> str | None:
+    """What was allowed beyond the tolerance, where an output needed it."""
+    beyond = [
+        row
+        for row in rows
+        if row.bound.step and row.bound.plain < row.difference.max_rel <= row.bound.size
+    ]
+    if not beyond:
+        return None
+    where, difference, bound = max(beyond, key=lambda row: row.difference.max_rel)
+    return (
+        f"{where.partition(':')[2]} is {difference.max_abs:.1e} off, {difference.max_rel:.1e} of "
+        f"its size: {runtime}'s own code for its last operator has an error of up to "
+        f"{bound.step:.1e}, however small the result is"
+    )
 
 
 class _Moved(NamedTuple):

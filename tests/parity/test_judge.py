@@ -400,3 +400,22 @@ def test_a_model_that_asks_for_float32_is_run_in_float64() -> None:
     image = torch.full((1, 3, 4, 4), 0.1)
     reference = make_reference(AsksForFloat32(), [Sample("noise", image)])
     assert np.array_equal(reference.outputs[0][0], (image.double() * 3).numpy())
+
+
+@pytest.mark.parametrize(("step", "status"), [(0.0, "failed"), (1e-6, "passed"), (1e-8, "failed")])
+def test_the_error_of_a_runtimes_operator_is_allowed_whatever_the_size(
+    step: float, status: str
+) -> None:
+    exact = [np.array([[1e-3, 2e-4]]), np.array([[3e-4, 1e-3]])]
+    report = judge(
+        reference_of(*exact),
+        [[array + 5e-7 * index] for index, array in enumerate(exact)],
+        precision=precision_named("fp32"),
+        runtime="test",
+        emulated=False,
+        output_names=["scores"],
+        steps=[step],
+    )
+    assert report.status == status
+    assert any("own code" in note for note in report.notes) == (status == "passed")
+    assert report.tolerance <= 1e-2
