@@ -700,7 +700,6 @@ class _Run:
             )
             notes = (*parity.notes, *_notes_on_sharing(row, prepared[0]))
         first = sessions[sizes.index(self.first)]
-        notes = (*notes, *_notes_on_candidates(row, first, job))
         parity = replace(parity, notes=notes)
         return _Attempt(prepared[0], passed[0][1], first, parity, watch.seconds)
 
@@ -810,18 +809,6 @@ def _notes_on_sharing(row: Format, prepared: Prepared) -> Iterator[str]:
         yield (
             f"{repeated / 1e6:.1f} MB of float32 weights that several layers share are in the file "
             f"once for each of them: {row.title} stores them layer by layer"
-        )
-
-
-def _notes_on_candidates(row: Format, session: Session, job: WriteJob) -> Iterator[str]:
-    """What is said of a file that suppresses among other pairs of box and class than the model's
-    authors do."""
-    if session.detector is None or job.nms is None:
-        return
-    if job.nms.best_class_only and not session.detector.suppression.best_class_only:
-        yield (
-            f"the model's authors look at the best class of each box alone; {row.title}'s operator "
-            "looks at every pair of box and class, so a box of two sure classes is found twice"
         )
 
 

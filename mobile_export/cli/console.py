@@ -181,7 +181,6 @@ _QUALITIES = 6
 
 
 def _print_verdict(report: ParityReport, kept: str | None) -> None:
-    from ..parity.judge import ILL_CONDITIONED
     from ..parity.report import NOT_GOOD
 
     err = stderr_console()
@@ -194,16 +193,8 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
             f"{parity.tolerance:.1e}); the note above says what to set. The file was {fate}."
         )
         return
-    judged = parity.float32_error <= ILL_CONDITIONED
-    if parity.status == "inconclusive" and judged and not parity.tells_apart:
-        err.print(f"[yellow]inconclusive:[/] see the note above; the file was {fate}.")
-        return
     if parity.status == "inconclusive":
-        err.print(
-            f"[yellow]inconclusive:[/] PyTorch's own float32 run differs from float64 by "
-            f"{parity.float32_error:.1e} of the output range, so with these weights no file can be "
-            f"judged; the file was {fate}. Use trained weights, or another --seed."
-        )
+        err.print(f"[yellow]inconclusive:[/] see the note above; the file was {fate}.")
         return
     if parity.words == NOT_GOOD:
         err.print(

@@ -142,16 +142,22 @@ def judge(
         unmoved=changes.unmoved,
         notes=tuple(dict.fromkeys((*notes, *changes.notes))),
     )
-    return _concluded(report, changes, precision)
+    return _concluded(report, changes, precision, _sizes(reference, output_names))
 
 
-def _concluded(report: ParityReport, changes: _Changes, precision: Precision) -> ParityReport:
-    """``report``, whose status is that of the error's size, with the other verdicts."""
+def _concluded(
+    report: ParityReport, changes: _Changes, precision: Precision, sizes: dict[str, float]
+) -> ParityReport:
+    """``report``, whose status is that of the error's size, with the other verdicts.
+
+    Args:
+        sizes: as those of `_why_nobody_can`.
+    """
     if report.status == "failed":
         notes = (*report.notes, _why_wrong(changes)) if changes.wrong else report.notes
         return replace(report, faithful=False, notes=notes)
     if report.status != "passed":
-        return report
+        return replace(report, notes=(*report.notes, _why_nobody_can(report.float32_error, sizes)))
     if not report.tells_apart:
         notes = (*report.notes, _why_inconclusive(changes, precision))
         return replace(report, status="inconclusive", notes=notes)
@@ -298,6 +304,37 @@ _ADVICE = (
 )
 _FINER = 'write `precision="fp32"`.'
 _BEFORE = "return what comes before a sigmoid or softmax that is always at its end."
+
+
+_LEAST_FLOAT32 = 2.0**-126
+"""Below it float32 loses bits, and many processors take it for 0 (IEEE 754: subnormal)."""
+
+
+def _sizes(reference: Reference, names: Sequence[str]) -> dict[str, float]:
+    """Of every output of floating-point numbers, its largest finite magnitude for any sample."""
+    found = {}
+    for name, arrays in zip(names, zip(*reference.outputs, strict=True), strict=True):
+        if np.issubdtype(arrays[0].dtype, np.floating):
+            largest = (np.abs(each[np.isfinite(each)]).max(initial=0.0) for each in arrays)
+            found[name] = float(max(largest))
+    return found
+
+
+def _why_nobody_can(float32_error: float, sizes: dict[str, float]) -> str:
+    """Why no file of this model can be judged.
+
+    Args:
+        sizes: of the outputs, by name.
+    """
+    tiny = [f"{name} ({size:.1e})" for name, size in sizes.items() if 0 < size < _LEAST_FLOAT32]
+    cause = (
+        f"; {', '.join(tiny)} is at most so large in float64, which is 0 in float32" if tiny else ""
+    )
+    return (
+        f"inconclusive: PyTorch's own float32 run differs from float64 by {float32_error:.1e} of "
+        f"the output range, so with these weights no file can be judged{cause}. Give trained "
+        "`weights`, or another `seed`."
+    )
 
 
 def _why_wrong(changes: _Changes) -> str:

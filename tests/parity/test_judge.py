@@ -419,3 +419,19 @@ def test_the_error_of_a_runtimes_operator_is_allowed_whatever_the_size(
     assert report.status == status
     assert any("own code" in note for note in report.notes) == (status == "passed")
     assert report.tolerance <= 1e-2
+
+
+def test_numbers_that_float32_does_not_hold_are_the_reason_by_name() -> None:
+    exact = [np.array([[1e-44, 2e-44]]), np.array([[3e-44, 1e-44]])]
+    report = judge(
+        reference_of(*exact, float32_error=1.0),
+        [[np.zeros((1, 2), dtype=np.float32)] for _ in exact],
+        precision=precision_named("fp32"),
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    )
+    assert report.status == "inconclusive"
+    (note,) = report.notes
+    assert "no file can be judged" in note
+    assert "logits (3.0e-44)" in note

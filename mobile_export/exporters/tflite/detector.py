@@ -34,11 +34,17 @@ _BOX = (("top", "left", "bottom", "right"), "image")
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """The operation in a file: its options, and the indices of the tensors that it reads."""
+    """The operation in a file: its options, and the indices of the tensors that it reads.
+
+    Attributes:
+        scores: of every class; where ``best_only``, the operation reads these with 0 for all but
+            the best class of each box.
+    """
 
     options: dict[str, float]
     scores: int
     anchors: int
+    best_only: bool = False
 
 
 def find_post_processing(path: Path) -> PostProcessing | None:
@@ -69,7 +75,36 @@ def _find_post_processing(path: Path) -> PostProcessing | None:
             f"The detection post-processing of {path} decodes boxes or suppresses across classes.",
             hint="Only files that mobile-export wrote with `nms` can be compared.",
         )
-    return PostProcessing(options, scores=op.Inputs(1), anchors=op.Inputs(2))
+    whole = _scores_of_all(model, graph, op.Inputs(1))
+    scores = op.Inputs(1) if whole is None else whole
+    return PostProcessing(options, scores, op.Inputs(2), best_only=whole is not None)
+
+
+def _scores_of_all(model: Any, graph: Any, scores: int) -> int | None:
+    """The tensor x of which ``scores`` is x times a mask made of ARG_MAX of x; None of others."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    ops = [graph.Operators(place) for place in range(graph.OperatorsLength())]
+    makers = {int(index): op for op in ops for index in op.OutputsAsNumpy()}
+
+    def kind(op: Any) -> int:
+        return int(model.OperatorCodes(op.OpcodeIndex()).BuiltinCode())
+
+    product = makers.get(scores)
+    if product is None or kind(product) != BuiltinOperator.MUL:
+        return None
+    for place in (0, 1):
+        whole, waiting = product.Inputs(place), [product.Inputs(1 - place)]
+        for _ in range(_LONGEST_MASK):
+            made = [makers[each] for each in waiting if each in makers]
+            if any(kind(op) == BuiltinOperator.ARG_MAX and op.Inputs(0) == whole for op in made):
+                return int(whole)
+            waiting = [int(index) for op in made for index in op.InputsAsNumpy()][:_LONGEST_MASK]
+    return None
+
+
+_LONGEST_MASK = 8
+"""Operations from ARG_MAX to a mask, at most; of one, the operands that are followed."""
 
 
 _READ = ("use_regular_nms", "max_detections", "nms_iou_threshold", "nms_score_threshold")
@@ -121,7 +156,7 @@ class TFLiteDetector:
             iou_threshold=float(options["nms_iou_threshold"]),
             score_threshold=float(options["nms_score_threshold"]),
             limit=limit,
-            best_class_only=False,
+            best_class_only=post_processing.best_only,
             outputs=tuple(
                 FileOutput(name, shape, _LAYOUTS[name], name, _BOX if name == "boxes" else None)  # type: ignore[arg-type]
                 for name, shape in shapes.items()

@@ -47,7 +47,9 @@ class _LiteRTSession(Session):
         self.runtime = f"LiteRT {ai_edge_litert.__version__}"
         self.path = path
         self.specs = outputs
-        self.interpreter = interpreter = _open(path)
+        found = find_post_processing(path)
+        kept = found is not None and found.best_only  # its scores are read by no last operation
+        self.interpreter = interpreter = _open(path, preserve=kept, delegates=True)
         signatures = interpreter.get_signature_list()
         if not signatures:
             raise ArtifactError(
@@ -68,7 +70,6 @@ class _LiteRTSession(Session):
         self.precision, self.layout = facts["precision"], facts.get("layout")
         self.turned = frozenset((self.layout or "").split()[1:])
         self.activation = added_activation(signature["outputs"], outputs)
-        found = find_post_processing(path)
         self.detector = (
             None
             if found is None
@@ -229,15 +230,21 @@ def _to_nchw(array: np.ndarray, spec: OutputSpec, *, nhwc: bool) -> np.ndarray:
     return array if turned.shape != spec.shape and array.shape == spec.shape else turned
 
 
-def _open(path: Path, *, preserve: bool = False) -> Any:
+def _open(path: Path, *, preserve: bool = False, delegates: bool = False) -> Any:
+    """An interpreter.
+
+    Args:
+        preserve: keep what operations compute until the next run.
+        delegates: also then compute by XNNPACK what it can, whose own tensors stay unknown.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     options: dict[str, Any] = {}
     if preserve:
-        options = {
-            "experimental_preserve_all_tensors": True,
-            "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        }
+        options["experimental_preserve_all_tensors"] = True
+        if not delegates:
+            resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options["experimental_op_resolver_type"] = resolver
     try:
         return Interpreter(str(path), **options)
     except (RuntimeError, ValueError) as error:

@@ -131,6 +131,9 @@ class _AnchorIO(_NamedIO):
 
     __module__ = _NamedIO.__module__
 
+    best_only = False
+    """Whether the scores of all but the best class of each box are 0."""
+
     def __init__(self, program: Program, *, nhwc: bool) -> None:
         super().__init__(program, nhwc=nhwc)
         self.size = program.input.size
@@ -141,7 +144,19 @@ class _AnchorIO(_NamedIO):
         outputs = super().forward(image, pixels)
         both = torch.cat(centre_boxes(outputs[BOXES][0], self.size), -1)
         x, y, width, height = torch.split(both, 1, -1)
-        return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: outputs[SCORES]}
+        scores = outputs[SCORES]
+        if self.best_only:
+            best = scores.argmax(-1, keepdim=True)
+            scores = scores * (best == torch.arange(scores.shape[-1])).to(scores.dtype)
+        return {_ANCHORS: torch.cat([y, x, height, width], -1), SCORES: scores}
+
+
+class _BestAnchorIO(_AnchorIO):
+    """The same for suppression among the best class of each box alone: the first of equal ones."""
+
+    __module__ = _NamedIO.__module__
+
+    best_only = True
 
 
 def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
@@ -193,7 +208,8 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     if job.precision.integers:
         program = program.in_float32()  # proven with the exact values of stored integers
     wrap = _NamedIO if _is_plain(program) else _SeveralIO
-    wrap = wrap if job.nms is None else _AnchorIO
+    if job.nms is not None:
+        wrap = _BestAnchorIO if job.nms.best_class_only else _AnchorIO
     turned = _turned(program) if nhwc else ()
     examples = {
         spec.name: each.movedim(1, -1).contiguous() if spec.name in turned else each
