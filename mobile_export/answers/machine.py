@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from ..artifacts.words import is_one_picture
@@ -45,6 +47,8 @@ class Machine:
         labels: names of its classes.
         run: outputs in that order, and detections where the file ends with them.
         suppresses: whether it ends with them.
+        sizes: (height, width) of the images that it takes where these are several, with the outputs
+            for each; a picture is shown at the one that is nearest to its own.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Machine:
     labels: tuple[str, ...] | None
     run: Run
     suppresses: bool = False
+    sizes: Mapping[tuple[int, int], tuple[OutputSpec, ...]] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -85,6 +90,25 @@ class Machine:
         Args:
             images: pictures with their names.
         """
+        if len(self.sizes) > 1:
+            return [self._at_size_of(image)._answers([(image, name)])[0] for image, name in images]
+        return self._answers(images)
+
+    def _at_size_of(self, image: Image) -> Machine:
+        """This at the one of `sizes` that is nearest to a picture's, where the distance is that of
+        the logarithms of height and width: of sizes that lose as many pixels, the one of its
+        proportions."""
+
+        def far(size: tuple[int, int]) -> float:
+            return math.hypot(math.log(size[0] / image.height), math.log(size[1] / image.width))
+
+        size = min(self.sizes, key=far)
+        rule = self.rule and _scaled(self.rule, self.input.size, size)
+        spec = replace(self.input, shape=(*self.input.shape[:-2], *size))
+        return replace(self, input=spec, outputs=self.sizes[size], rule=rule, sizes={})
+
+    def _answers(self, images: Sequence[tuple[Image, str]]) -> list[tuple[Answer, Prepared]]:
+        """`answer_images` at the size of `input`."""
         prepared = [prepare(image, name, self.input, self.rule) for image, name in images]
         values, detections = self.run(_together([each.sample for each in prepared], self.batch))
         for spec, value in zip(self.outputs, values, strict=True):
@@ -102,6 +126,19 @@ class Machine:
             ]
             answers.append((decode(results, detections, self.labels, each), each))
         return answers
+
+
+def _scaled(rule: Preprocessing, made: tuple[int, int], size: tuple[int, int]) -> Preprocessing:
+    """A rule for one size of the input at another: the same part of the picture.
+
+    Args:
+        made, size: (height, width).
+    """
+    height, width = (
+        max(1, round(to * want / have))
+        for to, want, have in zip(rule.resize, size, made, strict=True)
+    )
+    return msgspec.structs.replace(rule, resize=(height, width))
 
 
 def _together(samples: Sequence[Sample], batch: int) -> Sample:
@@ -190,6 +227,11 @@ def load_file(path: Path) -> Machine:
     channels = given.shape[1]
     mean, std = given.mean or (0.0,) * channels, given.std or (1.0,) * channels
     spec = InputSpec(given.shape, mean, std, given.name, given.channel_order)
+    sizes = {}
+    for each in manifest.sizes:
+        shapes = {output.name: output.shape for output in each.expected.outputs}
+        there = (replace(o, shape=shapes.get(o.name, o.shape)) for o in outputs)
+        sizes[each.size] = tuple(there)
     return Machine(
         str(path),
         session.runtime,
@@ -199,6 +241,7 @@ def load_file(path: Path) -> Machine:
         labels,
         run,
         session.detector is not None,
+        sizes,
     )
 
 

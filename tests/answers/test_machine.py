@@ -72,6 +72,28 @@ def test_a_file_computes_what_the_model_does(
     assert np.abs(result.value - wanted).max() <= 1e-2 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("name", [row.name for row in FORMATS if row.sizes])
+def test_a_file_of_several_sizes_answers_at_the_nearest(name: str, tmp_path: Path) -> None:
+    need(name)
+    torch.manual_seed(3)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU()).eval()
+    (file,) = mobile_export.export(
+        module, name, tmp_path, name="net", size=[(16, 16), (32, 48), (48, 32)]
+    ).artifacts
+    assert file.path is not None
+    machine = load_file(file.path)
+    for size, nearest in (((40, 60), (32, 48)), ((90, 50), (48, 32)), ((9, 10), (16, 16))):
+        values = np.random.Generator(np.random.PCG64(7)).integers(0, 256, (*size, 3))
+        image = Image.fromarray(values.astype(np.uint8))
+        ((answer, prepared),) = machine.answer_images([(image, "noise")])
+        assert prepared.sample.image.shape == (1, 3, *nearest)
+        with torch.no_grad():
+            wanted = module(prepared.sample.image).numpy()
+        (result,) = answer.results
+        assert result.value.shape == wanted.shape
+        assert np.abs(result.value - wanted).max() <= 1e-2 * np.abs(wanted).max()
+
+
 def test_the_names_and_probabilities_of_a_classifier(classifier: Any, picture: Path) -> None:
     module, file = classifier
     (machine,) = answers(file, picture)
