@@ -141,13 +141,16 @@ STATE_SCALE = 0.1
 """Standard deviation of what is drawn for a recurrent state."""
 UNKNOWN_HIGHEST = 9
 """Of indices, where nothing says how large they may be."""
+UNKNOWN_SIDE = 64
+"""Likewise of boxes."""
 
 
 def drawn_input(spec: Drawn, seed: int, place: int = 0) -> np.ndarray:
     """Values for one input, of its dtype: the same for the same seed and place everywhere.
 
-    Standard-normal noise; of a state, a tenth of it; 8-bit pixels, zeros and ones, or whole numbers
-    from 0 to the highest, each as likely as the other, where the input has those.
+    Standard-normal noise; of a state, a tenth of it; boxes that lie in a square of ``highest``
+    pixels, each place of a side as likely as the other; 8-bit pixels, zeros and ones, or whole
+    numbers from 0 to the highest, each as likely as the other, where the input has those.
 
     Args:
         place: of the input among those of the model; the first one's noise is `seeded_input`'s.
@@ -155,6 +158,8 @@ def drawn_input(spec: Drawn, seed: int, place: int = 0) -> np.ndarray:
     if place == 0 and spec.dtype == "float32" and spec.role in ("image", "values"):
         return seeded_input(spec.shape, seed)
     rng = np.random.Generator(np.random.PCG64([seed, place]))
+    if spec.role == "boxes":
+        return _drawn_boxes(rng, spec)
     if spec.role == "mask" or spec.dtype == "bool":
         values: np.ndarray = rng.integers(0, 2, spec.shape)
     elif spec.role == "image" and spec.dtype != "float32":
@@ -165,6 +170,14 @@ def drawn_input(spec: Drawn, seed: int, place: int = 0) -> np.ndarray:
     else:
         values = rng.standard_normal(spec.shape) * (STATE_SCALE if spec.role == "state" else 1.0)
     return np.asarray(values).astype(spec.dtype)
+
+
+def _drawn_boxes(rng: np.random.Generator, spec: Drawn) -> np.ndarray:
+    """(…, 4) left, top, right, bottom: two corners drawn of each."""
+    corners = rng.random((*spec.shape[:-1], 2, 2))
+    sides = np.concatenate([corners.min(-2), corners.max(-2)], -1)
+    highest = UNKNOWN_SIDE if spec.highest is None else spec.highest
+    return np.asarray(sides * highest).astype(spec.dtype)
 
 
 def expected_facts(

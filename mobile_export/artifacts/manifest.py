@@ -108,7 +108,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
         dtype: that the PyTorch model takes; ``interface`` says what the file takes.
         role: what it is.
         channels_last: the PyTorch model takes its image as (N, H, W, C).
-        highest: the largest number that indices may be.
+        highest: the largest number that indices or boxes may hold.
     """
 
     name: Name = "image"

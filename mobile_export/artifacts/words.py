@@ -46,10 +46,11 @@ each pixel. ``labels``: index of the class of each pixel. ``label name``: the be
 ``upscaled``: an image in [0, 1]. ``embedding``: to be compared with another by its direction.
 """
 
-Role = Literal["image", "mask", "indices", "state", "values"]
+Role = Literal["image", "mask", "indices", "state", "boxes", "values"]
 """What an input is. ``image``: a picture or a clip. ``mask``: zeros and ones. ``indices``: whole
 numbers that choose among things, such as rows of an embedding table. ``state``: what a recurrent
-model returned the last time. ``values``: other numbers.
+model returned the last time. ``boxes``: regions of an image, as left, top, right, bottom in pixels.
+``values``: other numbers.
 """
 
 

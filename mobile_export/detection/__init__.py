@@ -84,7 +84,8 @@ def suppress(
     1000 candidates from each of the six feature maps, this takes them from all anchors together.
 
     Args:
-        boxes: (N, 4) or (1, N, 4), left, top, right, bottom.
+        boxes: (N, 4) or (1, N, 4), left, top, right, bottom; or (N, classes, 4) or
+            (1, N, classes, 4), where each class has a box of its own.
         scores: (N, classes) or (1, N, classes).
         score_threshold: less sure boxes are left out.
         iou_threshold: of two boxes of a class that overlap more, the surer stays (intersection
@@ -99,7 +100,9 @@ def suppress(
     """
     import numpy as np
 
-    boxes, scores = _one_image(boxes, 4), _one_image(scores, None)
+    scores = _one_image(scores, None)
+    own = boxes.ndim >= 3 and boxes.shape[-3:] == (*scores.shape, 4)
+    boxes = boxes.reshape(*scores.shape, 4) if own else _one_image(boxes, 4)
     if len(boxes) != len(scores):
         raise ValueError(f"{len(boxes)} boxes, but scores of {len(scores)}")
     wanted = scores > score_threshold
@@ -109,15 +112,16 @@ def suppress(
     values = scores[anchors, classes]
     order = np.argsort(-values, kind="stable")[:candidates]
     anchors, classes, values = anchors[order], classes[order], values[order]
+    places = boxes[anchors, classes] if own else boxes[anchors]
     kept: list[int] = []
-    for index, (anchor, label) in enumerate(zip(anchors, classes, strict=True)):
+    for index, label in enumerate(classes):
         rivals = [k for k in kept if classes[k] == label]
-        overlaps = _iou(boxes[anchor], boxes[anchors[rivals]])
+        overlaps = _iou(places[index], places[rivals])
         if not (overlaps > iou_threshold).any():
             kept.append(index)
         if len(kept) == limit:
             break
-    return Detections(boxes[anchors[kept]], values[kept], classes[kept])
+    return Detections(places[kept], values[kept], classes[kept])
 
 
 def _one_image(array: np.ndarray, width: int | None) -> np.ndarray:

@@ -46,7 +46,7 @@ class InputSpec:
         dtype: of the input, in NumPy's words: one of `DTYPES`.
         role: what it is, and so which values the check draws for it.
         channels_last: the model itself takes its image as (N, H, W, C).
-        highest: the largest number that an input of indices may hold.
+        highest: the largest number that an input of indices or boxes may hold.
     """
 
     shape: tuple[int, ...]

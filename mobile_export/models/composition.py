@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SourceError, UsageError
 from .heads import HEADS, Head, head_names
@@ -24,7 +24,8 @@ SIGN = "+"
 OUTPUT_STRIDES = (8, 16, 32)
 """Of the last feature map of a backbone whose later stages are dilated instead of strided."""
 _WIDEST = 4096
-_KEYS = ("output", "output_stride", "width")
+_KEYS = ("output", "output_stride", "width", "regions")
+_MOST_REGIONS = 2000
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Composition:
         output: the form of the result.
         output_stride: of the backbone's last map; None: the backbone's own.
         width: channels of the head; None: of a head whose width is fixed.
+        regions: boxes that this part of a detector's second stage takes; None: it is none.
     """
 
     backbone: str
@@ -44,6 +46,7 @@ class Composition:
     output: str
     output_stride: int | None
     width: int | None
+    regions: int | None = None
 
 
 def is_composition(spec: str) -> bool:
@@ -88,12 +91,20 @@ def parse(spec: str) -> Composition:
         )
     stride = _number(said, "output_stride", OUTPUT_STRIDES)
     width = _number(said, "width", range(8, _WIDEST + 1))
-    return Composition(backbone, head, output, stride, width or head.width)
+    regions = _number(said, "regions", range(1, _MOST_REGIONS + 1))
+    default = dict(head.regions).get(output)
+    if regions is not None and default is None:
+        raise UsageError(
+            f"The output {output} of {name} takes no regions.",
+            hint=f"Those that do: {', '.join(part for part, _ in head.regions)}.",
+        )
+    return Composition(backbone, head, output, stride, width or head.width, regions or default)
 
 
 def _pair(head: Head, part: str) -> tuple[str, str]:
     key, _, value = part.partition("=")
-    keys = [one for one in _KEYS if one != "width" or head.width is not None]
+    lacking = {"width": head.width is None, "regions": not head.regions}
+    keys = [one for one in _KEYS if not lacking.get(one)]
     if key not in keys:
         raise UsageError(f"{head.name} has no option {key!r}.", hint=f"It has: {', '.join(keys)}.")
     return key, value
@@ -123,15 +134,19 @@ def compose(parts: Composition, backbone: Backbone, num_classes: int | None = No
     Raises:
         UsageError: the backbone lacks a map that the head takes, or there are no classes.
     """
+    from .heads.mask_rcnn import MaskRCNN
     from .heads.network import ComposedDetector, ComposedSegmenter
 
     head = parts.head
     classes = head.num_classes if num_classes is None else num_classes
-    kind = ComposedDetector if head.task == "detection" else ComposedSegmenter
+    kind: Any = ComposedDetector if head.task == "detection" else ComposedSegmenter
+    if head.regions:
+        kind = MaskRCNN
     try:
-        return kind(backbone, head, classes, parts.width, parts.output)
+        module: nn.Module = kind(backbone, head, classes, parts.width, parts.output)
     except ValueError as error:
         raise UsageError(
             f"{parts.backbone}{SIGN}{head.name} cannot be built: {error}.",
             hint="Another backbone or head: docs/models.md lists both.",
         ) from error
+    return module

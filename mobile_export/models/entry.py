@@ -16,13 +16,16 @@ from ..graph.specs import IMAGENET_MEAN, IMAGENET_STD, Meaning, Recipe, Task
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DETECTION", "SEGMENTATION", "ModelEntry", "Published", "outputs_of"]
+__all__ = ["DETECTION", "SEGMENTATION", "TWO_STAGES", "ModelEntry", "Published", "outputs_of"]
 
 SEGMENTATION = (("output", ("logits", "upsampled", "labels")),)
 """The options of every segmenter: see `models.segmentation.finish`."""
 
 DETECTION = (("output", ("boxes", "raw")),)
 """The options of every detector: see `heads.detector.DetectionOutput`."""
+
+TWO_STAGES = (("output", ("proposals", "boxes", "masks")),)
+"""The parts of a detector of two stages: see `heads.mask_rcnn.MaskRCNN`."""
 
 _OUTPUTS: dict[str, tuple[Meaning, ...]] = {
     "upsampled": ("logits",),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..graph.source import Source
-from ..graph.specs import InputSpec, WeightsInfo
+from ..graph.specs import InputSpec, Meaning, WeightsInfo
 from ..models.composition import Composition, compose, parse
 from ..models.entry import outputs_of
 from .build import build_with_weights
@@ -46,13 +46,18 @@ def load_composition(request: ModelRequest) -> Source:
     }
     spec, build, own = load[prefix_of(parts.backbone)](parts, request)
 
+    whole = replace(parts, output=parts.head.options[0][1][0])
+
     def composed() -> torch.nn.Module:
-        return compose(parts, build(), request.num_classes)
+        # norms of a part behind the image get their statistics from images, too
+        return compose(whole if parts.head.regions else parts, build(), request.num_classes)
 
     module, info = build_with_weights(composed, spec, request)
     if own is not None and request.weights is None:
         own(module)
         info = WeightsInfo("own", seed=request.seed, notes=(_OWN,))
+    if parts.head.regions:
+        return _part(request, parts, spec, module, info)
     return _source(request, parts, spec, module, info)
 
 
@@ -193,4 +198,44 @@ def _source(
         info,
         task=head.task,
         meanings={meaning: meaning for meaning in outputs},
+    )
+
+
+def _part(
+    request: ModelRequest, parts: Composition, spec: InputSpec, module: Any, info: WeightsInfo
+) -> Source:
+    """One part of a detector of two stages; see `models.heads.mask_rcnn`."""
+    import torch
+
+    from ..models.heads.mask_rcnn import MAP_NAMES
+
+    module.output = parts.output
+    inputs: tuple[InputSpec, ...] = (spec,)
+    meanings: dict[str, Meaning] = {"masks": "probabilities"}
+    if parts.output != "masks":
+        meanings = {"boxes": "boxes", "scores": "scores"}
+    if parts.regions is None:
+        meanings |= dict.fromkeys(MAP_NAMES, "features")
+    else:
+        with torch.no_grad():
+            maps = module.pyramid(torch.zeros(spec.shape))
+        shapes = [tuple(x.shape) for x, _ in zip(maps, MAP_NAMES, strict=False)]
+        inputs = tuple(
+            InputSpec(shape, (), (), name, role="values")
+            for name, shape in zip(MAP_NAMES, shapes, strict=True)
+        )
+        regions = (1, parts.regions, 4)
+        boxes = InputSpec(regions, (), (), "regions", role="boxes", highest=min(spec.size))
+        inputs = (*inputs, boxes)
+    default = request.num_classes in (None, parts.head.num_classes)
+    return Source(
+        request.spec,
+        module,
+        inputs[0],
+        tuple(meanings),
+        known_labels(parts.head.classes) if default and parts.output == "boxes" else None,
+        info,
+        task=parts.head.task,
+        meanings=meanings,
+        others=inputs[1:],
     )

@@ -15,6 +15,7 @@ from mobile_export.artifacts.expected import (
     MOST_VALUES,
     Expected,
     compare_expected,
+    drawn_input,
     expected_facts,
     expected_inputs,
     seeded_input,
@@ -46,6 +47,17 @@ def test_the_input_is_made_again_to_the_bit() -> None:
 def test_an_input_that_cannot_be_made_is_an_error(change: dict[str, str]) -> None:
     with pytest.raises(ArtifactError, match="cannot be made again"):
         expected_inputs(msgspec.structs.replace(facts(np.ones(3)), **change), [SPEC])
+
+
+def test_drawn_boxes_lie_in_the_image() -> None:
+    """Left before right, top before bottom, everywhere between 0 and the highest."""
+    spec = Input(name="regions", shape=(1, 200, 4), role="boxes", highest=96)
+    left, top, right, bottom = drawn_input(spec, seed=1, place=2)[0].T
+    assert (left <= right).all()
+    assert (top <= bottom).all()
+    assert 0 <= min(left.min(), top.min()) < 5
+    assert 91 < max(right.max(), bottom.max()) <= 96
+    assert drawn_input(spec, seed=1, place=2).dtype == np.float32
 
 
 def test_errors_are_relative_to_the_largest_magnitude() -> None:

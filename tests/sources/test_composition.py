@@ -86,6 +86,29 @@ def test_a_detector_takes_the_number_of_classes() -> None:
     assert found["scores"].shape == (1, anchors, 3)
 
 
+def test_the_parts_of_a_detector_of_two_stages_fit_together() -> None:
+    """One part's outputs are the next one's inputs, and all have the same weights."""
+    first = load("freenet_s1+mask_rcnn", size=(64, 96), num_classes=3)
+    assert first.output_names == ("boxes", "scores", "map4", "map8", "map16", "map32")
+    with torch.no_grad():
+        found = first.module(torch.rand(1, 3, 64, 96))
+    assert found["boxes"].shape == (1, 3 * (16 * 24 + 8 * 12 + 4 * 6 + 2 * 3 + 1 * 2), 4)
+    maps = [found[name] for name in first.output_names[2:]]
+    shapes = {"boxes": (1, 5, 3, 4), "masks": (1, 5, 3, 28, 28)}
+    for output, shape in shapes.items():
+        spec = f"freenet_s1+mask_rcnn?output={output}&regions=5"
+        part = load(spec, size=(64, 96), num_classes=3)
+        assert [each.shape for each in part.inputs] == [*[x.shape for x in maps], (1, 5, 4)]
+        assert (part.others[-1].role, part.others[-1].highest) == ("boxes", 64)
+        with torch.no_grad():
+            second = part.module(*maps, torch.tensor([[[4.0, 4, 40, 60]] * 5]))
+        assert second[output].shape == shape
+        state = first.module.state_dict()
+        assert all(torch.equal(x, state[name]) for name, x in part.module.state_dict().items())
+    with pytest.raises(UsageError, match="takes no regions"):
+        load("freenet_s1+mask_rcnn?regions=5", size=64)
+
+
 def test_the_input_is_the_backbones() -> None:
     pytest.importorskip("timm")
     source = load("timm/mobilevitv2_050+fcn?width=16", size=64)

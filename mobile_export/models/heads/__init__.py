@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...graph.specs import Task
-from ..entry import DETECTION, SEGMENTATION
+from ..entry import DETECTION, SEGMENTATION, TWO_STAGES
 
 __all__ = ["DEEPEST", "HEADS", "Head", "head_names"]
 
@@ -34,6 +34,8 @@ class Head:
         size: default (height, width) of the images in pixels.
         classes: names of the default classes, a list of `sources.labels`.
         num_classes: how many these are.
+        regions: of a detector of two stages: how many boxes each part of its second stage takes, by
+            the option ``output`` of that part; empty: it has one stage.
     """
 
     name: str
@@ -46,10 +48,13 @@ class Head:
     size: tuple[int, int] = (512, 512)
     classes: str = "ade20k150"
     num_classes: int = 150
+    regions: tuple[tuple[str, int], ...] = ()
 
     @property
     def options(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The forms of its result, the first being the default."""
+        if self.regions:
+            return TWO_STAGES
         return DETECTION if self.task == "detection" else SEGMENTATION
 
     def choose(self, strides: Sequence[int]) -> tuple[int, ...]:
@@ -140,6 +145,18 @@ HEADS = {
             task="detection",
             classes="coco80",
             num_classes=80,
+        ),
+        Head(
+            "mask_rcnn",
+            "Mask R-CNN",
+            "build:mask_rcnn",
+            f"Mask R-CNN (arXiv 1703.06870), {_MMDET}",
+            _PYRAMID,
+            None,
+            task="detection",
+            classes="coco80",
+            num_classes=80,
+            regions=(("boxes", 1000), ("masks", 100)),
         ),
         Head(
             "ssdlite",

@@ -8,6 +8,7 @@ from torch import nn
 
 from .context import DeepLabHead, DeepLabPlusHead, FCNHead, PSPHead
 from .fusion import LRASPPHead, SegFormerHead
+from .mask_rcnn import MaskRCNNHead
 from .pyramid import FPN, WIDTH, SemanticFPNHead
 from .retinanet import RetinaHead
 from .ssdlite import EXTRA_DIMS, SSDLiteHead, SSDNeck
@@ -17,6 +18,7 @@ __all__ = [
     "deeplabv3plus",
     "fcn",
     "lraspp",
+    "mask_rcnn",
     "pspnet",
     "retinanet",
     "segformer",
@@ -48,6 +50,11 @@ def semantic_fpn(dims: tuple[int, ...], width: int, classes: int) -> Parts:
 def retinanet(dims: tuple[int, ...], width: int | None, classes: int) -> Parts:
     """A feature pyramid of five maps, and RetinaNet's head."""
     return FPN(dims, extra=2), RetinaHead(classes)
+
+
+def mask_rcnn(dims: tuple[int, ...], width: int | None, classes: int) -> Parts:
+    """A feature pyramid of five maps, and Mask R-CNN's three heads."""
+    return FPN(dims, pooled=True), MaskRCNNHead(classes)
 
 
 def ssdlite(dims: tuple[int, ...], width: int | None, classes: int) -> Parts:

@@ -6,6 +6,7 @@ What is left outside is non-maximum suppression: `suppress` in `mobile_export.de
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -19,6 +20,7 @@ __all__ = [
     "Detector",
     "check_detection_output",
     "decode_boxes",
+    "grid_anchors",
     "per_anchor",
 ]
 
@@ -117,18 +119,48 @@ def per_anchor(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
 
 
+def grid_anchors(
+    stride: int,
+    sizes: Sequence[float],
+    aspects: Sequence[float],
+    height: int,
+    width: int,
+    like: Tensor,
+) -> Tensor:
+    """Anchors of one map, row by row: (height·width·anchors, 4) as centre x, y, width, height.
+
+    Their centres are the upper left corners of the pixels, as in mmdetection.
+
+    Args:
+        stride: pixels of the image a pixel of the map.
+        sizes: of a pixel's square anchors, in strides.
+        aspects: height over width of a pixel's anchors.
+        like: a tensor of the dtype and device wanted.
+    """
+    rows = torch.arange(height, dtype=like.dtype, device=like.device)
+    columns = torch.arange(width, dtype=like.dtype, device=like.device)
+    y, x = torch.meshgrid(rows * stride, columns * stride, indexing="ij")
+    shapes = [
+        (stride * size / math.sqrt(aspect), stride * size * math.sqrt(aspect))
+        for aspect in aspects
+        for size in sizes
+    ]
+    boxes = [torch.stack([x, y, x * 0 + w, x * 0 + h], -1) for w, h in shapes]
+    return torch.stack(boxes, 2).reshape(-1, 4)
+
+
 def decode_boxes(
     anchors: Tensor, deltas: Tensor, height: int, width: int, scales: tuple[float, float]
 ) -> Tensor:
-    """Anchors (N, 4) moved and scaled by deltas (B, N, 4): boxes, cut at the image's border.
+    """Anchors (…, 4) moved and scaled by deltas (B, …, 4): boxes, cut at the image's border.
 
     Follows ``DeltaXYWHBBoxCoder`` of mmdetection; ``scales`` are its target_stds of the centre's
     shift and of the size.
     """
     centre_scale, size_scale = scales
-    centres = anchors[:, :2] + anchors[:, 2:] * _times(deltas[..., :2], centre_scale)
+    centres = anchors[..., :2] + anchors[..., 2:] * _times(deltas[..., :2], centre_scale)
     growth = _times(deltas[..., 2:], size_scale).clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
-    halves = 0.5 * anchors[:, 2:] * growth.exp()
+    halves = 0.5 * anchors[..., 2:] * growth.exp()
     corners = torch.cat([centres - halves, centres + halves], -1)
     left, top, right, bottom = torch.split(corners, 1, -1)
     return torch.cat(

@@ -16,7 +16,15 @@ from ..segmentation import SegmentationOutput, check_output, finish
 from . import Head
 from .detector import DetectionOutput, Detector, check_detection_output
 
-__all__ = ["Backbone", "ComposedDetector", "ComposedSegmenter", "backbone_of", "nominal_strides"]
+__all__ = [
+    "Backbone",
+    "Chosen",
+    "ComposedDetector",
+    "ComposedSegmenter",
+    "backbone_of",
+    "nominal_strides",
+    "parts_of",
+]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def _maps(module: nn.Module, x: Tensor) -> list[Tensor]:
     return list(maps.values() if isinstance(maps, Mapping) else maps)
 
 
-class _Chosen:
+class Chosen:
     """The maps of a backbone that a head takes, channels first."""
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
@@ -111,9 +119,10 @@ class _Chosen:
         ]
 
 
-def _parts(
-    head: Head, chosen: _Chosen, width: int | None, classes: int
+def parts_of(
+    head: Head, chosen: Chosen, width: int | None, classes: int
 ) -> tuple[nn.Module | None, Any]:
+    """Neck and head of a row of `HEADS`."""
     module, function = head.network.split(":")
     build = getattr(importlib.import_module(f"{__package__}.{module}"), function)
     return cast("tuple[nn.Module | None, Any]", build(chosen.channels, width, classes))
@@ -135,9 +144,9 @@ class ComposedSegmenter(nn.Module):
         check_output(output)
         self.num_classes = classes
         self.output = cast(SegmentationOutput, output)
-        self.chosen = _Chosen(backbone, head)
+        self.chosen = Chosen(backbone, head)
         self.backbone = backbone.module
-        neck, self.decode_head = _parts(head, self.chosen, width, classes)
+        neck, self.decode_head = parts_of(head, self.chosen, width, classes)
         self.neck = neck
         nn.init.normal_(self.decode_head.conv_seg.weight, std=0.01)
         nn.init.zeros_(self.decode_head.conv_seg.bias)
@@ -159,8 +168,8 @@ class ComposedDetector(Detector):
         self, backbone: Backbone, head: Head, classes: int, width: int | None, output: str
     ) -> None:
         check_detection_output(output, classes)
-        chosen = _Chosen(backbone, head)
-        neck, bbox_head = _parts(head, chosen, width, classes)
+        chosen = Chosen(backbone, head)
+        neck, bbox_head = parts_of(head, chosen, width, classes)
         super().__init__(
             backbone.module,
             cast(nn.Module, neck),

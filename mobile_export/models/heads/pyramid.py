@@ -36,10 +36,12 @@ class FPN(nn.Module):
         dims: channels of the maps.
         extra: number of further maps, each of half the last one's size. The first is made of the
             last map of the backbone (RetinaNet's C5), the others of the one before.
+        pooled: one further map has every second pixel of the last one (Mask R-CNN's P6).
     """
 
-    def __init__(self, dims: tuple[int, ...], *, extra: int = 0) -> None:
+    def __init__(self, dims: tuple[int, ...], *, extra: int = 0, pooled: bool = False) -> None:
         super().__init__()
+        self.pooled = pooled
         self.lateral_convs = nn.ModuleList(Conv(dim, WIDTH, 1) for dim in dims)
         convs = [Conv(WIDTH, WIDTH, 3) for _ in dims]
         convs += [Conv(WIDTH if index else dims[-1], WIDTH, 3, 2) for index in range(extra)]
@@ -58,6 +60,8 @@ class FPN(nn.Module):
         for conv in convs[len(laterals) :]:
             x = conv(x)
             outputs.append(x)
+        if self.pooled:
+            outputs.append(F.max_pool2d(outputs[-1], 1, stride=2))
         return outputs
 
 

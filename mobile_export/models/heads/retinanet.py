@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .detector import per_anchor
+from .detector import grid_anchors, per_anchor
 from .pyramid import WIDTH
 
 __all__ = ["RetinaHead"]
@@ -70,21 +70,8 @@ class RetinaHead(nn.Module):
 
     @staticmethod
     def anchors_of(level: int, height: int, width: int, like: Tensor) -> Tensor:
-        """Anchors of one map, row by row: (height·width·9, 4) as centre x, y, width, height.
-
-        Their centres are the upper left corners of the pixels, as in mmdetection.
-        """
-        stride = STRIDES[level]
-        rows = torch.arange(height, dtype=like.dtype, device=like.device)
-        columns = torch.arange(width, dtype=like.dtype, device=like.device)
-        y, x = torch.meshgrid(rows * stride, columns * stride, indexing="ij")
-        shapes = [
-            (stride * size / math.sqrt(aspect), stride * size * math.sqrt(aspect))
-            for aspect in ASPECTS
-            for size in SIZES
-        ]
-        boxes = [torch.stack([x, y, x * 0 + w, x * 0 + h], -1) for w, h in shapes]
-        return torch.stack(boxes, 2).reshape(-1, 4)
+        """Anchors of one map, (height·width·9, 4): see `grid_anchors`."""
+        return grid_anchors(STRIDES[level], SIZES, ASPECTS, height, width, like)
 
     @staticmethod
     def scores(logits: Tensor) -> Tensor:

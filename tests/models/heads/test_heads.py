@@ -54,7 +54,7 @@ def maps_of(name: str) -> list[Tensor]:
 def headed(name: str, output: str) -> nn.Module:
     head = HEADS[name]
     maps = maps_of(name)
-    strides = {(0, 0, 32): (2, 4, 32)}.get(head.strides, head.strides)
+    strides = (2, 4, 32) if head.strides == (0, 0, 32) else head.strides
     channels = tuple(x.shape[1] for x in maps)
     backbone = Backbone(Maps(maps), strides, channels, (False,) * len(maps))
     kind = ComposedDetector if head.task == "detection" else ComposedSegmenter
@@ -89,8 +89,9 @@ def test_outputs_are_the_frameworks(name: str) -> None:
 
 
 def test_ssdlite_is_compared_with_its_official_code_through_emo() -> None:
-    """tests/models/emo/test_detector.py runs the same head; the others are here."""
-    assert set(SHAPES) | {"ssdlite"} == set(head_names())
+    """tests/models/emo/test_detector.py runs the same head, test_mask_rcnn.py that of two stages;
+    the others are here."""
+    assert set(SHAPES) | {"ssdlite", "mask_rcnn"} == set(head_names())
 
 
 @pytest.mark.parametrize(
