@@ -127,17 +127,18 @@ class OtherRuntime:
 
 _LAYERED = """
     _adaptive_avg_pool3d _upsample_nearest_exact1d _upsample_nearest_exact2d
-    _upsample_nearest_exact3d acosh adaptive_avg_pool1d adaptive_max_pool3d addbmm addcdiv addmv
-    all angle any argsort asinh bitwise_and bitwise_not bitwise_or bitwise_xor celu copysign cummax
-    cummin cumprod diagonal diagonal_scatter erfc floor_divide fmax fmin fmod glu grid_sampler_2d
-    grid_sampler_3d hypot index_add index_copy index_fill index_reduce isfinite isinf isnan
-    isneginf isposinf kthvalue ldexp lerp log_sigmoid logaddexp logaddexp2 logcumsumexp
-    logical_or logical_xor lstm masked_scatter max_pool2d_with_indices max_pool3d_with_indices
-    max_unpool2d max_unpool3d median mode nan_to_num nanmean nanmedian nanquantile narrow norm
-    prod put quantile remainder repeat_interleave scatter scatter_add scatter_reduce
-    select_scatter signbit sinc sort take tensor_split tile topk trunc unfold
-    upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
-    upsample_nearest2d upsample_nearest3d upsample_trilinear3d var_mean xlogy
+    _upsample_nearest_exact3d acosh adaptive_avg_pool1d adaptive_max_pool3d addbmm addcdiv
+    addcmul addmv all angle any argsort asinh baddbmm bitwise_and bitwise_not bitwise_or
+    bitwise_xor celu copysign cummax cummin cumprod diagonal diagonal_scatter erfc floor_divide
+    fmax fmin fmod glu grid_sampler_2d grid_sampler_3d hypot index_add index_copy index_fill
+    index_reduce isfinite isinf isnan isneginf isposinf kthvalue ldexp lerp log10 log2
+    log_sigmoid log_softmax logaddexp logaddexp2 logcumsumexp logical_or logical_xor lstm
+    masked_scatter max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d
+    median mode nan_to_num nanmean nanmedian nanquantile narrow norm prod put quantile remainder
+    repeat_interleave scatter scatter_add scatter_reduce select_scatter signbit sinc sort std
+    take tensor_split tile topk trunc unfold upsample_bicubic2d upsample_bilinear2d
+    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    upsample_trilinear3d var var_mean xlogy
 """
 LAYERED = tuple(_LAYERED.split())
 """ATen operators outside the core set that `lowering` has rules for."""

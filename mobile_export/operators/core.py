@@ -22,7 +22,6 @@ CORE: dict[str, str] = {
     "abs": "|x|",
     "acos": "arc cosine, 0 to π",
     "add": "x + alpha · y",
-    "addcmul": "x + value · y · z",
     "asin": "arc sine, -π/2 to π/2",
     "atan": "arc tangent, -π/2 to π/2",
     "atan2": "angle of (y, x), -π to π",
@@ -50,9 +49,7 @@ CORE: dict[str, str] = {
     "le": "x ≤ y, as truth values",
     "leaky_relu": "x above 0, slope · x below",
     "log": "natural logarithm",
-    "log10": "logarithm to base 10",
     "log1p": "log(1 + x)",
-    "log2": "logarithm to base 2",
     "logical_and": "both are not 0",
     "logical_not": "x is 0",
     "lt": "x < y, as truth values",
@@ -85,7 +82,6 @@ CORE: dict[str, str] = {
     "tanh": "hyperbolic tangent",
     "threshold": "x above the threshold, else a value",
     "to": "another type; whole numbers are cut towards zero",
-    "_to_copy": "as `to`",
     "where": "y where the condition is true, else z",
     "masked_fill": "a value where the mask is true, else x",
     # along axes
@@ -95,19 +91,13 @@ CORE: dict[str, str] = {
     "argmin": "index of the first smallest",
     "cumsum": "sums of all beginnings of an axis",
     "linalg_vector_norm": "(Σ|x|ᵖ)^(1/p) along axes",
-    "log_softmax": "x - log Σ eˣ along an axis",
     "max": "the largest, and its index where an axis is given",
     "mean": "the mean along axes",
     "min": "the smallest, and its index where an axis is given",
     "softmax": "eˣ / Σ eˣ along an axis",
-    "sort": "in order along an axis, and the indices",
-    "std": "root of `var`",
     "sum": "the sum along axes",
-    "topk": "the k largest along an axis, and their indices",
-    "var": "Σ(x - mean)² / (n - correction) along axes",
     # products
     "addmm": "beta · x + alpha · a @ b",
-    "baddbmm": "the same of batches",
     "conv1d": "cross-correlation along one axis, zeros around it",
     "conv2d": "along two axes",
     "conv3d": "along three axes",
@@ -130,8 +120,6 @@ CORE: dict[str, str] = {
     "max_pool1d": "largest of windows of one axis",
     "max_pool2d": "of two axes",
     "max_pool3d": "of three axes",
-    "max_pool2d_with_indices": "and its index in the plane",
-    "max_pool3d_with_indices": "and its index in the volume",
     "col2im": "windows added into an image",
     "im2col": "windows of an image as columns",
     "grid_sampler": "values at positions of a grid, `bilinear` or `nearest`",
@@ -146,7 +134,6 @@ CORE: dict[str, str] = {
     "flip": "axes backwards",
     "gather": "elements of indices along an axis",
     "index": "elements of indices of several axes",
-    "index_put": "x with values at indices",
     "index_select": "rows of indices along an axis",
     "pad": "`constant`, `reflect` or `replicate` around it",
     "permute": "axes in another order",
@@ -155,7 +142,6 @@ CORE: dict[str, str] = {
     "repeat": "copies along axes",
     "reshape": "another shape, elements in the same order",
     "roll": "turned around along axes",
-    "scatter": "x with values at indices along an axis",
     "select": "one index of an axis, which is gone",
     "slice": "a part of an axis, in steps",
     "split": "parts of one size along an axis",
@@ -167,17 +153,15 @@ CORE: dict[str, str] = {
     # made
     "arange": "numbers in steps",
     "full": "one value",
-    "full_like": "one value, shaped like x",
-    "ones_like": "ones, shaped like x",
-    "zeros_like": "zeros, shaped like x",
 }
 """What is in no other operator; names of ATen without their overloads."""
 
 
 _NAMES = """
-    _unsafe_view adjoint alias bmm broadcast_to channel_shuffle chunk clone contiguous detach
-    dropout expand_as flatten lift_fresh_copy mT mm movedim numpy_T reshape_as squeeze swapaxes
-    swapdims t transpose type_as unflatten unsqueeze view view_as
+    _to_copy _unsafe_view adjoint alias bmm broadcast_to channel_shuffle chunk clone contiguous
+    detach dropout expand_as flatten full_like lift_fresh_copy mT mm movedim numpy_T ones_like
+    reshape_as squeeze swapaxes swapdims t transpose type_as unflatten unsqueeze view view_as
+    zeros_like
 """
 SPELLINGS = frozenset(_NAMES.split())
 """Not core, and left to `normalize_ops` and to the formats, which all take them."""

@@ -65,7 +65,7 @@ _GRAPH: dict[Any, Rule] = {
     aten.conv_transpose2d.input: convolution.padded_transposed_convolution,
     aten.conv_transpose3d.input: convolution.padded_transposed_convolution,
     aten.layer_norm.default: norms.layer_norm,
-    aten.log_softmax.int: pointwise.softmax,
+    aten.log_softmax.int: pointwise.log_softmax,
     aten.pad.default: padding.pad,
     aten.prelu.default: pointwise.prelu,
     aten.scaled_dot_product_attention.default: products.attention,
@@ -112,6 +112,7 @@ _GRAPH: dict[Any, Rule] = {
 
 _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.acosh.default: elements.acosh,
+    aten.addcmul.default: elements.addcmul,
     aten.adaptive_avg_pool1d.default: sums.adaptive_avg_pool,
     aten.adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
     aten._adaptive_avg_pool3d.default: sums.adaptive_avg_pool,
@@ -120,6 +121,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.argsort.default: ordering.argsort,
     aten.argsort.stable: ordering.argsort,
     aten.asinh.default: elements.asinh,
+    aten.baddbmm.default: sums.baddbmm,
     aten.bilinear.default: sums.bilinear,
     aten.celu.default: elements.celu,
     aten.clamp.Tensor: elements.clamp,
@@ -167,6 +169,8 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.lerp.Tensor: elements.lerp,
     aten.linalg_diagonal.default: indexing.diagonal,
     aten.linalg_matrix_power.default: sums.matrix_power,
+    aten.log10.default: elements.log10,
+    aten.log2.default: elements.log2,
     aten.log_sigmoid.default: elements.log_sigmoid,
     aten.logaddexp.default: elements.logaddexp,
     aten.logaddexp2.default: elements.logaddexp2,
@@ -243,12 +247,18 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.scatter_reduce.two: indexing.scatter_reduce,
     aten.slice_scatter.default: indexing.slice_scatter,
     aten.sort.default: ordering.sort,
+    aten.std.correction: sums.standard_deviation,
+    aten.std.default: sums.standard_deviation,
+    aten.std.dim: sums.standard_deviation,
     aten.std_mean.correction: sums.deviation,
     aten.std_mean.default: sums.deviation,
     aten.std_mean.dim: sums.deviation,
     aten.topk.default: ordering.topk,
     aten.true_divide.Scalar: torch.div,
     aten.true_divide.Tensor: torch.div,
+    aten.var.correction: sums.variance,
+    aten.var.default: sums.variance,
+    aten.var.dim: sums.variance,
     aten.var_mean.correction: sums.moments,
     aten.var_mean.default: sums.moments,
     aten.var_mean.dim: sums.moments,
@@ -321,7 +331,6 @@ _SELDOM: dict[Any, Callable[[Node], bool]] = {
     aten.amin.default: pointwise.names_no_axis,
     aten.batch_norm.default: norms.trains,
     aten.layer_norm.default: norms.scales_by_results,
-    aten.log_softmax.int: pointwise.in_float64,
     aten.matmul.default: products.are_vectors,
     aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,  # formats have that of 4
     aten.prelu.default: pointwise.has_one_slope,
@@ -342,6 +351,7 @@ def _projects(node: Node) -> bool:
 _TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {
     aten.conv_transpose1d.default: convolution.is_odd,
     aten.conv_transpose3d.input: convolution.is_odd,
+    aten.log_softmax.int: pointwise.in_float64,
     aten.lstm.input: _projects,
 }
 """Of operators that a format takes itself (``native``), which calls it gets wrong or lacks."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 __all__ = [
     "acosh",
+    "addcmul",
     "angle",
     "asinh",
     "celu",
@@ -30,6 +31,8 @@ __all__ = [
     "isnan",
     "ldexp",
     "lerp",
+    "log2",
+    "log10",
     "log_sigmoid",
     "logaddexp",
     "logaddexp2",
@@ -58,6 +61,22 @@ def positive(x: Tensor, *_: Any) -> Tensor:
 def acosh(x: Tensor) -> Tensor:
     """log(x + √(x² - 1)), as √((x - 1) / (x + 1)) of x + 1: no square that overflows."""
     return torch.log(x + torch.sqrt((x - 1) / (x + 1)) * (x + 1))
+
+
+def addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: Any = 1) -> Any:
+    """x + value · first · second."""
+    product = first * second
+    return x + (product if value == 1 else product * value)
+
+
+def log2(x: Tensor) -> Tensor:
+    """log(x) / log(2)."""
+    return torch.log(x) * (1 / math.log(2))
+
+
+def log10(x: Tensor) -> Tensor:
+    """log(x) / log(10)."""
+    return torch.log(x) * (1 / math.log(10))
 
 
 def asinh(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ __all__ = [
     "has_one_slope",
     "names_no_axis",
     "in_float64",
+    "log_softmax",
     "logsumexp",
     "power",
     "prelu",
@@ -79,6 +80,23 @@ def prelu(graph: GraphEditor, node: Node) -> Node:
 def in_float64(node: Node) -> bool:
     """Whether a softmax asks for float64."""
     return argument(node, "dtype") is torch.float64
+
+
+# aten::log_softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor
+def log_softmax(graph: GraphEditor, node: Node) -> Node:
+    """x - m - log(sum(exp(x - m))) with m the largest: the logarithm is of a number from 1 up.
+
+    coremltools 9.0 writes log(softmax(x)), which in float16 is minus infinity 18 below the largest.
+    """
+    x, rank = source_of(node), max(len(shape_of(node)), 1)
+    axes = [argument(node, "dim") % rank]
+    largest = graph.call(aten.amax.default, x, axes, True, like=node)
+    shifted = graph.call(aten.sub.Tensor, x, largest, like=node)
+    powers = graph.call(aten.exp.default, shifted, like=node)
+    total = graph.call(aten.sum.dim_IntList, powers, axes, True, like=node)
+    return graph.call(
+        aten.sub.Tensor, shifted, graph.call(aten.log.default, total, like=node), like=node
+    )
 
 
 # aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor

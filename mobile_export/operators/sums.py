@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ __all__ = [
     "addbmm",
     "along",
     "aminmax",
+    "baddbmm",
     "batch_statistics",
     "bilinear",
     "count_nonzero",
@@ -27,7 +29,9 @@ __all__ = [
     "pdist",
     "prod",
     "prod_along",
+    "standard_deviation",
     "sum_to_size",
+    "variance",
     "vdot",
 ]
 
@@ -195,6 +199,15 @@ def addbmm(x: Tensor, first: Tensor, second: Tensor, *, beta: Any = 1, alpha: An
     return beta * x + alpha * torch.matmul(first, second).sum(0)
 
 
+def baddbmm(x: Tensor, first: Tensor, second: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Any:
+    """beta · x + alpha · the products of two batches of matrices; without x where beta is 0."""
+    product = torch.matmul(first, second)
+    product = product if alpha == 1 else alpha * product
+    if beta == 0:
+        return product
+    return (x if beta == 1 else beta * x) + product
+
+
 def outer(x: Tensor, other: Tensor) -> Tensor:
     """All products of two."""
     return x.unsqueeze(1) * other.unsqueeze(0)
@@ -215,11 +228,39 @@ def deviation(
     return torch.sqrt(var), mean
 
 
+def variance(
+    x: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **more: Any
+) -> Any:
+    """`var`: Σ(x - mean)² / (n - correction)."""
+    axes, correction = _statistic(x, dim, unbiased, **more)
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count <= correction:
+        return NotImplemented  # infinite, or no number
+    apart = x - x.mean(axes, True)
+    squares = (apart * apart).mean(axes, keepdim)
+    return squares if not correction else squares * (count / (count - correction))
+
+
+def standard_deviation(
+    x: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **more: Any
+) -> Any:
+    """`std`, the root of `var`."""
+    squares = variance(x, dim, unbiased, keepdim, **more)
+    return squares if squares is NotImplemented else torch.sqrt(squares)
+
+
 def _moments(x: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any = None) -> Any:
+    axes, number = _statistic(x, dim, unbiased, correction)
+    return torch.var(x, axes, correction=number, keepdim=keepdim), x.mean(axes, keepdim)
+
+
+def _statistic(
+    x: Tensor, dim: Any, unbiased: Any, correction: Any = None
+) -> tuple[list[int], float]:
+    """The axes of a variance or deviation, and what is subtracted from the number of elements."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    axes = list(range(x.ndim)) if dim is None or dim == [] else list(dim)
+    axes = [dim] if isinstance(dim, int) else list(dim or range(x.ndim))
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
-    var = torch.var(x, axes, correction=correction, keepdim=keepdim)
-    return var, x.mean(axes, keepdim)
+    return axes, correction

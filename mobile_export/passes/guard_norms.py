@@ -14,6 +14,8 @@ norms, group norms and L2 norms written by hand, along any axes.
   which is exact for every m > 0, so m may be bounded below where c vanishes. What was multiplied by
   the reciprocal root is divided by the root instead: the reciprocal of a large number is a float16
   subnormal.
+* A variance of which no root is taken is m · m · mean((c/m)²): one value of 300 among a thousand
+  small ones has a square beyond float16, and a variance of 90.
 * ``group_norm`` is a layer norm of its groups, ``rms_norm`` a division by such a root: coremltools
   writes the first with squares, and the second wrongly where no epsilon is given.
 
@@ -100,6 +102,10 @@ def guard_norms(program: Program) -> PassResult:
         squares = _variance(node)
         if squares is not None:
             _guard_root(graph, node, squares)
+    for node in graph.find(*_VARIANCES):
+        squares = _variance(node) if node.users else None
+        if squares is not None:
+            graph.replace(node, _shaped(graph, _scaled_mean(graph, node, squares), node), _SCALED)
     return graph.result()
 
 
@@ -290,8 +296,8 @@ def _replace_by_norm(graph: GraphEditor, node: Node, centred: Any, squares: _Squ
     return True
 
 
-def _scaled_root(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
-    """sqrt(factor · mean(c²) + epsilon), not below sqrt(bound); the axes stay, with size 1."""
+def _scaled_squares(graph: GraphEditor, node: Node, squares: _Squares) -> tuple[Node, Node]:
+    """m = max|c|, and factor · mean((c/m)²); the axes stay, with size 1."""
 
     def call(target: Any, *args: Any) -> Node:
         return graph.call(target, *args, like=node)
@@ -308,6 +314,23 @@ def _scaled_root(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
     total = call(aten.mean.dim, call(aten.mul.Tensor, small, small), axes, True)
     if squares.factor != 1:
         total = call(aten.mul.Tensor, total, squares.factor)
+    return largest, total
+
+
+def _scaled_mean(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
+    """factor · mean(c²), the square of m in two steps; the axes stay, with size 1."""
+    largest, total = _scaled_squares(graph, node, squares)
+    once = graph.call(aten.mul.Tensor, total, largest, like=node)
+    return graph.call(aten.mul.Tensor, once, largest, like=node)
+
+
+def _scaled_root(graph: GraphEditor, node: Node, squares: _Squares) -> Node:
+    """sqrt(factor · mean(c²) + epsilon), not below sqrt(bound); the axes stay, with size 1."""
+
+    def call(target: Any, *args: Any) -> Node:
+        return graph.call(target, *args, like=node)
+
+    largest, total = _scaled_squares(graph, node, squares)
     if squares.epsilon:
         share = call(aten.reciprocal.default, largest)
         share = call(aten.mul.Tensor, share, math.sqrt(squares.epsilon))

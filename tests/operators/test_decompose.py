@@ -317,9 +317,37 @@ def test_softplus_that_bends_early() -> None:
     stays(lambda x: F.softplus(x, 3), (1, 2, 3, 5))
 
 
+@pytest.mark.parametrize("axes", [None, 1, (0, 2), (1, 2, 3)])
+@pytest.mark.parametrize("correction", [None, 0, 1, 2])
+@pytest.mark.parametrize("function", [torch.var, torch.std])
+def test_variance(function: Any, axes: Any, correction: Any) -> None:
+    kept = {} if axes is None else {"keepdim": True}
+    written(lambda x: x * function(x, axes, correction=correction, **kept), (2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 5), (1, 40)])
+def test_log_softmax_of_far_apart_values(shape: tuple[int, ...]) -> None:
+    written(lambda x: (x * 100).log_softmax(1), shape, "log_softmax")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.addcmul(x, x.sin(), x[:, :1], value=-0.3),
+        lambda x: torch.addcmul(x, x.sin(), x),
+        lambda x: torch.baddbmm(x[0], x[0], x[0].mT @ x[0], beta=0.5, alpha=-2),
+        lambda x: torch.baddbmm(x[0] / 0, x[0], x[0].mT @ x[0], beta=0),
+        lambda x: (x.abs() + 0.1).log10(),
+        lambda x: (x.abs() + 0.1).log2(),
+    ],
+)
+def test_products_and_logarithms(function: Any) -> None:
+    written(function, (1, 2, 3, 5))
+
+
 def test_softmax_in_float64() -> None:
     written(lambda x: x.softmax(-1, dtype=torch.float64).float(), (1, 2, 3, 5))
-    written(lambda x: x.log_softmax(1, dtype=torch.float64).float(), (1, 2, 3, 5))
+    written(lambda x: x.log_softmax(1, dtype=torch.float64).float(), (1, 2, 3, 5), "log_softmax")
     stays(lambda x: x.softmax(-1), (1, 2, 3, 5))
 
 

@@ -122,6 +122,19 @@ def test_roots_of_squares_are_scaled(name: str, scale: float) -> None:
         assert float((got - exact).abs().max()) <= 5e-3 * float(exact.abs().max())
 
 
+@pytest.mark.parametrize("axes", [(2, 3), (0, 1, 2, 3)])
+def test_a_variance_has_no_square_that_overflows(axes: tuple[int, ...]) -> None:
+    """One value of 600 among small ones: its square is beyond float16, the variance is not."""
+    module = Of(lambda x: x.var(axes)).eval()
+    x = torch.randn((1, 2, 40, 40), generator=torch.Generator().manual_seed(1))
+    x[..., 3, 5] = 600.0
+    exact = run_float64(double_copy(module), x)
+    result = apply(guard_norms, module, tuple(x.shape))
+    assert "var" not in ops(result.program)
+    got = in_float16(result.program.in_float32().module(), x)
+    assert float(((got - exact).abs() / exact).max()) < 4e-3
+
+
 def test_the_originals_overflow() -> None:
     """So that the test above says something."""
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))

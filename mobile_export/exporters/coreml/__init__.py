@@ -43,7 +43,7 @@ ROW = Format(
             "guard_padding",
         ),
         without=("move_less",),
-        native=("exp2", "masked_fill", "sort", "topk", "where"),
+        native=("exp2", "masked_fill", "sort", "std", "topk", "var", "where"),
     ),
     options=CoreMLOptions,
     sizes="enumerated shapes",

@@ -137,7 +137,6 @@ def _expected(
 
 
 _UNKNOWN = (
-    aten.addcmul.default,
     aten.upsample_bicubic2d.default,
     aten.upsample_bicubic2d.vec,
 )

@@ -50,6 +50,7 @@ ROW = Format(
             "hardshrink",
             "index_put",
             "isnan",
+            "log_softmax",
             "lstm",
             "masked_fill",
             "softshrink",

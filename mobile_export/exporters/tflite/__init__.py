@@ -43,7 +43,7 @@ ROW = Format(
             "split_depthwise",
             "guard_padding",
         ),
-        native=("acosh", "asinh", "masked_fill", "sort", "topk", "where"),
+        native=("acosh", "asinh", "log_softmax", "masked_fill", "sort", "topk", "where"),
     ),
     options=TFLiteOptions,
     sizes="a signature for each size",
