@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from .exporters.config import ExportConfig
     from .exporters.coreml.options import CoreMLOptions
     from .exporters.tflite.options import TFLiteOptions
+    from .quantization.options import QuantizationOptions
 
 __all__ = [
     "CoreMLOptions",
     "ExportConfig",
     "MobileExportError",
     "NmsOptions",
+    "QuantizationOptions",
     "TFLiteOptions",
     "__version__",
     "create_model",
@@ -47,6 +49,7 @@ _HOMES = {
     "ExportConfig": "exporters.config",
     "MobileExportError": "errors",
     "NmsOptions": "detection.options",
+    "QuantizationOptions": "quantization.options",
     "TFLiteOptions": "exporters.tflite.options",
     "create_model": "api",
     "export": "api",

@@ -31,6 +31,7 @@ from .exporters.table import (
     require_sizes,
     require_suppression,
 )
+from .quantization.options import QuantizationOptions
 from .sources.request import ModelRequest
 from .system.install import install_command, missing_extra
 
@@ -129,6 +130,7 @@ def export(
     no_passes: Sequence[str] = (),
     samples: str | Path | None = None,
     nms: NmsOptions | None = None,
+    quantization: QuantizationOptions | None = None,
     progress: Callable[[str], None] | None = None,
     **options: Any,
 ) -> ExportReport:
@@ -139,7 +141,8 @@ def export(
         formats: their names; None takes every format whose libraries are installed.
         out_dir: folder of the artifacts; made when it does not exist.
         name: file name without suffix; None derives it from the source.
-        precision: "fp16" or "fp32"; None takes each format's default.
+        precision: a name of docs/precision.md ("fp32", "fp16", "int8", …); None takes each format's
+            default.
         force: overwrite existing files.
         keep_failed: keep files whose parity failed.
         verbose: let the vendors' own output through.
@@ -148,6 +151,7 @@ def export(
             on as well as on the inputs that are made here.
         nms: end the files of a detector with non-maximum suppression; with ``formats`` None, those
             of formats that have none keep boxes and scores.
+        quantization: calibration, the plan's file and what must hold, for precisions of integers.
         progress: told the current stage.
         options: attributes of `ModelRequest` (``weights``, ``size``, ``labels``, …), and the
             options of a format under its name: ``coreml=CoreMLOptions(classifier=True)``.
@@ -169,6 +173,7 @@ def export(
         no_passes=tuple(no_passes),
         samples=None if samples is None else Path(samples),
         nms=nms,
+        quantization=quantization or QuantizationOptions(),
         options={key: value for key, value in own.items() if value is not None},
     )
     request = ModelRequest.of(model, **options)

@@ -34,9 +34,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_keywords_become_a_request_and_a_configuration(asked: list[Any], tmp_path: Path) -> None:
     nms = mobile_export.NmsOptions(max_detections=5)
+    integers = mobile_export.QuantizationOptions(calibration="photos", sqnr=20)
     mobile_export.export(
         "emo_1m", "onnx", tmp_path, name="net", precision="fp32", force=True, no_passes=["x"],
-        nms=nms, weights="w.pth", size=64, labels=["a", "b"], seed=3,
+        nms=nms, quantization=integers, weights="w.pth", size=64, labels=["a", "b"], seed=3,
     )  # fmt: skip
     request, formats, config, others = asked
     assert request == ModelRequest(
@@ -44,7 +45,12 @@ def test_keywords_become_a_request_and_a_configuration(asked: list[Any], tmp_pat
     )
     assert formats == "onnx"
     assert config == ExportConfig(
-        out_dir=tmp_path, force=True, precision="fp32", no_passes=("x",), nms=nms
+        out_dir=tmp_path,
+        force=True,
+        precision="fp32",
+        no_passes=("x",),
+        nms=nms,
+        quantization=integers,
     )
     assert others["name"] == "net"
 
