@@ -59,6 +59,8 @@ class Bound:
         step: the absolute error of the runtime's own code for the operator that it ends with, which
             ``size`` allows, too.
         plain: ``size`` without it.
+        rounding_spread: what ``rounding_error`` is of the output's size, of what changes with the
+            sample.
     """
 
     rounding: Rounding
@@ -68,6 +70,7 @@ class Bound:
     doubtful: float
     step: float = 0.0
     plain: float = 0.0
+    rounding_spread: float | None = None
 
     @property
     def spread_allowed(self) -> float:
@@ -92,7 +95,8 @@ def bound_of(
         alone = None if small else _alone(reference, index, rounding)
         doubtful = SPREAD_ALWAYS if alone is None else doubtful_spread(alone[1], precision.bits)
         size = precision.tolerance.allowed(reference.float32_error)
-        return Bound(rounding, None, size, math.inf, doubtful)
+        own = None if alone is None else alone[1]
+        return Bound(rounding, None, size, math.inf, doubtful, rounding_spread=own)
     alone = _alone(reference, index, rounding)
     if alone is None:
         return Bound(rounding, None, LOOSEST, math.inf, SPREAD_ALWAYS)
@@ -106,6 +110,7 @@ def bound_of(
         faithful_size(size, least),
         math.inf if moved == 0 else max(least / moved, FACTOR * spread),
         doubtful_spread(spread, precision.bits),
+        rounding_spread=spread,
     )
 
 

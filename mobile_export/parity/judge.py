@@ -353,9 +353,12 @@ def _why_inconclusive(changes: _Changes, precision: Precision) -> str:
     elif changes.unmoved:
         parts.append(f"{', '.join(changes.unmoved)} does not change with the input")
     for name, moved, error, bound in changes.beyond:
+        own = bound.rounding_spread
+        alone = "" if own is None else f"; PyTorch's own {bound.rounding} run is {own:.1%} off"
         parts.append(
             f"{name} changes by {moved:.1e} of its size only, and the file is {error:.1%} of that "
-            f"change off (allowed is {bound.doubtful:.1%}, by what rounding does to this model)"
+            f"change off (allowed is {bound.doubtful:.1%}, by what rounding does to this "
+            f"model{alone})"
         )
     last = _BEFORE if precision.bits == 32 else _FINER
     return (

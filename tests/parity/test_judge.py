@@ -435,3 +435,29 @@ def test_numbers_that_float32_does_not_hold_are_the_reason_by_name() -> None:
     (note,) = report.notes
     assert "no file can be judged" in note
     assert "logits (3.0e-44)" in note
+
+
+class Vanishing(nn.Module):
+    """Features of 1e-9, below float16's least number, on top of a constant."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(3):
+            x = x * 1e-3
+        return x.mean((2, 3)) + 1
+
+
+def test_the_note_says_what_pytorchs_own_float16_loses() -> None:
+    noise = torch.Generator().manual_seed(0)
+    samples = [Sample(f"s{i}", torch.randn(1, 3, 2, 2, generator=noise)) for i in range(2)]
+    reference = make_reference(Vanishing(), samples)
+    report = judge(
+        reference,
+        [[np.ones((1, 3), dtype=np.float32)] for _ in samples],
+        precision=precision_named("fp16"),
+        arithmetic="fp16",
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    )
+    assert report.status == "inconclusive"
+    assert any("PyTorch's own float16 run is 100.0% off" in note for note in report.notes)
