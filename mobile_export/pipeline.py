@@ -74,6 +74,7 @@ from .lowering.lower import lower
 from .lowering.reference import run_graph
 from .operators.core import listed
 from .parity.detections import with_detections
+from .parity.index_ties import settle_ties
 from .parity.judge import expected_outputs, judge
 from .parity.names import with_class_names
 from .parity.overflow import OVERFLOWS, in_the_model
@@ -1242,6 +1243,10 @@ def check_parity(
     else:
         pairs = [detector.detect(sample) for sample in reference.samples]
         results, found = [outputs for outputs, _ in pairs], [kept for _, kept in pairs]
+    ties: tuple[str, ...] = ()
+    if session.arithmetic == "fp32" and precision.bits >= 32 and detector is None:
+        allowed = precision.tolerance.allowed(reference.float32_error)
+        results, ties = settle_ties(program, reference, results, allowed)
     judged = partial(
         judge,
         precision=precision,
@@ -1254,7 +1259,7 @@ def check_parity(
     )
     report = judged(reference, results)
     session.modules = (written_from or program).module_paths()
-    said = (*session.overflow_notes(reference.samples), *session.notes())  # of these runs alone
+    said = (*ties, *session.overflow_notes(reference.samples), *session.notes())  # of these runs
     if report.status == "passed":
         strong = references.strong(pixels=session.takes_pixels)
         if strong is not None:
