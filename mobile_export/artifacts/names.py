@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 
 __all__ = [
+    "MANIFEST_SUFFIX",
     "LONGEST_NAME",
     "PROGRAM_FORMAT",
     "artifact_stem",
@@ -21,7 +22,7 @@ PROGRAM_FORMAT = "pt2"
 LONGEST_NAME = 200
 """Bytes of an artifact's name; file systems take 255, and the manifest's name is longer."""
 _LONGEST_STEM = 160
-_MANIFEST = ".manifest.json"
+MANIFEST_SUFFIX = ".manifest.json"
 _PLAN = ".plan.json"
 
 
@@ -34,7 +35,7 @@ def artifact_stem(spec: str) -> str:
 
 def manifest_path(artifact: Path) -> Path:
     """``emo_2m.onnx`` -> ``emo_2m.onnx.manifest.json``."""
-    return artifact.with_name(artifact.name + _MANIFEST)
+    return artifact.with_name(artifact.name + MANIFEST_SUFFIX)
 
 
 def plan_path(artifact: Path) -> Path:

@@ -176,8 +176,17 @@ def unmeasured_note(series: Sequence[Series], rows: Sequence[Row], metric: str) 
     ]
 
 
-def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") -> None:
+def save_plot(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    metric: str = "top-1",
+    labels: tuple[str, str] | None = None,
+) -> None:
     """Write a PNG, SVG, PDF or PGF file.
+
+    Args:
+        labels: of the axes, where they are not latency and accuracy.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -186,20 +195,25 @@ def save_plot(series: Sequence[Series], path: Path, *, metric: str = "top-1") ->
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no plot.", hint=f"Valid suffixes: {', '.join(SUFFIXES)}.")
-    data = _draw(series, metric, path.suffix[1:])
+    data = _draw(series, metric, path.suffix[1:], labels)
     write_whole(path, data, error=StoreError)
 
 
-def svg_plot(series: Sequence[Series], *, metric: str = "top-1") -> str:
+def svg_plot(
+    series: Sequence[Series], *, metric: str = "top-1", labels: tuple[str, str] | None = None
+) -> str:
     """An ``<svg>`` element with a title for screen readers, to be put into HTML."""
-    text = _draw(series, metric, "svg").decode()
+    text = _draw(series, metric, "svg", labels).decode()
     text = text[text.index("<svg") :]
     end = text.index(">") + 1
     opening = text[: end - 1] + ' role="img" aria-labelledby="plot-title">'
-    return f'{opening}<title id="plot-title">{metric} accuracy over latency</title>{text[end:]}'
+    title = f"{metric} accuracy over latency" if labels is None else " over ".join(labels[::-1])
+    return f'{opening}<title id="plot-title">{title}</title>{text[end:]}'
 
 
-def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
+def _draw(
+    series: Sequence[Series], metric: str, kind: str, labels: tuple[str, str] | None = None
+) -> bytes:
     if find_spec("matplotlib") is None:
         raise missing_extra("A plot", "matplotlib", "plot")
     if not any(one.points for one in series):
@@ -213,7 +227,7 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
     with mpl.rc_context(_pgf_settings() if kind == "pgf" else {}):
         stream = io.BytesIO()
         try:
-            figure = make_figure(series, metric, texts)
+            figure = make_figure(series, metric, texts, labels)
             figure.savefig(stream, format=kind, dpi=150, **_NO_DATE.get(kind, {}))
         except RuntimeError as problem:
             raise UsageError(
@@ -224,12 +238,16 @@ def _draw(series: Sequence[Series], metric: str, kind: str) -> bytes:
 
 
 def make_figure(
-    series: Sequence[Series], metric: str = "top-1", texts: Callable[[str], str] = str
+    series: Sequence[Series],
+    metric: str = "top-1",
+    texts: Callable[[str], str] = str,
+    labels: tuple[str, str] | None = None,
 ) -> Figure:
     """The drawing, with the places of all labels settled.
 
     Args:
         texts: makes a name ready for the writer of the file.
+        labels: of the axes, where they are not latency and accuracy.
     """
     from matplotlib.figure import Figure
 
@@ -243,8 +261,9 @@ def make_figure(
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(value)[0] in "25" else "")
-    axes.set_xlabel("latency of one inference, ms (logarithmic)")
-    axes.set_ylabel(texts(f"{metric} accuracy, %"))
+    named = labels or ("latency of one inference, ms (logarithmic)", f"{metric} accuracy, %")
+    axes.set_xlabel(texts(named[0]))
+    axes.set_ylabel(texts(named[1]))
     axes.grid(True, which="major", alpha=0.3)
     axes.grid(True, which="minor", alpha=0.12)
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)

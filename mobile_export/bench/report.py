@@ -28,6 +28,7 @@ __all__ = [
     "cores_text",
     "grid",
     "operators_grid",
+    "page",
     "terminal_parts",
 ]
 
@@ -198,6 +199,22 @@ def as_html(
     if plot is not None:
         says = "Accuracy over latency. The points are in the tables of the papers and above."
         figure = f"<figure>{plot}<figcaption>{says}</figcaption></figure>"
+    remarks = f"{_parity_text(rows)}{_devices_text(rows)}"
+    return _page(title, f"{shown}{_flags_text(rows)}{figure}\n{remarks}")
+
+
+def page(title: str, table: str, figure: str | None) -> str:
+    """One file that needs no other.
+
+    Args:
+        table: an element.
+        figure: SVG text.
+    """
+    drawn = "" if figure is None else f"<figure>{figure}</figure>\n"
+    return _page(title, f"{table}{drawn}")
+
+
+def _page(title: str, content: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{html.escape(title)}</title>
@@ -205,8 +222,7 @@ def as_html(
 <style>{_STYLE}</style></head>
 <body>
 <h1>{html.escape(title)}</h1>
-{shown}{_flags_text(rows)}{figure}
-{_parity_text(rows)}{_devices_text(rows)}<footer>Written by mobile-export {__version__}, \
+{content}<footer>Written by mobile-export {__version__}, \
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.</footer>
 </body></html>
 """

@@ -67,6 +67,7 @@ WRONG = {
     ("mobile-bench", "run"): ("nothing",),
     ("mobile-bench", "queue"): ("nothing",),
     ("mobile-bench", "table"): (),
+    ("mobile-bench", "pareto"): ("nothing",),
     ("mobile-bench", "compare"): ("a", "b"),
     ("mobile-bench", "published"): ("--paper", "nothing"),
     ("mobile-bench", "build-runner"): ("--arch", "z80"),

@@ -188,6 +188,13 @@ def _slots() -> Iterator[Slot]:
     )
     yield Slot(BENCH, "compare", "candidate", ("store",), "compare {good}/store.jsonl {} --all")
     yield Slot(BENCH, "compare", "store", ("store",), "compare emo_2m emo_1m --store {} --all")
+    yield Slot(BENCH, "pareto", "models", FILES, "pareto {} --store {good}/store.jsonl")
+    yield Slot(BENCH, "pareto", "store", ("store",), "pareto {good}/tiny.onnx --store {} --json")
+    for word in ("out", "plot"):
+        yield Slot(
+            BENCH, "pareto", word, ("labels",),
+            f"pareto {{good}}/tiny.onnx --store {{good}}/store.jsonl --{word} {{}}",
+        )  # fmt: skip
     yield Slot(BENCH, "import", "file", ("store",), "import {} --store {out}/s.jsonl --json")
     yield Slot(BENCH, "import", "store", ("store",), "import {good}/store.jsonl --store {}")
     yield Slot(BENCH, "build-runner", "sdist", ("labels", "program"), "build-runner --sdist {}")

@@ -17,6 +17,7 @@ from . import tables as cli_tables
 from .build import build_runner
 from .importing import import_command
 from .options import FLAGS, AsJson, Verbose
+from .pareto import pareto
 from .published import published
 from .queue import queue
 from .run import run
@@ -110,6 +111,7 @@ def runners(as_json: AsJson = False) -> None:
 
 app.command(cls=cli_tables.PaperCommand)(cli_tables.table)
 app.command()(cli_tables.compare)
+app.command()(pareto)
 app.command()(published)
 app.command("import")(import_command)
 app.command()(build_runner)

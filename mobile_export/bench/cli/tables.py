@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from ..record import Measurement
     from ..tables import Row
 
-__all__ = ["ALL_PAPERS", "PaperCommand", "chosen_papers", "compare", "table"]
+__all__ = [
+    "ALL_PAPERS",
+    "PaperCommand",
+    "can_plot",
+    "chosen_papers",
+    "compare",
+    "require_free",
+    "table",
+    "write_text",
+]
 
 
 def table(
@@ -94,7 +103,7 @@ def table(
 
     if as_ not in FORMATS:
         raise UsageError(f"There is no table as {as_!r}.", hint=f"Valid: {', '.join(FORMATS)}.")
-    _require_free([out, plot], force=force)
+    require_free([out, plot], force=force)
     papers = chosen_papers([name for name in paper or () if name != ALL_PAPERS], seed)
     own = read_own(accuracy) if accuracy is not None else {}
     contents = read_all(store)
@@ -118,7 +127,7 @@ def table(
     lines = paper_lines(rows, papers=papers, own=own) if paper else None
     if as_json:
         shown = rows if lines is None else lines
-        _write(json.dumps([one.to_dict() for one in shown], indent=2) + "\n", out)
+        write_text(json.dumps([one.to_dict() for one in shown], indent=2) + "\n", out)
     elif as_ == "terminal" and out is None and lines is None:
         print_rows(rows, left_out)
     else:
@@ -127,7 +136,7 @@ def table(
         print_rows((), left_out)
 
 
-def _require_free(files: Sequence[Path | None], *, force: bool) -> None:
+def require_free(files: Sequence[Path | None], *, force: bool) -> None:
     """What will be written does not exist, or may be overwritten."""
     from ...errors import UsageError
     from ...system.files import require_free_file
@@ -220,7 +229,7 @@ def _lay_out_operators(as_: str, rows: Sequence[Row], out: Path | None) -> None:
     if as_ == "terminal" and out is None:
         print_parts(layout.terminal(table))
     else:
-        _write(writers.get(as_, writers["markdown"])(), out)
+        write_text(writers.get(as_, writers["markdown"])(), out)
 
 
 def _lay_out(
@@ -245,23 +254,23 @@ def _lay_out(
     from .console import print_parts
 
     if as_ == "csv":
-        _write(
+        write_text(
             as_csv(rows) if lines is None else layout.csv_text([o.to_dict() for o in lines]), out
         )
         return
     table = grid(rows) if lines is None else paper_grid(lines)
     if as_ == "html":
-        drawn = svg_plot(series, metric=metric) if _can_plot(series) else None
+        drawn = svg_plot(series, metric=metric) if can_plot(series) else None
         says = {} if lines is None else {"caption": "Our latencies beside the published figures"}
         page = as_html(
             rows, title="Measured latencies", plot=drawn, table=table, empty=empty, **says
         )
-        _write(page, out)
+        write_text(page, out)
     elif as_ == "terminal" and out is None:
         print_parts(layout.terminal(table))
     else:
         write = layout.latex_text if as_ == "latex" else layout.markdown_text_of
-        _write(write(table), out)
+        write_text(write(table), out)
 
 
 _CANNOT_TELL = 3
@@ -290,13 +299,15 @@ def chosen_papers(papers: list[str] | None, seeds: list[str] | None) -> list[str
     return [known[name.lower()] for name in asked] or None
 
 
-def _can_plot(series: Sequence[Series]) -> bool:
+def can_plot(series: Sequence[Series]) -> bool:
+    """Whether there are points, and matplotlib to draw them."""
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None and any(one.points for one in series)
 
 
-def _write(text: str, out: Path | None) -> None:
+def write_text(text: str, out: Path | None) -> None:
+    """To stdout, or to a file, and say so."""
     from ...errors import StoreError
     from ...system.files import write_whole
     from .console import print_written
