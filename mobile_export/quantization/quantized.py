@@ -168,7 +168,6 @@ def explained(plan: QuantizationPlan) -> PassReport:
         Change(each.name, f"alone, its integer weights make {each.sqnr:.1f} dB")
         for each in plan.sensitivity
     )
-    scheme = SCHEMES[plan.precision]
     changes = tuple(
         Change(
             f"{each.module} ({each.name})" if each.module else each.name,
@@ -176,13 +175,12 @@ def explained(plan: QuantizationPlan) -> PassReport:
         )
         for each in plan.tensors
     )
-    computed = plan.floating if scheme.activations is not None else ()
     refusals = tuple(
         Refusal(
             f"{each.module} ({each.name})" if each.module else each.name,
             f"{each.operator} stays in floating point: {each.why}",
         )
-        for each in computed
+        for each in plan.floating
     )
     return PassReport(f"plan of {plan.precision}", (*ranking, *changes), refusals)
 

@@ -47,8 +47,8 @@ def test_a_pad_between_roundings_has_channels_last(tmp_path: Path) -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.same(nn.functional.pad(x, (0, 1, 0, 1)))
-            x = self.other(nn.functional.pad(x, (2, 1, 1, 0)))
-            return x
+            y: torch.Tensor = self.other(nn.functional.pad(x, (2, 1, 1, 0)))
+            return y
 
     torch.manual_seed(0)
     source = make_source(Net().eval(), size=(16, 16))
