@@ -88,7 +88,7 @@ from .parity.reference import (
 from .parity.report import ParityReport, of_sizes
 from .parity.samples import Sample, parity_samples, pixel_samples, stronger_samples
 from .parity.session import Session
-from .parity.strong import Strong, strong_reference, with_strong_input
+from .parity.strong import Strong, strong_references, with_strong_input
 from .passes import PassReport, PassRunner, notes_on, run_passes, select_passes
 from .passes.bisect import guilty_passes
 from .passes.prove import fingerprint, float64_outputs, require_same
@@ -273,13 +273,13 @@ class _References:
         depends = enumerate(program.depends_on_input())
         self._fixed = frozenset(index for index, reached in depends if not reached)
         self._made: dict[bool, Reference] = {}
-        self._strong: dict[bool, Strong | None] = {}
+        self._strong: dict[bool, tuple[Strong, ...]] = {}
 
-    def strong(self, *, pixels: bool = False) -> Strong | None:
-        """For the one strong input; None where there is none (`parity.strong`)."""
+    def strong(self, *, pixels: bool = False) -> tuple[Strong, ...]:
+        """For the strong, the bright and the dark input, where there are any (`parity.strong`)."""
         if pixels not in self._strong:
             specs = self._program.inputs
-            self._strong[pixels] = strong_reference(self._source.module, specs, pixels=pixels)
+            self._strong[pixels] = strong_references(self._source.module, specs, pixels=pixels)
         return self._strong[pixels]
 
     @property
@@ -1261,11 +1261,11 @@ def check_parity(
     session.modules = (written_from or program).module_paths()
     said = (*ties, *session.overflow_notes(reference.samples), *session.notes())  # of these runs
     if report.status == "passed":
-        strong = references.strong(pixels=session.takes_pixels)
-        if strong is not None:
-            report = with_strong_input(
-                report, strong, session.arithmetic, session.activation, session.run, judged
-            )
+        for strong in references.strong(pixels=session.takes_pixels):
+            if report.status == "passed":
+                report = with_strong_input(
+                    report, strong, session.arithmetic, session.activation, session.run, judged
+                )
     if detector is not None:
         exact, inside = (
             [pick(program, outputs) for outputs in each] for each in (reference.outputs, results)

@@ -11,18 +11,27 @@ figures that the constants come from.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..exporters.row import LOOSEST, Precision
 from .compare import compare
+from .parts import Part
 from .reference import Reference
 from .report import SPREAD_ALWAYS, SPREAD_LIMIT
 from .rounding import Rounding, rounding_of
 from .spread import relative_spread, spread_error
 
-__all__ = ["HALF_STEP", "Bound", "bound_of", "doubtful_spread", "faithful_size"]
+__all__ = [
+    "HALF_STEP",
+    "Bound",
+    "bound_of",
+    "doubtful_spread",
+    "faithful_size",
+    "wrong_part",
+]
 
 FACTOR = 4.0
 """Multiples of PyTorch's own rounding error that a file may be off."""
@@ -114,18 +123,61 @@ def bound_of(
     )
 
 
-def _alone(reference: Reference, index: int, rounding: Rounding) -> tuple[float, float] | None:
+def wrong_part(
+    reference: Reference,
+    index: int,
+    part: Part,
+    got: Sequence[np.ndarray],
+    precision: Precision,
+    arithmetic: str,
+) -> tuple[float, float] | None:
+    """How far a part of output ``index`` is off, and what rounding explains of it.
+
+    Both relative to the part's size or to what changes in it, whichever is worse; None where it is
+    right, or PyTorch does not run the model so.
+
+    Args:
+        got: what the file returned for the output, one array per sample.
+    """
+    exact = [part.of(arrays[index]) for arrays in reference.outputs]
+    mine = [part.of(array) for array in got]
+    if max(_errors(mine, exact)) <= SPREAD_LIMIT:
+        return None
+    alone = _alone(reference, index, rounding_of(precision.bits, arithmetic), part)
+    if alone is None:
+        return None
+    pairs = [
+        (error, max(SPREAD_LIMIT, FACTOR * rounding))
+        for error, rounding in zip(_errors(mine, exact), alone, strict=True)
+    ]
+    error, allowed = max(pairs, key=lambda pair: pair[0] / pair[1])
+    return None if error <= allowed else (error, allowed)
+
+
+def _alone(
+    reference: Reference, index: int, rounding: Rounding, part: Part | None = None
+) -> tuple[float, float] | None:
     """What rounding does to one output: the error relative to its size, and to what changes.
 
     None where the model does not run so, or overflows.
+
+    Args:
+        part: of the output, that is looked at alone.
     """
     rounded = None if reference.rounded is None else reference.rounded(rounding)
     if rounded is None:
         return None
     got, exact = ([arrays[index] for arrays in each] for each in (rounded, reference.outputs))
-    size = max(compare(a, b).max_rel for a, b in zip(got, exact, strict=True))
-    spread = spread_error(got, exact) or 0.0
+    if part is not None:
+        got, exact = ([part.of(array) for array in each] for each in (got, exact))
+    size, spread = _errors(got, exact)
     return (size, spread) if math.isfinite(size) and math.isfinite(spread) else None
+
+
+def _errors(got: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The largest error relative to the size of a sample's array, and to what changes."""
+    size = max(compare(a, b).max_rel for a, b in zip(got, exact, strict=True))
+    return size, spread_error(got, exact) or 0.0
 
 
 def faithful_size(alone: float, least: float) -> float:

@@ -20,7 +20,7 @@ Statuses:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,8 +31,9 @@ from ..artifacts.words import Task
 from ..exporters.row import LOOSEST, Precision
 from ..exporters.table import precision_named, precision_names
 from .compare import Difference, compare
-from .faithful import Bound, bound_of
+from .faithful import Bound, bound_of, wrong_part
 from .good import Quality, qualities
+from .parts import parts_of
 from .reference import ILL_CONDITIONED, Reference
 from .report import NOT_GOOD, SPREAD_ALWAYS, ParityReport
 from .spread import relative_spread, spread_error
@@ -290,11 +291,41 @@ def _changes(
         spread=None if worst is None else worst.spread,
         error=None if worst is None else worst.error,
         allowed=SPREAD_ALWAYS if worst is None else worst.bound.spread_allowed,
-        wrong=tuple(each for each in found if not each.error <= each.bound.spread),
+        wrong=(
+            *(each for each in found if not each.error <= each.bound.spread),
+            *_wrong_parts(reference, results, names, precision, arithmetic),
+        ),
         beyond=tuple(each for each in found if not each.error <= each.bound.doubtful),
         unmoved=tuple(unmoved),
         notes=(note,) if note else (),
     )
+
+
+def _wrong_parts(
+    reference: Reference,
+    results: Sequence[Sequence[np.ndarray]],
+    names: Sequence[str],
+    precision: Precision,
+    arithmetic: str,
+) -> Iterator[_Moved]:
+    """Parts of outputs, small beside the rest of them, that the file gets wrong.
+
+    None of files of integers: one scale for a whole tensor loses small parts, as the plan says.
+    """
+    if precision.bits < 16:
+        return
+    for index, name in enumerate(names):
+        exact = [arrays[index] for arrays in reference.outputs]
+        got = [np.asarray(arrays[index]) for arrays in results]
+        if any(a.shape != b.shape for a, b in zip(got, exact, strict=True)):
+            continue
+        for part in parts_of(exact):
+            found = wrong_part(reference, index, part, got, precision, arithmetic)
+            if found is not None:
+                error, allowed = found
+                moved = relative_spread([part.of(array) for array in exact])
+                bound = Bound("float32", None, allowed, allowed, allowed)
+                yield _Moved(part.named(name), moved, error, bound)
 
 
 _ADVICE = (

@@ -1,9 +1,12 @@
-"""One input much stronger than the others: are values bounded where the model bounds them?
+"""Inputs beyond the ordinary ones: much stronger, and as bright and as dark as pictures become.
 
 With ordinary inputs and random weights, values stay within a few units: a file that has lost the
-upper bound of a ReLU6, or gained one, computes the same. So a file that passed runs once more, on
-noise of `STRENGTH` times the range (on black and white pixels where it takes pixels). It is judged
-by the size of its error alone, and apart from the other inputs, whose changes it would hide.
+upper bound of a ReLU6, or gained one, computes the same. And their mean is near zero: a branch that
+only a bright or a dark image opens is never run, and a file in which it is wrong looks right. So a
+file that passed runs again, on noise of `STRENGTH` times the range, on bright and on dark noise (on
+black and white pixels, few of them black or few of them white, where it takes pixels). It is judged
+by the size of its error alone on each, and apart from the other inputs, whose changes they would
+hide.
 """
 
 from __future__ import annotations
@@ -24,10 +27,17 @@ from .report import ParityReport
 from .rounding import float32_copy
 from .samples import Sample, normalise, parity_samples, pixel_samples
 
-__all__ = ["STRENGTH", "Strong", "strong_reference", "with_strong_input"]
+__all__ = ["BRIGHT", "STRENGTH", "Strong", "strong_references", "with_strong_input"]
 
 STRENGTH = 8.0
 """Behind normal noise, values of random weights are 2 to 6; with this they are 16 and more."""
+
+BRIGHT = 3.0
+"""Behind normal noise without its sign: a mean of 2.4. White is 2.2 to 2.6 with the mean and
+deviation of ImageNet, and black -2.1 to -1.8."""
+
+_FEW = 26.0
+"""Of 8-bit pixels, the tenth part that is black in a bright image, and white in a dark one."""
 
 ROOM = 255.0
 """Largest value whose square float16 holds: norms square what they are given."""
@@ -35,32 +45,47 @@ ROOM = 255.0
 
 @dataclass(frozen=True)
 class Strong:
-    """What the model returns for the strong input, and the largest magnitude on the way."""
+    """What the model returns for one such input, and the largest magnitude on the way."""
 
     reference: Reference
     largest: float
 
 
-def strong_reference(
+def strong_references(
     module: torch.nn.Module, specs: Sequence[InputSpec], *, pixels: bool
-) -> Strong | None:
-    """What the model returns for the strong input.
+) -> tuple[Strong, ...]:
+    """What the model returns for the strong, the bright and the dark input.
 
-    None where its first input is not one of real numbers, or where such values are nothing to
-    judge a file by: the model refuses them, overflows, or amplifies rounding.
+    None of them where the first input is not one of real numbers; without those where such values
+    are nothing to judge a file by: the model refuses them, overflows, or amplifies rounding.
     """
     first, *_ = specs
     if pixels:
         drawn = pixel_samples(first)[0]
         assert drawn.pixels is not None
-        extreme = (drawn.pixels > 127.0).float() * 255.0
-        sample = replace(drawn, image=normalise(extreme, first), pixels=extreme)
+        given = {
+            name: (drawn.pixels > bound).float() * 255.0
+            for name, bound in (("strong", 127.0), ("bright", _FEW), ("dark", 255.0 - _FEW))
+        }
+        samples = [
+            replace(drawn, name=f"{name}-noise", image=normalise(each, first), pixels=each)
+            for name, each in given.items()
+        ]
     elif first.dtype == "float32" and first.role in ("image", "values"):
         drawn = parity_samples(*specs)[1]
-        sample = replace(drawn, image=drawn.image * STRENGTH, pixels=None)
+        bright = drawn.image.abs() * BRIGHT
+        images = {"strong": drawn.image * STRENGTH, "bright": bright, "dark": -bright}
+        samples = [
+            replace(drawn, name=f"{name}-noise", image=image, pixels=None)
+            for name, image in images.items()
+        ]
     else:
-        return None
-    sample = replace(sample, name="strong-noise")
+        return ()
+    found = (_strong(module, sample) for sample in samples)
+    return tuple(each for each in found if each is not None)
+
+
+def _strong(module: torch.nn.Module, sample: Sample) -> Strong | None:
     try:
         reference = make_reference(module, (sample,))
         with guarded(_refused), torch.no_grad(), _Largest() as seen:  # type: ignore[no-untyped-call]
@@ -103,7 +128,7 @@ def with_strong_input(
     run: Callable[[Sample], Sequence[np.ndarray]],
     judged: Callable[[Reference, Sequence[Sequence[np.ndarray]]], ParityReport],
 ) -> ParityReport:
-    """``report`` of a file that passed, failed where the strong input shows a fault.
+    """``report`` of a file that passed, failed where such an input shows a fault.
 
     A file that computes in float16 may overflow with such values, which says nothing: one that
     returns infinity, or whose model has values on the way the squares of which are beyond float16,
@@ -127,10 +152,19 @@ def with_strong_input(
     found = judged(reference, [got])
     if found.faithful is not False:
         return report
-    note = (
-        f"right on the other inputs, and wrong on one of {STRENGTH:g} times their range (black and "
-        "white, of pixels): the file bounds values that the model does not bound, or the other way"
-    )
+    (sample,) = reference.samples
+    if sample.name.startswith("strong"):
+        note = (
+            f"right on the other inputs, and wrong on one of {STRENGTH:g} times their range (black "
+            "and white, of pixels): the file bounds values that the model does not bound, or the "
+            "other way"
+        )
+    else:
+        kind = sample.name.partition("-")[0]
+        note = (
+            f"right on the other inputs, and wrong on a {kind} one: what only {kind} images reach "
+            "is wrong in the file"
+        )
     return replace(
         report,
         status="failed",

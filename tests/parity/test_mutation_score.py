@@ -95,7 +95,7 @@ def test_a_survivor_is_told_from_one_below_tolerance(
     references = _References(source, program)
     whole = references.get()
     one = type(whole)(whole.samples[:1], whole.outputs[:1], whole.float32_error)
-    references._made[False], references._strong[False] = one, None
+    references._made[False], references._strong[False] = one, ()
     others = score.Others(source.module, source.input)
     written = score.Written("tiny", row, row.precision(None), path, program, references, others)
     found = {record["kind"]: record for record in score.records(written, 0, set())}

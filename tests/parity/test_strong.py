@@ -19,7 +19,7 @@ from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from mobile_export.parity.report import ParityReport
 from mobile_export.parity.samples import Sample, parity_samples, pixel_samples
 from mobile_export.parity.session import Session
-from mobile_export.parity.strong import STRENGTH, strong_reference
+from mobile_export.parity.strong import STRENGTH, strong_references
 from mobile_export.pipeline import _References, check_parity
 from mobile_export.sources import table
 from mobile_export.sources.request import ModelRequest
@@ -89,8 +89,9 @@ def test_a_bound_that_a_file_lost_or_gained_is_seen(
 
 def test_black_and_white_pixels_reach_further_than_others() -> None:
     original = Net(nn.Identity)
-    strong = strong_reference(original, (SPEC,), pixels=True)
-    assert strong is not None
+    strong, bright, dark = strong_references(original, (SPEC,), pixels=True)
+    shares = [float(each.reference.samples[0].pixels.mean()) / 255 for each in (dark, bright)]
+    assert shares == pytest.approx([0.1, 0.9], abs=0.03)
     pixels = strong.reference.samples[0].pixels
     assert pixels is not None
     assert set(pixels.unique().tolist()) == {0.0, 255.0}
@@ -101,6 +102,58 @@ def test_black_and_white_pixels_reach_further_than_others() -> None:
     clipped = nn.Sequential(original, nn.Hardtanh(-bound, bound))
     report = checked(original, Played(clipped, pixels=True))
     assert (report.status, report.worst) == ("failed", "strong-noise:logits")
+
+
+class Gate(nn.Module):
+    """A branch that only a bright image opens, or only a dark one; its weight is the file's."""
+
+    def __init__(self, sign: float, weight: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Conv2d(3, 8, 3, 2, 1)
+        self.sign, self.weight = sign, weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        opened = (self.sign * x.mean((2, 3)) - 1.5).relu() * self.weight
+        return self.features(x).relu().mean((2, 3)) + opened.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(("sign", "kind"), [(1.0, "bright"), (-1.0, "dark")])
+def test_a_branch_that_few_images_open_is_seen(sign: float, kind: str, precision: str) -> None:
+    original, file = Gate(sign, 1.0), Gate(sign, 2.0)
+    ordinary = [
+        [Played(each).run(sample)[0] for sample in parity_samples(SPEC)]
+        for each in (original, file)
+    ]
+    assert all((a == b).all() for a, b in zip(*ordinary, strict=True))
+    report = checked(original, Played(file, precision), precision)
+    assert (report.status, report.worst) == ("failed", f"{kind}-noise:logits")
+    assert f"wrong on a {kind} one" in report.notes[-1]
+    assert checked(original, Played(original, precision), precision).status == "passed"
+
+
+class MaxPooled(nn.Module):
+    """onnxruntime and others pad a max pool with minus infinity; a file that pads with zeros is
+    right behind a ReLU, and wrong where all of a window's values are negative."""
+
+    def __init__(self, padding: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.padding = padding
+        self.features, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.leaky_relu(self.features(x), 0.1)
+        y = nn.functional.pad(y, (1, 1, 1, 1), value=self.padding)
+        return self.head(nn.functional.max_pool2d(y, 3, 2)).mean((2, 3))
+
+
+def test_zeros_around_a_max_pool_are_seen() -> None:
+    original = MaxPooled(float("-inf"))
+    for precision in ("fp32", "fp16"):
+        report = checked(original, Played(MaxPooled(0.0), precision), precision)
+        assert report.status == "failed", precision
 
 
 class Refusing(nn.Module):
@@ -120,12 +173,16 @@ class Refusing(nn.Module):
 
 @pytest.mark.parametrize("how", ["raises", "overflows", "amplifies rounding"])
 def test_values_that_prove_nothing_are_left_out(how: str) -> None:
-    assert strong_reference(Refusing(how), (SPEC,), pixels=False) is None
+    names = [
+        each.reference.samples[0].name
+        for each in strong_references(Refusing(how), (SPEC,), pixels=False)
+    ]
+    assert "strong-noise" not in names
 
 
 def test_inputs_of_whole_numbers_have_no_strong_one() -> None:
     indices = InputSpec((1, 7), (0.0,), (1.0,), dtype="int64", role="values")
-    assert strong_reference(nn.Identity(), (indices,), pixels=False) is None
+    assert strong_references(nn.Identity(), (indices,), pixels=False) == ()
 
 
 class Overflowing(Played):
@@ -152,8 +209,7 @@ def test_a_model_that_strong_values_bring_near_the_end_of_float16_is_not_judged_
             (result,) = super().run(sample)
             return [result * (abs(sample.image.numpy()).max() < 10)]
 
-    strong = strong_reference(Squared(), (SPEC,), pixels=False)
-    assert strong is not None
+    strong = strong_references(Squared(), (SPEC,), pixels=False)[0]
     assert strong.largest > 65504
     file = Lost(Squared(), "fp16")
     assert checked(Squared(), file, "fp16").status == "failed"  # float32 does not overflow
