@@ -141,8 +141,8 @@ _SMALL = {
     "intermediate_size": 96,
 }
 """Of transformers' configurations that have these as one number; the others keep theirs."""
-_DEPTHS = ("depths", "depth")
-"""Blocks of each stage: two at most, a plain and a shifted one of Swin's."""
+_DEPTHS = {"depths": 2, "depth": 3}
+"""The most blocks of each stage: a plain and a shifted one of Swin's; Cvt's last stage needs 3."""
 
 
 def built(row: Row) -> torch.nn.Module | str:
@@ -158,10 +158,10 @@ def built(row: Row) -> torch.nn.Module | str:
         small: dict[str, Any] = {
             k: v for k, v in _SMALL.items() if type(getattr(default, k, None)) is int
         }
-        for name in _DEPTHS:
+        for name, most in _DEPTHS.items():
             depths = getattr(default, name, None)
             if isinstance(depths, list | tuple):
-                small[name] = [min(depth, 2) for depth in depths]
+                small[name] = [min(depth, most) for depth in depths]
         if "image_size" in small:
             small["image_size"] = row.options["size"]
         model: torch.nn.Module = kind(kind.config_class(**small, **row.arguments))

@@ -3,6 +3,7 @@
 - `add_graph_pass`: Core ML files get two transposes around every layer norm over channels.
 - `integer_type`: Core ML files have no weights of 4 bits.
 - `divide_by_itself`: 1 / x is wrong near 0.
+- `keep_gelus_apart`: GELU by tanh is written as the exact one, 5e-4 off.
 - `keep_whole_quotients`: models that divide indices are refused, or wrong in float16.
 """
 
@@ -11,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["add_graph_pass", "builder", "divide_by_itself", "integer_type", "keep_whole_quotients"]
+__all__ = [
+    "add_graph_pass",
+    "builder",
+    "divide_by_itself",
+    "integer_type",
+    "keep_gelus_apart",
+    "keep_whole_quotients",
+]
 
 _NAMESPACE = "mobile_export"
 
@@ -74,6 +82,30 @@ def divide_by_itself() -> None:
 
     register_torch_op(override=True)(reciprocal)
     ops.reciprocal = reciprocal
+
+
+def keep_gelus_apart() -> None:
+    """Let coremltools write the approximation of GELU that a call names.
+
+    coremltools 9.0 (``frontend/torch/ops.py``, ``gelu``) reads ``approximate`` where a TorchScript
+    graph has it, as the second argument; in a program of torch.export it is a keyword, which is
+    left out: ``gelu(x, approximate="tanh")`` becomes the exact GELU, up to 4.7e-4 off.
+    """
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+    if ops.gelu.__module__ != ops.__name__:
+        return
+
+    def gelu(context: Any, node: Any) -> None:
+        x = context[node.inputs[0]]
+        named = [*(node.kwinputs or {}).get("approximate", ()), *node.inputs[1:2]]
+        words = [each if each in ("tanh", "none") else context[each].val for each in named]
+        mode = "TANH_APPROXIMATION" if "tanh" in words else "EXACT"
+        context.add(builder().gelu(x=x, mode=mode, name=node.name))
+
+    register_torch_op(override=True)(gelu)
+    ops.gelu = gelu
 
 
 def keep_whole_quotients() -> None:

@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from mobile_export.system.coreml_private import add_graph_pass, builder, integer_type
+from mobile_export.system.coreml_private import (
+    add_graph_pass,
+    builder,
+    integer_type,
+    keep_gelus_apart,
+)
 
 ct = pytest.importorskip("coremltools")
 
@@ -40,3 +46,18 @@ def test_integers_have_as_many_bits_as_asked_for(bits: int) -> None:
     values = np.array([-3, 0, 7], np.int8).astype(integer_type(bits))
     assert types.numpy_type_to_builtin_type(values.dtype).get_bitwidth() == bits
     assert values.astype(np.int32).tolist() == [-3, 0, 7]
+
+
+@pytest.mark.parametrize(
+    ("approximate", "mode"), [("tanh", "TANH_APPROXIMATION"), ("none", "EXACT")]
+)
+def test_a_gelu_is_written_with_the_approximation_that_it_names(
+    approximate: str, mode: str
+) -> None:
+    """The words are those of the MIL operation ``gelu``."""
+    keep_gelus_apart()
+    module = torch.nn.GELU(approximate=approximate).eval()
+    exported = torch.export.export(module, (torch.zeros(1, 4),), strict=False)
+    program = ct.convert(exported.run_decompositions({}), convert_to="milinternal")
+    (found,) = (op for op in program.functions["main"].operations if op.op_type == "gelu")
+    assert found.mode.val == mode

@@ -25,7 +25,7 @@ from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
 from ...graph.processing import with_input_dtypes
 from ...operators.core import outside
-from ...system.coreml_private import divide_by_itself, keep_whole_quotients
+from ...system.coreml_private import divide_by_itself, keep_gelus_apart, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
 from .integers import CHANGING, as_stored, target_of
@@ -336,6 +336,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             ct.TensorType(name=name, dtype=np.float32) for name in _output_names(program, job)
         ]
     divide_by_itself()
+    keep_gelus_apart()
     keep_whole_quotients()
     try:
         model = ct.convert(
