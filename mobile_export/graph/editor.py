@@ -61,6 +61,12 @@ def where(node: Node) -> str:
     return f"{path} ({node.name})" if path else node.name
 
 
+def _parents(name: str) -> list[str]:
+    """The modules that a stored tensor is in, by its name: "a.b.c" -> a, a.b."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
 class GraphEditor:
     """An editing session; see the module's docstring.
 
@@ -98,6 +104,7 @@ class GraphEditor:
                     exported.constants[spec.target] if stored is None else stored.detach()
                 )
         self._targets = {spec.target for spec in signature.input_specs if spec.target}
+        self._modules = {path for target in self._targets for path in _parents(target)}
         kinds = self._specs.items()
         self.inputs = tuple(node for node, spec in kinds if spec.kind is InputKind.USER_INPUT)
         self.input = self.inputs[0]
@@ -150,15 +157,14 @@ class GraphEditor:
 
         Args:
             value: never written to.
-            name: its name in the state dict; made unique.
+            name: its name in the state dict; changed where another tensor's stands in its way.
             dtype: what the graph says it is; float32 for float64 values by default.
         """
         if dtype is None:
             dtype = torch.float32 if value.dtype == torch.float64 else value.dtype
-        target, count = name, 1
-        while target in self._targets:
-            target, count = f"{name}_{count}", count + 1
+        target = self._free_name(name)
         self._targets.add(target)
+        self._modules.update(_parents(target))
         first = next(iter(self.fx.nodes))
         with self.fx.inserting_before(first):
             node = self.fx.placeholder("c_" + re.sub(r"\W", "_", target))
@@ -169,6 +175,20 @@ class GraphEditor:
         )
         self._constants[node] = value.detach()
         return node
+
+    def _free_name(self, name: str) -> str:
+        """``name``, or one like it that no stored tensor has.
+
+        Names are paths: what is before a point is a module in PyTorch's eyes, so no tensor may have
+        a name that goes on behind another one's (``a.weight`` and ``a.weight.bias``).
+        """
+        outer = next((path for path in _parents(name) if path in self._targets), None)
+        if outer is not None:
+            name = outer + name[len(outer) :].replace(".", "_")
+        target, count = name, 1
+        while target in self._targets or target in self._modules:
+            target, count = f"{name}_{count}", count + 1
+        return target
 
     def name_of(self, node: Any) -> str:
         """The name of a stored tensor in the state dict, or an empty text."""

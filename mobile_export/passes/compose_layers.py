@@ -14,6 +14,7 @@ stays. Nothing else may see what lies between.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,7 @@ def _call(graph: GraphEditor, layer: WeightedLayer, like: Node) -> Node:
     weight = graph.derived(origin, layer.weight, f"{like.name}.weight")
     bias = None
     if layer.bias is not None:
-        name = graph.name_of(origin).removesuffix(".weight") or like.name
+        name = re.sub(r"\.weight(_\d+)?$", "", graph.name_of(origin)) or like.name
         bias = graph.derived(argument(like, "bias"), layer.bias, f"{name}.bias")
     if not layer.rank:
         return graph.call(aten.linear.default, layer.source, weight, bias, like=like)
