@@ -31,8 +31,8 @@ Every built-in model, from `mobile_export/models/table.py`; this page is written
 - Parameters and MACs (multiply-accumulates, normalisations included) of one input of the default
   size are our own count, in millions, with the source's figure in brackets; "-": it prints none.
 - Formats: those whose file, made with random weights at the default size, was executed and agreed
-  with the original model in float64; in brackets what became of the others ("not measured" where
-  nothing was run). Any format takes any name.
+  with the original model in float64 ("at 64": at that size only); in brackets what became of the
+  others ("not measured" where nothing was run). Any format takes any name.
 - Options go behind the name: `seaformer_tiny_seg?output=labels`; the first value is the default.
 - `BACKBONE+HEAD` is a name, too: a head on feature maps, at the end of this page.
 """
@@ -59,12 +59,18 @@ compared in float64.
 
 
 def measured_formats(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Model -> format -> status, of exports at the models' own size and default precision."""
+    """Model -> format -> status, of exports at default precision, at the models' own size; of a
+    model that was exported at another size only, "passed at SIZE"."""
     found: dict[str, dict[str, str]] = {}
+    smaller: dict[str, dict[str, str]] = {}
     for row in rows:
-        if all(row.get(key) is None for key in ("size", "precision", "judge")):
-            found.setdefault(row["model"], {})[row["format"]] = row["status"]
-    return found
+        if row.get("precision") is not None or row.get("judge") is not None:
+            continue
+        size = row.get("size")
+        status = row["status"] if size is None else f"{row['status']} at {size}"
+        kept = found if size is None else smaller
+        kept.setdefault(row["model"], {})[row["format"]] = status
+    return {**smaller, **found}
 
 
 def models_page(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -136,8 +142,9 @@ def _printed(value: float | None) -> str:
 def _formats(statuses: Mapping[str, str]) -> str:
     if not statuses:
         return "not measured"
-    held = [name for name, status in statuses.items() if status == "passed"]
-    others = [f"{name}: {status}" for name, status in statuses.items() if status != "passed"]
+    passed = {name: status for name, status in statuses.items() if status.startswith("passed")}
+    held = [f"{name}{status.removeprefix('passed')}" for name, status in passed.items()]
+    others = [f"{name}: {status}" for name, status in statuses.items() if name not in passed]
     return ", ".join(held or ["none"]) + (f" ({', '.join(others)})" if others else "")
 
 

@@ -16,10 +16,12 @@ Task = Literal[
     "saliency",
     "depth",
     "super-resolution",
+    "restoration",
     "embedding",
     "features",
 ]
-"""What a model is for; ``features`` are a backbone's."""
+"""What a model is for; ``features`` are a backbone's. ``restoration``: the picture without rain,
+blur or noise."""
 
 Meaning = Literal[
     "logits",
@@ -43,7 +45,8 @@ Meaning = Literal[
 each pixel. ``labels``: index of the class of each pixel. ``label name``: the best class, as text.
 ``boxes``, ``scores`` (probabilities), ``classes`` (indices) and ``count`` of detections.
 ``deltas``: from a detector's anchors. ``disparity``: grows with nearness; ``depth``: with distance.
-``upscaled``: an image in [0, 1]. ``embedding``: to be compared with another by its direction.
+``upscaled``: an image in [0, 1], of the input's size or larger. ``embedding``: to be compared with
+another by its direction.
 """
 
 Role = Literal["image", "mask", "indices", "state", "boxes", "values"]

@@ -32,6 +32,7 @@ _OUTPUTS: dict[str, tuple[Meaning, ...]] = {
     "boxes": ("boxes", "scores"),
     "raw": ("logits", "deltas"),
     "super-resolution": ("upscaled",),
+    "restoration": ("upscaled",),
     "embedding": ("embedding",),
     "classification": ("logits",),
     "video classification": ("logits",),
@@ -85,7 +86,7 @@ class ModelEntry:
             ``nn.Module`` of one input and one output (docs/adding-a-model.md).
         published: the paper's figures.
         task: "classification", "video classification", "segmentation", "detection",
-            "saliency", "depth", "super-resolution" or "embedding".
+            "saliency", "depth", "super-resolution", "restoration" or "embedding".
         size: default (height, width) in pixels.
         size_step: height and width must be multiples of it.
         min_size: the least height and width, a multiple of it.

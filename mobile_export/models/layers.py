@@ -17,6 +17,7 @@ __all__ = [
     "DropPath",
     "FeedForward",
     "attend",
+    "attend_channels",
     "check_classes",
     "drop_rates",
     "from_map",
@@ -94,6 +95,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     scale: float = (channels // heads) ** -0.5
     weights = (queries @ keys * scale).softmax(-1)
     return (values @ weights.transpose(-2, -1)).reshape(batch, -1, length)
+
+
+def attend_channels(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
+    """Attention of channels to channels (XCiT, arXiv 2106.09681): (B, heads, C, N) -> the same.
+
+    Queries and keys have length one over the N tokens; ``temperature`` (heads, 1, 1) scales their
+    products.
+    """
+    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+    weights = (q @ k.transpose(-2, -1) * temperature).softmax(-1)
+    return weights @ v
 
 
 def to_map(x: Tensor, size: tuple[int, int]) -> Tensor:

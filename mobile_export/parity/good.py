@@ -103,7 +103,7 @@ class Meter:
             return
         if not np.issubdtype(exact.dtype, np.floating):
             self._share("labels kept", got == exact)
-        elif self.task == "super-resolution":
+        elif self.task in ("super-resolution", "restoration"):
             self._peak = max(self._peak, float(np.abs(exact).max()))
             self._errors.append(float(np.mean(np.square(np.asarray(got, np.float64) - exact))))
         else:

@@ -37,12 +37,16 @@ def test_formats_are_the_matrixs(script: ModuleType) -> None:
         {"model": "emo_1m", "size": None, "precision": None, "format": "b", "status": "timeout"},
         {"model": "emo_1m", "size": "64x64", "precision": None, "format": "c", "status": "passed"},
         {"model": "emo_2m", "format": "a", "status": "refused", "error": None, "reason": "x"},
+        {"model": "emo_5m", "size": "64", "precision": None, "format": "a", "status": "passed"},
+        {"model": "emo_5m", "size": "64", "precision": None, "format": "b", "status": "crashed"},
     ]
     page = script.models_page(rows).splitlines()
     (first,) = [line for line in page if line.startswith("| `emo_1m` |")]
     (second,) = [line for line in page if line.startswith("| `emo_2m` |")]
     assert "| a (b: timeout) |" in first
     assert "| none (a: refused) |" in second
+    (third,) = [line for line in page if line.startswith("| `emo_5m` |")]
+    assert "| a at 64 (b: crashed at 64) |" in third
 
 
 def test_no_matrix_is_no_rows(script: ModuleType, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_rows_are_complete() -> None:
         ("FreeNet", "3", "EfficientNet-B2", 9.2, 1000, 80.1, "timm/efficientnet_b2"),
         ("EMO", "3", "PVT-Tiny", 13.2, 1943, 75.1, "pvt_tiny"),
         ("EMO", "7", "MFormer-294M", 11.4, 294, 77.9, "mobile_former_294m"),
-        ("EMO", "7", "tiny-MOAT-0", 3.4, 800, 75.5, None),
+        ("EMO", "7", "tiny-MOAT-0", 3.4, 800, 75.5, "tiny_moat_0"),
         ("SeaFormer++", "2", "SeaFormer-B++(KD)", 10.2, 900, 39.5, "seaformerpp_base_kd_seg"),
         ("SeaFormer++", "14", "EdgeViT-XS", 6.8, 1100, 77.5, "edgevit_xs"),
         ("SeaFormer++", "14", "MobileOne-S4", 14.8, 3000, 79.4, "timm/mobileone_s4"),
@@ -95,7 +95,9 @@ def test_related_papers_have_what_timm_has() -> None:
     assert [family for family in families.split() if family not in named] == []
     ours = {"CAS-ViT", "RecNeXt", "TVConv", "SqueezeTime", "Lite-Mono", "ESPCN", "CARN-M"}
     ours |= {"LinkNet", "PVT", "U²-Net", "All-CNN", "CRATE", "HorNet", "PatchConvNet", "RedNet"}
-    ours |= {"T2T-ViT", "U-Net", "UniFormer", "UniRepLKNet", "SReT", "CSWin"}
+    ours |= {"T2T-ViT", "U-Net", "UniFormer", "UniRepLKNet", "SReT", "CSWin", "ParCNetV2"}
+    ours |= {"DAT (super-resolution)", "MedViT", "Restormer"}
+    ours |= {"CAT (image restoration)"}
     zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version

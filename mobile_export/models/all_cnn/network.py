@@ -2,7 +2,8 @@
 
 "Striving for Simplicity: The All Convolutional Net", Springenberg et al. Seven 3x3 convolutions,
 two of which halve the map where others pool, two 1x1 convolutions, and an average (Table 2). The
-paper trains it on CIFAR-10; there is no official code in PyTorch, so names of weights are ours.
+paper trains it on CIFAR-10; there is no official code in PyTorch, so names of weights are ours. The
+layers are those of the implementations of others (github.com/StefOe/all-conv-pytorch).
 """
 
 from __future__ import annotations
