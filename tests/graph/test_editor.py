@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.fx import Node
 
 from mobile_export.graph.editor import GraphEditor
 from tests.passes.graphs import program_of
@@ -39,6 +40,7 @@ def test_no_name_is_inside_another(asked: tuple[str, ...], expected: list[str]) 
     assert [graph.name_of(node) for node in nodes] == expected
     (relu,) = graph.find(torch.ops.aten.relu.default)
     total = relu.args[0]
+    assert isinstance(total, Node)
     for node in nodes:
         total = graph.call(torch.ops.aten.add.Tensor, total, node, like=relu)
     graph.replace(relu, total, "sums")

@@ -25,7 +25,7 @@ class PositionBias(nn.Module):
             self.add_module(name, nn.Sequential(*layers))
 
     def forward(self, offsets: Tensor) -> Tensor:
-        x = self.pos_proj(offsets)
+        x: Tensor = self.pos_proj(offsets)
         for name in ("pos1", "pos2", "pos3"):
             x = self.get_submodule(name)(x)
         return x
@@ -72,7 +72,7 @@ class RectangleAttention(nn.Module):
         if masks is not None:
             apart = weights.reshape(batch, down * across, self.heads, area, area)
             weights = (apart + masks[:, None]).reshape(weights.shape)
-        mixed = (weights.softmax(-1) @ v).reshape(
+        mixed: Tensor = (weights.softmax(-1) @ v).reshape(
             batch, down, across, self.heads, height, width, dim // self.heads
         )
         return mixed.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, dim, rows, columns)

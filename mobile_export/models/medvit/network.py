@@ -86,7 +86,8 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.fc(x.mean((2, 3)))[:, :, None, None]
+        y: Tensor = x * self.fc(x.mean((2, 3)))[:, :, None, None]
+        return y
 
 
 class LocalFeedForward(nn.Module):

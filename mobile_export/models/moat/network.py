@@ -55,7 +55,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         seen = F.silu(self.reduce(x.mean((2, 3), keepdim=True)))
-        return x * self.expand(seen).sigmoid()
+        y: Tensor = x * self.expand(seen).sigmoid()
+        return y
 
 
 class Bottleneck(nn.Module):
@@ -99,7 +100,7 @@ class Attention(nn.Module):
 
     def positions(self, height: int, width: int) -> Tensor:
         """(heads, height·width, height·width): of a query's pixel and a key's."""
-        table = self.relative_position_embedding
+        table: Tensor = self.relative_position_embedding
         extent = (2 * height - 1, 2 * width - 1)
         if tuple(table.shape[1:]) != extent:
             table = F.interpolate(table[None], extent, mode="bilinear", align_corners=False)[0]
