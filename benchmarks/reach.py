@@ -165,7 +165,7 @@ def built(row: Row) -> torch.nn.Module | str:
         if "image_size" in small:
             small["image_size"] = row.options["size"]
         model: torch.nn.Module = kind(kind.config_class(**small, **row.arguments))
-        return model.eval()
+        return _settled(model, row.options["size"])
     if row.package == "ultralytics":
         yolo: Any = importlib.import_module("ultralytics").YOLO(row.source)
         head = yolo.model.model[-1]
@@ -174,6 +174,20 @@ def built(row: Row) -> torch.nn.Module | str:
         return yolo  # type: ignore[no-any-return]
     package = importlib.import_module(row.package)
     module: torch.nn.Module = getattr(package, row.source)(**row.arguments)
+    return _settled(module, row.options["size"])
+
+
+def _settled(module: torch.nn.Module, size: int) -> torch.nn.Module:
+    """With statistics of four random images in its batch norms: with those that they begin with
+    some networks' features fall below what float32 holds."""
+    module.eval()
+    for each in module.modules():
+        if isinstance(each, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+            each.momentum = None
+            each.reset_running_stats()
+            each.train()
+    with torch.no_grad():
+        module(torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1)))
     return module.eval()
 
 

@@ -152,7 +152,29 @@ def _respell(module: torch.fx.GraphModule) -> None:
                 module.graph.erase_node(node)
         elif _compares_types(node):
             node.args = (node.args[0], float(node.args[1]))
+        elif node.target in _SCALED and node.kwargs.get("alpha", 1) != 1:
+            _scale_first(node)
     module.recompile()
+
+
+_SCALED: dict[Any, int] = {aten.add.Tensor: 1, aten.sub.Tensor: 1, aten.rsub.Tensor: 0}
+"""Sums x + alpha y, and which argument is y: coremltools leaves ``alpha``, a keyword, out."""
+
+
+def _scale_first(node: torch.fx.Node) -> None:
+    """Write a sum with ``alpha`` as a product and a plain sum."""
+    place = _SCALED[node.target]
+    scaled, alpha = node.args[place], node.kwargs["alpha"]
+    product: Any
+    if isinstance(scaled, torch.fx.Node):
+        with node.graph.inserting_before(node):
+            product = node.graph.call_function(aten.mul.Tensor, (scaled, alpha))
+        product.meta.update(node.meta)
+        product.meta["val"] = scaled.meta["val"] * alpha
+    else:
+        product = scaled * alpha
+    node.update_arg(place, product)
+    node.kwargs = {name: each for name, each in node.kwargs.items() if name != "alpha"}
 
 
 def _copy_inputs(exported: torch.export.ExportedProgram) -> None:

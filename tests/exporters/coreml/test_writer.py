@@ -295,3 +295,23 @@ def test_places_in_an_image_are_float32_in_a_float16_file(tmp_path: Any) -> None
     made_by = {op.type: op.outputs[0].type.tensorType.dataType for op in block.operations}
     assert made_by["resample"] == MIL_pb2.FLOAT32
     assert made_by["conv"] == MIL_pb2.FLOAT16  # the last one, behind the places
+
+
+class _Keywords(nn.Module):
+    """Calls whose numbers stand in keywords, which coremltools 9.0 reads of some operators only."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = x.roll(1, -1)
+        return {
+            "added": torch.add(x, y, alpha=2.5),
+            "taken": torch.sub(x, y, alpha=3.5),
+            "turned": torch.rsub(x, y, alpha=0.5),
+            "variance": torch.var(x, dim=-1, correction=0),
+            "deviation": torch.std(x, dim=-1, correction=2),
+            "gelu": nn.functional.gelu(x, approximate="tanh"),
+        }
+
+
+def test_numbers_in_keywords_are_not_left_out(tmp_path: Path) -> None:
+    (file,) = export(_Keywords().eval(), "coreml", tmp_path, size=8, precision="fp32").artifacts
+    assert file.parity.status == "passed"
