@@ -84,7 +84,7 @@ def _transformers(**classes: str) -> tuple[Row, ...]:
 def _segmentation(*names: str) -> tuple[Row, ...]:
     encoder = {"encoder_name": "resnet18", "encoder_weights": None, "classes": 5}
     package = "segmentation_models_pytorch"
-    return tuple(Row(f"smp {n}", package, n, encoder, {"size": 64}) for n in names)
+    return tuple(Row(f"smp {n}", package, n, encoder, {"size": 128}) for n in names)
 
 
 def _ultralytics(names: str) -> tuple[Row, ...]:
@@ -103,7 +103,7 @@ ROWS = (
         deit="DeiTForImageClassification 64",
         dinov2="Dinov2Model 56",
         beit="BeitForImageClassification 64",
-        swin="SwinForImageClassification 64",
+        swin="SwinForImageClassification 224",
         swinv2="Swinv2ForImageClassification 64",
         convnext="ConvNextForImageClassification 64",
         convnextv2="ConvNextV2ForImageClassification 64",

@@ -164,8 +164,9 @@ _SCALED: dict[Any, int] = {aten.add.Tensor: 1, aten.sub.Tensor: 1, aten.rsub.Ten
 def _scale_first(node: torch.fx.Node) -> None:
     """Write a sum with ``alpha`` as a product and a plain sum."""
     place = _SCALED[node.target]
-    scaled, alpha = node.args[place], node.kwargs["alpha"]
     product: Any
+    scaled: Any = node.args[place]
+    alpha: Any = node.kwargs["alpha"]
     if isinstance(scaled, torch.fx.Node):
         with node.graph.inserting_before(node):
             product = node.graph.call_function(aten.mul.Tensor, (scaled, alpha))
