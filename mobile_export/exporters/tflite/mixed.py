@@ -1,41 +1,152 @@
-"""Layers in float32 between integers, as mixed precision leaves them: refused.
+"""Layers in float32 between integers, as mixed precision leaves them.
 
-LiteRT's converter makes integers of stored weights wherever what a layer reads and gives are
-integers, by scales of its own, whatever the plan says.
+LiteRT's converter makes integers of stored weights wherever what a layer reads was widened from
+integers and what it gives is rounded to them, by scales of its own, whatever the plan says. So a
+mark stands between the widening and the layer while it converts, -min(-x, 2^127), which is x and
+which the converter neither folds nor makes integers of; it only moves the last change of sign into
+weights. In the file the mark is taken out, and the sign is changed back: what is left is
+DEQUANTIZE, the layer in float32, QUANTIZE.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
-from ...errors import ExportError
+import numpy as np
+import torch
+
+from ...errors import BUG, ExportError
 from ...graph.editor import GraphEditor
 from ...graph.layers import WeightedLayer, layer_of
 from ...graph.quantized import is_quantization
 
 if TYPE_CHECKING:
+    from torch.fx import Node
+
     from ...graph.program import Program
 
-__all__ = ["refuse_float_layers"]
+aten: Any = torch.ops.aten
+
+__all__ = ["mark_float_layers", "without_marks"]
+
+_ABOVE_ALL = 2.0**127
+"""Exactly a float32; above every number that an integer of a plan stands for."""
 
 
-def refuse_float_layers(program: Program) -> None:
-    """Refuse a program with a plan in it that leaves a layer in float32 between integers.
+def mark_float_layers(program: Program) -> Program:
+    """A program with a plan in it, with a mark before each layer in float32 between integers."""
+    graph = GraphEditor(program)
+    marks: dict[Node, Node] = {}
+    for node in graph.nodes:
+        layer = layer_of(graph, node)
+        if not isinstance(layer, WeightedLayer) or not is_quantization(layer.source):
+            continue
+        source = layer.source
+        if source not in marks:
+            call = functools.partial(graph.call, like=node)
+            bounded = call(aten.clamp.default, call(aten.neg.default, source), None, _ABOVE_ALL)
+            marks[source] = call(aten.neg.default, bounded)
+        node.replace_input_with(source, marks[source])
+        graph.changed(node, "a mark: its weights stay float32")
+    return graph.result().program
+
+
+def without_marks(content: bytes, program: Program) -> bytes:
+    """A file without the marks that `mark_float_layers` put into the program it was made of.
 
     Raises:
-        ExportError: it names the layers.
+        ExportError: the converter has made something else of one.
     """
-    graph = GraphEditor(program)
-    found = [
-        node.name
-        for node in graph.nodes
-        if isinstance(layer := layer_of(graph, node), WeightedLayer)
-        and is_quantization(layer.source)
-    ]
-    if found:
-        named = ", ".join(found[:3]) + (" and others" if found[3:] else "")
+    marks = sum(_is_mark(node) for node in program.exported.graph.nodes)
+    if not marks:
+        return content
+    from .flatbuffer import pack, unpack
+
+    model = unpack(content)
+    found = sum(_take_out(model, graph) for graph in model.subgraphs)
+    if found != marks:
         raise ExportError(
-            f"The plan leaves {named} in float32 between integers, and LiteRT's converter makes "
-            "integers of such weights by itself.",
+            f"{BUG}: layers of {program.spec} in float32 between integers read {marks} tensors, "
+            f"and LiteRT's converter has left {found} of them.",
             hint="Use another format, or a lower `sqnr` or `agreement`.",
         )
+    return pack(model)
+
+
+def _is_mark(node: torch.fx.Node) -> bool:
+    return node.target is aten.clamp.default and node.args[1:] == (None, _ABOVE_ALL)
+
+
+def _take_out(model: Any, graph: Any) -> int:
+    """Let what reads a mark read what the mark reads; return how many there were."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    minimum = schema.BuiltinOperator.MINIMUM
+    made = {int(i): operator for operator in graph.operators for i in operator.outputs}
+    ends: dict[int, int] = {}
+    gone: set[int] = set()
+    count = 0
+    for middle in graph.operators:
+        given = [int(i) for i in middle.inputs]
+        inner = [i for i in given if _number(model, graph, i) != _ABOVE_ALL]
+        bounded = len(inner) == 1 < len(given)
+        if model.operatorCodes[middle.opcodeIndex].builtinCode != minimum or not bounded:
+            continue
+        first = made.get(inner[0])
+        source = _negated(model, graph, first, schema) if first is not None else -1
+        value = int(middle.outputs[0])
+        users = [each for each in graph.operators if value in map(int, each.inputs)]
+        last = [each for each in users if _negated(model, graph, each, schema) == value]
+        folded = [each for each in users if each not in last]
+        if source < 0 or not all(_negate_weights(model, graph, each, schema) for each in folded):
+            continue
+        ends |= {value: source} | {int(each.outputs[0]): source for each in last}
+        gone |= {id(each) for each in (first, middle, *last)}
+        count += 1
+    for operator in graph.operators:
+        operator.inputs = [ends.get(int(i), int(i)) for i in operator.inputs]
+    graph.operators = [operator for operator in graph.operators if id(operator) not in gone]
+    return count
+
+
+def _negate_weights(model: Any, graph: Any, layer: Any, schema: Any) -> bool:
+    """Undo the last change of sign, which the converter has moved into the weights of a layer; say
+    whether it is one that has them stored for itself."""
+    builtin = schema.BuiltinOperator
+    layers = (builtin.CONV_2D, builtin.DEPTHWISE_CONV_2D, builtin.FULLY_CONNECTED)
+    if model.operatorCodes[layer.opcodeIndex].builtinCode not in layers:
+        return False
+    index = int(layer.inputs[1])
+    tensor = graph.tensors[index]
+    buffer = model.buffers[tensor.buffer]
+    readers = sum(index in map(int, each.inputs) for each in graph.operators)
+    if buffer.data is None or tensor.type != schema.TensorType.FLOAT32 or readers > 1:
+        return False
+    own = schema.BufferT()
+    own.data = (-np.frombuffer(bytes(buffer.data), np.float32)).view(np.uint8)
+    shared = sum(each.buffer == tensor.buffer for part in model.subgraphs for each in part.tensors)
+    if shared > 1:
+        model.buffers.append(own)
+        tensor.buffer = len(model.buffers) - 1
+    else:
+        buffer.data = own.data
+    return True
+
+
+def _negated(model: Any, graph: Any, operator: Any, schema: Any) -> int:
+    """The tensor that an operator turns the sign of, by NEG or a factor of -1; else -1."""
+    code = model.operatorCodes[operator.opcodeIndex].builtinCode
+    given = [int(i) for i in operator.inputs]
+    if code == schema.BuiltinOperator.NEG:
+        return given[0]
+    others = [i for i in given if _number(model, graph, i) != -1.0]
+    return others[0] if code == schema.BuiltinOperator.MUL and len(others) == 1 else -1
+
+
+def _number(model: Any, graph: Any, index: int) -> float | None:
+    """The one number that a tensor stores as float32; None of another tensor."""
+    data = model.buffers[graph.tensors[index].buffer].data if index >= 0 else None
+    if data is None or len(data) != 4:
+        return None
+    return float(np.frombuffer(bytes(data), np.float32)[0])

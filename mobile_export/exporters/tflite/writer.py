@@ -30,7 +30,7 @@ from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
 from .integers import with_float_ends, with_stored_floats
 from .metadata import with_metadata
-from .mixed import refuse_float_layers
+from .mixed import mark_float_layers, without_marks
 from .nms import append_suppression
 from .signatures import FIRST, signature_at, with_signatures
 from .weights import with_integer_weights
@@ -55,8 +55,7 @@ def adapt(program: Program, job: WriteJob) -> Adapted:
     What the model takes as int64 the file takes as int32, which litert-torch would do by itself.
     """
     if job.precision.calibrated:
-        refuse_float_layers(program)
-        program = with_stored_floats(program)
+        program = with_stored_floats(mark_float_layers(program))
     program = with_input_dtypes(avoid_gaps(program), {"int64": "int32"})
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
 
@@ -230,7 +229,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     content: bytes = converted.model_content()
     _require_kernels(program, content)
     if job.precision.calibrated:
-        content = with_float_ends(content)
+        content = with_float_ends(without_marks(content, program))
     if planned is not None:
         content = with_integer_weights(content, planned, hybrid=job.precision.dynamic)
     if job.precision.bits == 16:
