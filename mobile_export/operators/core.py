@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..graph.ops import operator_name
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..graph.program import Program
 
-__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "listed", "outside"]
+__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "listed", "refused"]
 
 CORE: dict[str, str] = {
     # elements
@@ -174,8 +175,29 @@ def is_core(target: Any) -> bool:
     return operator_name(target) in CORE
 
 
-def outside(program: Program) -> str:
-    """The calls of a program that are not core, with their module and line; for a message."""
+def refused(program: Program, said: str) -> str:
+    """What a converter refuses, as far as it can be told, with module and line; for a message.
+
+    The calls whose node or operator the converter names in what it said; where it names none, those
+    that are not core.
+    """
+    words = {word for found in _CALLED.findall(said) for word in found if word}
+    calls = [
+        node
+        for node in program.exported.graph.nodes
+        if isinstance(node.target, OpOverload) and "val" in node.meta
+    ]
+    found = [node for node in calls if node.name in words]
+    found = found or [node for node in calls if operator_name(node.target) in words]
+    return f" It is said of: {listed(found)}." if found else _outside(program)
+
+
+_CALLED = re.compile(r"""aten(?:\.|::)(\w+)|['"`](\w+)['"`]|fx node (\w+)|kind (\w+)|op (\w+)""")
+"""How converters call what they refuse: plain words are operators' names, too (`to`, `index`)."""
+
+
+def _outside(program: Program) -> str:
+    """The calls of a program that are not core, with their module and line."""
     found = [
         call_at(node)
         for node in program.exported.graph.nodes

@@ -18,7 +18,7 @@ from mobile_export.graph.capture import trace
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.operators import decompose
-from mobile_export.operators.core import CORE, is_core
+from mobile_export.operators.core import CORE, is_core, refused
 from mobile_export.operators.decompose import OPERATORS, needs_decomposing, rule_of
 from mobile_export.parity.compare import compare
 from mobile_export.passes.normalize_ops import normalize_ops
@@ -206,6 +206,23 @@ def test_what_a_format_takes_is_left() -> None:
     assert rule_of(aten.sort.default) is not None
     assert rule_of(aten.sort.default, ("sort",)) is None
     assert rule_of(aten.relu.default) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No ONNX function found for <OpOverload(op='aten.cumsum', overload='default')>",
+        "Unsupported fx node cumsum, kind cumsum",
+        "PyTorch convert function for op 'cumsum' not implemented.",
+    ],
+)
+def test_what_a_converter_refuses_has_its_line(said: str) -> None:
+    program = core(trace(make_source(Calls(lambda x: x.relu().cumsum(1).to(x.dtype)), (32, 32))))
+    found = refused(program, said)
+    assert found.startswith(" It is said of: aten.cumsum")
+    assert "test_core.py" in found
+    assert "relu" not in found
+    assert refused(program, "nothing to add, where to index or select") == ""
 
 
 def test_the_documentation_names_all_of_it() -> None:

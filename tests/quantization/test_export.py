@@ -128,7 +128,7 @@ def onnx_zero(model: Any) -> None:
 
     for node in onnx_activation(model):
         value = integers_of(model, node.input[2]) + 1
-        model.graph.initializer.append(from_array(value.astype(np.int8), node.name + "_zero"))
+        model.graph.initializer.append(from_array(value.astype(np.uint8), node.name + "_zero"))
         node.input[2] = node.name + "_zero"
 
 

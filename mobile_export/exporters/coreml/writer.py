@@ -24,7 +24,7 @@ from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, UsageError, summary
 from ...graph.processing import with_input_dtypes
-from ...operators.core import outside
+from ...operators.core import refused
 from ...system.coreml_private import divide_by_itself, keep_gelus_apart, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
@@ -377,7 +377,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         )
     except Exception as error:  # coremltools raises whatever its op handlers raise
         raise ExportError(
-            f"coremltools cannot convert {program.spec}: {summary(error)}.{outside(program)}",
+            f"coremltools cannot convert {program.spec}: {summary(error)}."
+            f"{refused(program, str(error))}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     if job.nms is not None:

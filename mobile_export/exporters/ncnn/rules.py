@@ -54,7 +54,7 @@ def unsupported(layer: ir.Layer, what: str) -> LoweringError:
     where = f" of module {layer.output.module}" if layer.output.module else ""
     return LoweringError(
         f"ncnn has no layer for {what}: {layer.output.node or layer.name}{where}.",
-        hint="Another format may have one: mobile-export onnx MODEL.",
+        hint="`mobile-export all MODEL` says which formats have one.",
     )
 
 

@@ -18,7 +18,7 @@ from ...errors import ExportError, summary
 from ...graph.processing import with_bytes
 from ...graph.quantized import is_quantization
 from ...graph.stored_integers import as_floats, planned_weights
-from ...operators.core import outside
+from ...operators.core import refused
 from ..interface import Adapted, Prepared, WriteJob
 from .dynamic import round_while_running
 from .integers import fold_pads, separate_zero_points, with_kernels
@@ -73,7 +73,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
-            f"torch.onnx cannot convert {program.spec}: {_cause(error)}.{outside(program)}",
+            f"torch.onnx cannot convert {program.spec}: {_cause(error)}."
+            f"{refused(program, _cause(error))}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     assert converted is not None
@@ -140,8 +141,9 @@ def _checked(model: onnx.ModelProto, program: Program) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
             f"torch.onnx wrote a graph of {program.spec} that is not valid: "
-            f"{summary(error)}.{outside(program)}",
-            hint="Nothing was kept. Please report it with the model; try another format.",
+            f"{summary(error)}."
+            f"{refused(program, str(error))}",
+            hint="Nothing was kept. Please report it with the model.",
         ) from error
     return model
 

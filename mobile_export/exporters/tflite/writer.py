@@ -22,7 +22,7 @@ from ...errors import ExportError, summary
 from ...graph.processing import with_bytes, with_input_dtypes
 from ...graph.specs import PIXELS
 from ...graph.stored_integers import as_floats, planned_weights
-from ...operators.core import calls_of, outside
+from ...operators.core import calls_of, refused
 from ...operators.ordering import LARGEST
 from ...system.litert_private import keep_pads_last, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
@@ -223,7 +223,8 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
         raise ExportError(
-            f"litert-torch cannot convert {program.spec}: {summary(error)}.{outside(program)}",
+            f"litert-torch cannot convert {program.spec}: {summary(error)}."
+            f"{refused(program, str(error))}",
             hint="Run again with `verbose=True` for the converter's own report.",
         ) from error
     content: bytes = converted.model_content()
