@@ -922,7 +922,7 @@ def _load(row: Format, path: Path, program: Program) -> Session:
     except ArtifactError as error:
         raise ExportError(
             f"{BUG}: it wrote a {row.title} file that does not load: {error.message}",
-            hint="Nothing was kept. Please report it with the model; try another format.",
+            hint="Nothing was kept. Please report it with the model.",
         ) from error
 
 
@@ -1226,11 +1226,14 @@ def check_parity(
     precision: Precision,
     written_from: Program | None = None,
     names: Sequence[str] | None = None,
+    *,
+    kept: bool = False,
 ) -> ParityReport:
     """Execute an artifact on every parity sample and compare it with the original model.
 
     Args:
         names: of the classes, which the file has to have if it has any; None does not look.
+        kept: whether it has to have them.
         precision: that the file was asked to have; what is allowed follows it, never what is found
             in the file.
         written_from: the program whose nodes name the file's values, where it is at hand.
@@ -1281,7 +1284,7 @@ def check_parity(
     if report.status != "passed" and (precision.arithmetic or precision.name) == "fp16":
         notes = (*notes, *_step_notes(program))
     report = replace(report, notes=notes, variants=variants)
-    report = with_class_names(report, session.class_names(), names)
+    report = with_class_names(report, session.class_names(), names, kept=kept)
     if report.only_some:
         remedies = {variant.remedy for variant in session.variants if variant.remedy}
         only = f"{report.runtime} only ({report.deciding.runtime}: {report.deciding.status})"
@@ -1375,7 +1378,10 @@ def verify_artifact(
         for program, references in captured:
             sessions.append(loader_of(row, runtime)(path, program.outputs))
             wanted = _names_for(sessions[-1], program, references, names)
-            reports.append(check_parity(sessions[-1], program, references, precision, names=wanted))
+            kept = bool(names) and sessions[-1].keeps_names(program, names or ())
+            reports.append(
+                check_parity(sessions[-1], program, references, precision, names=wanted, kept=kept)
+            )
         said = [_said(program.input, dynamic) for program, _ in captured]
         parity = of_sizes(reports, said)
         (program, references), session = captured[0], sessions[0]
@@ -1428,7 +1434,10 @@ def _verify_integers(
     reference = references.get(pixels=session.takes_pixels)
     report = judge_integers(session, quantized, reference, options, precision.name)
     report = with_class_names(
-        report, session.class_names(), _names_for(session, program, references, names)
+        report,
+        session.class_names(),
+        _names_for(session, program, references, names),
+        kept=bool(names) and session.keeps_names(program, names or ()),
     )
     if not layers:
         return report, None

@@ -19,17 +19,24 @@ def with_class_names(
     report: ParityReport,
     found: Mapping[str, Sequence[str]],
     wanted: Sequence[str] | None,
+    *,
+    kept: bool = False,
 ) -> ParityReport:
-    """``report``, failed where a file has other names of the classes than it should.
+    """``report``, failed where a file has other names of the classes than it should, or has lost
+    them.
 
     White space counts as one blank: a text file with one name a line cannot hold it otherwise.
 
     Args:
         found: what the file calls its classes, by where in the file that stands.
         wanted: names in the order of the classes; None when nobody knows them.
+        kept: whether the file was written with them: then none at all are wrong, too.
     """
     if wanted is None:
         return report
+    if kept and wanted and not found:
+        note = f"wrong names of classes: the file has none, and was written with {len(wanted)}"
+        return replace(report, status="failed", notes=(*report.notes, note))
     right = [_one_line(name) for name in wanted]
     wrong = []
     for where, names in found.items():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..detection import Detections, Suppression
+    from ..graph.program import Program
     from .samples import Sample
 
 __all__ = ["Detector", "FileTensor", "IntegerTensor", "Session", "Tensor"]
@@ -144,6 +145,10 @@ class Session:
     def class_names(self) -> Mapping[str, Sequence[str]]:
         """What the file calls its classes, in their order, by where in the file that stands."""
         return {}
+
+    def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
+        """Whether files that are written from ``program`` have the names of the classes."""
+        return False
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
         """Every tensor of integers with a scale that the file stores; of floats, nothing."""

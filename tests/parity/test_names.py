@@ -128,6 +128,58 @@ def test_exchanged_names_fail(
     assert any(note.startswith(wrong) for note in said(alone))
 
 
+def lose_in_onnx(file: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    del model.metadata_props[:]
+    onnx.save(model, str(file))
+
+
+def lose_behind(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        (member,) = archive.infolist()
+    file.write_bytes(file.read_bytes()[: member.header_offset])
+
+
+def lose_in_package(package: Path) -> None:
+    from coremltools.proto import Model_pb2
+
+    model = Model_pb2.Model()
+    model.ParseFromString((package / IN_COREML).read_bytes())
+    model.description.metadata.userDefined.clear()
+    (package / IN_COREML).write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("onnx", lose_in_onnx), ("tflite", lose_behind), ("coreml", lose_in_package)],
+)
+def test_lost_names_fail(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    """The manifest says that the file was written with them."""
+    need(name)
+    module = make_source(TinyNet(), size=(64, 64)).module
+    report = api.export(module, [name], tmp_path, name="tiny", size=64, labels=LABELS)
+    path = report.artifacts[0].path
+    assert path is not None
+    damage(path)
+    beside = verified(path, module)
+    assert not beside.passed
+    assert said(beside) == ["wrong names of classes: the file has none, and was written with 10"]
+    manifest_path(path).unlink()
+    assert verified(path, module).passed  # somebody else's file may have none
+
+
+@pytest.mark.parametrize("name", ["ncnn", "tnn"])
+def test_formats_without_a_place_for_names_need_none(tmp_path: Path, name: str) -> None:
+    need(name)
+    module = make_source(TinyNet(), size=(64, 64)).module
+    report = api.export(module, [name], tmp_path, name="tiny", size=64, labels=LABELS)
+    path = report.artifacts[0].path
+    assert path is not None
+    assert verified(path, module).passed
+
+
 def verified(path: Path, module: nn.Module, **options: Any) -> ParityReport:
     return api.verify(path, module, size=64, **options).parity
 

@@ -20,6 +20,7 @@ from .detector import PipelineDetector, Rows, suppression_of
 from .evaluator import MilProgram, NmsModel, load_program, read_nms
 
 if TYPE_CHECKING:
+    from ...graph.program import Program
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
@@ -126,6 +127,9 @@ class _EvaluatorSession(Session):
         if self.nms is not None and self.nms.labels:
             found["its suppression"] = self.nms.labels
         return found
+
+    def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
+        return True
 
     def notes(self) -> tuple[str, ...]:
         return self.program.findings.notes(self.modules)

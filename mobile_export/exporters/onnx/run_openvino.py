@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..processing import added_activation
 from .session import class_names_in, describe
 
 if TYPE_CHECKING:
+    from ...graph.program import Program
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
@@ -55,6 +56,9 @@ class _OpenVinoSession(Session):
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         return class_names_in(self.path)
+
+    def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
+        return True
 
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
         raise UsageError(

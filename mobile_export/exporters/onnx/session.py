@@ -25,6 +25,7 @@ from .integers import as_planned
 if TYPE_CHECKING:
     import onnx
 
+    from ...graph.program import Program
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
@@ -95,6 +96,9 @@ class _OnnxSession(Session):
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         return self.names
+
+    def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
+        return True
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
         from onnx.numpy_helper import to_array

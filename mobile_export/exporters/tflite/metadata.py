@@ -89,6 +89,20 @@ def with_metadata(content: bytes, program: Program, *, suppressed: bool) -> byte
     return content if names is None else _with_file(content, LABELS, "\n".join(map(_line, names)))
 
 
+def stands_beside(outputs: Sequence[OutputSpec], names: Sequence[str]) -> bool:
+    """Whether `with_metadata` writes the names of the classes beside one of ``outputs``.
+
+    Their meaning may not be known here: it is told by the names, which whoever verifies a file need
+    not give again.
+    """
+    return any(
+        output.meaning in (None, *_OF_CLASSES)
+        and len(output.shape) in (2, 4)
+        and output.shape[1] == len(names)
+        for output in outputs
+    )
+
+
 def labels_in(path: Path) -> tuple[str, ...] | None:
     """Names of classes in the archive behind the file, or None where it has none.
 
@@ -112,6 +126,9 @@ _LARGEST = 16 * MIB
 
 _LABELLED = 6
 """The field of a tensor's associated files."""
+
+
+_OF_CLASSES = ("logits", "probabilities")
 
 
 def _line(name: str) -> str:
@@ -150,7 +167,7 @@ def _output(output: OutputSpec, labels: Sequence[str] | None) -> _Table:
         1: f"{(output.meaning or output.name).capitalize()}.",
         3: {0: _Number(kind, "Uint8"), 1: {}},
     }
-    classes = output.meaning in ("logits", "probabilities") and len(output.shape) in (2, 4)
+    classes = output.meaning in _OF_CLASSES and len(output.shape) in (2, 4)
     if classes and labels is not None and len(labels) == output.shape[1]:
         table[_LABELLED] = _labels(_AXIS_LABELS)
     return table

@@ -23,9 +23,10 @@ from ...system.litert_private import operations_of
 from ..processing import added_activation
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT
-from .metadata import LABELS, labels_in
+from .metadata import LABELS, labels_in, stands_beside
 
 if TYPE_CHECKING:
+    from ...graph.program import Program
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
@@ -145,6 +146,9 @@ class _LiteRTSession(Session):
     def class_names(self) -> dict[str, tuple[str, ...]]:
         names = labels_in(self.path)
         return {} if names is None else {f"its {LABELS}": names}
+
+    def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
+        return self.detector is not None or stands_beside(program.outputs, names)
 
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """LiteRT's CPU widens float16 weights and computes in float32; a GPU delegate need not."""
