@@ -61,7 +61,8 @@ from mobile_export.parity.report import ParityReport
 from mobile_export.parity.rounding import rounded_outputs
 from mobile_export.parity.samples import Sample
 from mobile_export.parity.session import Session
-from mobile_export.pipeline import _capture, _References, check_parity
+from mobile_export.pipeline import check_parity
+from mobile_export.pipeline.captured import References, capture
 from mobile_export.sources.request import ModelRequest, parse_size
 from mobile_export.sources.table import load_source
 from mobile_export.system.quiet import quiet
@@ -323,7 +324,7 @@ class Written:
     precision: Precision
     path: Path
     program: Program
-    references: _References
+    references: References
     others: Others
 
     def load(self, path: Path | None = None) -> Session:
@@ -454,10 +455,10 @@ def write_files(
     return {name: path for name, path in found.items() if path.exists()}
 
 
-def load_all(request: ModelRequest) -> tuple[Program, _References, Others]:
+def load_all(request: ModelRequest) -> tuple[Program, References, Others]:
     """A model, traced, and what its files are judged with."""
     source = load_source(request)
-    ((program, references),) = _capture(lambda: source, lambda stage: None)
+    ((program, references),) = capture(lambda: source, lambda stage: None)
     return program, references, Others(source.module, source.input)
 
 
@@ -467,7 +468,7 @@ def score(
     """The records of one model in all formats and precisions."""
     name, _, size = spec.partition("@")
     request = ModelRequest.of(name, size=parse_size(size) if size else None)
-    loaded: tuple[Program, _References, Others] | None = None
+    loaded: tuple[Program, References, Others] | None = None
     for precision in ("fp32", "fp16"):
         having = [row for row in formats if precision in {p.name for p in row.precisions}]
         having = [row for row in having if "complete" not in done(spec, row.name, precision)]

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-from mobile_export import pipeline
 from mobile_export.artifacts.content import sha256_of
 from mobile_export.cli.console import finished_line, print_export
 from mobile_export.errors import BUG, ExportError, MissingExtraError, PassError, UsageError
@@ -27,7 +26,7 @@ from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.graph.editor import GraphEditor
 from mobile_export.graph.program import Program
 from mobile_export.lowering import ir
-from mobile_export.pipeline import ExportReport, export_program
+from mobile_export.pipeline import ExportReport, export_program, preparation
 from mobile_export.sources.table import Source
 from mobile_export.system.install import install_command
 from mobile_export.system.versions import Library
@@ -294,7 +293,7 @@ def test_what_is_adapted_is_proven(
 def test_the_layer_graph_is_proven(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lower = pipeline.lower
+    lower = preparation.lower
 
     def wrong(program: Program) -> ir.LayerGraph:
         graph = lower(program)
@@ -304,7 +303,7 @@ def test_the_layer_graph_is_proven(
         ]
         return replace(graph, layers=tuple(layers))
 
-    monkeypatch.setattr(pipeline, "lower", wrong)
+    monkeypatch.setattr(preparation, "lower", wrong)
     with pytest.raises(PassError, match=r"The layer graph of TinyNet computes something else"):
         run(source, tmp_path / "out", get_format("tnn"))
 

@@ -40,6 +40,7 @@ PLACES = {
     "exporters/row.py": "exporters/test_table.py",
     "exporters/config.py": "exporters/test_table.py",
     "exporters/interface.py": "test_pipeline.py",
+    "pipeline/*": "test_pipeline.py",
     "lowering/lower.py": "lowering/test_refusals.py",
     "lowering/*": "lowering/test_ops.py",
     "passes/linear_branches.py": "passes/test_merge_branches.py",

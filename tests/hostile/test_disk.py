@@ -1,4 +1,4 @@
-"""A full disk is one message. Tests `save_program` of pipeline.py and the workspace.
+"""A full disk is one message. Tests `save_program` of pipeline/programs.py and the workspace.
 
 The largest size of a file that the kernel allows stands in for the disk: a write fails in the same
 place and way.

@@ -17,7 +17,8 @@ import pytest
 
 from mobile_export.exporters.table import get_format
 from mobile_export.graph.program import Program
-from mobile_export.pipeline import ExportReport, _References
+from mobile_export.pipeline import ExportReport
+from mobile_export.pipeline.captured import References
 from mobile_export.sources.table import Source
 from tests.conftest import need
 
@@ -65,7 +66,7 @@ def test_damaged_files_do_not_pass(
     score.leave_probe_out(monkeypatch.setattr)
     written = score.Written(
         "tiny", row, row.precision(precision), artifact.path, program,
-        _References(source, program), score.Others(source.module, source.input),
+        References(source, program), score.Others(source.module, source.input),
     )  # fmt: skip
     found = list(score.records(written, 1, set()))
     kinds = {record["kind"] for record in found}
@@ -92,7 +93,7 @@ def test_a_survivor_is_told_from_one_below_tolerance(
     need("onnx")
     path = exported("onnx").artifacts[0].path
     assert path is not None
-    references = _References(source, program)
+    references = References(source, program)
     whole = references.get()
     one = type(whole)(whole.samples[:1], whole.outputs[:1], whole.float32_error)
     references._made[False], references._strong[False] = one, ()

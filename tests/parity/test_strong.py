@@ -20,7 +20,8 @@ from mobile_export.parity.report import ParityReport
 from mobile_export.parity.samples import Sample, parity_samples, pixel_samples
 from mobile_export.parity.session import Session
 from mobile_export.parity.strong import STRENGTH, strong_references
-from mobile_export.pipeline import _References, check_parity
+from mobile_export.pipeline import check_parity
+from mobile_export.pipeline.captured import References
 from mobile_export.sources import table
 from mobile_export.sources.request import ModelRequest
 from mobile_export.sources.table import Source
@@ -61,7 +62,7 @@ def checked(original: nn.Module, file: Session, precision: str = "fp32") -> Pari
         ModelRequest.of(original, size=(32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     )
     program = trace(source)
-    return check_parity(file, program, _References(source, program), precision_named(precision))
+    return check_parity(file, program, References(source, program), precision_named(precision))
 
 
 def damaged(original: Net, activation: Callable[[], nn.Module]) -> Net:

@@ -205,15 +205,15 @@ def test_extreme_variances_are_exact(value: float) -> None:
 
 def test_reports_say_which_formats_they_are_of() -> None:
     from mobile_export.passes import PassReport
-    from mobile_export.pipeline import _by_format
+    from mobile_export.pipeline.reports import by_format
 
     same, other = PassReport("fold", (), ()), PassReport("fold", (Change("a", "b"),), ())
     only = PassReport("split", (), ())
-    assert _by_format({"one": (same, only), "two": (same,)}) == (
+    assert by_format({"one": (same, only), "two": (same,)}) == (
         same,
         replace(only, formats=("one",)),
     )
-    assert _by_format({"one": (same,), "two": (other,)}) == (
+    assert by_format({"one": (same,), "two": (other,)}) == (
         replace(same, formats=("one",)),
         replace(other, formats=("two",)),
     )

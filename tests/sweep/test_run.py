@@ -40,9 +40,9 @@ def die():
     os.abort()
 
 def bug():
-    import mobile_export.pipeline
+    import mobile_export.pipeline.captured
 
-    mobile_export.pipeline.make_reference = None
+    mobile_export.pipeline.captured.make_reference = None
     return Mean()
 
 def hang():

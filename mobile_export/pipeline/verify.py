@@ -1,0 +1,151 @@
+"""Parity of a file that lies there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..artifacts.manifest import (
+    read_manifest,
+    refuse_link_out,
+)
+from ..artifacts.names import (
+    plan_path,
+)
+from ..errors import (
+    ArtifactError,
+)
+from ..exporters.config import ExportConfig
+from ..exporters.interface import (
+    loader_of,
+)
+from ..exporters.row import Format, Precision
+from ..graph.program import Program
+from ..graph.source import Source
+from ..parity.names import with_class_names
+from ..parity.report import ParityReport, of_sizes
+from ..parity.session import Session
+from ..passes import select_passes
+from ..quantization.good import with_gates
+from ..quantization.judge import judge_integers, localise_steps
+from ..quantization.options import QuantizationOptions
+from ..system.quiet import unwarned
+from ..system.threads import one_thread
+
+if TYPE_CHECKING:
+    from ..parity.localise import LayerReport
+from .captured import Progress, References, capture, said
+from .check import check_parity, names_for
+from .preparation import Preparation
+
+__all__ = ["verify_artifact"]
+
+
+def verify_artifact(
+    row: Format,
+    path: Path,
+    load: Callable[[], Source],
+    precision: Precision,
+    *,
+    runtime: str | None = None,
+    samples: Path | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
+    dynamic: str | None = None,
+    names: Sequence[str] | None = None,
+    layers: bool,
+    verbose: bool,
+    progress: Progress,
+) -> tuple[ParityReport, LayerReport | None]:
+    """Parity of an existing artifact and, with ``layers``, where it diverges from the model.
+
+    In a file that passed nothing does: what has no counterpart in the model was rewritten.
+
+    ``runtime`` is one of the row's others; None is the format's own. ``names`` are those of the
+    classes that the manifest beside it has. A file of integers is held against the plan beside it,
+    after the passes that its manifest names.
+    """
+    from ..parity.localise import localise
+
+    with unwarned(not verbose), one_thread():
+        captured = capture(
+            load, progress, samples=samples, sizes=sizes, free=row.any_size, dynamic=dynamic
+        )
+        progress(f"{row.title}: checking")
+        if precision.integers:
+            session = loader_of(row, runtime)(path, captured[0][0].outputs)
+            return _verify_integers(
+                row, path, captured[0], precision, session, names, layers=layers
+            )
+        reports, sessions = [], []
+        for program, references in captured:
+            sessions.append(loader_of(row, runtime)(path, program.outputs))
+            wanted = names_for(sessions[-1], program, references, names)
+            kept = bool(names) and sessions[-1].keeps_names(program, names or ())
+            reports.append(
+                check_parity(sessions[-1], program, references, precision, names=wanted, kept=kept)
+            )
+        said = [said(program.input, dynamic) for program, _ in captured]
+        parity = of_sizes(reports, said)
+        (program, references), session = captured[0], sessions[0]
+        if not layers:
+            return parity, None
+        progress(f"{row.title}: comparing layers")
+        sample = references.get(pixels=session.takes_pixels).samples[0]
+        found = localise(session, program, sample, parity.tolerance)
+        return parity, replace(found, errors=()) if parity.passed else found
+
+
+def _verify_integers(
+    row: Format,
+    path: Path,
+    captured: tuple[Program, References],
+    precision: Precision,
+    session: Session,
+    names: Sequence[str] | None,
+    *,
+    layers: bool,
+) -> tuple[ParityReport, LayerReport | None]:
+    """Whether a file of integers is what the plan beside it says of the model, and good for it."""
+    from ..parity.localise import localise
+
+    program, references = captured
+    manifest = read_manifest(path)
+    plan = plan_path(path)
+    if manifest.plan is None or not plan.exists():
+        raise ArtifactError(
+            f"{path} is a file of integers ({precision.name}), and the plan that it was written by "
+            f"({plan.name}) is not beside it.",
+            hint="Copy it from where the file was made, or export it again.",
+        )
+    refuse_link_out(plan, path)
+    done = {each.name for each in manifest.passes}
+    defaults = (function.__name__ for function in select_passes(()))
+    judged = manifest.parity is not None and references.own(pixels=session.takes_pixels)
+    options = QuantizationOptions(plan=plan)
+    if judged and manifest.parity is not None:
+        options = with_gates(options, manifest.parity.qualities)
+    own = row.options(image_input=session.takes_pixels, softmax=session.activation == "softmax")
+    config = ExportConfig(
+        no_passes=tuple(name for name in defaults if name not in done),
+        precision=precision.name,
+        quantization=options,
+        options={row.name: own},
+    )
+    preparation = Preparation(program, references, config)
+    quantized = preparation.integers(row, precision.name)
+    reference = references.get(pixels=session.takes_pixels)
+    report = judge_integers(session, quantized, reference, options, precision.name)
+    report = with_class_names(
+        report,
+        session.class_names(),
+        names_for(session, program, references, names),
+        kept=bool(names) and session.keeps_names(program, names or ()),
+    )
+    if not layers:
+        return report, None
+    if quantized.plan.by_name("activation"):
+        return report, localise_steps(session, quantized, reference.samples[0])
+    found = localise(session, quantized.rounded, reference.samples[0], report.tolerance)
+    return report, replace(found, errors=()) if report.faithful else found
