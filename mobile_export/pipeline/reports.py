@@ -28,6 +28,7 @@ class ArtifactReport:
         path: final path, or None when the file was removed because it did not pass.
         left_out: passes that the file was written without, because with them it could not be
             written or was wrong.
+        because: what was wrong with them, in words; empty where none is left out.
         seconds: wall time of ``load`` (source to captured program; shared by all formats of a run),
             ``passes``, ``export`` and ``parity``.
     """
@@ -40,6 +41,7 @@ class ArtifactReport:
     seconds: dict[str, float]
     parity: ParityReport
     left_out: tuple[str, ...] = ()
+    because: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -52,6 +54,7 @@ class ArtifactReport:
             "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
             "parity": self.parity.to_dict(),
             "left_out": list(self.left_out),
+            **({"because": self.because} if self.because else {}),
         }
 
 
@@ -138,9 +141,12 @@ class ExportReport:
 
 
 def left_out_notes(artifacts: Sequence[ArtifactReport]) -> Iterator[str]:
+    """Which passes a file was written without, and why."""
     for artifact in artifacts:
-        for name in artifact.left_out:
-            yield f"{artifact.format}: pass {name} left out: please report the model"
+        if artifact.left_out:
+            names = ", ".join(artifact.left_out)
+            passes = f"pass {names}" if len(artifact.left_out) == 1 else f"passes {names}"
+            yield f"{artifact.format}: {passes} left out: {artifact.because}"
 
 
 def by_format(reports: dict[str, tuple[PassReport, ...]]) -> tuple[PassReport, ...]:

@@ -129,7 +129,7 @@ class Run:
         """
         path = self.work.path(stem + row.suffix)
         with unwarned(not self.config.verbose), one_thread():
-            attempt, left_out = self._best(row, path)
+            attempt, left_out, because = self._best(row, path)
         size = sum(size_of(file) for file in row.files(path))
         final = None
         if attempt.parity.usable or self.config.keep_failed:
@@ -147,19 +147,20 @@ class Run:
             seconds=seconds,
             parity=attempt.parity,
             left_out=left_out,
+            because=because,
         )
         return report, (*attempt.passes, *explained_plan(attempt))
 
-    def _best(self, row: Format, path: Path) -> tuple[Attempt, tuple[str, ...]]:
-        """With all passes or, where that fails, without those to blame; and their names."""
+    def _best(self, row: Format, path: Path) -> tuple[Attempt, tuple[str, ...], str]:
+        """With all passes or, where that fails, without those to blame; their names, and why."""
         problem: MobileExportError | None = None
         first: Attempt | None = None
         if row.precision(self.config.precision).integers:
-            return self._integers(row, path), ()
+            return self._integers(row, path), (), ""
         try:
             first = self._attempt(row, path)
             if first.parity.status != "failed":
-                return first, ()
+                return first, (), ""
         except (ExportError, ExecutionError, PassError) as error:
             problem = error
         kept: list[Attempt] = []
@@ -177,12 +178,12 @@ class Run:
         suspects = self._suspects(row)
         guilty = guilty_passes(suspects, works)
         if guilty:
-            return kept[0], guilty
+            return kept[0], guilty, _because(first, problem)
         if first is None:
             assert problem is not None
             raise problem
         # What was tried since has replaced the file.
-        return self._attempt(row, path) if suspects else first, ()
+        return self._attempt(row, path) if suspects else first, (), ""
 
     def _suspects(self, row: Format) -> list[str]:
         """The passes that rewrote something; all where one of them failed.
@@ -321,6 +322,18 @@ class Run:
         others = (*row.companions_of(path), *(() if plan is None else (plan,)))
         companions = [file.name for file in others]
         return self.work.commit(path.name, manifest.to_dict(), companions)
+
+
+def _because(failed: Attempt | None, problem: MobileExportError | None) -> str:
+    """Why a file was written again without passes. Only float16 is not our mistake."""
+    if failed is None:
+        assert problem is not None
+        return f"with all passes, {problem.message.rstrip('.')}. Please report the model"
+    parity = failed.parity
+    error = f"with all passes, its error was {parity.max_rel:.1e} ({parity.tolerance:.1e} allowed)"
+    if parity.precision == "fp16":
+        return f"{error}; in float16 each order of operations rounds differently"
+    return f"{error}. Please report the model"
 
 
 def explained_plan(attempt: Attempt) -> tuple[PassReport, ...]:
