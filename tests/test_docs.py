@@ -40,7 +40,8 @@ def test_python_examples_run(where: str, code: str, in_tmp: Path) -> None:
 
 TOOLS = {"mobile-export": "mobile_export", "mobile-bench": "mobile_export.bench.cli.main"}
 BENCH_COMMANDS = {
-    "build-runner", "compare", "devices", "estimate", "import", "prepare-qemu", "published",
+    "build-runner", "compare", "devices", "estimate", "import", "pareto", "prepare-qemu",
+    "published",
     "queue", "rank", "run", "runners", "table",
 }  # fmt: skip
 

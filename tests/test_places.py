@@ -69,6 +69,7 @@ PLACES = {
     "detection/boxes.py": "exporters/test_nms.py",
     "detection/options.py": "exporters/test_nms.py",
     "detection/contract.py": "exporters/test_nms.py",
+    "detection/two_stages.py": "models/heads/test_mask_rcnn.py",
     "sources/pt2/*": "sources/test_pt2.py",
     "sources/zips.py": "sources/test_checkpoint.py",
     "sources/labels.py": "sources/test_table.py",

@@ -86,8 +86,7 @@ def verify_artifact(
             reports.append(
                 check_parity(sessions[-1], program, references, precision, names=wanted, kept=kept)
             )
-        said = [said(program.input, dynamic) for program, _ in captured]
-        parity = of_sizes(reports, said)
+        parity = of_sizes(reports, [said(program.input, dynamic) for program, _ in captured])
         (program, references), session = captured[0], sessions[0]
         if not layers:
             return parity, None

@@ -68,7 +68,7 @@ def project(
     if not tensors:
         raise UsageError(
             f"{program.spec} has no layer that {title} can compute with integers.",
-            hint="Leave `precision` out; or `explain` the plan in another format.",
+            hint="Leave `precision` out; or choose another format.",
         )
     return msgspec.structs.replace(plan, tensors=tensors, floating=floating)
 

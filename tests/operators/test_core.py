@@ -117,7 +117,13 @@ def test_a_call(function: Any) -> None:
     exact = run_float64(double_copy(source.module), image)
     assert compare(got.numpy(), exact.detach().numpy()).max_rel < 1e-9
     for node in program.exported.graph.nodes:
-        assert is_core(node.target) or node.target not in OPERATORS, node
+        assert is_core(node.target) or node.target not in OPERATORS or _is_plain_pool(node), node
+
+
+def _is_plain_pool(node: torch.fx.Node) -> bool:
+    """A pool whose indices nobody reads, which `normalize_ops` writes as one without."""
+    read = [each.args[1] for each in node.users if each.users]
+    return "max_pool" in str(node.target) and read == [0]
 
 
 def _far(x: torch.Tensor) -> torch.Tensor:

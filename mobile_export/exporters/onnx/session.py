@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ LABELS_KEY = "labels"
 """Metadata: the names of the classes, a list as JSON."""
 
 _SUPPRESSION = "NonMaxSuppression"
+
+_WHOLE_PRODUCTS = "session.x64quantprecision"
+"""onnxruntime's switch that keeps products of uint8 and int8 from saturating (see `integers`)."""
 
 _STEPS = MappingProxyType({"sigmoid": 2.0**-22})
 """onnxruntime's Sigmoid is a quotient of polynomials plus 1/2 (`MlasComputeLogistic`): its error is
@@ -216,11 +220,14 @@ def _open(model: Path | bytes, *, optimise: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.x64quantprecision", "1")  # see `integers`
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = model if isinstance(model, bytes) else str(model)
     try:
+        with suppress(Exception):  # files of others may share zero points, which it cannot take
+            options.add_session_config_entry(_WHOLE_PRODUCTS, "1")
+            return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        options.add_session_config_entry(_WHOLE_PRODUCTS, "0")
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own pybind types
         name = "the file" if isinstance(model, bytes) else str(model)

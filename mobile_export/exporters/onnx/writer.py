@@ -85,6 +85,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         round_while_running(model, planned)
     if job.precision.calibrated:
         fold_pads(model)
+    if job.precision.integers:
         separate_zero_points(model)
     _name_axes(model, program)
     _describe(model, program)

@@ -21,7 +21,7 @@ from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
 from ...graph.processing import with_bytes, with_input_dtypes
 from ...graph.specs import PIXELS
-from ...graph.stored_integers import as_floats, planned_weights
+from ...graph.stored_integers import PlannedTable, as_floats, planned_weights
 from ...operators.core import calls_of, refused
 from ...operators.ordering import LARGEST
 from ...system.litert_private import keep_pads_last, static_quantization
@@ -229,6 +229,13 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         ) from error
     content: bytes = converted.model_content()
     _require_kernels(program, content)
+    return _finished(content, program, job, planned)
+
+
+def _finished(
+    content: bytes, program: Program, job: WriteJob, planned: PlannedTable | None
+) -> bytes:
+    """What the converter wrote, with what it does not write: stored integers, suppression."""
     if job.precision.calibrated:
         content = with_float_ends(without_marks(content, program))
     if planned is not None:

@@ -127,6 +127,10 @@ def _with_scalar(
 ) -> View:
     value = view.value
     result: ir.Value | None = None
+    if op == "div" and abs(math.frexp(number)[0]) == 0.5:
+        # A power of two: the product is exact, and ncnn's quotients on AVX2 are not (-3 / 2 rounds
+        # to -1 behind one).
+        op, number = "mul", 1.0 / number
     neutral = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "pow": 1.0}
     if neutral.get(op) == number:
         result = value

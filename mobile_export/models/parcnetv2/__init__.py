@@ -18,7 +18,7 @@ ROWS = (
             top1=79.4,
             code="https://github.com/XuRuihan/ParCNetV2",
         ),
-        min_size=32,
+        min_size=3,
         strides=(4, 8, 16, 32),
     ),
 )

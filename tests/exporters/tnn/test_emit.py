@@ -61,7 +61,7 @@ def test_constant_operands(name: str, constant: int, tmp_path: Path) -> None:
 
 
 def test_every_layer_has_a_rule_and_a_case() -> None:
-    assert set(ir.LAYERS) - {ir.Constant} == set(RULES)
+    assert set(ir.LAYERS) - {ir.Constant, ir.Round} == set(RULES)  # no integers in TNN
     assert set(RULES) == {kind for kind, _, _, _ in CASES.values()}
 
 
