@@ -9,7 +9,7 @@ computed in floating point. It follows from the plan and the row of the format a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,7 +58,7 @@ def project(
         layer = found.layers.get(node)
         why = _BETWEEN
         if role == "layer" and layer is not None:
-            why = left.get(node.name) or _why_not(node, layer, plan, takes)
+            why = left.get(node.name) or _why_not(node, layer, activations, weights, takes)
         if why:
             floating.append(Floating(node.name, name_of(node), why, module_of(node)))
             continue
@@ -73,16 +73,22 @@ def project(
     return msgspec.structs.replace(plan, tensors=tensors, floating=floating)
 
 
-def _why_not(node: Node, layer: WeightedLayer, plan: QuantizationPlan, takes: IntegerLayers) -> str:
+def _why_not(
+    node: Node,
+    layer: WeightedLayer,
+    activations: Container[str],
+    weights: Container[str],
+    takes: IntegerLayers,
+) -> str:
     """Why a layer is computed in floating point; nothing where it multiplies integers."""
     name = name_of(node)
     if name not in takes.operators:
         return takes.lacks.get(name, "there is no layer of integers for it")
     if takes.grouped and layer.groups not in (1, layer.channels):
         return takes.grouped
-    if node.name not in plan.by_name("weight"):
+    if node.name not in weights:
         return "the plan leaves its weights in float32"
-    if layer.source.name not in plan.by_name("activation"):
+    if layer.source.name not in activations:
         return "the plan has no scale for what it reads"
     return ""
 

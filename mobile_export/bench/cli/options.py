@@ -15,7 +15,9 @@ __all__ = [
     "Flagged",
     "Force",
     "Label",
+    "Layout",
     "Models",
+    "Out",
     "Store",
     "Verbose",
     "words_of",
@@ -57,6 +59,8 @@ Store = Annotated[
 Label = Annotated[
     str | None, typer.Option(help="Your own word for these measurements.", show_default=False)
 ]
+Layout = Annotated[str, typer.Option("--as", help="terminal, markdown, csv, latex or html.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Write there.", show_default=False)]
 Flagged = Annotated[
     bool,
     typer.Option("--all", help="Also measurements flagged as contended, throttled, failed, …"),

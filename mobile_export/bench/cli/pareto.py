@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, Force, Store, Verbose
+from .options import AsJson, Force, Layout, Out, Store, Verbose
 
 if TYPE_CHECKING:
     from ..layout import Grid
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pareto"]
 
-_FORMATS = ("terminal", "markdown", "csv", "latex", "html")
 _TITLE = "Files worth shipping"
 
 
@@ -50,12 +49,8 @@ def pareto(
             show_default=False,
         ),
     ] = None,
-    as_: Annotated[
-        str, typer.Option("--as", help="terminal, markdown, csv, latex or html.")
-    ] = "terminal",
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write there.", show_default=False)
-    ] = None,
+    as_: Layout = "terminal",
+    out: Out = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw it: a .png, .svg, .pdf or .pgf file.", show_default=False),
@@ -69,13 +64,14 @@ def pareto(
     from ..journal import read_all
     from ..pareto import COSTS, NEARNESS, candidates, files_of, grid, series
     from ..plot import save_plot
+    from ..report import FORMATS
     from .console import print_notes, print_parts, print_written
     from .tables import require_free, write_text
 
     for word, given, valid in (
         ("--by", by, tuple(NEARNESS)),
         ("--cost", cost, COSTS),
-        ("--as", as_, _FORMATS),
+        ("--as", as_, FORMATS),
     ):
         if given is not None and given not in valid:
             raise UsageError(f"There is no {word} {given!r}.", hint=f"Valid: {', '.join(valid)}.")

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from ...system.options import Range
 from ...system.typed import number
-from .options import AsJson, Flagged, Force, Label, Store, Verbose
+from .options import AsJson, Flagged, Force, Label, Layout, Out, Store, Verbose
 
 if TYPE_CHECKING:
     from ..paper import PaperLine
@@ -34,12 +34,8 @@ __all__ = [
 
 def table(
     store: Store = Path("mobile-bench.jsonl"),
-    as_: Annotated[
-        str, typer.Option("--as", help="terminal, markdown, csv, latex or html.")
-    ] = "terminal",
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write there.", show_default=False)
-    ] = None,
+    as_: Layout = "terminal",
+    out: Out = None,
     plot: Annotated[
         Path | None,
         typer.Option(
