@@ -34,7 +34,7 @@ from ..graph.source import Source
 from ..passes import PassReport, notes_on, select_passes
 from ..quantization.quantized import (
     require_calibration,
-    require_place,
+    require_plan,
 )
 from ..system.quiet import unwarned
 from ..system.threads import one_thread
@@ -217,7 +217,7 @@ def _require_integers(row: Format, config: ExportConfig, sizes: int, dynamic: st
     if not job.precision.integers:
         return
     require_calibration(job.precision.name, config.quantization)
-    require_place(config.quantization)
+    require_plan(config.quantization)
     if sizes > 1 or dynamic is not None:
         asked = f"`dynamic` leaves the {dynamic} open"
         if dynamic is None:

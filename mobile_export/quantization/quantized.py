@@ -29,7 +29,7 @@ __all__ = [
     "explained",
     "quantize",
     "require_calibration",
-    "require_place",
+    "require_plan",
     "write_plan",
 ]
 
@@ -106,14 +106,18 @@ def require_calibration(precision: str, options: QuantizationOptions) -> None:
         require_data(options.calibration)
 
 
-def require_place(options: QuantizationOptions) -> None:
-    """Refuse a plan that could not be written when all work is done.
+def require_plan(options: QuantizationOptions) -> None:
+    """Refuse a plan that cannot be read, or could not be written when all work is done.
 
     Raises:
-        UsageError: its folder is not there.
+        UsageError: the file is no plan, or the folder for a new one is not there.
     """
     plan = options.plan
-    if plan is not None and not plan.exists() and not plan.parent.is_dir():
+    if plan is None:
+        return
+    if plan.exists():
+        read_plan(plan)
+    elif not plan.parent.is_dir():
         raise UsageError(
             f"The folder of `plan` {plan} is not there.",
             hint="Make it, or give a file in another folder.",

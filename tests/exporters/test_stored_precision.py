@@ -58,11 +58,15 @@ def test_coreml(exported: Exported, tmp_path: Path) -> None:
 
 
 def test_ncnn(tmp_path: Path) -> None:
-    """ncnn2int8 is no part of the package: a convolution with its ``int8_scale_term`` (8)."""
+    """ncnn2int8 is no part of the package: a convolution with its ``int8_scale_term`` (8).
+
+    Behind the flag of int8: 6 weights and 2 bytes of padding, two scales of weights and one of the
+    input (ncnn, src/layer/convolution.cpp, load_model).
+    """
     need("ncnn")
     (tmp_path / "q.ncnn.param").write_text(
         "7767517\n2 2\nInput image 0 1 image 0=4 1=4 2=3\n"
         "Convolution out 1 1 image out 0=2 1=1 5=0 6=6 8=2\n"
     )
-    (tmp_path / "q.ncnn.bin").write_bytes(b"\x38\x4b\x0d\x00" + bytes(64))
+    (tmp_path / "q.ncnn.bin").write_bytes(b"\x38\x4b\x0d\x00" + bytes(6 + 2 + 3 * 4))
     assert _stored("ncnn", tmp_path / "q.ncnn.param") == "int8"

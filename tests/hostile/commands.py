@@ -57,7 +57,7 @@ def _slots() -> Iterator[Slot]:
         yield Slot(
             EXPORT, name, "samples", ("pictures",), f"{name} {NET} --samples {{}} {where}", True
         )
-        if name in ("onnx", "coreml", "tflite", "all"):  # of integers
+        if name != "tnn":  # which has no precision of integers
             whole = f"{name} {NET} --precision int8 --calibration synthetic --plan {{}} {where}"
             yield Slot(EXPORT, name, "plan", ("labels", "matrix"), whole, True)
         rest = f"{NET} --size 32 --force --name x"
