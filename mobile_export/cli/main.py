@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ..exporters.table import FORMATS
+from ..exporters.table import FORMATS, lacks_option
 from . import evaluate as cli_evaluate
 from . import look as cli_look
 from . import matrix as cli_matrix
@@ -85,7 +85,7 @@ def main() -> None:
 
     open_closed_streams()
     try:
-        sys.exit(run_typed(app, help="--help"))
+        sys.exit(run_typed(app, help="--help", why_not=lacks_option))
     except MobileExportError as error:
         from .messages import typed_error
 

@@ -226,6 +226,7 @@ class Format:
         libraries: that it needs, with the versions that were tested.
         precisions: the default first.
         lacks: precisions that other formats have, each with the reason why this one has not.
+        lacks_options: the same of `options`, by field.
         integer_layers: which of its layers multiply integers, where integers are inside single
             layers; a plan is then projected onto them (`quantization.project`).
         passes: its choice of graph passes.
@@ -256,6 +257,7 @@ class Format:
     checked_by: str
     companions: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
+    lacks_options: Mapping[str, str] = field(default_factory=dict)
     integer_layers: IntegerLayers | None = None
     passes: PassChoice = field(default_factory=PassChoice)
     options: type[Any] = FileOptions

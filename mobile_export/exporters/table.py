@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ArtifactError, UsageError
+from ..system.options import options_of
 from . import coreml, ncnn, onnx, tflite, tnn
 from .row import Format, Precision
 
@@ -18,6 +19,7 @@ __all__ = [
     "format_of_file",
     "get_format",
     "is_named_as_file",
+    "lacks_option",
     "precision_named",
     "precision_names",
     "require_batches",
@@ -65,6 +67,20 @@ def precision_named(name: str) -> Precision:
     raise UsageError(
         f"There is no precision {name!r}.", hint=f"Valid values: {', '.join(precision_names())}."
     )
+
+
+def lacks_option(name: str, flag: str) -> str:
+    """Why the format called ``name`` has no option ``flag`` that another one has; "" of others."""
+    for row in FORMATS:
+        if row.name == name:
+            fields = (
+                field
+                for each in FORMATS
+                for field, said in options_of(each.options).items()
+                if said.flag == flag
+            )
+            return next((row.lacks_options.get(field, "") for field in fields), "")
+    return ""
 
 
 def require_suppression(row: Format) -> None:

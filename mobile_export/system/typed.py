@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -15,6 +16,8 @@ __all__ = ["RunByDefault", "number", "run_typed"]
 
 _NO_COMMAND = "NoArgsIsHelpError"
 """typer's error of a group that nothing was typed behind."""
+_NO_OPTION = "NoSuchOption"
+"""typer's error of an option that a command does not have."""
 
 
 class RunByDefault(TyperGroup):
@@ -46,11 +49,14 @@ def number(*flags: str, within: Range, help: str, **others: Any) -> Any:
     return typer.Option(*flags, help=help, callback=check, **others)
 
 
-def run_typed(app: typer.Typer, *, help: str) -> int:
+def run_typed(
+    app: typer.Typer, *, help: str, why_not: Callable[[str, str], str] = lambda command, flag: ""
+) -> int:
     """Run the command that was typed; its exit code.
 
     Args:
         help: the option that explains a command.
+        why_not: the reason why a command has not an option that another one has; "" of no reason.
 
     Raises:
         UsageError: there is no such command, option or value, or one is missing.
@@ -65,6 +71,23 @@ def run_typed(app: typer.Typer, *, help: str) -> int:
             raise UsageError(
                 f"{where} needs a command: {names}.", hint=f"See: {where} {help}"
             ) from None
+        others = _commands_with(error) if type(error).__name__ == _NO_OPTION else []
+        if others:
+            flag: str = error.option_name  # type: ignore[attr-defined]
+            why = why_not(context.info_name, flag)
+            said = f"{where} has no {flag}{why and ': '}{why}."
+            hint = f"Commands that have it: {', '.join(others)}. See: {where} {help}"
+            raise UsageError(said, hint=hint) from None
         raise UsageError(error.format_message(), hint=f"See: {where} {help}") from None
     except typer.Abort as error:  # how typer calls the end of an input
         raise error.__cause__ or error from None
+
+
+def _commands_with(error: Any) -> list[str]:
+    """The other commands beside the typed one whose help lists the option that it does not have."""
+    group = error.ctx.parent.command if error.ctx is not None and error.ctx.parent else None
+    return [
+        name
+        for name, command in getattr(group, "commands", {}).items()
+        if any(error.option_name in each.opts and not each.hidden for each in command.params)
+    ]

@@ -11,7 +11,8 @@ import pytest
 from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.exporters import table as targets
 from mobile_export.exporters.row import INTEGERS, Format, Precision
-from mobile_export.exporters.table import FORMATS, format_of_file, precision_names
+from mobile_export.exporters.table import FORMATS, format_of_file, lacks_option, precision_names
+from mobile_export.system.options import options_of
 
 
 @pytest.fixture
@@ -68,6 +69,16 @@ def test_a_format_has_each_precision_or_says_why_not(target: Format) -> None:
     for name, why in target.lacks.items():
         with pytest.raises(UsageError, match=re.escape(f"not written in {name}: {why}")):
             target.precision(name)
+
+
+@pytest.mark.parametrize("target", FORMATS, ids=lambda each: each.name)
+def test_a_format_has_each_option_of_another_or_says_why_not(target: Format) -> None:
+    flags = {name: said.flag for each in FORMATS for name, said in options_of(each.options).items()}
+    own = options_of(target.options).keys()
+    assert own.isdisjoint(target.lacks_options)
+    assert own | target.lacks_options.keys() == flags.keys()
+    for name, flag in flags.items():
+        assert lacks_option(target.name, flag) == target.lacks_options.get(name, "")
 
 
 def test_a_precision_is_there_or_lacking() -> None:

@@ -131,6 +131,30 @@ def test_what_is_no_command_line(
     assert json.loads(out)["error"]["exit_code"] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said", "others"),
+    [
+        ("mobile-export ncnn emo_1m --input-dtype=uint8", "has no --input-dtype: a blob is of",
+         "onnx, tflite, all"),
+        ("mobile-export coreml emo_1m --input-dtype uint8",
+         "has no --input-dtype: with --image-input the file takes an image", "onnx, tflite, all"),
+        ("mobile-export onnx emo_1m --target ios17", "has no --target: ", "coreml, all"),
+        ("mobile-export ncnn emo_1m --nms-iou 0.3", "has no --nms-iou.", "onnx, coreml, tflite"),
+        ("mobile-bench table --threads 1", "mobile-bench table has no --threads.", "run"),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_command(
+    words: str, said: str, others: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """It is told whose option it is, and why this format has it not."""
+    program, *rest = words.split()
+    code, _, err = _typed(program, rest, monkeypatch, capsys)
+    assert code == 2
+    assert said in err
+    assert f"\nCommands that have it: {others}" in err
+
+
 def test_nothing_typed_is_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

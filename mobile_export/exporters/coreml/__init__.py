@@ -31,6 +31,10 @@ ROW = Format(
         "int8-dynamic": "its quantize takes a scale that is stored",
         "int16": "quantize and dequantize take integers of 8 bits (iOS 17)",
     },
+    lacks_options={
+        "input_dtype": "with `image_input` the file takes an image, whose pixels are bytes",
+        "layout": "its convolutions read channels first, or with `image_input` it takes an image",
+    },
     checked_by="Core ML on macOS, the reference evaluator of ML Programs elsewhere",
     passes=PassChoice(
         add=(

@@ -41,6 +41,11 @@ ROW = Format(
         "int16": "ncnn has no kernels for integers of 16 bits",
         "int8-weights": "its layers of floats read weights of floats, and widen none by channel",
     },
+    lacks_options={
+        "input_dtype": "a blob is of floats, which ncnn's Mat.from_pixels makes of an app's bytes",
+        "layout": "a blob has its channels first",
+        "target": "that is a version of iOS",
+    },
     integer_layers=IntegerLayers(
         operators=("conv2d", "linear"),
         lacks={

@@ -34,6 +34,10 @@ ROW = Format(
         "palette8": "ONNX has no operator for a table of weights",
         "fp16": "float16 arithmetic is up to the device's runtime, which is given float32",
     },
+    lacks_options={
+        "layout": "its convolutions read channels first",
+        "target": "that is a version of iOS",
+    },
     checked_by="onnxruntime",
     passes=PassChoice(
         add=("repeat_channels", "exclude_padding", "guard_padding", "settle_layouts"),

@@ -34,6 +34,9 @@ ROW = Format(
         "palette8": "LiteRT has no kernel for a table of weights",
         "int16": "not yet",
     },
+    lacks_options={
+        "target": "that is a version of iOS",
+    },
     checked_by="LiteRT",
     passes=PassChoice(
         add=(

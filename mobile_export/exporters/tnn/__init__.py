@@ -28,6 +28,11 @@ ROW = Format(
         "int16": "TNN has no kernels for integers of 16 bits",
         "int8-weights": "its linear layers have one scale of int8 weights for all channels",
     },
+    lacks_options={
+        "input_dtype": "a blob is of floats, which TNN's BlobConverter makes of an app's bytes",
+        "layout": "a blob has its channels first",
+        "target": "that is a version of iOS",
+    },
     checked_by="the reference evaluator of TNN models",
     passes=PassChoice(add=("repeat_channels",), native=LAYERED),
     runners=("tnn-test",),
