@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..artifacts.interface import Preprocessing
-    from ..artifacts.manifest import Manifest
+    from ..artifacts.manifest import Manifest, Weights
     from ..detection import Detections
     from ..graph.source import Source
+    from ..graph.specs import WeightsInfo
     from ..parity.samples import Sample
     from ..sources.request import ModelRequest
 
@@ -49,6 +50,7 @@ class Machine:
         suppresses: whether it ends with them.
         sizes: (height, width) of the images that it takes where these are several, with the outputs
             for each; a picture is shown at the one that is nearest to its own.
+        notes: what a reader has to know before the answers, a sentence each.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Machine:
     run: Run
     suppresses: bool = False
     sizes: Mapping[tuple[int, int], tuple[OutputSpec, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -242,7 +245,15 @@ def load_file(path: Path) -> Machine:
         run,
         session.detector is not None,
         sizes,
+        _notes(manifest.weights),
     )
+
+
+def _notes(weights: Weights | WeightsInfo | None) -> tuple[str, ...]:
+    """What weights do to answers."""
+    if weights is None or weights.kind != "random":
+        return ()
+    return (f"random weights (seed {weights.seed}): the answers mean nothing",)
 
 
 def _require_picture(name: str, one: bool, taken: str) -> None:
@@ -271,12 +282,20 @@ def _outputs(manifest: Manifest) -> tuple[OutputSpec, ...]:
     )
 
 
-def load_model(request: ModelRequest) -> Machine:
-    """A model in PyTorch, in float32."""
+def load_model(request: ModelRequest, beside: Manifest | None = None) -> Machine:
+    """A model in PyTorch, in float32.
+
+    Args:
+        beside: of the file that it is compared with; what of the model is not as it says is a note.
+    """
+    from ..sources.again import unlike_manifest
     from ..sources.table import load_source
 
     request.require_one_size()
-    return machine_of(load_source(request))
+    source = load_source(request)
+    machine = machine_of(source)
+    unlike = () if beside is None else unlike_manifest(beside, request, source)
+    return replace(machine, notes=(*machine.notes, *unlike))
 
 
 def machine_of(source: Source) -> Machine:
@@ -303,4 +322,5 @@ def machine_of(source: Source) -> Machine:
         preprocessing(program),
         program.labels,
         run,
+        notes=_notes(source.weights),
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..answers.machine import Machine
     from ..answers.prepare import Prepared
 
-__all__ = ["print_answers"]
+__all__ = ["print_answers", "print_notes"]
 
 _MOST = 20
 """Lines of objects or regions."""
@@ -37,6 +37,14 @@ def print_answers(
     for machine, (answer, _) in answers:
         for note in answer.notes:
             stderr_console().print(f"[yellow]note:[/] {escape(f'{machine.name}: {note}')}")
+
+
+def print_notes(machines: Sequence[Machine]) -> None:
+    """What a reader has to know of the machines, each sentence once with the names of those that it
+    is about."""
+    for note in dict.fromkeys(note for each in machines for note in each.notes):
+        names = ", ".join(each.name for each in machines if note in each.notes)
+        stderr_console().print(f"[yellow]note:[/] {escape(f'{names}: {note}')}", soft_wrap=True)
 
 
 def _lines(answer: Answer) -> list[str]:

@@ -97,10 +97,11 @@ def run(**values: Any) -> None:
     if as_json:
         typer.echo(json.dumps([_facts(*each, pictures) for each in answers], indent=2))
     else:
-        from .answers import print_answers
+        from .answers import print_answers, print_notes
 
         for index, picture in enumerate(pictures):
             print_answers(picture, [(each, found[index]) for each, found in answers])
+        print_notes([machine for machine, _ in answers])
     _write(drawn, said=not as_json)
 
 
@@ -139,9 +140,10 @@ def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
     progress(f"reading {path.name}")
     found = [load_file(path)]
     if values["compare"]:
-        request = request_again(read_manifest(path), path, typed(ModelRequest, given))
+        manifest = read_manifest(path)
+        request = request_again(manifest, path, typed(ModelRequest, given))
         progress(f"building {request.spec}")
-        found.append(load_model(request))
+        found.append(load_model(request, manifest))
     return found
 
 
@@ -202,6 +204,7 @@ def _facts(
     return {
         "model": machine.name,
         "runtime": machine.runtime,
+        "notes": list(machine.notes),
         "answers": [
             {"picture": str(picture), "prepared": prepared.rule, **answer.to_dict()}
             for picture, (answer, prepared) in zip(pictures, answers, strict=True)

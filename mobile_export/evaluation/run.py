@@ -297,6 +297,7 @@ def evaluate(
         UsageError: no picture could be judged.
     """
     run = _Run(judge, store, runners)
+    own = [f"{each.machine.name}: {note}." for each in runners for note in each.machine.notes]
     done = sum(run.kept(runner, item) is not None for item in items for runner in runners)
     begin(len(items) * len(runners), done)
     for item in items:
@@ -314,7 +315,7 @@ def evaluate(
         len(judged),
         tuple(run.row(runner, judged) for runner in runners),
         tuple(run.left_out.items()),
-        tuple(dict.fromkeys(filter(None, [*judge.notes, *notes, *_suppression(runners)]))),
+        tuple(dict.fromkeys(filter(None, [*judge.notes, *own, *notes, *_suppression(runners)]))),
     )
 
 

@@ -133,6 +133,22 @@ def test_a_file_beside_its_model(picture: Path, tmp_path: Path) -> None:
         assert image.size == (32, 32)
 
 
+def test_what_a_reader_has_to_know_of_the_weights(
+    classifier: Any, picture: Path, tmp_path: Path
+) -> None:
+    need("onnx")
+    mobile_export.export("espcn_x2", "onnx", tmp_path, size=16, name="up")
+    file = tmp_path / "up.onnx"
+    note = "random weights (seed 0): the answers mean nothing"
+    assert [each["notes"] for each in answers(file, picture, "--compare")] == [[note], [note]]
+    assert run(file, picture, "--compare").stderr == f"note: {file}, espcn_x2: {note}\n"
+    mine, other = answers(file, picture, "--compare", "--seed", "1")
+    assert mine["notes"] == [note]
+    assert other["notes"][0] == note.replace("0", "1")
+    assert "(seed 1): this file predicts nothing) are not what the manifest" in other["notes"][1]
+    assert answers(classifier[1], picture)[0]["notes"] == [], "weights of the user's own"
+
+
 def test_a_model_without_a_file_is_as_its_authors_prepare_it(picture: Path) -> None:
     (found,) = answers("emo_1m", picture, "--size", "64")
     (answer,) = found["answers"]
