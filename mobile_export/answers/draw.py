@@ -24,6 +24,9 @@ _LONGEST = 60
 """Letters of a name."""
 _LEGEND = 12
 """Regions named below a mask: the largest."""
+_SURE = 0.3
+"""Objects that are as sure are drawn; where none is, the surest."""
+_SUREST = 20
 _GOLDEN = 0.61803398875
 _TONES = ((0.85, 0.95), (0.45, 0.95), (0.9, 0.6), (0.5, 0.7))
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
@@ -89,7 +92,8 @@ def _boxes(answer: Answer, prepared: Prepared) -> Image:
     pen = ImageDraw.Draw(image)
     thick = max(1, round(max(image.size) / 320))
     font = _font(image)
-    for each in reversed(answer.objects):  # the surest last, on top
+    sure = [each for each in answer.objects if each.score >= _SURE]
+    for each in reversed(sure or answer.objects[:_SUREST]):  # the surest last, on top
         assert each.box is not None
         colour = colour_of(each.index)
         pen.rectangle(each.box, outline=colour, width=thick)
