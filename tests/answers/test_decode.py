@@ -242,3 +242,16 @@ def test_colours_of_neighbours_differ() -> None:
     assert len({tuple(each) for each in colours}) == 150
     steps = [np.abs(a - b).sum() for a, b in pairwise(colours)]
     assert min(steps) > 100
+
+
+@pytest.mark.parametrize("best", [0.9, 0.29])
+def test_boxes_of_sure_objects_are_drawn_or_else_the_surest(best: float) -> None:
+    """A detector gives hundreds of boxes that are 2 % sure; drawn, they hide the picture."""
+    scores = np.array([best, *np.linspace(0.28, 0.02, 29)])
+    boxes = np.array([[k, 0.0, k, 8.0] for k in np.arange(30) / 4])
+    wide = shown(picture=(320, 32))
+    made = Detections(boxes, scores, np.arange(30))
+    results = [Result("out", np.zeros((1, 1, 4)), "boxes")]
+    image = draw(decode(results, made, None, wide), wide)
+    drawn = [k for k in range(30) if image.getpixel((10 * k, 31)) == colour_of(k)]
+    assert drawn == ([0] if best == 0.9 else list(range(20)))
