@@ -5,7 +5,8 @@ Records of a manifest (`manifest`), which is input: every field has a type and a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +24,7 @@ __all__ = [
     "Normalization",
     "Preprocessing",
     "Task",
+    "contradictions",
 ]
 
 FreeShape = Annotated[tuple[Dim | None, ...], Meta(max_length=16)]
@@ -173,3 +175,33 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     dynamic: Literal["batch", "size"] | None = None
     input: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     outputs: Annotated[tuple[Name, ...], Meta(max_length=256)] | None = None
+
+
+def contradictions(interface: Interface, inputs: Sequence[Any]) -> Iterator[str]:
+    """What a file's interface says otherwise of an image than the manifest's own inputs do.
+
+    Args:
+        inputs: of the manifest (`manifest.Input`): the model's.
+    """
+    images = {each.name: each for each in inputs if each.role == "image"}
+    for place, file in enumerate(interface.inputs):
+        image = images.get(file.source or "")
+        if image is None:
+            continue
+        where = f"interface.inputs[{place}]"
+        axes = _letters(image.shape, image.channels_last)
+        if file.layout is not None and len(file.layout) == len(file.shape):
+            wanted = tuple(axes.get(letter) for letter in file.layout)
+            pairs = zip(file.shape, wanted, strict=True)
+            if any(own is not None and own != there for own, there in pairs):
+                yield f"{where} has the shape {list(file.shape)}, input {list(image.shape)}"
+        found = file.normalization
+        if found is not None and image.mean and (found.mean, found.std) != (image.mean, image.std):
+            yield f"{where} has another mean or std than input"
+
+
+def _letters(shape: Sequence[int], channels_last: bool) -> dict[str, int]:
+    """The extent of each axis of the model's image or clip."""
+    batch, *others = shape
+    channels = others.pop(-1 if channels_last else 0)
+    return {"N": batch, "C": channels, **dict(zip("THW"[-len(others) :], others, strict=True))}

@@ -37,7 +37,7 @@ from .fields import (
     decode,
     element_count,
 )
-from .interface import Build, Interface, Preprocessing, Task
+from .interface import Build, Interface, Preprocessing, Task, contradictions
 from .names import manifest_path
 from .words import Role, class_count, is_one_picture
 
@@ -408,6 +408,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         given = [(output.name, output.shape) for output in self.outputs]
         if given != [(output.name, output.shape) for output in self.expected.outputs]:
             raise ValueError("outputs and expected.outputs differ in their names or shapes")
+        for said in () if self.interface is None else contradictions(self.interface, self.inputs):
+            raise ValueError(said)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

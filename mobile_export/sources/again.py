@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArtifactError, UsageError
+from ..graph.specs import WeightsInfo
 from ..models.composition import parse
 from ..system.files import GIB, regular_file
 from .request import ModelRequest
@@ -122,7 +123,7 @@ def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -
         if not same:
             yield (
                 f"the weights ({used.describe()}) are not what the manifest names "
-                f"({named.description or named.kind})"
+                f"({_described(named)})"
             )
     if len(manifest.inputs) != len(source.inputs):
         yield (
@@ -140,6 +141,29 @@ def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -
                 f"the model's {said} {own.shape}{dtypes[0]} is not what the manifest names, "
                 f"{named_input.shape}{dtypes[1]}"
             )
+        named_pixels, own_pixels = _pixels(named_input), _pixels(own)
+        if named_input.mean and own.role == "image" and named_pixels != own_pixels:
+            yield (
+                f"the model's {said} takes pixels with {_of_pixels(*own_pixels)}, and not, as the "
+                f"manifest says, with {_of_pixels(*named_pixels)}"
+            )
+
+
+def _described(named: Named) -> str:
+    """The weights that a manifest names, in a few words."""
+    if named.kind == "random":  # what is built again is the seed, and not the description
+        return WeightsInfo("random", seed=named.seed).describe()
+    return named.description or named.kind
+
+
+def _pixels(image: Any) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """What an app does with pixels: mean, std, order of the channels."""
+    return tuple(image.mean), tuple(image.std), image.channel_order
+
+
+def _of_pixels(mean: Sequence[float], std: Sequence[float], order: str) -> str:
+    means, stds = (", ".join(f"{each:g}" for each in values) for values in (mean, std))
+    return f"mean {means} and std {stds}, {order}"
 
 
 def _program(spec: str, weights: Named | None, file: Path) -> str:

@@ -12,13 +12,16 @@ import pytest
 import torch
 
 import mobile_export
+from mobile_export.answers.machine import load_file
 from mobile_export.api import verify
 from mobile_export.artifacts.manifest import Manifest, read_manifest
 from mobile_export.cli.messages import said_of_options
 from mobile_export.errors import ArtifactError, UsageError
 from mobile_export.exporters import apart
 from mobile_export.exporters.interface import runtime_of
-from mobile_export.sources.again import request_again
+from mobile_export.sources.again import request_again, unlike_manifest
+from mobile_export.sources.request import ModelRequest
+from mobile_export.sources.table import load_source
 from tests.conftest import need
 
 
@@ -102,6 +105,52 @@ def test_what_no_model_can_have_is_the_manifests_fault(file: Path, name: str, va
     assert f"The manifest of {file} names a model that cannot be built" in str(caught.value)
     with pytest.raises(UsageError, match="`seed` is -7"):
         request_again(manifest, file, {name: None, "seed": -7})
+
+
+def test_other_pixels_than_the_models_are_named(file: Path) -> None:
+    """The file computes what the model does; who prepares pictures by this manifest does not."""
+    beside = file.with_name(f"{file.name}.manifest.json")
+    found = json.loads(beside.read_text())
+    wrong = {"mean": [0.25], "std": [0.5]}
+    found["input"] |= wrong
+    found["interface"]["inputs"][0]["normalization"] |= wrong
+    beside.write_text(json.dumps(found))
+    report = verify(file)
+    assert report.parity.passed
+    assert report.unlike == (
+        "the model's input takes pixels with mean 0 and std 1, L, and not, as the manifest says, "
+        "with mean 0.25 and std 0.5, L",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("input", {"shape": [1, 1, 32, 16]},
+         r"interface.inputs[0] has the shape [1, 1, 16, 16], input [1, 1, 32, 16]"),
+        ("input", {"mean": [0.5]}, "interface.inputs[0] has another mean or std than input"),
+        ("input", {"std": [0.5]}, "interface.inputs[0] has another mean or std than input"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_contradicts_itself_is_refused(
+    file: Path, field: str, value: Any, said: str
+) -> None:
+    beside = file.with_name(f"{file.name}.manifest.json")
+    found = json.loads(beside.read_text())
+    _edit(file, **{field: found[field] | value})
+    for use in (verify, load_file):
+        with pytest.raises(ArtifactError, match=r"manifest.json is not valid") as caught:
+            use(file)
+        assert said in str(caught.value)
+
+
+def test_the_seed_and_not_its_description_is_named(file: Path) -> None:
+    weights = {"kind": "random", "seed": 7, "description": "RANDOM weights (seed 0)"}
+    manifest = _manifest(file, weights=weights)
+    request = ModelRequest("espcn_x2", size=(16, 16))
+    (said,) = unlike_manifest(manifest, request, load_source(request))
+    assert "(seed 0): this file predicts nothing) are not" in said
+    assert "manifest names (RANDOM weights (seed 7)" in said
 
 
 def test_another_model_is_named(file: Path) -> None:
