@@ -45,6 +45,7 @@ _GRAPH: dict[Any, Rule] = {
     aten.max_pool1d_with_indices.default: pooling.max_pool_with_indices,
     aten.max_pool2d_with_indices.default: pooling.max_pool_with_indices,
     aten.max_pool3d_with_indices.default: pooling.max_pool_with_indices,
+    aten.max_unpool2d.default: pooling.max_unpool,
     aten.adaptive_max_pool1d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool2d.default: pooling.adaptive_max_pool,
     aten.adaptive_max_pool3d.default: pooling.adaptive_max_pool,
@@ -180,7 +181,6 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.logit.default: elements.logit,
     aten.lstm.input: recurrent.lstm,
     aten.masked_scatter.default: indexing.masked_scatter,
-    aten.max_unpool2d.default: indexing.unpool,
     aten.max_unpool3d.default: indexing.unpool,
     aten.median.default: ordering.median_of_all,
     aten.median.dim: ordering.median,
@@ -353,6 +353,7 @@ _TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {
     aten.conv_transpose3d.input: convolution.is_odd,
     aten.log_softmax.int: pointwise.in_float64,
     aten.lstm.input: _projects,
+    aten.max_unpool2d.default: pooling.fills_windows,
 }
 """Of operators that a format takes itself (``native``), which calls it gets wrong or lacks."""
 

@@ -12,9 +12,16 @@ from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
-from .inline import inline
+from .indexing import unpool
+from .inline import inline, inlined
 
-__all__ = ["adaptive_max_pool", "avg_pool", "max_pool_with_indices"]
+__all__ = [
+    "adaptive_max_pool",
+    "avg_pool",
+    "fills_windows",
+    "max_pool_with_indices",
+    "max_unpool",
+]
 
 aten = torch.ops.aten
 _AXES: dict[Any, int] = {
@@ -130,10 +137,11 @@ _LARGEST = 1 << 20  # elements of all windows
 def max_pool_with_indices(graph: GraphEditor, node: Node) -> Any:
     """The elements of all windows, by stored indices, and the first of the largest of each.
 
-    None where the indices are not used, or the windows hold more than a million elements.
+    None where the indices are not used but by `max_unpool`, which does without, or the windows hold
+    more than a million elements.
     """
     items = [item for item in node.users if item.users]
-    if all(is_call(item, operator.getitem) and item.args[1] == 0 for item in items):
+    if all(_is_value(item) or all(map(fills_windows, item.users)) for item in items):
         return None
     axes = _POOLED[node.target]
     x = source_of(node)
@@ -168,6 +176,71 @@ _POOLED: dict[Any, int] = {
     aten.max_pool2d_with_indices.default: 2,
     aten.max_pool3d_with_indices.default: 3,
 }
+
+
+def _is_value(item: Node) -> bool:
+    return is_call(item, operator.getitem) and item.args[1] == 0
+
+
+# aten::max_unpool2d(Tensor self, Tensor indices, SymInt[2] output_size) -> Tensor
+def max_unpool(graph: GraphEditor, node: Node) -> Any:
+    """Of the pool that a network undoes (SegNet, ENet): each value at the largest of its window.
+
+    As many comparisons as the image has elements, and no index. Of any other indices: a comparison
+    of each value with each place (`indexing.unpool`).
+    """
+    if not fills_windows(node):
+        return inlined(unpool)(graph, node)
+    pool = source_of(node.args[1])  # type: ignore[arg-type]
+    x = source_of(pool)
+    largest = graph.call(operator.getitem, pool, 0, like=node)
+    kernel = as_list(argument(pool, "kernel_size"), 2)[0]
+
+    def filled(y: torch.Tensor, x: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+        return _filled(y, x, largest, kernel)
+
+    return inline(graph, node, filled, source_of(node), x, largest)
+
+
+def fills_windows(node: Node) -> bool:
+    """Whether a call is a `max_unpool2d` into the windows that its indices were found in.
+
+    They are square and do not overlap, and the image has the size that it had.
+    """
+    indices = node.args[1] if is_call(node, aten.max_unpool2d.default) else None
+    if not isinstance(indices, Node) or not is_call(indices, operator.getitem):
+        return False
+    pool = source_of(indices)
+    if not is_call(pool, aten.max_pool2d_with_indices.default):
+        return False
+    kernel = as_list(argument(pool, "kernel_size"), 2)
+    stride = as_list(argument(pool, "stride") or kernel, 2)
+    whole = [
+        size // step for size, step in zip(shape_of(source_of(pool))[-2:], kernel, strict=True)
+    ]
+    return (
+        kernel == stride
+        and kernel[0] == kernel[1]
+        and as_list(argument(pool, "padding"), 2) == [0, 0]
+        and as_list(argument(pool, "dilation"), 2) == [1, 1]
+        and shape_of(indices)[-2:] == tuple(whole)
+        and shape_of(node)[-2:] == shape_of(source_of(pool))[-2:]
+    )
+
+
+def _filled(y: torch.Tensor, x: torch.Tensor, largest: torch.Tensor, kernel: int) -> torch.Tensor:
+    """y (…, C, h, w) in the shape of x (…, C, H, W): at the first of the largest of its window."""
+    height, width = (size * kernel for size in y.shape[-2:])
+    places = [(row, column) for row in range(kernel) for column in range(kernel)]
+    found = torch.full(y.shape, float(len(places) - 1), dtype=y.dtype)
+    for number, (row, column) in reversed(list(enumerate(places[:-1]))):
+        part = x[..., row:height:kernel, column:width:kernel]
+        found = torch.where(part == largest, torch.full_like(y, number), found)
+    zero = torch.zeros_like(y)
+    parts = [torch.where(found == number, y, zero) for number in range(len(places))]
+    stacked = torch.stack(parts, -3).flatten(-4, -3)
+    whole = torch.nn.functional.pixel_shuffle(stacked, kernel)
+    return torch.nn.functional.pad(whole, (0, x.shape[-1] - width, 0, x.shape[-2] - height))
 
 
 def _window(node: Node, axis: int, axes: int, size: int, count: int) -> torch.Tensor:
