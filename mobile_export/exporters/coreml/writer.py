@@ -238,7 +238,7 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
     def in_float16(op: Any) -> bool:
         """False for what is left of the normalisation, arithmetic on the pixels themselves, and for
         places in an image: float16 has steps of 1/8 of a pixel at 128 and beyond."""
-        if _makes_places(op, known):
+        if known[op] if op in known else _makes_places(op, known):
             return False
         return not (options.image_input and op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
@@ -252,20 +252,28 @@ _PLACING = ("resample",)
 def _makes_places(op: Any, known: dict[Any, bool]) -> bool:
     """Whether an operation takes values at computed places, or makes nothing but such places.
 
+    A network may be thousands of operations deep: nothing here calls itself.
+
     Args:
         known: what was found so far.
     """
-    if op not in known:
-        users = [user for value in op.outputs for user in value.child_ops]
-        only = bool(users) and all(_takes_places(user, op, known) for user in users)
-        known[op] = op.op_type in _PLACING or (only and op.op_type != "const")
+    waiting = [op]
+    while waiting:
+        users = [user for value in waiting[-1].outputs for user in value.child_ops]
+        unknown = [each for each in users if each.op_type not in _PLACING and each not in known]
+        if unknown:
+            waiting += unknown
+            continue
+        last = waiting.pop()
+        only = bool(users) and all(_takes_places(user, last, known) for user in users)
+        known[last] = last.op_type in _PLACING or (only and last.op_type != "const")
     return known[op]
 
 
 def _takes_places(user: Any, op: Any, known: dict[Any, bool]) -> bool:
     if user.op_type in _PLACING:
         return any(user.inputs.get("coordinates") is value for value in op.outputs)
-    return _makes_places(user, known)
+    return known[user]
 
 
 def _of_pixels(value: Any) -> bool:

@@ -296,6 +296,20 @@ def test_places_in_an_image_are_float32_in_a_float16_file(tmp_path: Any) -> None
     assert made_by["conv"] == MIL_pb2.FLOAT16  # the last one, behind the places
 
 
+def test_a_network_may_be_deep() -> None:
+    """Which operations make places was found by a recursion, 250 operations deep at most."""
+    from coremltools.converters.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, 4, 4))])
+    def deep(x: Any) -> Any:
+        for _ in range(600):
+            x = mb.sin(x=x)
+        return x
+
+    selected = exporter._compute_precision(get_format("coreml").precisions[0], CoreMLOptions())
+    assert all(map(selected.op_selector, deep.functions["main"].operations))
+
+
 class _Keywords(nn.Module):
     """Calls whose numbers stand in keywords, which coremltools 9.0 reads of some operators only."""
 
