@@ -192,7 +192,9 @@ def refused(program: Program, said: str) -> str:
     return f" It is said of: {listed(found)}." if found else _outside(program)
 
 
-_CALLED = re.compile(r"""aten(?:\.|::)(\w+)|['"`](\w+)['"`]|fx node (\w+)|kind (\w+)|op (\w+)""")
+_CALLED = re.compile(
+    r"""(?:aten|prims)(?:\.|::)(\w+)|['"`](\w+)['"`]|fx node (\w+)|kind (\w+)|op (\w+)|@(\w+)"""
+)
 """How converters call what they refuse: plain words are operators' names, too (`to`, `index`)."""
 
 
@@ -201,8 +203,8 @@ def _outside(program: Program) -> str:
     found = [
         call_at(node)
         for node in program.exported.graph.nodes
-        if node.op == "call_function"
-        and not is_core(node.target)
+        if isinstance(node.target, OpOverload)
+        and not (node.target.namespace == "aten" and is_core(node.target))
         and operator_name(node.target) not in SPELLINGS
     ]
     return f" It calls operators outside the core set: {_few(found)}." if found else ""

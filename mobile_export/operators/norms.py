@@ -12,7 +12,14 @@ from ..graph.ops import argument, source_of
 from .inline import inline
 from .sums import batch_statistics
 
-__all__ = ["batch_norm", "layer_norm", "scales_by_results", "trains"]
+__all__ = [
+    "batch_norm",
+    "instance_norm",
+    "keeps_statistics",
+    "layer_norm",
+    "scales_by_results",
+    "trains",
+]
 
 aten = torch.ops.aten
 
@@ -36,6 +43,19 @@ def batch_norm(graph: GraphEditor, node: Node) -> Any:
         return batch_statistics(x, w, b, None, None, True, 0.0, eps)[0]
 
     return inline(graph, node, norm, x, *given)
+
+
+def keeps_statistics(node: Node) -> bool:
+    """Whether an instance norm takes the mean and variance that training left behind."""
+    return not argument(node, "use_input_stats")
+
+
+# aten::instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean,
+#     Tensor? running_var, bool use_input_stats, float momentum, float eps, bool cudnn_enabled)
+def instance_norm(graph: GraphEditor, node: Node) -> Node:
+    """By stored statistics, which coremltools 9.0 does not read: a batch norm."""
+    *operands, _, momentum, eps, cudnn = node.args
+    return graph.call(aten.batch_norm.default, *operands, False, momentum, eps, cudnn, like=node)
 
 
 def scales_by_results(node: Node) -> bool:

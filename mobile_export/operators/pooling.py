@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from ..graph.average_pools import AVERAGE_POOLS
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
 from .indexing import unpool
@@ -18,9 +19,11 @@ from .inline import inline, inlined
 __all__ = [
     "adaptive_max_pool",
     "avg_pool",
+    "drops_windows",
     "fills_windows",
     "max_pool_with_indices",
     "max_unpool",
+    "without_dropped",
 ]
 
 aten = torch.ops.aten
@@ -107,11 +110,11 @@ def avg_pool(graph: GraphEditor, node: Node) -> Node | None:
     """``divisor_override``, which torch.onnx ignores: the mean of whole windows, times a factor.
 
     With ``ceil_mode`` the last window may hang over the padding: what it lacks is padded first.
-    Pools without a divisor of their own are left.
+    Of pools without a divisor of their own only those are written that `without_dropped` is for.
     """
     divisor = argument(node, "divisor_override")
     if divisor is None:
-        return None
+        return without_dropped(graph, node) if drops_windows(node) else None
     x, sizes = source_of(node), shape_of(source_of(node))[-2:]
     kernel = as_list(argument(node, "kernel_size"), 2)
     stride = as_list(argument(node, "stride") or kernel, 2)
@@ -128,6 +131,76 @@ def avg_pool(graph: GraphEditor, node: Node) -> Node | None:
     y = graph.call(aten.avg_pool2d.default, x, kernel, stride, padding, like=node)
     return graph.call(aten.mul.Tensor, y, math.prod(kernel) / divisor, like=node)
 
+
+def drops_windows(node: Node) -> bool:
+    """Whether ``ceil_mode`` would add a window to some axis that lies in the padding alone.
+
+    PyTorch leaves it out; ONNX's shape inference does not.
+    """
+    return bool(argument(node, "ceil_mode")) and any(
+        count < ceiled for count, (_, ceiled) in zip(*_windows(node), strict=True)
+    )
+
+
+def without_dropped(graph: GraphEditor, node: Node) -> Node | None:
+    """A pool that `drops_windows`: without ``ceil_mode`` in these axes, one axis after the other.
+
+    So the largest and the mean are found as well: the windows of an average, too, hold as many
+    elements as their height times their width.
+    """
+    counts, sizes = _windows(node)
+    ceils = [floored < count for count, (floored, _) in zip(counts, sizes, strict=True)]
+    if not any(ceils):
+        return _pool_of(graph, node, source_of(node), range(len(counts)), ceil=False)
+    y = source_of(node)
+    for ceil in (True, False):
+        y = _pool_of(graph, node, y, [a for a, own in enumerate(ceils) if own is ceil], ceil=ceil)
+    return y
+
+
+def _windows(node: Node) -> tuple[list[int], list[tuple[int, int]]]:
+    """Of each axis how many windows a pool has, and without and with one more for what is left."""
+    axes = _CEILED[node.target]
+    kernel = as_list(argument(node, "kernel_size"), axes)
+    stride = as_list(argument(node, "stride") or kernel, axes)
+    padding = as_list(argument(node, "padding"), axes)
+    dilated = node.target in _LARGEST_OF
+    dilation = as_list(argument(node, "dilation"), axes) if dilated else [1] * axes
+    counts = list(shape_of(node)[-axes:])
+    sizes = []
+    for size, k, s, p, d in zip(
+        shape_of(source_of(node))[-axes:], kernel, stride, padding, dilation, strict=True
+    ):
+        room = size + 2 * p - d * (k - 1) - 1
+        sizes.append((room // s + 1, -(-room // s) + 1))
+    return counts, sizes
+
+
+def _pool_of(
+    graph: GraphEditor, node: Node, x: Node, chosen: Collection[int], *, ceil: bool
+) -> Node:
+    """The pool of ``node`` along some of its axes, ``chosen``."""
+    axes = _CEILED[node.target]
+
+    def own(name: str, other: int) -> list[int]:
+        given = as_list(argument(node, name) or argument(node, "kernel_size"), axes)
+        return [each if axis in chosen else other for axis, each in enumerate(given)]
+
+    padding = as_list(argument(node, "padding"), axes)
+    padding = [each if axis in chosen else 0 for axis, each in enumerate(padding)]
+    window = [own("kernel_size", 1), own("stride", 1), padding]
+    if node.target in _LARGEST_OF:
+        return graph.call(node.target, x, *window, own("dilation", 1), ceil, like=node)
+    counts = argument(node, "count_include_pad")
+    return graph.call(node.target, x, *window, ceil, counts, like=node)
+
+
+_LARGEST_OF: dict[Any, int] = {
+    aten.max_pool1d.default: 1,
+    aten.max_pool2d.default: 2,
+    aten.max_pool3d.default: 3,
+}
+_CEILED: dict[Any, int] = {**_LARGEST_OF, **AVERAGE_POOLS}
 
 _LARGEST = 1 << 20  # elements of all windows
 

@@ -149,16 +149,31 @@ def _product(
 
 
 def is_unusual(node: Node) -> bool:
-    """Whether queries have other than four axes, or heads share keys."""
+    """Whether queries have other than four axes, heads share keys, or a mask is stored."""
     rank = len(shape_of(node.args[0]))  # type: ignore[arg-type]
+    mask = argument(node, "attn_mask")
+    stored = mask is not None and mask.op != "call_function"
+    return stored or _is_of_other_axes(rank, node)
+
+
+def _is_of_other_axes(rank: int, node: Node) -> bool:
     return rank in (2, 3) or (rank == 4 and bool(argument(node, "enable_gqa")))
 
 
 # aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None,
 #     float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False)
 def attention(graph: GraphEditor, node: Node) -> Any:
-    """Of four axes, with a key and a value for every query's head, which torch.onnx asks for."""
+    """Of four axes, with a key and a value for every query's head, which torch.onnx asks for.
+
+    Queries that a stored mask leaves no key give 0 (`torch._safe_softmax`), and NaN or the mean of
+    all values elsewhere: they see all keys, and are multiplied by 0.
+    """
     mask = argument(node, "attn_mask")
+    seeing = _seeing(graph, mask)
+    if seeing is not None:
+        return _without_blind(graph, node, mask, seeing)
+    if not _is_of_other_axes(len(shape_of(node.args[0])), node):  # type: ignore[arg-type]
+        return None
     causal, scale = argument(node, "is_causal"), argument(node, "scale")
     shape = shape_of(node)
 
@@ -175,6 +190,30 @@ def attention(graph: GraphEditor, node: Node) -> Any:
 
     operands = [*node.args[:3], *([] if mask is None else [mask])]
     return inline(graph, node, attend, *operands)
+
+
+def _seeing(graph: GraphEditor, mask: Any) -> torch.Tensor | None:
+    """(…, L, 1): whether each query sees a key; None where all do, or the mask is not stored."""
+    held = None if mask is None else graph.constant(mask)
+    if held is None:
+        return None
+    seen = held if held.dtype == torch.bool else held != -math.inf
+    seeing = seen.any(-1, keepdim=True)
+    return None if seeing.all() else seeing
+
+
+def _without_blind(graph: GraphEditor, node: Node, mask: Node, seeing: torch.Tensor) -> Node:
+    """The attention of ``node`` with a mask that leaves every query a key, times 1 or 0."""
+    held = graph.constant(mask)
+    assert held is not None
+    open_mask = torch.where(seeing, held, torch.full_like(held, held.dtype == torch.bool))
+    stored = graph.add_constant(open_mask, f"{node.name}.mask")
+    names = ("dropout_p", "is_causal")
+    kwargs = {name: argument(node, name) for name in ("scale", "enable_gqa")}
+    given = [argument(node, name) for name in names]
+    y = graph.call(node.target, *node.args[:3], stored, *given, like=node, kwargs=kwargs)
+    kept = graph.add_constant(seeing.to(node.meta["val"].dtype), f"{node.name}.seeing")
+    return graph.call(aten.mul.Tensor, y, kept, like=node)
 
 
 def _repeated(x: torch.Tensor, heads: int) -> torch.Tensor:

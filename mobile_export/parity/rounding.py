@@ -9,7 +9,8 @@ the nearest float16 (IEEE 754, ties to even). That is the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
@@ -109,10 +110,22 @@ def _outputs(module: torch.nn.Module, samples: Sequence[Sample], rounding: Round
     found = []
     for sample in samples:
         given = [float32_copy(tensor) for tensor in sample.all_given()]
-        with guarded(_as_error), torch.no_grad(), mode():
+        with guarded(_as_error), torch.no_grad(), _lstm_in_steps(copied), mode():
             result = copied(*map(_round, given)) if results else copied(*given)
         found.append(tuple(tensor.detach().numpy() for tensor in flatten_outputs(result)[1]))
     return tuple(found)
+
+
+@contextmanager
+def _lstm_in_steps(module: torch.nn.Module) -> Iterator[None]:
+    """oneDNN runs an LSTM as one operator, which would be rounded once: without, each step is."""
+    backend: Any = torch.backends.mkldnn
+    enabled = backend.enabled
+    backend.enabled = enabled and not any(isinstance(m, torch.nn.LSTM) for m in module.modules())
+    try:
+        yield
+    finally:
+        backend.enabled = enabled
 
 
 def float32_copy(tensor: torch.Tensor) -> torch.Tensor:

@@ -116,6 +116,7 @@ ELEMENTWISE: dict[str, Any] = {
     "softplus": lambda x: F.softplus(x, beta=2.0),
     "logsigmoid": F.logsigmoid,
     "scalars": lambda x: (2 - x * 3) / 4 + 1 / (x.abs() + 1) + x**2 + (x.abs() + 1) ** -0.5,
+    "powers of zero": lambda x: x.relu() ** 1.7 + x.relu() ** (1 / 3) + x**3 - 0.1 * x**4,
     "powers": lambda x: (x.abs() + 1) ** 1.7 + 2**x + (x.abs() + 1) ** x.tanh(),
     "alpha": lambda x: torch.add(x, x.relu(), alpha=2) - torch.sub(x.sigmoid(), x, alpha=0.5),
     "maximum": lambda x: torch.maximum(x, -x) * torch.minimum(x, x * 2),

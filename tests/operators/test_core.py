@@ -89,6 +89,11 @@ class Calls(nn.Module):
         return self.function(x)
 
 
+_VARIANCES = torch.tensor([0.5, 2.0, 3.0])
+_BLIND = torch.ones(32, 32, dtype=torch.bool).tril(-3)
+"""The first three queries see no key."""
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -107,6 +112,11 @@ class Calls(nn.Module):
         lambda x: (
             torch.div(x.flatten(1).argmax(1), 32, rounding_mode="floor").to(x.dtype) + x.mean()
         ),
+        lambda x: torch.instance_norm(
+            x, None, None, x.new_ones(3), _VARIANCES, False, 0.1, 1e-5, False
+        ),
+        lambda x: torch.nn.functional.scaled_dot_product_attention(x, x.flip(2), x, _BLIND),
+        lambda x: torch.nn.functional.scaled_dot_product_attention(x, x, x, _BLIND.float().log()),
     ],
 )
 def test_a_call(function: Any) -> None:
@@ -212,6 +222,15 @@ def test_what_a_format_takes_is_left() -> None:
     assert rule_of(aten.sort.default) is not None
     assert rule_of(aten.sort.default, ("sort",)) is None
     assert rule_of(aten.relu.default) is None
+
+
+def test_what_no_format_has_has_its_line() -> None:
+    """PyTorch writes some operators in others that are not of ATen."""
+    program = core(trace(make_source(Calls(lambda x: torch.special.erfinv(x.tanh())), (32, 32))))
+    for said in ("No ONNX function for op='prims.erf_inv'", "Lowering not found: prims.erf_inv."):
+        assert "erf_inv" in refused(program, said)
+        assert "test_core.py" in refused(program, said)
+    assert "test_core.py" in refused(program, "something failed")
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,10 @@ def test_average_pool(
 ) -> None:  # fmt: skip
     module = nn.AvgPool2d(kernel, stride, padding, ceil, inside, divisor)
     result = apply(decompose, module, (1, 3, *image), normalize=False)
-    assert bool(result.changes) == (divisor is not None)
-    if result.changes:
+    # Rows 12 to 14 of 10 rows and a padding of 1: PyTorch leaves this window out.
+    dropped = ceil and kernel == (2, 4) and image == (10, 8)
+    assert bool(result.changes) == (divisor is not None or dropped)
+    if divisor is not None:
         nodes = result.program.exported.graph.nodes
         [pool] = [n for n in nodes if n.target is torch.ops.aten.avg_pool2d.default]
         assert len(pool.args) == 4, "no ceil_mode and no divisor"

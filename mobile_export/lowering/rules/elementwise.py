@@ -142,11 +142,33 @@ def _with_scalar(
             -1.0: "reciprocal",
         }
         result = builder.add(ir.Unary, [value], value.shape, op=names[number])
+    elif op == "pow" and number in (3.0, 4.0):
+        result = _small_power(builder, value, number)
+    elif op == "pow" and number > 0 and not number.is_integer():
+        result = _root(builder, value, number)
     else:
         result = builder.add(ir.Binary, [value], value.shape, op=op, scalar=number)
     reshaped = view.on(result).reshape(shape)
     assert reshaped is not None  # only unit axes are new
     return reshaped
+
+
+def _small_power(builder: Builder, value: ir.Value, number: float) -> ir.Value:
+    """x³ or x⁴ as products: ncnn's powers are exponentials of logarithms, of 0 and below 2.4e38."""
+    square = builder.add(ir.Unary, [value], value.shape, op="square")
+    if number == 4.0:
+        return builder.add(ir.Unary, [square], value.shape, op="square")
+    return builder.add(ir.Binary, [square, value], value.shape, op="mul")
+
+
+def _root(builder: Builder, value: ir.Value, number: float) -> ir.Value:
+    """x^p for a fraction p above 0 and x not below: of 0 the power of 1, times 0."""
+    shape = value.shape
+    above = builder.add(ir.Unary, [value], shape, op="step")
+    zeros = builder.add(ir.Binary, [above], shape, op="rsub", scalar=1.0)
+    defined = builder.add(ir.Binary, [value, zeros], shape, op="add")
+    power = builder.add(ir.Binary, [defined], shape, op="pow", scalar=number)
+    return builder.add(ir.Binary, [power, above], shape, op="mul")
 
 
 def _per_channel(

@@ -94,7 +94,8 @@ def _one_way(
     for step in range(steps - 1, -1, -1) if backwards else range(steps):
         gates = reshape(builder, narrow(builder, driven, 1, step, 1), (batch, 4 * size))
         if isinstance(h, np.ndarray):
-            gates = binary(builder, "add", gates, h @ recurrent.T, gates.shape)
+            fixed = h.astype(np.float64) @ recurrent.T
+            gates = binary(builder, "add", gates, fixed, gates.shape)
         else:
             fed_back = linear(builder, h, 1, recurrent, None)
             gates = binary(builder, "add", gates, fed_back, gates.shape)
