@@ -252,7 +252,7 @@ _POOLED: dict[Any, int] = {
 
 
 def _is_value(item: Node) -> bool:
-    return is_call(item, operator.getitem) and item.args[1] == 0
+    return is_call(item, operator.getitem) and bool(item.args[1] == 0)
 
 
 # aten::max_unpool2d(Tensor self, Tensor indices, SymInt[2] output_size) -> Tensor

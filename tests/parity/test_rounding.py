@@ -114,3 +114,30 @@ def test_a_model_that_does_not_run_rounded_gets_no_allowance() -> None:
     )
     zeros = Sample("ones", torch.full(PLAIN.shape, 4.0))
     assert rounded_outputs(NeverAgain(), [zeros])("float16") is None
+
+
+class _Sequence(nn.Module):
+    """The last cell state of an LSTM; all weights and inputs are numbers that float16 holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cells = nn.LSTM(8, 6, batch_first=True)
+        for weight in self.cells.parameters():
+            weight.data.copy_((weight.data * 4).half())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state: torch.Tensor = self.cells(x[:, 0])[1][1]
+        return state
+
+
+def test_each_step_of_an_lstm_is_rounded() -> None:
+    """oneDNN runs all steps in one call. Rounded once, no file that rounds each was allowed."""
+    module = _Sequence().eval()
+    image = torch.randn(1, 1, 40, 8, generator=torch.Generator().manual_seed(0)).half().float()
+    found = rounded_outputs(module, [Sample("s", image)])("float16")
+    assert found is not None
+    once = module(image).detach().half().float().numpy()
+    assert not np.array_equal(found[0][0], once)
+    assert np.abs(found[0][0] - once).max() < 0.02 * np.abs(once).max()
+    assert torch.backends.mkldnn.enabled
