@@ -16,6 +16,7 @@ __all__ = [
     "ConvFeedForward",
     "DropPath",
     "FeedForward",
+    "Scale",
     "attend",
     "attend_channels",
     "check_classes",
@@ -192,6 +193,17 @@ class ChannelNorm(nn.Module):
         last = x.permute(0, 2, 3, 1)
         y = F.layer_norm(last, (x.shape[1],), self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2)
+
+
+class Scale(nn.Module):
+    """One learnt factor per channel: (B, dim, H, W) -> (B, dim, H, W)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None]
 
 
 class ConvNeXtFrame(nn.Module):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from ..errors import SourceError
 from . import (
     all_cnn,
+    bts,
     carn_m,
     cas_vit,
     cat,
@@ -34,6 +35,7 @@ from . import (
     mobile_former,
     mobilenetv3,
     mpvit,
+    ninformer,
     parcnetv2,
     patchconvnet,
     pvt,
@@ -42,15 +44,19 @@ from . import (
     restormer,
     seaformer,
     seaformerpp,
+    smpconv,
+    spanet,
     squeezetime,
     sret,
     t2t_vit,
     topformer,
+    transnext,
     tvconv,
     u2net,
     unet,
     uniformer,
     unireplknet,
+    wavemix,
 )
 from .entry import ModelEntry, Published
 
@@ -97,6 +103,12 @@ FAMILIES = (
     restormer.ROWS,
     cat.ROWS,
     moat.ROWS,
+    wavemix.ROWS,
+    transnext.ROWS,
+    bts.ROWS,
+    spanet.ROWS,
+    ninformer.ROWS,
+    smpconv.ROWS,
 )
 """The rows of every family: one line a family."""
 

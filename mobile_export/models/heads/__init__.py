@@ -101,6 +101,14 @@ HEADS = {
         ),
         Head("fcn", "FCN", "build:fcn", f"FCN (arXiv 1411.4038), {_MMSEG}", (32,), 512),
         Head(
+            "fcn_joined",
+            "FCN on joined maps",
+            "build:fcn_joined",
+            f"HRNet (arXiv 1908.07919), {_MMSEG}",
+            _PYRAMID,
+            None,
+        ),
+        Head(
             "pspnet", "PSPNet", "build:pspnet", f"PSPNet (arXiv 1612.01105), {_MMSEG}", (32,), 512
         ),
         Head(

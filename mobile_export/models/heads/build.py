@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from .context import DeepLabHead, DeepLabPlusHead, FCNHead, PSPHead
+from .context import DeepLabHead, DeepLabPlusHead, FCNHead, JoinedFCNHead, PSPHead
 from .fusion import LRASPPHead, SegFormerHead
 from .mask_rcnn import MaskRCNNHead
 from .pyramid import FPN, WIDTH, SemanticFPNHead
@@ -17,6 +17,7 @@ __all__ = [
     "deeplabv3",
     "deeplabv3plus",
     "fcn",
+    "fcn_joined",
     "lraspp",
     "mask_rcnn",
     "pspnet",
@@ -40,6 +41,11 @@ deeplabv3 = partial(_alone, DeepLabHead)
 deeplabv3plus = partial(_alone, DeepLabPlusHead)
 lraspp = partial(_alone, LRASPPHead)
 segformer = partial(_alone, SegFormerHead)
+
+
+def fcn_joined(dims: tuple[int, ...], width: int | None, classes: int) -> Parts:
+    """FCN on all maps, as wide as these together."""
+    return None, JoinedFCNHead(dims, classes)
 
 
 def semantic_fpn(dims: tuple[int, ...], width: int, classes: int) -> Parts:

@@ -1,6 +1,7 @@
-"""Heads that look around on the last feature map: FCN, PSPNet, DeepLabv3 and DeepLabv3+.
+"""Heads that look around on feature maps: FCN, PSPNet, DeepLabv3 and DeepLabv3+.
 
 - FCN (arXiv 1411.4038) as mmsegmentation has it: two 3x3 convolutions, joined with their input.
+- FCN as HRNet has it (arXiv 1908.07919): all maps at stride 4, joined, and a 1x1 convolution.
 - PSPNet (arXiv 1612.01105): a pyramid of averages over 1, 2, 3 and 6 bins.
 - DeepLabv3 (arXiv 1706.05587): atrous spatial pyramid pooling of rates 12, 24 and 36.
 - DeepLabv3+ (arXiv 1802.02611): the same with depthwise separable convolutions, and the map of
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ..layers import ConvBNAct
 from .layers import DepthwiseSeparable, concatenate, pooled_branch, resized
 
-__all__ = ["DeepLabHead", "DeepLabPlusHead", "FCNHead", "PSPHead"]
+__all__ = ["DeepLabHead", "DeepLabPlusHead", "FCNHead", "JoinedFCNHead", "PSPHead"]
 
 RATES = (1, 12, 24, 36)
 BINS = (1, 2, 3, 6)
@@ -38,6 +39,25 @@ class FCNHead(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = maps[-1]
         scores: Tensor = self.conv_seg(self.conv_cat(torch.cat([x, self.convs(x)], 1)))
+        return scores
+
+
+class JoinedFCNHead(nn.Module):
+    """All maps at the size of the finest, a 1x1 convolution and a classifier per pixel.
+
+    The convolution keeps the channels, Σ dims.
+
+    [(B, dims[i], H/4 …, W/4 …)] -> (B, classes, H/4, W/4)
+    """
+
+    def __init__(self, dims: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        width = sum(dims)
+        self.conv_seg = nn.Conv2d(width, classes, 1)
+        self.convs = nn.Sequential(ConvBNAct(width, width, 1))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        scores: Tensor = self.conv_seg(self.convs(concatenate(maps, maps[0].shape[2:])))
         return scores
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvNeXtFrame, DropPath, check_classes, drop_rates
+from ..layers import ConvNeXtFrame, DropPath, Scale, check_classes, drop_rates
 
 __all__ = ["ParCNetV2", "parcnetv2_xt"]
 
@@ -103,17 +103,6 @@ class GatedFeedForward(nn.Module):
         plain, gate = self.fc1(x.permute(0, 2, 3, 1)).chunk(2, -1)
         y: Tensor = self.fc2(plain * F.gelu(gate))
         return y.permute(0, 3, 1, 2)
-
-
-class Scale(nn.Module):
-    """One factor per channel."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale[:, None, None]
 
 
 class Block(nn.Module):

@@ -1,0 +1,19 @@
+"""BTS against the official code (cogaplex-bts/bts@653b5d3, pytorch/bts.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.models.official import Official
+
+OFFICIAL = Official("bts")
+
+
+@pytest.mark.parametrize("spec", sorted(OFFICIAL.shapes))
+def test_state_dict_is_the_official_one(spec: str) -> None:
+    OFFICIAL.check_state_dict(spec)
+
+
+@pytest.mark.parametrize("spec", OFFICIAL.marked(["bts_densenet121"]))
+def test_outputs_are_the_official_ones(spec: str) -> None:
+    OFFICIAL.check_outputs(spec)
