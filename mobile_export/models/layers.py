@@ -158,21 +158,26 @@ class Attention(nn.Module):
 
     Args:
         bias: whether the layer that makes queries, keys and values has one.
+        head_dim: channels of a head; None: those of ``dim`` are shared out.
     """
 
-    def __init__(self, dim: int, heads: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, heads: int, *, bias: bool = True, head_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
-        self.proj = nn.Linear(dim, dim)
+        self.head_dim = head_dim or dim // heads
+        inner = heads * self.head_dim
+        self.qkv = nn.Linear(dim, 3 * inner, bias=bias)
+        self.proj = nn.Linear(inner, dim)
 
     def mix(self, x: Tensor) -> Tensor:
         """What the heads gather, before `proj`."""
-        batch, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
+        batch, tokens, _ = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        weights = (q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5).softmax(-1)
-        mixed: Tensor = (weights @ v).transpose(1, 2).reshape(batch, tokens, dim)
+        weights = (q @ k.transpose(-2, -1) * self.head_dim**-0.5).softmax(-1)
+        mixed: Tensor = (weights @ v).transpose(1, 2).flatten(2)
         return mixed
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from . import (
     carn_m,
     cas_vit,
     cat,
+    coc,
     convmlp,
     crate,
     cswin,
@@ -56,6 +57,7 @@ from . import (
     unet,
     uniformer,
     unireplknet,
+    vit_resnas,
     wavemix,
 )
 from .entry import ModelEntry, Published
@@ -104,6 +106,8 @@ FAMILIES = (
     cat.ROWS,
     moat.ROWS,
     wavemix.ROWS,
+    coc.ROWS,
+    vit_resnas.ROWS,
     transnext.ROWS,
     bts.ROWS,
     spanet.ROWS,

@@ -67,7 +67,7 @@ MEASURES = {
 TENSORFLOW = {"MOAT"}
 """Their official code has no state dict; what it says of them is tested beside them."""
 
-UNMEASURED = {"All-CNN", "CRATE", "MiT", "NiNformer", "U-Net"}
+UNMEASURED = {"All-CNN", "CRATE", "MiT", "NiNformer", "U-Net", "ViT-ResNAS"}
 """Their accuracy is in no table that can be cited here, or of other data than the others'."""
 
 

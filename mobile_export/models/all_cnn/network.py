@@ -1,9 +1,10 @@
 """All-CNN-C (arXiv 1412.6806).
 
 "Striving for Simplicity: The All Convolutional Net", Springenberg et al. Seven 3x3 convolutions,
-two of which halve the map where others pool, two 1x1 convolutions, and an average (Table 2). The
-paper trains it on CIFAR-10; there is no official code in PyTorch, so names of weights are ours. The
-layers are those of the implementations of others (github.com/StefOe/all-conv-pytorch).
+two of which halve the map where others pool, two 1x1 convolutions, and an average (Table 2). Its
+last convolution, of one channel per class, has a ReLU behind it, too ("1x1 conv. 10 ReLU", Table
+1), so no logit is negative. The paper trains it on CIFAR-10; there is no official code in PyTorch,
+so names of weights are ours.
 """
 
 from __future__ import annotations

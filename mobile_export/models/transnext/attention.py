@@ -83,8 +83,8 @@ class _CosineAttention(nn.Module):
         rows = _indices(height, self.pool, like.device)
         columns = _indices(width, self.pool, like.device)
         index = rows[:, None, :, None] * len(across) + columns[None, :, None, :]
-        found = biases.T[:, index.flatten()]
-        return found.reshape(self.heads, height * width, -1)
+        found: Tensor = biases.T[:, index.flatten()].reshape(self.heads, height * width, -1)
+        return found
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, N, heads·d) -> (B, heads, N, d)."""
@@ -97,7 +97,8 @@ class _CosineAttention(nn.Module):
         Args:
             keys: how many each of them has: (N, 1) or ().
         """
-        return (q + self.query_embedding) * F.softplus(self.temperature) * torch.log(keys)
+        queries: Tensor = (q + self.query_embedding) * F.softplus(self.temperature)
+        return queries * torch.log(keys)
 
 
 class GlobalAttention(_CosineAttention):
