@@ -52,6 +52,7 @@ def test_two_rows_of_one_name_are_refused() -> None:
 STRIDES = {"EMO": 32, "SeaFormer": 8, "SeaFormer++": 8, "TopFormer": 8, "LinkNet": 1} | {
     "MobileNetV3": 8,
     "U-Net": 1,
+    "HiFormer": 1,
 }
 
 """Of the logits of each family of segmenters, as their papers say."""
@@ -67,7 +68,7 @@ MEASURES = {
 TENSORFLOW = {"MOAT"}
 """Their official code has no state dict; what it says of them is tested beside them."""
 
-UNMEASURED = {"All-CNN", "CRATE", "MiT", "NiNformer", "U-Net", "ViT-ResNAS"}
+UNMEASURED = {"All-CNN", "CRATE", "HiFormer", "MiT", "NiNformer", "U-Net", "ViT-ResNAS"}
 """Their accuracy is in no table that can be cited here, or of other data than the others'."""
 
 
