@@ -233,7 +233,7 @@ def _print(found: Evaluation, out: Path) -> None:
         _print_differences(row)
     console.print(f"The answers are in {escape(str(out))}.", soft_wrap=True)
     for note in found.notes:
-        err.print(f"[yellow]note:[/] {escape(note)}")
+        err.print(f"[yellow]note:[/] {escape(said_of_options(note))}")
     for name, why in found.left_out[:_MOST]:
         err.print(f"[yellow]left out:[/] {escape(name)}: {escape(said_of_options(why))}")
     if found.left_out:

@@ -178,7 +178,7 @@ def info(
 
     facts = model_facts(model)
     if as_json:
-        typer.echo(json.dumps(facts.to_dict(), indent=2))
+        typer.echo(json.dumps(said_of_options(facts.to_dict()), indent=2))
     else:
         from .zoo_tables import print_model
 

@@ -40,7 +40,9 @@ def test_every_built_in_model_is_counted_and_printable(entry: table.ModelEntry) 
     done = CliRunner().invoke(app, ["info", entry.name])
     assert done.exit_code == 0
     assert entry.name in done.stdout
-    facts = json.loads(CliRunner().invoke(app, ["info", entry.name, "--json"]).stdout)
+    said = CliRunner().invoke(app, ["info", entry.name, "--json"]).stdout
+    assert "`" not in said, "an argument of Python, where the option is --pretrained"
+    facts = json.loads(said)
     assert facts["params_m"] > 0
     assert facts["input_shape"] == list(entry.input_shape())
 
