@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["names"]
+from collections.abc import Callable, Iterable
+
+__all__ = ["among", "names"]
 
 _TIMM, _TORCHVISION, _HF = "timm/", "torchvision/", "hf/"
 
@@ -24,3 +26,13 @@ def names(incomplete: str) -> list[str]:
     from ..models.table import names as built_in
 
     return [name for name in (*built_in(), _TIMM, _TORCHVISION, _HF) if name.startswith(incomplete)]
+
+
+def among(values: Iterable[str]) -> Callable[[str], list[str]]:
+    """What completes one of a few values."""
+    known = tuple(dict.fromkeys(values))
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in known if value.startswith(incomplete)]
+
+    return complete

@@ -16,6 +16,7 @@ from ..exporters.row import Format
 from ..quantization.options import QuantizationOptions
 from ..sources.request import ModelRequest
 from ..system.options import options_of
+from .completion import among
 from .messages import said_of_options
 from .options import (
     EXPLAIN,
@@ -93,7 +94,7 @@ def _precision(rows: Sequence[Format]) -> inspect.Parameter:
     alone = len(rows) == 1
     default = f"{rows[0].precision(None).name} by default" if alone else "each format has a default"
     said = f"{' or '.join(every)}; {default}."
-    option = typer.Option("--precision", help=said, show_default=False)
+    option = typer.Option("--precision", help=said, show_default=False, autocompletion=among(every))
     return parameter("precision", Annotated[str | None, option], None)
 
 

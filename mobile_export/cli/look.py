@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from ..exporters.config import ExportConfig
+from ..exporters.table import FORMATS, precision_names
 from ..sources.request import ModelRequest
+from .completion import among
 from .completion import names as model_names
 from .messages import said_of_options
 from .options import (
@@ -42,6 +44,7 @@ _PRECISION = parameter(
             "--precision",
             help="That the file was asked to have; its manifest's by default.",
             show_default=False,
+            autocompletion=among(precision_names()),
         ),
     ],
     None,
@@ -54,6 +57,7 @@ _RUNTIME = parameter(
             "--runtime",
             help="A second opinion: openvino for ONNX; by default what also checks exports.",
             show_default=False,
+            autocompletion=among(each.name for row in FORMATS for each in row.other_runtimes),
         ),
     ],
     None,

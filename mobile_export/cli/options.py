@@ -17,6 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 
 from ..system.options import Option, options_of
+from .completion import among
 from .completion import names as model_names
 
 __all__ = [
@@ -114,7 +115,10 @@ def _parameter(said: Option, kind: Any, default: Any, optional: bool) -> inspect
         return parameter("model", Annotated[kind, plain])
     if optional or default is None or default == ():
         default, kind = None, kind | None
-    info = typer.Option(said.flag, help=said.help, show_default=default is not None)
+    complete = among(said.valid) if said.valid else None
+    info = typer.Option(
+        said.flag, help=said.help, show_default=default is not None, autocompletion=complete
+    )
     return parameter(_key(said), Annotated[kind, info], default)
 
 

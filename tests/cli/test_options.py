@@ -21,6 +21,7 @@ from mobile_export.cli.export import export_command
 from mobile_export.cli.main import app, main
 from mobile_export.cli.options import parameters_of, read_options, with_parameters
 from mobile_export.exporters.config import ExportConfig
+from mobile_export.exporters.coreml.options import COREML_TARGETS
 from mobile_export.exporters.row import Format
 from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.sources.request import ModelRequest
@@ -127,3 +128,26 @@ def test_main_runs_a_command(
         main()
     assert stop.value.code == 2
     assert "--size '0x3' is not a size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("onnx seaformer_t", ["seaformer_tiny", "seaformer_tiny_seg"]),
+        ("coreml emo_1m --target ios1", list(COREML_TARGETS)),
+        ("tflite emo_1m --precision int8-", ["int8-weights", "int8-dynamic"]),
+        ("all emo_1m --precision palette", ["palette4", "palette6", "palette8"]),
+        ("tflite emo_1m --layout n", ["nhwc", "nchw"]),
+        ("verify net.onnx --precision fp", ["fp32", "fp16"]),
+        ("verify net.onnx --runtime o", ["openvino"]),
+    ],
+)
+def test_the_shell_completes_models_and_values(words: str, wanted: list[str]) -> None:
+    typed = ["mobile-export", *words.split()]
+    asked = {
+        "_MOBILE_EXPORT_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(typed),
+        "COMP_CWORD": str(len(typed) - 1),
+    }
+    done = CliRunner().invoke(app, [], env=asked, prog_name="mobile-export")
+    assert sorted(done.stdout.split()) == sorted(wanted)
