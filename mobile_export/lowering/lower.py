@@ -23,9 +23,10 @@ from torch.fx import Node
 
 from ..errors import LoweringError, MobileExportError, summary
 from ..graph.float64 import Float64Mode
-from ..graph.ops import argument
+from ..graph.ops import argument, operator_name
 from ..operators import expand
 from ..passes.normalize_ops import REPLACED, SPELLINGS, normalize_ops
+from ..system.torch_private import OpOverload
 from . import ir
 from .builder import Builder
 from .integers import multiply_integers, weight_steps
@@ -192,6 +193,7 @@ def _lower_call(
     _refuse_dynamic(builder, node)
     if all(_is_stored(known[source]) for source in sources):
         return _computed(node, known)
+    _refuse_wrapping(builder, node)
     rule = RULES.get(node.target)
     if rule is None:
         raise builder.refuse("there is no rule for it")
@@ -210,6 +212,22 @@ def _refuse_dynamic(builder: Builder, node: Node) -> None:
             raise builder.refuse(
                 f"its shape {tuple(value.shape)} is not static", "Export with a fixed `size`."
             )
+
+
+_SMALL = (torch.uint8, torch.int8, torch.int16)
+_BEYOND = ("add", "sub", "rsub", "mul", "neg", "pow", "square")
+
+
+def _refuse_wrapping(builder: Builder, node: Node) -> None:
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or value.dtype not in _SMALL:
+        return
+    if isinstance(node.target, OpOverload) and operator_name(node.target) in _BEYOND:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise builder.refuse(
+            f"{kind} begins again where it ends, and layers compute with real numbers",
+            "Convert to float first, or compute it in the app.",
+        )
 
 
 def _is_stored(value: Any) -> bool:

@@ -133,6 +133,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.celu.default: elements.celu,
     aten.clamp.Tensor: elements.clamp,
     aten.conj_physical.default: elements.positive,
+    aten.copy.default: elements.copy,
     aten.copysign.Scalar: elements.copysign,
     aten.copysign.Tensor: elements.copysign,
     aten.count_nonzero.default: sums.count_nonzero,

@@ -15,6 +15,7 @@ __all__ = [
     "asinh",
     "celu",
     "clamp",
+    "copy",
     "copysign",
     "divide",
     "erfc",
@@ -319,3 +320,8 @@ def logical_xor(x: Tensor, other: Tensor) -> Tensor:
 def zero(x: Tensor) -> Tensor:
     """Zeros of the shape of x."""
     return torch.zeros_like(x)
+
+
+def copy(x: Tensor, source: Tensor, *_: Any) -> Tensor:
+    """The source in the type and the shape of x."""
+    return source.to(x.dtype).expand(x.shape)

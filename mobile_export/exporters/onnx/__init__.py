@@ -44,6 +44,10 @@ ROW = Format(
         native=(
             "acosh",
             "asinh",
+            "bitwise_and",
+            "bitwise_not",
+            "bitwise_or",
+            "bitwise_xor",
             "celu",
             "conv_transpose1d",
             "conv_transpose3d",
