@@ -343,7 +343,7 @@ _SELDOM: dict[Any, Callable[[Node], bool]] = {
     aten.batch_norm.default: norms.trains,
     aten.instance_norm.default: norms.keeps_statistics,
     aten.layer_norm.default: norms.scales_by_results,
-    aten.matmul.default: products.are_vectors,
+    aten.matmul.default: products.has_vector,
     aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,  # formats have that of 4
     aten.prelu.default: pointwise.has_one_slope,
     aten.scaled_dot_product_attention.default: products.is_unusual,

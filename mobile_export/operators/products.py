@@ -15,7 +15,7 @@ from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument
 from .inline import inline
 
-__all__ = ["are_vectors", "attention", "distances", "einsum", "inner", "is_unusual"]
+__all__ = ["attention", "distances", "einsum", "has_vector", "inner", "is_unusual"]
 
 aten = torch.ops.aten
 _LARGEST = 1 << 22  # elements of all differences at once
@@ -44,16 +44,27 @@ def distances(graph: GraphEditor, node: Node) -> Node | None:
     return graph.call(aten.sqrt.default, total, like=node)
 
 
-def are_vectors(node: Node) -> bool:
-    """Whether both operands of a product have one axis."""
-    return all(isinstance(x, Node) and len(shape_of(x)) == 1 for x in node.args[:2])
+def has_vector(node: Node) -> bool:
+    """Whether an operand of a product has one axis."""
+    return any(isinstance(x, Node) and len(shape_of(x)) == 1 for x in node.args[:2])
 
 
 # aten::matmul(Tensor self, Tensor other) -> Tensor
 def inner(graph: GraphEditor, node: Node) -> Node:
-    """The sum of the products of two vectors, on which coremltools fails."""
-    terms = graph.call(aten.mul.Tensor, *node.args[:2], like=node)
-    return graph.call(aten.sum.dim_IntList, terms, [0], like=node)
+    """The sum of the products of two vectors, or a product with a matrix of one row or column.
+
+    coremltools fails on vectors: it asks for their second axis.
+    """
+    pair: list[Any] = list(node.args[:2])
+    vectors = [len(shape_of(x)) == 1 for x in pair]
+    if all(vectors):
+        terms = graph.call(aten.mul.Tensor, *pair, like=node)
+        return graph.call(aten.sum.dim_IntList, terms, [0], like=node)
+    place = vectors.index(True)
+    matrix = [1, -1] if place == 0 else [-1, 1]
+    pair[place] = graph.call(aten.reshape.default, pair[place], matrix, like=node)
+    y = graph.call(aten.matmul.default, *pair, like=node)
+    return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
 
 
 # aten::einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor

@@ -100,6 +100,7 @@ _BLIND = torch.ones(32, 32, dtype=torch.bool).tril(-3)
         lambda x: x.clone().zero_() + x,
         lambda x: torch.logical_or(x > 0, x < -1).float() * x,
         lambda x: aten.copy(x, x.new_tensor(7.0)) * x,
+        lambda x: x @ x[0, 0, 0] + x[0, 0, 0] @ x,
         lambda x: torch.median(x, dim=2).values,
         lambda x: torch.nn.functional.conv3d(x.reshape(3, 8, 8, 16), torch.ones(2, 3, 3, 3, 3)),
         lambda x: torch.nn.functional.interpolate(x, scale_factor=1.3, mode="bilinear"),
@@ -223,6 +224,13 @@ def test_what_a_format_takes_is_left() -> None:
     assert rule_of(aten.sort.default) is not None
     assert rule_of(aten.sort.default, ("sort",)) is None
     assert rule_of(aten.relu.default) is None
+
+
+def test_what_core_ml_refuses_has_its_line() -> None:
+    function = torch.nn.functional.max_pool2d
+    program = core(trace(make_source(Calls(lambda x: function(x, 3, 2, 1, 2)), (32, 32))))
+    found = refused(program, "ValueError: @max_pool does not support dilation > 1.")
+    assert found.startswith(" It is said of: aten.max_pool2d at max_pool2d")
 
 
 def test_what_no_format_has_has_its_line() -> None:
