@@ -188,13 +188,13 @@ def refused(program: Program, said: str) -> str:
         if isinstance(node.target, OpOverload) and "val" in node.meta
     ]
     found = [node for node in calls if node.name in words]
-    found = found or [node for node in calls if _words_for(node) & words]
+    found = found or [node for node in calls if _words_for(node.target) & words]
     return f" It is said of: {listed(found)}." if found else _outside(program)
 
 
-def _words_for(node: Node) -> set[str]:
-    """What converters call the operator of a call: Core ML has no axes in names (`max_pool`)."""
-    name = operator_name(node.target)
+def _words_for(target: Any) -> set[str]:
+    """What converters call an operator: Core ML has no axes in names (`max_pool`)."""
+    name = operator_name(target)
     return {name, re.sub(r"[123]d$", "", name)}
 
 
