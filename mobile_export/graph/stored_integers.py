@@ -82,19 +82,23 @@ PlannedTable = Mapping[bytes, list[PlannedWeights]]
 
 
 def planned_weights(program: Program) -> PlannedTable:
-    """The weights of a program with a plan in it, by what they have in common in every layout."""
+    """The weights of a program with a plan in it, by what they have in common in every layout.
+
+    They are stored as integers, or as the floats that these stand for with a quantise behind them.
+    """
     graph = GraphEditor(program)
     found: dict[bytes, list[PlannedWeights]] = {}
     for node in graph.nodes:
         if not is_quantization(node) or not graph.is_constant(node.args[0]):
             continue
         stored: Any = graph.constant(node.args[0])
-        if stored.dtype != torch.int8:
+        if stored.dtype != torch.int8 and not stored.is_floating_point():
             continue
         scale: Any = node.args[1]
         scales = graph.exact(scale) if graph.is_constant(scale) else torch.tensor([scale])
         assert scales is not None
-        values = exact_floats(graph, node).float().numpy()
+        exact = stored if stored.is_floating_point() else exact_floats(graph, node)
+        values = exact.float().numpy()
         weights = PlannedWeights(values, scales.float().numpy().reshape(-1))
         found.setdefault(_sorted(values), []).append(weights)
     return found

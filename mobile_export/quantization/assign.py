@@ -195,7 +195,7 @@ def _grouped(graph: GraphEditor, found: Assignment, chosen: set[Node]) -> dict[N
         return node
 
     for node, role in found.roles.items():
-        if role in ("sharing", "joining"):
+        if role in ("averaging", "sharing", "joining"):
             for each in sources(node):
                 if each in parent and node in parent:
                     parent[root(each)] = root(node)

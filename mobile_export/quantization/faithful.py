@@ -116,14 +116,16 @@ class _Forced(torch.fx.Interpreter):
 
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
-        if _quantizes(n):
-            near = self._nearest(value.numpy(), _key(n.args[1], n.args[2]))  # type: ignore[arg-type]
-            if near is None and not _only_moves(n):
-                self.missing.append(str(n.args[0]))
-            elif near is not None:
-                self._count(n, value.numpy(), near)
-                return torch.from_numpy(np.ascontiguousarray(near)).to(value.dtype)
-        return value
+        if not _quantizes(n):
+            return value
+        near = self._nearest(value.numpy(), _key(n.args[1], n.args[2]))  # type: ignore[arg-type]
+        if _only_moves(n) and not (near is not None and np.array_equal(near, value.numpy())):
+            return value
+        if near is None:
+            self.missing.append(str(n.args[0]))
+            return value
+        self._count(n, value.numpy(), near)
+        return torch.from_numpy(np.ascontiguousarray(near)).to(value.dtype)
 
     def _nearest(self, wanted: np.ndarray, key: tuple[float, int]) -> np.ndarray | None:
         """The file's tensor of that scale that is most like ``wanted``, in its layout."""
@@ -157,7 +159,8 @@ def _only_moves(node: Node) -> bool:
     """Whether what ``node`` quantises was on its grid before, and only moved or padded since.
 
     Nothing is rounded there: a converter may do it inside the operator that follows (TFLite's SAME
-    padding), where what that one computes shows whether it was done.
+    padding), or move it elsewhere (a permute behind a softmax), where what is computed next shows
+    whether it was done.
     """
     source: Any = node.args[0]
     if ROLES.get(name_of(source)) not in ("sharing", "joining"):

@@ -62,7 +62,7 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     planned = plan.by_name("activation")
     first = next(node for node in graph.nodes if node.op == "call_function")
     for node, role in found.roles.items():
-        if role in ("sharing", "joining"):
+        if role in ("averaging", "sharing", "joining"):
             _requantize(graph, node, planned)
     for node in found.tensors:
         if node.name in planned:

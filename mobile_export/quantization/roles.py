@@ -3,6 +3,8 @@
     layer      a product with stored weights: int8 per output channel; its sums are int32
     product    of two computed matrices
     computed   its inputs and its output are integers, each with a scale of its own
+    averaging  it computes means of neighbours: the output has the scale of the input, as TFLite's
+               8-bit quantization specification wants of average pools and of bilinear resizing
     sharing    it moves or chooses values: the output has the scale of the input
     joining    it puts several tensors beside each other: all have one scale
 
@@ -15,7 +17,7 @@ from typing import Literal
 
 __all__ = ["ACTIVATIONS", "FIXED", "ROLES", "Role", "why_floating"]
 
-Role = Literal["layer", "product", "computed", "sharing", "joining"]
+Role = Literal["layer", "product", "computed", "averaging", "sharing", "joining"]
 
 _NAMES: dict[Role, str] = {
     "layer": """
@@ -23,10 +25,11 @@ _NAMES: dict[Role, str] = {
     """,
     "product": "matmul bmm",
     "computed": """
-        _adaptive_avg_pool2d adaptive_avg_pool2d add avg_pool1d avg_pool2d clamp clamp_max clamp_min
-        elu gelu hardsigmoid hardswish hardtanh leaky_relu maximum mean minimum mul relu relu6
-        sigmoid silu softmax sub sum tanh upsample_bilinear2d
+        _adaptive_avg_pool2d adaptive_avg_pool2d add clamp clamp_max clamp_min elu gelu hardsigmoid
+        hardswish hardtanh leaky_relu maximum mean minimum mul relu relu6 sigmoid silu softmax sub
+        sum tanh
     """,
+    "averaging": "avg_pool1d avg_pool2d upsample_bilinear2d",
     "sharing": """
         constant_pad_nd expand flip getitem index_select max_pool1d max_pool2d pad permute
         pixel_shuffle pixel_unshuffle repeat reshape roll select slice split split_with_sizes

@@ -1,6 +1,6 @@
 """LiteRT's and litert-torch's private interfaces, each once. What breaks when they change:
 
-- `keep_pads_last`: transposes around every pad of TFLite files of integers.
+- `know_layouts`: transposes around every pad of TFLite files of integers, and wrong repeats.
 - `lower_as_product`: TFLite files get a reshape before and behind every product of batches.
 - `operations_of`: `verify --layers` of TFLite files.
 - `static_quantization`: TFLite files of integers.
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["keep_pads_last", "lower_as_product", "operations_of", "static_quantization"]
+__all__ = ["know_layouts", "lower_as_product", "operations_of", "static_quantization"]
 
 
-def keep_pads_last() -> None:
-    """Let litert-torch write pads of four axes with channels last, between what has them there.
+def know_layouts() -> None:
+    """Let litert-torch write pads and repeats of four axes with channels last, between what has
+    them there.
 
-    It knows no layout of a pad. In files of floats its transposes are gone in the end; a quantise
-    beside one holds them.
+    It knows no layout of a pad: in files of floats its transposes are gone in the end; a quantise
+    beside one holds them. Repeats it takes for the same in every layout, and repeats channels in
+    the place of rows.
 
     litert-torch 0.10: ``layout_rewrite.rewriters``, functions by operator that change a node's
     arguments in place.
@@ -27,15 +29,20 @@ def keep_pads_last() -> None:
 
     aten = torch.ops.aten
 
-    def rewrite(node: Any) -> None:
+    def pad(node: Any) -> None:
         pads = [*node.args[1]]  # from the last axis to the first, two numbers each
         pads += [0] * (8 - len(pads))
         width, height, channels, batch = (pads[i : i + 2] for i in range(0, 8, 2))
         node.args = (node.args[0], [*channels, *width, *height, *batch], *node.args[2:])
 
+    def repeat(node: Any) -> None:
+        batch, channels, height, width = node.args[1]
+        node.args = (node.args[0], [batch, height, width, channels])
+
+    rewriters = layout_rewrite.rewriters
     for operator in (aten.constant_pad_nd.default, aten.pad.default):
-        if operator not in layout_rewrite.rewriters:
-            layout_rewrite.rewriters.register(operator)(rewrite)
+        rewriters[operator] = pad
+    rewriters[aten.repeat.default] = repeat
 
 
 def lower_as_product(operator: Any) -> None:

@@ -24,6 +24,7 @@ ROW = Format(
         Precision("fp32", FLOAT32, 32),
         Precision("fp16", FLOAT16, 16, arithmetic="fp32"),
         Precision("int8", INTEGERS, 8, calibrated=True, integers=True),
+        Precision("int16", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
         Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
     ),
@@ -32,7 +33,6 @@ ROW = Format(
         "palette4": "LiteRT has no kernel for a table of weights",
         "palette6": "LiteRT has no kernel for a table of weights",
         "palette8": "LiteRT has no kernel for a table of weights",
-        "int16": "not yet",
     },
     lacks_options={
         "target": "that is a version of iOS",

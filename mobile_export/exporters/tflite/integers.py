@@ -36,7 +36,23 @@ def with_stored_floats(program: Program) -> Program:
     for node in graph.nodes:
         if is_quantization(node) and graph.is_constant(node.args[0]):
             _store_floats(graph, node)
+    _widen_apart(graph)
     return graph.result().program
+
+
+def _widen_apart(graph: GraphEditor) -> None:
+    """Give every user of integers a dequantise of its own.
+
+    litert-torch 0.10 forgets the shape and the layout of one when it puts a transpose between it
+    and one of its users (``OptimizeLayoutTransposesPass.insert_t_q_dq``), and then converts what
+    the others read to the wrong layout, or refuses it.
+    """
+    for node in graph.nodes:
+        source: Any = node.args[0] if is_quantization(node) else None
+        if source is not None and is_quantization(source):
+            for user in list(node.users)[1:]:
+                own = graph.call(node.target, *node.args, like=node)
+                user.replace_input_with(node, own)
 
 
 def _is_same(conv: Node, pads: Pads) -> bool:

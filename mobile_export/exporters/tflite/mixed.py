@@ -1,4 +1,5 @@
-"""Layers in float32 between integers, as mixed precision leaves them.
+"""Operators in float32 between integers: layers that mixed precision leaves, and what has no
+kernel of 16 bits.
 
 LiteRT's converter makes integers of stored weights wherever what a layer reads was widened from
 integers and what it gives is rounded to them, by scales of its own, whatever the plan says. So a
@@ -6,6 +7,9 @@ mark stands between the widening and the layer while it converts, -min(-x, 2^127
 which the converter neither folds nor makes integers of; it only moves the last change of sign into
 weights. In the file the mark is taken out, and the sign is changed back: what is left is
 DEQUANTIZE, the layer in float32, QUANTIZE.
+
+So it is with operators that the converter takes between integers of 16 bits and then refuses, as
+its dialect has them of 8 bits only; or computes with other numbers (TANH, two steps off).
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch._ops import OpOverload
 
 from ...errors import BUG, ExportError
 from ...graph.editor import GraphEditor
 from ...graph.layers import WeightedLayer, layer_of
+from ...graph.ops import operator_name
 from ...graph.quantized import is_quantization
+from ...graph.roundings import grid_of
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -35,21 +42,65 @@ _ABOVE_ALL = 2.0**127
 
 
 def mark_float_layers(program: Program) -> Program:
-    """A program with a plan in it, with a mark before each layer in float32 between integers."""
+    """A program with a plan in it, with marks around each operator in float32 between integers.
+
+    Behind layers of float weights there is none: what the converter makes of them depends on what
+    they read.
+    """
     graph = GraphEditor(program)
     marks: dict[Node, Node] = {}
     for node in graph.nodes:
         layer = layer_of(graph, node)
-        if not isinstance(layer, WeightedLayer) or not is_quantization(layer.source):
-            continue
-        source = layer.source
-        if source not in marks:
-            call = functools.partial(graph.call, like=node)
-            bounded = call(aten.clamp.default, call(aten.neg.default, source), None, _ABOVE_ALL)
-            marks[source] = call(aten.neg.default, bounded)
-        node.replace_input_with(source, marks[source])
-        graph.changed(node, "a mark: its weights stay float32")
+        if isinstance(layer, WeightedLayer):
+            sources = [layer.source] if is_quantization(layer.source) else []
+            roundings = []
+        else:
+            sources = _of_16_bits(node)
+            roundings = [user for user in node.users if sources and is_quantization(user)]
+        for source in sources:
+            if source not in marks:
+                marks[source] = _mark(graph, source, node)
+            node.replace_input_with(source, marks[source])
+            graph.changed(node, "a mark: it is computed in float32")
+        for user in roundings:
+            user.replace_input_with(node, _mark(graph, node, user))
     return graph.result().program
+
+
+def _mark(graph: GraphEditor, value: Node, user: Node) -> Node:
+    """``value``, by operations that the converter leaves alone, before ``user``."""
+    call = functools.partial(graph.call, like=user)
+    bounded = call(aten.clamp.default, call(aten.neg.default, value), None, _ABOVE_ALL)
+    return call(aten.neg.default, bounded)
+
+
+_WITHOUT_16_BITS = (
+    *("cat", "elu", "gelu", "hardswish", "index", "index_select", "stack", "tanh"),
+    "upsample_bilinear2d",
+)
+"""Operators, without overload, whose kernels the converter's dialect has of 8 bits only."""
+
+
+def _of_16_bits(node: Node) -> list[Node]:
+    """What an operator without a kernel of 16 bits reads of integers of 16 bits."""
+    if _name(node) in _WITHOUT_16_BITS or _repeats_operands(node):
+        return [each for each in node.all_input_nodes if _LARGEST_16 in (grid_of(each) or ())]
+    return []
+
+
+def _name(node: Node) -> str:
+    return operator_name(node.target) if isinstance(node.target, OpOverload) else ""
+
+
+def _repeats_operands(node: Node) -> bool:
+    """Whether ``node`` adds or subtracts tensors of two shapes, of four axes."""
+    if _name(node) not in ("add", "sub"):
+        return False
+    shapes = [tuple(each.meta["val"].shape) for each in node.all_input_nodes]
+    return any(shape != tuple(node.meta["val"].shape) for shape in shapes)
+
+
+_LARGEST_16 = 2**15 - 1
 
 
 def without_marks(content: bytes, program: Program) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
 
-__all__ = ["with_integer_weights"]
+__all__ = ["stored_integers", "with_integer_weights"]
 
 
 def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool = False) -> bytes:
@@ -42,7 +42,7 @@ def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool 
             direct = hybrid and all(
                 _is_hybrid(model, graph, user, index, found[2], schema) for user in users
             )
-            stored = _stored(model, tensor, found, schema)
+            stored = stored_integers(model, tensor, found)
             if direct:
                 graph.tensors[index] = stored
             else:
@@ -87,10 +87,14 @@ def _is_hybrid(model: Any, graph: Any, user: Any, index: int, axis: int, schema:
     return bool(code == builtin.DEPTHWISE_CONV_2D and axis == 3)
 
 
-def _stored(
-    model: Any, tensor: Any, found: tuple[PlannedWeights, np.ndarray, int], schema: Any
-) -> Any:
-    """A tensor of integers in the place of one of floats, whose buffer is added."""
+def stored_integers(model: Any, tensor: Any, found: tuple[PlannedWeights, np.ndarray, int]) -> Any:
+    """A tensor of integers in the place of one of floats, whose buffer is added to ``model``.
+
+    Args:
+        found: what `find_weights` gives for the floats.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
     weights, integers, axis = found
     stored = schema.TensorT()
     stored.shape, stored.type = tensor.shape, schema.TensorType.INT8

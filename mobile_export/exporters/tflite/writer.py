@@ -24,11 +24,12 @@ from ...graph.specs import PIXELS
 from ...graph.stored_integers import PlannedTable, as_floats, planned_weights
 from ...operators.core import calls_of, refused
 from ...operators.ordering import LARGEST
-from ...system.litert_private import keep_pads_last, static_quantization
+from ...system.litert_private import know_layouts, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
 from .integers import with_float_ends, with_stored_floats
+from .kernels import Biases, exact_biases, with_integer_kernels, with_wide_biases
 from .metadata import with_metadata
 from .mixed import mark_float_layers, without_marks
 from .nms import append_suppression
@@ -200,10 +201,10 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     import litert_torch
 
     nhwc = job.options.layout == "nhwc"
-    planned = None
+    planned = planned_weights(program) if job.precision.integers else {}
     if job.precision.integers and not job.precision.calibrated:
-        planned = planned_weights(program)
         program = as_floats(program)
+    biases = exact_biases(program) if job.precision.calibrated else ()
     if job.precision.integers:
         program = program.in_float32()  # proven with the exact values of stored integers
     wrap = _NamedIO if _is_plain(program) else _SeveralIO
@@ -214,7 +215,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         spec.name: each.movedim(1, -1).contiguous() if spec.name in turned else each
         for spec, each in zip(program.inputs, program.examples, strict=True)
     }
-    keep_pads_last()
+    know_layouts()
     try:
         converted = litert_torch.convert(
             wrap(program, nhwc=nhwc),
@@ -229,16 +230,17 @@ def _converted(program: Program, job: WriteJob) -> bytes:
         ) from error
     content: bytes = converted.model_content()
     _require_kernels(program, content)
-    return _finished(content, program, job, planned)
+    return _finished(content, program, job, planned, biases)
 
 
 def _finished(
-    content: bytes, program: Program, job: WriteJob, planned: PlannedTable | None
+    content: bytes, program: Program, job: WriteJob, planned: PlannedTable, biases: Biases
 ) -> bytes:
     """What the converter wrote, with what it does not write: stored integers, suppression."""
     if job.precision.calibrated:
-        content = with_float_ends(without_marks(content, program))
-    if planned is not None:
+        content = with_integer_kernels(without_marks(content, program), planned, biases)
+        content = with_float_ends(with_wide_biases(content, biases))
+    elif planned:
         content = with_integer_weights(content, planned, hybrid=job.precision.dynamic)
     if job.precision.bits == 16:
         content = _store_weights_as_float16(content)
