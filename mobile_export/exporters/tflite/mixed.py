@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch._ops import OpOverload
 
 from ...errors import BUG, ExportError
 from ...graph.editor import GraphEditor
@@ -27,6 +26,7 @@ from ...graph.layers import WeightedLayer, layer_of
 from ...graph.ops import operator_name
 from ...graph.quantized import is_quantization
 from ...graph.roundings import grid_of
+from ...system.torch_private import OpOverload
 
 if TYPE_CHECKING:
     from torch.fx import Node
