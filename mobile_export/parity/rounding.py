@@ -118,14 +118,18 @@ def _outputs(module: torch.nn.Module, samples: Sequence[Sample], rounding: Round
 
 @contextmanager
 def _lstm_in_steps(module: torch.nn.Module) -> Iterator[None]:
-    """oneDNN runs an LSTM as one operator, which would be rounded once: without, each step is."""
-    backend: Any = torch.backends.mkldnn
-    enabled = backend.enabled
-    backend.enabled = enabled and not any(isinstance(m, torch.nn.LSTM) for m in module.modules())
-    try:
+    """oneDNN runs an LSTM as one operator, which would be rounded once: without, each step is.
+
+    Through ``flags``, which may be changed also where `torch.backends.disable_global_flags` was
+    called, as PyTorch's own tests do.
+    """
+    if not any(isinstance(each, torch.nn.LSTM) for each in module.modules()):
         yield
-    finally:
-        backend.enabled = enabled
+        return
+    backend: Any = torch.backends.mkldnn
+    kept = {"deterministic": backend.deterministic, "allow_tf32": backend.allow_tf32}
+    with backend.flags(enabled=False, **kept):
+        yield
 
 
 def float32_copy(tensor: torch.Tensor) -> torch.Tensor:

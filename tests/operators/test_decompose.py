@@ -438,7 +438,8 @@ def test_an_lstm_stays_where_a_format_has_it_but_not_with_projections() -> None:
 
 def test_product_of_vectors() -> None:
     written(lambda x: torch.matmul(x[0, 0, 0], x[0, 1, 1]).reshape(1, 1), (1, 2, 3, 5), "matmul")
-    stays(lambda x: torch.matmul(x, x[0, 0, 0]), (1, 2, 3, 5))
+    written(lambda x: torch.matmul(x, x[0, 0, 0]), (1, 2, 3, 5))
+    written(lambda x: torch.matmul(x[0, 0, :, 0], x), (1, 2, 3, 5))
 
 
 def test_rules_that_write_calls_with_rules() -> None:

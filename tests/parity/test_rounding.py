@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -131,8 +132,14 @@ class _Sequence(nn.Module):
         return state
 
 
-def test_each_step_of_an_lstm_is_rounded() -> None:
-    """oneDNN runs all steps in one call. Rounded once, no file that rounds each was allowed."""
+def test_each_step_of_an_lstm_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN runs all steps in one call. Rounded once, no file that rounds each was allowed.
+
+    Also where a program has called `torch.backends.disable_global_flags`.
+    """
+    flags = torch.backends.flags_frozen.__globals__
+    monkeypatch.setitem(flags, "__allow_nonbracketed_mutation_flag", False)
+    assert torch.backends.flags_frozen()
     module = _Sequence().eval()
     image = torch.randn(1, 1, 40, 8, generator=torch.Generator().manual_seed(0)).half().float()
     found = rounded_outputs(module, [Sample("s", image)])("float16")
