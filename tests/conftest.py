@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -131,6 +131,16 @@ def need(name: str) -> None:
     """Skip the test when the libraries of a format are not installed."""
     for library in get_format(name).libraries:
         pytest.importorskip(library.module)
+
+
+def sampled(cases: Iterable[Any], kept: Callable[[Any], bool]) -> list[Any]:
+    """Cases of a matrix for ``parametrize``: those that are kept run always, the others with
+    ``-m matrix``."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks)
+        for case in cases
+        for marks in [() if kept(case) else pytest.mark.matrix]
+    ]
 
 
 def write_file(
