@@ -93,7 +93,10 @@ def _name(node: Node) -> str:
 
 
 def _repeats_operands(node: Node) -> bool:
-    """Whether ``node`` adds or subtracts tensors of two shapes, of four axes."""
+    """Whether ``node`` adds or subtracts tensors of two shapes, or has a number for an operand, of
+    which the converter makes an integer of 8 bits."""
+    if _name(node) in ("add", "div", "mul", "sub") and len(node.all_input_nodes) == 1:
+        return True
     if _name(node) not in ("add", "sub"):
         return False
     shapes = [tuple(each.meta["val"].shape) for each in node.all_input_nodes]

@@ -37,7 +37,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.hardswish(self.stem(x))
-        x = torch.tanh(x) + functional.elu(x) + x.mean((2, 3), keepdim=True)
+        x = torch.tanh(x) + 0.25 * functional.elu(x) + x.mean((2, 3), keepdim=True)
         wide = functional.interpolate(x, scale_factor=2, mode="bilinear")
         x = torch.cat([torch.relu(self.up(x)), wide, functional.gelu(wide)], 1)
         y: torch.Tensor = self.head(self.depth(x).mean((2, 3)))
