@@ -16,12 +16,16 @@ __all__ = [
     "ConvFeedForward",
     "DropPath",
     "FeedForward",
+    "MetaFormerBlock",
+    "PoolFormerFrame",
+    "Projection",
     "Scale",
     "attend",
     "attend_channels",
     "check_classes",
     "drop_rates",
     "from_map",
+    "initialize_layer",
     "initialize_linear",
     "to_map",
 ]
@@ -239,7 +243,7 @@ class ConvNeXtFrame(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.head = nn.Linear(width, num_classes)
-        self.apply(_initialize_layer)
+        self.apply(initialize_layer)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
@@ -254,7 +258,79 @@ class ConvNeXtFrame(nn.Module):
         return logits
 
 
-def _initialize_layer(module: nn.Module) -> None:
+class MetaFormerBlock(nn.Module):
+    """A token mixer and a feed-forward of maps, each behind a norm and with a residual that may be
+    scaled (MetaFormer, arXiv 2210.13452): (B, dim, H, W) -> (B, dim, H, W).
+
+    A family sets the parts, in the order of its official checkpoints.
+    """
+
+    norm1: nn.Module
+    token_mixer: nn.Module
+    norm2: nn.Module
+    mlp: nn.Module
+    res_scale1: nn.Module
+    res_scale2: nn.Module
+    drop_path: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.res_scale1(x) + self.drop_path(self.token_mixer(self.norm1(x)))
+        y: Tensor = self.res_scale2(x) + self.drop_path(self.mlp(self.norm2(x)))
+        return y
+
+
+class Projection(nn.Module):
+    """One convolution, named as in PoolFormer: (B, dim_in, H, W) -> (B, dim_out, H', W')."""
+
+    def __init__(self, dim_in: int, dim_out: int, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(dim_in, dim_out, kernel, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.proj(x)
+        return y
+
+
+class PoolFormerFrame(nn.Module):
+    """PoolFormer's frame (arXiv 2111.11418): a stem of stride 4, stages with a layer that makes the
+    map smaller between them, a norm and a linear classifier over the mean.
+    (B, channels of the stem, H, W) -> (B, classes).
+
+    Args:
+        network: a stage, a layer of stride 2, a stage, …
+        width: channels behind the last stage.
+    """
+
+    classifier_parts = ("norm", "head")
+
+    def __init__(
+        self, patch_embed: nn.Module, network: Iterable[nn.Module], width: int, *, num_classes: int
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.patch_embed = patch_embed
+        self.network = nn.ModuleList(network)
+        self.norm = nn.GroupNorm(1, width)
+        self.head = nn.Linear(width, num_classes)
+        self.apply(initialize_linear)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
+        x = self.patch_embed(x)
+        maps: list[Tensor] = []
+        for index, part in enumerate(self.network):
+            x = part(x)
+            if index % 2 == 0:
+                maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1]).mean((2, 3)))
+        return logits
+
+
+def initialize_layer(module: nn.Module) -> None:
+    """`initialize_linear`, of convolutions too."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

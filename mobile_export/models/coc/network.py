@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import DropPath, FeedForward, check_classes, drop_rates
+from ..layers import (
+    DropPath,
+    FeedForward,
+    PoolFormerFrame,
+    Projection,
+    check_classes,
+    drop_rates,
+)
 
 __all__ = ["ContextCluster", "coc_tiny"]
 
@@ -91,18 +98,6 @@ class Block(nn.Module):
         return y
 
 
-class PointReducer(nn.Module):
-    """The convolution in front of a stage."""
-
-    def __init__(self, dim_in: int, dim_out: int, kernel: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(dim_in, dim_out, kernel, stride, padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.proj(x)
-        return y
-
-
 def positions(size: tuple[int, int], like: Tensor) -> Tensor:
     """Row and column of every pixel, from -0.5 to 0.5: (1, 2, H, W)."""
     down, across = (
@@ -113,10 +108,8 @@ def positions(size: tuple[int, int], like: Tensor) -> Tensor:
     return torch.stack([down[:, None].expand(height, width), across.expand(height, width)])[None]
 
 
-class ContextCluster(nn.Module):
+class ContextCluster(PoolFormerFrame):
     """CoC classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes)."""
-
-    classifier_parts = ("norm", "head")
 
     def __init__(
         self,
@@ -130,39 +123,21 @@ class ContextCluster(nn.Module):
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
         check_classes(num_classes)
-        self.num_classes = num_classes
-        self.patch_embed = PointReducer(in_chans + 2, dims[0], 4, 4, 0)
+        stem = Projection(in_chans + 2, dims[0], 4, 4, 0)
         drops = iter(drop_rates(drop_path_rate, sum(depths)))
         network: list[nn.Module] = []
         for stage, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             shape = (heads[stage], head_dim, FOLDS[stage], ratios[stage])
             network.append(nn.Sequential(*(Block(dim, *shape, next(drops)) for _ in range(depth))))
             if stage < len(dims) - 1:
-                network.append(PointReducer(dim, dims[stage + 1], 3, 2, 1))
-        self.network = nn.ModuleList(network)
-        self.norm = nn.GroupNorm(1, dims[-1])
-        self.head = nn.Linear(dims[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                network.append(Projection(dim, dims[stage + 1], 3, 2, 1))
+        super().__init__(stem, network, dims[-1], num_classes=num_classes)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
+        """The maps of strides 4 to 32, of the image with the places of its pixels."""
         places = positions((x.shape[2], x.shape[3]), x).expand(x.shape[0], -1, -1, -1)
-        x = self.patch_embed(torch.cat([x, places], 1))
-        maps: list[Tensor] = []
-        for index, part in enumerate(self.network):
-            x = part(x)
-            if index % 2 == 0:
-                maps.append(x)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1]).mean((2, 3)))
-        return logits
+        return super().feature_maps(torch.cat([x, places], 1))
 
 
 def coc_tiny(

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvNeXtFrame, DropPath, Scale, check_classes, drop_rates
+from ..layers import ConvNeXtFrame, DropPath, MetaFormerBlock, Scale, check_classes, drop_rates
 
 __all__ = ["ParCNetV2", "parcnetv2_xt"]
 
@@ -105,7 +105,7 @@ class GatedFeedForward(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
+class Block(MetaFormerBlock):
     """Mixer and feed-forward, each with a residual."""
 
     def __init__(self, dim: int, kernel: int, drop_path: float, *, scaled: bool) -> None:
@@ -117,11 +117,6 @@ class Block(nn.Module):
         self.mlp = GatedFeedForward(dim)
         self.res_scale2 = Scale(dim) if scaled else nn.Identity()
         self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.res_scale1(x) + self.drop_path(self.token_mixer(self.norm1(x)))
-        y: Tensor = self.res_scale2(x) + self.drop_path(self.mlp(self.norm2(x)))
-        return y
 
 
 class ParCNetV2(ConvNeXtFrame):

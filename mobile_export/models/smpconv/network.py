@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct, DropPath, check_classes, drop_rates
+from ..layers import ConvBNAct, DropPath, check_classes, drop_rates, initialize_layer
 
 __all__ = ["SMPConvNet", "smpconv_tiny"]
 
@@ -171,11 +171,7 @@ class SMPConvNet(nn.Module):
         )
         self.norm = nn.BatchNorm2d(dims[-1])
         self.head = nn.Linear(dims[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(initialize_layer)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 4 to 32 that a head of `models.heads` stands on."""

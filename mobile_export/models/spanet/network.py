@@ -20,7 +20,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvFeedForward, DropPath, Scale, check_classes, drop_rates
+from ..layers import (
+    ConvFeedForward,
+    DropPath,
+    MetaFormerBlock,
+    PoolFormerFrame,
+    Projection,
+    Scale,
+    check_classes,
+    drop_rates,
+)
 
 __all__ = ["SPANet", "spanet_small"]
 
@@ -124,7 +133,7 @@ class Mixer(nn.Module):
         return y
 
 
-class Block(nn.Module):
+class Block(MetaFormerBlock):
     """Mixer and feed-forward, each with a residual."""
 
     def __init__(
@@ -139,29 +148,9 @@ class Block(nn.Module):
         self.res_scale1 = Scale(dim) if scaled else nn.Identity()
         self.res_scale2 = Scale(dim) if scaled else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.res_scale1(x) + self.drop_path(self.token_mixer(self.norm1(x)))
-        y: Tensor = self.res_scale2(x) + self.drop_path(self.mlp(self.norm2(x)))
-        return y
 
-
-class Reduce(nn.Module):
-    """The convolution in front of a stage."""
-
-    def __init__(self, dim_in: int, dim_out: int, *, stem: bool) -> None:
-        super().__init__()
-        kernel, stride, padding = (7, 4, 2) if stem else (3, 2, 1)
-        self.proj = nn.Conv2d(dim_in, dim_out, kernel, stride, padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.proj(x)
-        return y
-
-
-class SPANet(nn.Module):
+class SPANet(PoolFormerFrame):
     """SPANet classifier: normalised images (B, in_chans, *size) -> logits (B, num_classes)."""
-
-    classifier_parts = ("norm", "head")
 
     def __init__(
         self,
@@ -173,49 +162,21 @@ class SPANet(nn.Module):
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
         check_classes(num_classes)
-        self.num_classes = num_classes
-        self.patch_embed = Reduce(in_chans, dims[0], stem=True)
+        stem = Projection(in_chans, dims[0], 7, 4, 2)
         drops = iter(drop_rates(drop_path_rate, sum(depths)))
         network: list[nn.Module] = []
         for stage, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             height, width = (extent // (4 << stage) for extent in size)
-            network.append(
-                nn.Sequential(
-                    *(
-                        Block(
-                            dim,
-                            (height, width),
-                            RADII[stage],
-                            next(drops),
-                            scaled=stage in SCALED_STAGES,
-                        )
-                        for _ in range(depth)
-                    )
-                )
-            )
+            scaled = stage in SCALED_STAGES
+            blocks = [
+                Block(dim, (height, width), RADII[stage], next(drops), scaled=scaled)
+                for _ in range(depth)
+            ]
+            network.append(nn.Sequential(*blocks))
             if stage < len(dims) - 1:
-                network.append(Reduce(dim, dims[stage + 1], stem=False))
-        self.network = nn.ModuleList(network)
-        self.norm = nn.GroupNorm(1, dims[-1])
-        self.head = nn.Linear(dims[-1], num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
-
-    def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
-        x = self.patch_embed(x)
-        maps: list[Tensor] = []
-        for index, part in enumerate(self.network):
-            x = part(x)
-            if index % 2 == 0:
-                maps.append(x)
-        return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.norm(self.feature_maps(x)[-1]).mean((2, 3)))
-        return logits
+                network.append(Projection(dim, dims[stage + 1], 3, 2, 1))
+        super().__init__(stem, network, dims[-1], num_classes=num_classes)
 
 
 def spanet_small(

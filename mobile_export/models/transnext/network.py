@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import DropPath, check_classes, drop_rates, from_map, to_map
+from ..layers import DropPath, check_classes, drop_rates, from_map, initialize_linear, to_map
 from .attention import AggregatedAttention, GlobalAttention
 
 __all__ = ["TransNeXt", "transnext_micro", "transnext_tiny"]
@@ -118,10 +118,7 @@ class TransNeXt(nn.Module):
             self.add_module(f"block{stage + 1}", blocks)
             self.add_module(f"norm{stage + 1}", nn.LayerNorm(dim, eps=EPS))
         self.head = nn.Linear(dims[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        self.apply(initialize_linear)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 4 to 32 that a head of `models.heads` stands on."""
