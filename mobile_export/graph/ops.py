@@ -18,6 +18,7 @@ __all__ = [
     "argument",
     "argument_names",
     "as_list",
+    "called_name",
     "is_call",
     "is_elementwise",
     "is_private",
@@ -105,6 +106,11 @@ def argument_names(node: Node) -> list[str]:
     target = node.target
     assert isinstance(target, OpOverload)
     return [parameter.name for parameter in target._schema.arguments]
+
+
+def called_name(node: Node) -> str:
+    """`operator_name` of what a node calls; of anything else, nothing."""
+    return operator_name(node.target) if isinstance(node.target, OpOverload) else ""
 
 
 def operator_name(target: OpOverload) -> str:

@@ -23,10 +23,9 @@ from torch.fx import Node
 
 from ..errors import LoweringError, MobileExportError, summary
 from ..graph.float64 import Float64Mode
-from ..graph.ops import argument, operator_name
+from ..graph.ops import argument, called_name
 from ..operators import expand
 from ..passes.normalize_ops import REPLACED, SPELLINGS, normalize_ops
-from ..system.torch_private import OpOverload
 from . import ir
 from .builder import Builder
 from .integers import multiply_integers, weight_steps
@@ -222,7 +221,7 @@ def _refuse_wrapping(builder: Builder, node: Node) -> None:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor) or value.dtype not in _SMALL:
         return
-    if isinstance(node.target, OpOverload) and operator_name(node.target) in _BEYOND:
+    if called_name(node) in _BEYOND:
         kind = str(value.dtype).removeprefix("torch.")
         raise builder.refuse(
             f"{kind} begins again where it ends, and layers compute with real numbers",

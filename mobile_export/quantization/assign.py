@@ -15,8 +15,7 @@ from torch.fx import Node
 
 from ..graph.editor import GraphEditor, where
 from ..graph.layers import WeightedLayer, layer_of
-from ..graph.ops import argument, operator_name
-from ..system.torch_private import OpOverload
+from ..graph.ops import argument, called_name
 from .plan import Floating
 from .roles import ACTIVATIONS, ROLES, Role, why_floating
 
@@ -53,7 +52,7 @@ def name_of(node: Node) -> str:
     """The name of the operator that a node calls, without overload; of anything else, nothing."""
     if node.target is operator.getitem:
         return "getitem"
-    return operator_name(node.target) if isinstance(node.target, OpOverload) else ""
+    return called_name(node)
 
 
 def module_of(node: Node) -> str:

@@ -238,7 +238,7 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
     def in_float16(op: Any) -> bool:
         """False for what is left of the normalisation, arithmetic on the pixels themselves, and for
         places in an image: float16 has steps of 1/8 of a pixel at 128 and beyond."""
-        if known[op] if op in known else _makes_places(op, known):
+        if _makes_places(op, known):
             return False
         return not (options.image_input and op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
@@ -257,7 +257,7 @@ def _makes_places(op: Any, known: dict[Any, bool]) -> bool:
     Args:
         known: what was found so far.
     """
-    waiting = [op]
+    waiting = [] if op in known else [op]
     while waiting:
         users = [user for value in waiting[-1].outputs for user in value.child_ops]
         unknown = [each for each in users if each.op_type not in _PLACING and each not in known]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LAYOUT", "pack", "unpack", "with_entries"]
+__all__ = ["LAYOUT", "add_buffer", "pack", "unpack", "with_entries"]
 
 LAYOUT = "mobile_export.layout"
 _ALIGNMENT = 16
@@ -29,6 +29,16 @@ def unpack(content: bytes) -> Any:
             buffer.data = np.frombuffer(part, dtype=np.uint8)
             buffer.offset = buffer.size = 0
     return model
+
+
+def add_buffer(model: Any, values: np.ndarray) -> int:
+    """Store an array in ``model``; the place of its buffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
 
 
 def pack(model: Any) -> bytes:
@@ -67,10 +77,7 @@ def with_entries(content: bytes, entries: Mapping[str, bytes]) -> bytes:
     model = unpack(content)
     model.metadata = list(model.metadata or [])
     for name, data in entries.items():
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(data, dtype=np.uint8)
-        model.buffers.append(buffer)
         entry = schema.MetadataT()
-        entry.name, entry.buffer = name, len(model.buffers) - 1
+        entry.name, entry.buffer = name, add_buffer(model, np.frombuffer(data, dtype=np.uint8))
         model.metadata.append(entry)
     return pack(model)

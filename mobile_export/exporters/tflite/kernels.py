@@ -18,7 +18,7 @@ import numpy as np
 
 from ...graph.editor import GraphEditor
 from ...graph.stored_integers import find_weights
-from .flatbuffer import pack, unpack
+from .flatbuffer import add_buffer, pack, unpack
 from .weights import stored_integers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...graph.program import Program
     from ...graph.stored_integers import PlannedTable
 
-__all__ = ["Biases", "exact_biases", "with_integer_kernels", "with_wide_biases"]
+__all__ = ["Biases", "exact_biases", "with_integer_kernels"]
 
 Biases = Sequence[np.ndarray]
 """(channels,), float64: stored vectors of a program, the biases of its layers among them."""
@@ -37,11 +37,12 @@ def exact_biases(program: Program) -> Biases:
     """The stored vectors of a program with a plan in it, before they are rounded to float32."""
     graph = GraphEditor(program)
     found = (graph.exact(node) for node in graph.nodes if graph.is_constant(node))
-    return [each.double().numpy() for each in found if each is not None and each.ndim == 1]
+    return [each.numpy() for each in found if each is not None and each.ndim == 1]
 
 
 def with_integer_kernels(content: bytes, planned: PlannedTable, biases: Biases) -> bytes:
-    """A file of integers whose transposed convolutions and concatenations read integers, too.
+    """A file of integers whose transposed convolutions and concatenations read integers, too, and
+    whose layers of 16-bit activations add exact biases of 64 bits.
 
     Args:
         planned: the weights that are integers.
@@ -52,6 +53,7 @@ def with_integer_kernels(content: bytes, planned: PlannedTable, biases: Biases) 
     model = unpack(content)
     for graph in model.subgraphs:
         _Rewriter(model, graph, schema, biases).rewrite(planned)
+        _widen_biases(model, graph, schema, biases)
     return pack(model)
 
 
@@ -100,21 +102,21 @@ class _Rewriter:
         """The QUANTIZE that alone reads what an operator gives; before it may stand a RELU whose
         zero is the least integer."""
         builtin = self.schema.BuiltinOperator
-        chain: list[Any] = []
+        first = self._only_user(operator)
+        if first is None or self._kind(first) == builtin.QUANTIZE:
+            return None if first is None else [first]
+        last = self._only_user(first) if self._kind(first) == builtin.RELU else None
+        if last is None or self._kind(last) != builtin.QUANTIZE:
+            return None
+        result = self._tensor(last.outputs[0])
+        clamps = result.type == self.schema.TensorType.INT8
+        return [first, last] if clamps and int(result.quantization.zeroPoint[0]) == -128 else None
+
+    def _only_user(self, operator: Any) -> Any | None:
+        """The operator that alone reads what another gives; None where the graph gives it, too."""
         value = int(operator.outputs[0])
-        while True:
-            users = [each for each in self.graph.operators if value in map(int, each.inputs)]
-            if len(users) != 1 or value in map(int, self.graph.outputs):
-                return None
-            chain.append(users[0])
-            value = int(users[0].outputs[0])
-            if self._kind(users[0]) == builtin.QUANTIZE:
-                break
-            if self._kind(users[0]) != builtin.RELU or len(chain) > 1:
-                return None
-        result = self._tensor(value)
-        least = {self.schema.TensorType.INT8: -128}.get(result.type)
-        return chain if len(chain) == 1 or int(result.quantization.zeroPoint[0]) == least else None
+        users = [each for each in self.graph.operators if value in map(int, each.inputs)]
+        return None if len(users) != 1 or value in map(int, self.graph.outputs) else users[0]
 
     def _integers(self, index: Any) -> int | None:
         """The tensor of integers that a DEQUANTIZE makes the one at ``index`` of."""
@@ -164,14 +166,12 @@ class _Rewriter:
         if integers is None:
             return None
         old = self._tensor(index)
-        tensor, buffer = self.schema.TensorT(), self.schema.BufferT()
+        tensor = self.schema.TensorT()
         tensor.shape, tensor.name, tensor.type = old.shape, old.name, self.schema.TensorType.INT32
         tensor.quantization = self.schema.QuantizationParametersT()
         tensor.quantization.scale = np.broadcast_to(scales, count).astype(np.float32)
         tensor.quantization.zeroPoint = np.zeros(count, np.int64)
-        buffer.data = integers.astype("<i4").view(np.uint8)
-        self.model.buffers.append(buffer)
-        tensor.buffer = len(self.model.buffers) - 1
+        tensor.buffer = add_buffer(self.model, integers.astype("<i4"))
         return [self._added(tensor)]
 
     def _floats(self, index: int) -> np.ndarray | None:
@@ -226,25 +226,18 @@ _BIASES = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOS
 """The place of the bias among the inputs of an operator."""
 
 
-def with_wide_biases(content: bytes, biases: Biases) -> bytes:
-    """A file whose layers of 16-bit activations add exact biases of 64 bits.
+def _widen_biases(model: Any, graph: Any, schema: Any, biases: Biases) -> None:
+    """Let layers of 16-bit activations add exact biases of 64 bits.
 
     The kernels sum in the type of the bias: 32 bits overflow behind 512 products of 16 by 8 bits,
     and the depthwise one refuses them (TensorFlow Lite, kernels/conv.cc and depthwise_conv.cc).
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = unpack(content)
-    for graph in model.subgraphs:
-        for tensor in _narrow_biases(model, graph, schema):
-            values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<i4")
-            scales = np.asarray(tensor.quantization.scale, np.float64)
-            exact = _whole(biases, values * scales, scales)
-            buffer = schema.BufferT()
-            buffer.data = (values if exact is None else exact).astype("<i8").view(np.uint8)
-            model.buffers.append(buffer)
-            tensor.type, tensor.buffer = schema.TensorType.INT64, len(model.buffers) - 1
-    return pack(model)
+    for tensor in _narrow_biases(model, graph, schema):
+        values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<i4")
+        scales = np.asarray(tensor.quantization.scale, np.float64)
+        exact = _whole(biases, values * scales, scales)
+        wide = (values if exact is None else exact).astype("<i8")
+        tensor.type, tensor.buffer = schema.TensorType.INT64, add_buffer(model, wide)
 
 
 def _narrow_biases(model: Any, graph: Any, schema: Any) -> Iterator[Any]:

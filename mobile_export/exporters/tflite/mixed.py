@@ -23,10 +23,10 @@ import torch
 from ...errors import BUG, ExportError
 from ...graph.editor import GraphEditor
 from ...graph.layers import WeightedLayer, layer_of
-from ...graph.ops import operator_name
+from ...graph.ops import called_name
 from ...graph.quantized import is_quantization
 from ...graph.roundings import grid_of
-from ...system.torch_private import OpOverload
+from .flatbuffer import add_buffer, pack, unpack
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -83,21 +83,17 @@ _WITHOUT_16_BITS = (
 
 def _of_16_bits(node: Node) -> list[Node]:
     """What an operator without a kernel of 16 bits reads of integers of 16 bits."""
-    if _name(node) in _WITHOUT_16_BITS or _repeats_operands(node):
+    if called_name(node) in _WITHOUT_16_BITS or _repeats_operands(node):
         return [each for each in node.all_input_nodes if _LARGEST_16 in (grid_of(each) or ())]
     return []
-
-
-def _name(node: Node) -> str:
-    return operator_name(node.target) if isinstance(node.target, OpOverload) else ""
 
 
 def _repeats_operands(node: Node) -> bool:
     """Whether ``node`` adds or subtracts tensors of two shapes, or has a number for an operand, of
     which the converter makes an integer of 8 bits."""
-    if _name(node) in ("add", "div", "mul", "sub") and len(node.all_input_nodes) == 1:
+    if called_name(node) in ("add", "div", "mul", "sub") and len(node.all_input_nodes) == 1:
         return True
-    if _name(node) not in ("add", "sub"):
+    if called_name(node) not in ("add", "sub"):
         return False
     shapes = [tuple(each.meta["val"].shape) for each in node.all_input_nodes]
     return any(shape != tuple(node.meta["val"].shape) for shape in shapes)
@@ -115,8 +111,6 @@ def without_marks(content: bytes, program: Program) -> bytes:
     marks = sum(_is_mark(node) for node in program.exported.graph.nodes)
     if not marks:
         return content
-    from .flatbuffer import pack, unpack
-
     model = unpack(content)
     found = sum(_take_out(model, graph) for graph in model.subgraphs)
     if found != marks:
@@ -177,14 +171,12 @@ def _negate_weights(model: Any, graph: Any, layer: Any, schema: Any) -> bool:
     readers = sum(index in map(int, each.inputs) for each in graph.operators)
     if buffer.data is None or tensor.type != schema.TensorType.FLOAT32 or readers > 1:
         return False
-    own = schema.BufferT()
-    own.data = (-np.frombuffer(bytes(buffer.data), np.float32)).view(np.uint8)
+    negated = -np.frombuffer(bytes(buffer.data), np.float32)
     shared = sum(each.buffer == tensor.buffer for part in model.subgraphs for each in part.tensors)
     if shared > 1:
-        model.buffers.append(own)
-        tensor.buffer = len(model.buffers) - 1
+        tensor.buffer = add_buffer(model, negated)
     else:
-        buffer.data = own.data
+        buffer.data = negated.view(np.uint8)
     return True
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
+from .flatbuffer import add_buffer, pack, unpack
 
 __all__ = ["stored_integers", "with_integer_weights"]
 
@@ -27,8 +28,6 @@ def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool 
         hybrid: give the integers to the operators that then round their inputs while they run.
     """
     from ai_edge_litert import schema_py_generated as schema
-
-    from .flatbuffer import pack, unpack
 
     model = unpack(content)
     sizes = {each.values.size for row in planned.values() for each in row}
@@ -103,10 +102,7 @@ def stored_integers(model: Any, tensor: Any, found: tuple[PlannedWeights, np.nda
     stored.quantization.scale = weights.scales
     stored.quantization.zeroPoint = np.zeros(len(weights.scales), np.int64)
     stored.quantization.quantizedDimension = axis
-    buffer = schema.BufferT()
-    buffer.data = np.ascontiguousarray(integers).reshape(-1).view(np.uint8)
-    model.buffers.append(buffer)
-    stored.buffer = len(model.buffers) - 1
+    stored.buffer = add_buffer(model, integers)
     return stored
 
 

@@ -29,7 +29,7 @@ from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
 from .integers import with_float_ends, with_stored_floats
-from .kernels import Biases, exact_biases, with_integer_kernels, with_wide_biases
+from .kernels import Biases, exact_biases, with_integer_kernels
 from .metadata import with_metadata
 from .mixed import mark_float_layers, without_marks
 from .nms import append_suppression
@@ -239,7 +239,7 @@ def _finished(
     """What the converter wrote, with what it does not write: stored integers, suppression."""
     if job.precision.calibrated:
         content = with_integer_kernels(without_marks(content, program), planned, biases)
-        content = with_float_ends(with_wide_biases(content, biases))
+        content = with_float_ends(content)
     elif planned:
         content = with_integer_weights(content, planned, hybrid=job.precision.dynamic)
     if job.precision.bits == 16:
