@@ -78,7 +78,7 @@ def export_table(report: ExportReport) -> PlainTable:
     numbers = ("MB", "seconds", *_PARITY_NUMBERS)
     spare = ("max abs", "PyTorch fp32", "seconds", "top-1", "MB")
     titles = ("file", "MB", "type", "seconds", *PARITY_COLUMNS)
-    table = plain_table(*titles, right=numbers, spare=spare)
+    table = plain_table(*titles, right=numbers, names=("file",), spare=spare)
     for artifact in report.artifacts:
         table.add_row(
             escape(str(artifact.path)) if artifact.path else f"({artifact.format}: removed)",
@@ -218,7 +218,8 @@ def print_verification(report: VerifyReport) -> None:
     """The parity of a file and, if asked for, the layers where it diverges."""
     out = stdout_console()
     spare = ("max abs", "PyTorch fp32", "top-1")
-    table = plain_table("file", "type", *PARITY_COLUMNS, right=_PARITY_NUMBERS, spare=spare)
+    titles = ("file", "type", *PARITY_COLUMNS)
+    table = plain_table(*titles, right=_PARITY_NUMBERS, names=("file",), spare=spare)
     table.add_row(escape(str(report.file)), report.stored, *parity_cells(report.parity))
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))

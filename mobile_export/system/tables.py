@@ -16,6 +16,8 @@ _GAP = 2
 """Columns of the terminal between two columns of a table"""
 _READABLE, _LEAST = 16, 10
 """Columns of the terminal that a text is given before whole columns are left out, and after"""
+_NAME = 2 / 5
+"""Of the terminal's width: what a name is given before whole columns are left out"""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class _Column:
     title: str
     number: bool
     whole: bool
+    name: bool
 
 
 class PlainTable:
@@ -56,12 +59,12 @@ class PlainTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         kept = list(range(len(self.columns)))
-        natural, least = self._widths(_READABLE)
+        natural, least = self._widths(_READABLE, int(_NAME * options.max_width))
         for index in self._spare:
             if _total(least[index] for index in kept) > options.max_width:
                 kept.remove(index)
         if _total(least[index] for index in kept) > options.max_width:
-            natural, least = self._widths(_LEAST)
+            natural, least = self._widths(_LEAST, _LEAST)
         widths = _shared_out(
             [natural[index] for index in kept], [least[index] for index in kept], options.max_width
         )
@@ -71,11 +74,12 @@ class PlainTable:
         if left_out:
             yield Text(f"No room here for: {', '.join(left_out)}.", style="dim")
 
-    def _widths(self, text: int) -> tuple[list[int], list[int]]:
+    def _widths(self, text: int, name: int) -> tuple[list[int], list[int]]:
         """Of every column: all of it in one line, and what it cannot do without.
 
         Args:
             text: that a text is given at least.
+            name: that a name is given at least.
         """
 
         def width(markup: str) -> int:
@@ -88,7 +92,8 @@ class PlainTable:
             cells = max((width(cells[index]) for cells, _ in self._lines), default=0)
             natural.append(max(title, cells))
             shown = max(words if self._header else 0, cells)
-            least.append(shown if column.number or column.whole else min(shown, text))
+            uncut = column.number or column.whole
+            least.append(shown if uncut else min(shown, name if column.name else text))
         return natural, least
 
     def _drawn(self, kept: Sequence[int], widths: Sequence[int]) -> Table:
@@ -106,6 +111,7 @@ def plain_table(
     *columns: str,
     right: Iterable[str] = (),
     whole: Iterable[str] = (),
+    names: Iterable[str] = (),
     spare: Sequence[str] = (),
     header: bool = True,
 ) -> PlainTable:
@@ -114,10 +120,12 @@ def plain_table(
     Args:
         right: titles of numbers.
         whole: titles of texts that are there to be typed, such as names of models.
+        names: titles of texts that stay in one line, up to two fifths of the terminal, rather than
+            spare columns, such as names of files.
         spare: titles of what may be left out, in the order in which it goes.
     """
-    numbers, uncut = set(right), set(whole)
-    made = [_Column(title, title in numbers, title in uncut) for title in columns]
+    numbers, uncut, named = set(right), set(whole), set(names)
+    made = [_Column(each, each in numbers, each in uncut, each in named) for each in columns]
     return PlainTable(made, spare=spare, header=header)
 
 

@@ -57,6 +57,19 @@ def test_a_column_without_room_is_named() -> None:
     assert shown(screen, 30).endswith("No room here for: one, two.\n")
 
 
+def test_a_name_stays_in_one_line_rather_than_a_spare_column() -> None:
+    def screen() -> None:
+        table = plain_table(
+            "file", "runs in", "spare", right=("spare",), names=("file",), spare=("spare",)
+        )
+        table.add_row("mobilenetv3_050.mlpackage", "evaluator " * 4, "2" * 20)
+        stdout_console().print(table)
+
+    assert "mobilenetv3_050.mlpackage " in shown(screen, 64)
+    assert shown(screen, 64).endswith("No room here for: spare.\n")
+    assert "No room" not in shown(screen, 80)
+
+
 def test_a_figure_is_wider_than_the_terminal_rather_than_cut() -> None:
     def screen() -> None:
         table = plain_table("name", "figure", right=("figure",))
