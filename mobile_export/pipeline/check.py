@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..detection import Detections
 from ..detection.contract import class_names, pick
@@ -13,6 +12,7 @@ from ..exporters.row import Precision
 from ..exporters.table import precision_named
 from ..graph.ends import ends_in
 from ..graph.program import Program
+from ..graph.specs import PROBABILITIES
 from ..graph.steps import steps_of
 from ..operators.core import listed
 from ..parity.detections import with_detections
@@ -20,16 +20,10 @@ from ..parity.index_ties import settle_ties
 from ..parity.judge import judge
 from ..parity.names import with_class_names
 from ..parity.overflow import OVERFLOWS, in_the_model
-from ..parity.reference import (
-    Reference,
-    with_activation,
-)
+from ..parity.reference import Reference, with_activation
 from ..parity.report import ParityReport
 from ..parity.session import Session
 from ..parity.strong import with_strong_input
-
-if TYPE_CHECKING:
-    pass
 from .captured import References
 
 __all__ = ["check_parity", "names_for", "names_of", "runtime_steps", "seen_by"]
@@ -73,7 +67,7 @@ def check_parity(
         task=program.task,
         runtime=session.runtime,
         emulated=session.emulated,
-        output_names=[output.name for output in program.outputs],
+        output_names=_output_names(session, program),
         steps=runtime_steps(session, program),
     )
     report = judged(reference, results)
@@ -112,6 +106,13 @@ def runtime_steps(session: Session, program: Program) -> list[float]:
     """Absolute errors of the runtime's own code for what each output ends with."""
     found = ends_in(program, session.steps)
     return [max((session.steps[name] for name in ends), default=0.0) for ends in found]
+
+
+def _output_names(session: Session, program: Program) -> list[str]:
+    """What the outputs that are compared are: probabilities where the file adds a softmax."""
+    if session.activation is not None:
+        return [PROBABILITIES]
+    return [output.name for output in program.outputs]
 
 
 def names_of(session: Session, program: Program) -> tuple[str, ...] | None:

@@ -135,6 +135,7 @@ def test_every_format_takes_pixels_and_gives_probabilities(
     assert given.source == manifest.outputs[0].name == "probabilities"
     report = mobile_export.verify(path, Net().eval(), mean=MEAN, std=STD)
     assert report.parity.passed
+    assert {each.output for each in report.parity.qualities} <= {"probabilities"}
     other = mobile_export.verify(path, Net().eval(), mean=MEAN)  # another standard deviation
     assert not other.parity.passed
 
