@@ -17,7 +17,7 @@ from ..graph.editor import GraphEditor, where
 from ..graph.layers import WeightedLayer, layer_of
 from ..graph.ops import argument, called_name
 from .plan import Floating
-from .roles import ACTIVATIONS, ROLES, Role, why_floating
+from .roles import ACTIVATIONS, ONE_SCALE, ROLES, Role, why_floating
 
 __all__ = ["Assignment", "assign", "is_float", "module_of", "name_of", "pads_with_zeros", "sources"]
 
@@ -194,7 +194,7 @@ def _grouped(graph: GraphEditor, found: Assignment, chosen: set[Node]) -> dict[N
         return node
 
     for node, role in found.roles.items():
-        if role in ("averaging", "sharing", "joining"):
+        if role in ONE_SCALE:
             for each in sources(node):
                 if each in parent and node in parent:
                     parent[root(each)] = root(node)

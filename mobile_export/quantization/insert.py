@@ -23,6 +23,7 @@ from .assign import Assignment, assign, pads_with_zeros, sources
 from .blocks import block_values
 from .palettes import nearest_entries
 from .plan import PlannedTensor, QuantizationPlan
+from .roles import ONE_SCALE
 from .schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     planned = plan.by_name("activation")
     first = next(node for node in graph.nodes if node.op == "call_function")
     for node, role in found.roles.items():
-        if role in ("averaging", "sharing", "joining"):
+        if role in ONE_SCALE:
             _requantize(graph, node, planned)
     for node in found.tensors:
         if node.name in planned:

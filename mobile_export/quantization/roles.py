@@ -7,6 +7,8 @@
                8-bit quantization specification wants of average pools and of bilinear resizing
     sharing    it moves or chooses values: the output has the scale of the input
     joining    it puts several tensors beside each other: all have one scale
+    choosing   it takes each element from one of its operands: all have one scale, as TFLite's
+               kernels of MAXIMUM and MINIMUM want
 
 Any other operator is computed in floating point, between integers where its neighbours have them.
 """
@@ -15,9 +17,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["ACTIVATIONS", "FIXED", "ROLES", "Role", "why_floating"]
+__all__ = ["ACTIVATIONS", "FIXED", "ONE_SCALE", "ROLES", "Role", "why_floating"]
 
-Role = Literal["layer", "product", "computed", "averaging", "sharing", "joining"]
+Role = Literal["layer", "product", "computed", "averaging", "sharing", "joining", "choosing"]
 
 _NAMES: dict[Role, str] = {
     "layer": """
@@ -26,8 +28,7 @@ _NAMES: dict[Role, str] = {
     "product": "matmul bmm",
     "computed": """
         _adaptive_avg_pool2d adaptive_avg_pool2d add clamp clamp_max clamp_min elu gelu hardsigmoid
-        hardswish hardtanh leaky_relu maximum mean minimum mul relu relu6 sigmoid silu softmax sub
-        sum tanh
+        hardswish hardtanh leaky_relu mean mul relu relu6 sigmoid silu softmax sub sum tanh
     """,
     "averaging": "avg_pool1d avg_pool2d upsample_bilinear2d",
     "sharing": """
@@ -36,10 +37,14 @@ _NAMES: dict[Role, str] = {
         squeeze transpose unbind unsqueeze upsample_nearest2d view
     """,
     "joining": "cat stack",
+    "choosing": "maximum minimum",
 }
 
 ROLES: dict[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
 """By the name of the operator, without overload."""
+
+ONE_SCALE: frozenset[Role] = frozenset(("averaging", "sharing", "joining", "choosing"))
+"""Roles in which the output has the scale of what is read."""
 
 ACTIVATIONS = frozenset(("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"))
 """Computed with the sums of the layer or the addition before them, which then have no scale of

@@ -71,6 +71,27 @@ class Repeated(nn.Module):
         return functional.max_pool2d(self.stem(x).repeat(1, 2, 1, 3), 2)
 
 
+class Choosing(nn.Module):
+    """A dynamic ReLU (Chen et al., 2020, equation 1) and a maximum with stored values.
+
+    TFLite's kernels of MAXIMUM and MINIMUM compare integers of one scale: two scales are made one
+    by LiteRT's converter, in the operators before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.slopes = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 16)
+        self.least = nn.Parameter(torch.randn(8, 1, 1) / 4)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        a, b = self.slopes(x.mean((2, 3))).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
+        x = torch.maximum(x * (2.0 * a), x * (2.0 * b - 1.0))
+        y: torch.Tensor = self.head(torch.minimum(torch.maximum(x, self.least), x * 0.9))
+        return y
+
+
 def _written(network: Callable[[], nn.Module], precision: str, folder: Path) -> ArtifactReport:
     need("tflite")
     torch.manual_seed(0)
@@ -118,7 +139,7 @@ def test_layers_and_joins_read_integers(precision: str, tmp_path: Path) -> None:
     assert Counter(name for name, _ in operations)["RELU"] == 0, "the rounding clamps"
 
 
-@pytest.mark.parametrize("network", [Shifted, Repeated])
+@pytest.mark.parametrize("network", [Shifted, Repeated, Choosing])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_layouts(network: type[nn.Module], precision: str, tmp_path: Path) -> None:
     """litert-torch 0.10 has repeated rows in the place of channels, and lost a layout."""
