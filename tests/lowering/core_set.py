@@ -38,6 +38,11 @@ def compared(a: torch.Tensor, b: Any) -> torch.Tensor:
     return torch.stack([part.float() * 2.0**i for i, part in enumerate(found)]).sum(0)
 
 
+def moved_places(x: torch.Tensor) -> torch.Tensor:
+    """(1, 4, 10, 2): places of a grid that the image moves, some of them outside."""
+    return (x[:, :2, :4].permute(0, 2, 3, 1)).tanh() * 1.3
+
+
 def put_rows(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     x = x.clone()
     x[:, :, index] = x[:, :, :1] * 2
@@ -89,6 +94,14 @@ FUNCTIONS: dict[str, Any] = {
     "tril": lambda x: torch.tril(x, 1) + torch.triu(x, -2),
     "diagonal": lambda x: x.diagonal(1, 2, 3),
     "grid sample": lambda x, grid: F.grid_sample(x, grid, align_corners=False),
+    "warped": lambda x: F.grid_sample(x, moved_places(x), align_corners=False),
+    "warped between corners": lambda x: F.grid_sample(x, moved_places(x), align_corners=True),
+    "warped inside a border": lambda x: F.grid_sample(
+        x, moved_places(x), padding_mode="border", align_corners=False
+    ),
+    "warped windows": lambda x: F.grid_sample(
+        x.reshape(6, 1, 8, 10), moved_places(x).expand(6, -1, -1, -1) * x[0, :, :1, :1, None]
+    ),
     "sort": lambda x: x.sort(3).values + x.sort(3, descending=True).indices,
     "sort of equals": lambda x: torch.sort(coarse(x), dim=3, stable=True).indices.float(),
     "topk": lambda x: torch.cat([part.float() for part in x.topk(3, 1)], 1),

@@ -24,6 +24,7 @@ from .elementwise import LARGEST, binary
 from .gathering import gather
 from .linear import linear
 from .moving import concat, narrow, reshape
+from .warping import warped
 
 __all__ = ["affine"]
 
@@ -105,7 +106,10 @@ def affine(call: Call) -> View:
 def _function(call: Call) -> _Function:
     nodes = tuple(node for node in call.node.all_input_nodes if isinstance(call.known[node], View))
     if any(not node.meta["val"].is_floating_point() for node in nodes):
-        raise call.refuse("an index or a mask is computed from the image", "Store it.")
+        raise call.refuse(
+            "an index or a mask is computed from the image",
+            "Store it, or write the choice as a product with (torch.arange(n) == index).",
+        )
     shapes = [call.known[node].shape for node in nodes]
     sizes = tuple(math.prod(shape) for shape in shapes)
 
@@ -302,8 +306,9 @@ def _gathered_places(places: torch.Tensor, axis: int, index: torch.Tensor) -> to
 @lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def _grid_sampler(call: Call) -> View:
     """Every image of the batch times a stored matrix of (places, pixels)."""
-    grid = call.array("grid", "places have to be stored")
-    assert grid is not None
+    grid = call.get("grid")
+    if isinstance(grid, View):
+        return warped(call)
     x, builder = call.x, call.builder
     batch, channels, *sizes = x.shape
     pixels = math.prod(sizes)
