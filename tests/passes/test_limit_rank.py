@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,15 @@ class Net(nn.Module):
             rows, columns = windows.mean(4).sigmoid(), windows[..., 0].exp()
             y = windows + rows[:, :, :, :, None] - columns[..., None]
             return torch.where(y > 0.5, y, y * 2.0).reshape(8, 24).clamp(min=-1.0)
+        if self.kind == "convex upsampling":
+            mask = x.reshape(1, 1, 4, 2, 2, 3, 4).softmax(2)
+            moved = x.flatten(1)[:, :96].reshape(1, 2, 4, 1, 1, 3, 4)
+            y = (mask * moved).sum(2)
+            return y.permute(0, 1, 4, 2, 5, 3).reshape(1, 2, 6, 8).exp()
+        if self.kind == "statistics":
+            y = x.reshape(2, 2, 2, 2, 3, 4)
+            middle = y.mean((1, 2), keepdim=True) + y.amax(3, keepdim=True)
+            return (y - middle).log_softmax(-1).reshape(8, 24) + y.sum((0, 2, 3, 5)).sum()
         if self.kind == "every other axis":
             return (x.reshape(2, 4, 2, 2, 3, 2) * self.factor).reshape(8, 24)
         return x.reshape(8, 2, 2, 2, 3).permute(2, 4, 0, 1, 3).reshape(6, 8, 2, 2).exp()
@@ -52,6 +62,16 @@ def test_windows_are_one_permute() -> None:
     result = apply(limit_rank, Net("windows"), (1, 8, 4, 6))
     assert max(_ranks(result)) <= 5
     assert ops(result.program)["permute"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("convex upsampling", (1, 4, 4, 12)), ("statistics", (1, 8, 4, 6))]
+)
+def test_softmaxes_and_reductions_join_axes(kind: str, shape: tuple[int, ...]) -> None:
+    """`apply` compares with the program before in float64."""
+    result = apply(limit_rank, Net(kind), shape)
+    assert max(_ranks(result)) <= 5
+    assert not result.refusals
 
 
 def test_six_axes_that_count_are_moved_in_steps() -> None:

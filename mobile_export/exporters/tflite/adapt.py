@@ -4,6 +4,12 @@ Transposed convolution with padding and a stride ("failed to legalize mhlo.convo
 crops the result, so it becomes the same without padding, cropped. (What it gets wrong is a pass:
 `passes.index_nearest`.)
 
+Convolution of three axes in groups ends its converter's process (a segmentation fault): a sum over
+the taps along time of convolutions of single frames, which are a batch.
+
+Pointwise calls, softmaxes and reductions of more than five axes ("'tfl.maximum' … explicitly marked
+illegal"): neighbouring axes are joined.
+
 Layer norm, which TFLite lacks: litert-torch writes eleven ops, four reshapes among them. With
 
     d = x - mean(x),   y = d · rsqrt(mean(d · d) + eps)
@@ -28,7 +34,8 @@ import torch
 from torch.fx import Node
 
 from ...graph.editor import GraphEditor, shape_of
-from ...graph.ops import argument
+from ...graph.ops import argument, as_list
+from ...passes.join_axes import join_axes
 from ...system.litert_private import lower_as_product
 
 if TYPE_CHECKING:
@@ -37,13 +44,17 @@ if TYPE_CHECKING:
 __all__ = ["avoid_gaps"]
 
 _ATEN = torch.ops.aten
+_MOST_AXES = 5
 
 
 def avoid_gaps(program: Program) -> Program:
     """``program`` with the operations above in others."""
     graph = GraphEditor(program)
+    join_axes(graph, _MOST_AXES)
     for node in graph.find(_ATEN.conv_transpose2d.input):
         _crop_instead_of_padding(graph, node)
+    for node in graph.find(_ATEN.conv3d.default):
+        _convolve_frames(graph, node)
     for node in graph.find(_ATEN.layer_norm.default):
         _norm_in_parts(graph, node)
     for node in graph.find(_ATEN.matmul.default):
@@ -69,6 +80,42 @@ def _crop_instead_of_padding(graph: GraphEditor, node: Node) -> None:
         end = pad + shape_of(node)[axis]
         result = graph.call(_ATEN.slice.Tensor, result, axis, pad, end, like=node)
     graph.replace(node, result, "padding as a crop")
+
+
+def _convolve_frames(graph: GraphEditor, node: Node) -> None:
+    """conv3d in groups -> a sum of conv2d, one for each tap along the first axis."""
+    x, weight, bias = (argument(node, name) for name in ("input", "weight", "bias"))
+    groups = argument(node, "groups")
+    if groups == 1:
+        return
+    stride, padding, dilation = (
+        as_list(argument(node, name), 3) for name in ("stride", "padding", "dilation")
+    )
+    images, channels, _, *size = shape_of(x)
+    frames, taps = shape_of(node)[2], shape_of(weight)[2]
+    call = functools.partial(graph.call, like=node)
+    if padding[0]:
+        ends = [0, 0, 0, 0, padding[0], padding[0]]
+        x = call(_ATEN.constant_pad_nd.default, x, ends, 0.0)
+    x = call(_ATEN.permute.default, x, [0, 2, 1, 3, 4])
+    stored, total = graph.constant(weight), None
+    for tap in range(taps):
+        first = tap * dilation[0]
+        last = first + (frames - 1) * stride[0] + 1
+        taken = call(_ATEN.slice.Tensor, x, 1, first, last, stride[0])
+        flat = call(_ATEN.reshape.default, taken, [images * frames, channels, *size])
+        if stored is None:
+            kernel = call(_ATEN.select.int, weight, 2, tap)
+        else:
+            kernel = graph.derived(weight, stored[:, :, tap].contiguous(), f"{node.name}.weight")
+        numbers = (stride[1:], padding[1:], dilation[1:], groups)
+        part = call(_ATEN.conv2d.default, flat, kernel, None if tap else bias, *numbers)
+        total = part if total is None else call(_ATEN.add.Tensor, total, part)
+    assert total is not None
+    _, features, _, *size = shape_of(node)
+    result = call(_ATEN.reshape.default, total, [images, frames, features, *size])
+    result = call(_ATEN.permute.default, result, [0, 2, 1, 3, 4])
+    graph.replace(node, result, "frame by frame")
 
 
 def _norm_in_parts(graph: GraphEditor, node: Node) -> None:

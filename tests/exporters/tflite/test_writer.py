@@ -85,6 +85,23 @@ def test_transposed_convolutions_with_padding(
     np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("groups", "features"), [(6, 6), (2, 4)])
+def test_convolutions_of_clips_in_groups(tmp_path: Path, groups: int, features: int) -> None:
+    """X3D's; litert-torch 0.10's converter dies of them (signal 11)."""
+    layers = torch.nn.Sequential(
+        torch.nn.Conv3d(3, 6, 1),
+        torch.nn.Conv3d(6, features, (3, 3, 2), (2, 1, 2), (1, 2, 0), (1, 2, 1), groups=groups),
+    ).eval()
+    images = make_source()
+    source = replace(images, module=layers, input=replace(images.input, shape=(1, 3, 5, 8, 8)))
+    write_file("tflite", trace(source), tmp_path / "a.tflite", precision="fp32")
+    clip = torch.randn(source.input.shape)
+    got = run(tmp_path / "a.tflite", np.ascontiguousarray(clip.movedim(1, -1)))
+    with torch.no_grad():
+        expected = layers.double()(clip.double()).numpy()
+    np.testing.assert_allclose(got["logits"], expected, atol=1e-5)
+
+
 def test_a_clip_has_its_channels_last(tmp_path: Path) -> None:
     class Clip(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
