@@ -113,9 +113,12 @@ def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
                 _detach_into(memo, value)
         made = copy.deepcopy(module, memo)
     # fx's modules (torchvision's create_feature_extractor) are in training mode when copied.
-    modes = {name: child.training for name, child in module.named_modules()}
+    modes = {
+        name: child.training for name, child in module.named_modules() if hasattr(child, "training")
+    }  # TorchScript that was frozen has none
     for name, child in made.named_modules():
-        child.training = modes.get(name, child.training)
+        if name in modes:
+            child.training = modes[name]
     return made
 
 

@@ -8,13 +8,14 @@ they are, and are captured by running them. What was changed is noted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import SourceError
-from ..system.torch_private import script_forward
+from ..system.torch_private import compiled_method, script_forward
 
 __all__ = ["ScriptCall", "bare", "plain_module", "with_script_calls"]
 
@@ -33,6 +34,7 @@ def plain_module(made: Any, spec: str, notes: list[str]) -> nn.Module:
             hint=_SAVE if program else "The factory must return the model.",
         )
     module = _unwrapped(made, notes)
+    _refuse_frozen(module, spec)
     _refuse_quantised(module, spec)
     _dequantise(module, spec, notes)
     tensors = [*module.parameters(), *module.buffers()]
@@ -76,6 +78,7 @@ def _unwrapped(made: nn.Module, notes: list[str]) -> nn.Module:
         if parent._compiled_call_impl is not None:  # by module.compile()
             found["compile()"] = None
             parent._compiled_call_impl = None
+        _restore_forward(parent, found)
         for name, child in list(parent.named_children()):
             plain = bare(child, found)
             if plain is not child:
@@ -84,6 +87,18 @@ def _unwrapped(made: nn.Module, notes: list[str]) -> nn.Module:
     if found:
         notes.append(f"Taken off the model, or parts of it: {', '.join(found)}.")
     return module
+
+
+def _restore_forward(module: nn.Module, found: dict[str, None]) -> None:
+    """Undo ``module.forward = torch.compile(module.forward)``, which a copy would share."""
+    method = compiled_method(vars(module).get("forward"))
+    function = getattr(method, "__func__", None)
+    if function is None:
+        return
+    found["torch.compile(forward)"] = None
+    del module.forward
+    if function is not type(module).forward:
+        module.forward = MethodType(function, module)
 
 
 def bare(module: Any, found: dict[str, None] | None = None) -> Any:
@@ -108,6 +123,17 @@ def _inside(module: Any) -> nn.Module | None:
     name = "module" if isinstance(module, parallel) else "_orig_mod"  # of torch.compile
     inner: nn.Module | None = getattr(module, name, None)
     return inner if name == "module" or type(module).__module__.startswith("torch.") else None
+
+
+def _refuse_frozen(module: nn.Module, spec: str) -> None:
+    """Refuse TorchScript whose weights are constants in its code: there is no float64 of it."""
+    for name, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule) and not hasattr(child, "training"):
+            raise SourceError(
+                f"{spec!r} holds frozen TorchScript ({name or 'the model'}): its weights are "
+                "float32 numbers in its code, and the reference is computed in float64.",
+                hint="Give the module from before torch.jit.freeze or optimize_for_inference.",
+            )
 
 
 def _refuse_quantised(module: nn.Module, spec: str) -> None:

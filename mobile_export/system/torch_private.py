@@ -6,11 +6,13 @@ What breaks when they change: passes and readers that ask whether a node calls a
 inputs (`tree_unflatten`), operators that some format lacks (`decomposition_of`, `make_fx`),
 Core ML files of models with bicubic resizing (`decompositions`), operators without a rule of their
 own in ncnn and TNN (`core_decompositions`, `trace_call`), files of integers
-(`quantization_operators`), TorchScript modules (`script_forward`).
+(`quantization_operators`), TorchScript modules (`script_forward`), modules whose forward was
+compiled (`compiled_method`).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,7 @@ __all__ = [
     "TorchDispatchMode",
     "TrainingIRVerifier",
     "Verifier",
+    "compiled_method",
     "core_decompositions",
     "decomposition_of",
     "decompositions",
@@ -47,6 +50,15 @@ def quantization_operators() -> Any:
     from torch.ao.quantization.fx import _decomposed  # noqa: F401
 
     return torch.ops.quantized_decomposed
+
+
+def compiled_method(function: Any) -> Any:
+    """The method that ``torch.compile`` was given; None of what it did not make."""
+    given = getattr(function, "_torchdynamo_orig_callable", None)
+    # a function around the methods of PyTorch's own modules
+    return (
+        given if given is None or inspect.ismethod(given) else getattr(given, "__wrapped__", None)
+    )
 
 
 def script_forward(module: torch.jit.ScriptModule) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ Expected are the eager outputs of the module before it was wrapped.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -55,10 +56,18 @@ def _captured(module: nn.Module) -> torch.Tensor:
     return result[0] if isinstance(result, list | tuple) else result
 
 
+def _forward_compiled(net: nn.Module) -> nn.Module:
+    """As transformers' manual compiles a model."""
+    copy = deepcopy(net)
+    copy.forward = torch.compile(copy.forward)  # type: ignore[method-assign]
+    return copy
+
+
 WRAPPERS: list[Callable[[nn.Module], Any]] = [
     torch.compile,
     nn.DataParallel,
     lambda net: torch.compile(nn.DataParallel(net)),
+    _forward_compiled,
     torch.jit.script,
     lambda net: torch.jit.trace(net, X),
     lambda net: net.to(memory_format=torch.channels_last),
@@ -170,3 +179,14 @@ def test_a_written_out_convolution_is_a_plain_one(transposed: bool) -> None:
     result = program.module()(X)
     result = result[0] if isinstance(result, list | tuple) else result
     torch.testing.assert_close(result, function(X, weight, stride=2, padding=1, **more))
+
+
+@pytest.mark.parametrize("freeze", [torch.jit.freeze, torch.jit.optimize_for_inference])
+@pytest.mark.filterwarnings("ignore")
+def test_frozen_torchscript_is_refused(freeze: Callable[[Any], Any]) -> None:
+    """Its attribute ``training`` is gone, and so are its parameters."""
+    frozen = freeze(torch.jit.script(_net()))
+    for module in (frozen, _Outer(frozen)):
+        with pytest.raises(SourceError, match="frozen TorchScript") as caught:
+            load_source(ModelRequest.of(module, size=16))
+        assert "torch.jit.freeze" in (caught.value.hint or "")

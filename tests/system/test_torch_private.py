@@ -13,6 +13,7 @@ from mobile_export.system.torch_private import (
     TorchDispatchMode,
     TrainingIRVerifier,
     Verifier,
+    compiled_method,
     core_decompositions,
     decompositions,
     trace_call,
@@ -79,3 +80,10 @@ def test_nothing_is_written_in_place() -> None:
     traced = trace_call(aten.cosine_similarity.default, [torch.ones(2, 3)] * 2, {})
     targets = [node.target for node in traced.nodes if node.op == "call_function"]
     assert not any(target._schema.is_mutable for target in targets)
+
+
+def test_a_compiled_method_is_known() -> None:
+    net = torch.nn.Linear(2, 3)
+    method = net.forward
+    assert compiled_method(torch.compile(method)) == method
+    assert compiled_method(method) is None
