@@ -269,11 +269,43 @@ def test_names_are_those_of_forward(given: dict[str, Any], said: str) -> None:
 def test_an_input_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     class Deaf(nn.Module):
         def forward(self, image: torch.Tensor, unused: torch.Tensor) -> torch.Tensor:
+            unused.sum()
             return image * 2
 
     given = {"image": (1, 3, 8, 8), "unused": (1, 2)}
     with pytest.raises(SourceError, match="computes nothing from its input unused"):
         mobile_export.export(Deaf(), "onnx", out_dir=tmp_path, input=given)
+
+
+class Reader(nn.Module):
+    """EasyOCR's: the text is for another decoder, which this model has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+
+    def forward(self, text: torch.Tensor, image: torch.Tensor, options: Any = None) -> torch.Tensor:
+        return self.conv(image).mean(2).transpose(1, 2)
+
+
+def test_an_input_that_forward_never_looks_at_is_left_out() -> None:
+    given = {"image": (1, 1, 8, 12), "text": ((1, 6), "int64")}
+    source = load_source(ModelRequest.of(made(Reader), input=given))
+    assert [each.name for each in source.inputs] == ["image"]
+    assert "never looks at text" in " ".join(source.weights.notes)
+    image = torch.rand(1, 1, 8, 12)
+    net = made(Reader)
+    torch.testing.assert_close(source.module(image), net(torch.zeros(1, 6), image))
+
+
+def test_inputs_that_are_passed_through_or_in_containers_stay() -> None:
+    class Through(nn.Module):
+        def forward(self, image: torch.Tensor, more: Any) -> Any:
+            return {"image": image * 2, "state": more["state"], "sum": more["maps"][0] + 1}
+
+    given = {"image": (1, 3, 8, 8), "more.state": (1, 4), "more.maps.0": (1, 5)}
+    source = load_source(ModelRequest.of(Through(), input=given))
+    assert [each.name for each in source.inputs] == ["image", "more_state", "more_maps_0"]
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,8 @@ def _refuse_unread(exported: torch.export.ExportedProgram, source: Source) -> No
     if unread:
         raise SourceError(
             f"{source.spec} computes nothing from its input {', '.join(unread)}.",
-            hint="Leave it out of the inputs, or out of the model's forward.",
+            hint="Leave it out of the inputs; where forward asks for it, give it a default there, "
+            f"as {unread[0]}=None.",
         )
 
 

@@ -152,13 +152,21 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return array
 
 
+_AS_FLOAT32 = {
+    "image": "Let forward take the pixels as float32; the app converts their bytes.",
+    "indices": "Let forward take float32, and look up what indices stand for in the app.",
+    "mask": "Let forward take the mask as float32 of 0 and 1.",
+}
+"""What to do about an input of another type, by its role."""
+
+
 def _input(builder: Builder, node: Node, given: InputSpec, spec: str) -> ir.Value:
     shape = tuple(node.meta["val"].shape)
     if given.dtype != "float32":
         raise LoweringError(
             f"The input {given.name} of {spec} is of {given.dtype}; ncnn and TNN files take "
             "float32.",
-            hint="Let forward take float32, and look up what indices stand for in the app.",
+            hint=_AS_FLOAT32.get(given.role, "Let forward take float32."),
         )
     if shape[:1] != (1,) or not 2 <= len(shape) <= 1 + ir.LayerGraph.MAX_RANK:
         name = "" if given.role == "image" else f" {given.name}"

@@ -1,7 +1,8 @@
 """How a module is called with several inputs, keywords, dictionaries or lists of tensors.
 
 What is exported takes one tensor for each input, in a flat row. `Called` puts them where the
-module's forward wants them: images first in the row, then the others, as they were named.
+module's forward wants them: images first in the row, then the others, as they were named. What
+forward asks for and never looks at (the text of a CRNN that reads without it) is no input.
 """
 
 from __future__ import annotations
@@ -15,11 +16,22 @@ import torch
 from torch import nn
 
 from ..errors import SourceError, UsageError
+from ..graph.capture import flatten_outputs
 from ..graph.specs import DTYPES, InputSpec
+from ..graph.values import zeros_of
+from ..system.torch_private import TorchDispatchMode, tree_map
 from .inputs import NamedInput, file_names, spec_of
 from .plain import ScriptCall
 
-__all__ = ["POSITIONAL", "Bound", "Called", "bind_example", "bind_named", "signature_of"]
+__all__ = [
+    "POSITIONAL",
+    "Bound",
+    "Called",
+    "bind_example",
+    "bind_named",
+    "signature_of",
+    "without_ignored",
+]
 
 _KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -42,7 +54,7 @@ class Bound:
         example: values of them, or None.
     """
 
-    module: nn.Module
+    module: Called
     inputs: tuple[InputSpec, ...]
     example: tuple[torch.Tensor, ...] | None = None
 
@@ -65,6 +77,67 @@ class Called(nn.Module):
 
         args, kwargs = _mapped(self._args, tensor), _mapped(self._kwargs, tensor)
         return self.module(*args, **kwargs)
+
+    def with_slots(self, function: Callable[[_Slot], Any]) -> Called:
+        """The same call with what ``function`` makes of each slot in it."""
+        args, kwargs = _mapped(self._args, function), _mapped(self._kwargs, function)
+        return Called(self.module, args, kwargs)
+
+
+class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode that keeps which of some tensors operators are given."""
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._places = {id(tensor): place for place, tensor in enumerate(tensors)}
+        self.places: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.look((args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def look(self, values: Any) -> None:
+        """Keep those that are in ``values``."""
+        tree_map(self._keep, values)
+
+    def _keep(self, value: Any) -> None:
+        if id(value) in self._places:
+            self.places.add(self._places[id(value)])
+
+
+def without_ignored(bound: Bound, notes: list[str]) -> Bound:
+    """``bound`` without the inputs that no operator of forward is given, and no output is; noted.
+
+    Zeros stand in their places. A module that fails is left as it is: capture says what of it.
+    """
+    given = bound.example or zeros_of(bound.inputs)
+    try:
+        with torch.no_grad(), _Seen(given) as seen:
+            result = bound.module(*given)
+        seen.look(flatten_outputs(result)[1])
+    except Exception:  # noqa: BLE001 (whatever the user's code raises, capture calls it again)
+        return bound
+    kept = sorted(seen.places)
+    ignored = [each.name for i, each in enumerate(bound.inputs) if i not in seen.places]
+    if not kept or not ignored:
+        return bound
+
+    def moved(slot: _Slot) -> Any:
+        place = slot.place
+        return _Slot(kept.index(place)) if place in kept else torch.zeros_like(given[place])
+
+    notes.append(f"Its forward never looks at {', '.join(ignored)}: no input of the file.")
+    return Bound(
+        bound.module.with_slots(moved),
+        tuple(bound.inputs[place] for place in kept),
+        None if bound.example is None else tuple(bound.example[place] for place in kept),
+    )
 
 
 def _mapped(value: Any, function: Callable[[_Slot], Any]) -> Any:

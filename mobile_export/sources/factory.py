@@ -27,7 +27,14 @@ from ..graph.float64 import deep_copy
 from ..graph.source import Source
 from ..graph.specs import InputSpec, WeightsInfo
 from ..graph.user_code import described, guarded, place_in_code
-from .calls import POSITIONAL, Bound, bind_example, bind_named, signature_of
+from .calls import (
+    POSITIONAL,
+    Bound,
+    bind_example,
+    bind_named,
+    signature_of,
+    without_ignored,
+)
 from .dense_detector import DenseDetector, detector_source, is_detector, require_dense
 from .labels import labels_for
 from .names import near_matches
@@ -121,24 +128,34 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
     scripted: list[str] = []
     module = with_script_calls(module, scripted)
     info = replace(info, notes=(*info.notes, *scripted))
-    bound = Bound(module, (image,))
-    if request.input is not None:
-        bound = bind_named(module, spec, request.input, image.mean, image.std)
-    elif example is not None:
-        bound = bind_example(module, spec, example, image.mean, image.std)
-        _require_asked(bound.inputs, request)
-    first, *others = bound.inputs
+    inputs: tuple[InputSpec, ...] = (image,)
+    if request.input is not None or example is not None:
+        bound = _bound(module, request, example, image)
+        ignored: list[str] = []
+        bound = without_ignored(bound, ignored)
+        info = replace(info, notes=(*info.notes, *ignored))
+        module, inputs, example = bound.module, bound.inputs, bound.example
+    first, *others = inputs
     labels = labels_for(classes)
     return Source(
         spec,
-        bound.module,
+        module,
         first,
         None,
         labels,
         info,
         others=tuple(others),
-        example=bound.example,
+        example=example,
     )
+
+
+def _bound(module: nn.Module, request: ModelRequest, example: Any, image: InputSpec) -> Bound:
+    """``module`` for the inputs that were named, or for those of the example."""
+    if request.input is not None:
+        return bind_named(module, request.spec, request.input, image.mean, image.std)
+    bound = bind_example(module, request.spec, example, image.mean, image.std)
+    _require_asked(bound.inputs, request)
+    return bound
 
 
 def _dense(module: nn.Module, spec: str) -> nn.Module:
