@@ -28,6 +28,7 @@ __all__ = [
     "initialize_layer",
     "initialize_linear",
     "to_map",
+    "values_at",
 ]
 
 
@@ -121,6 +122,18 @@ def to_map(x: Tensor, size: tuple[int, int]) -> Tensor:
 def from_map(x: Tensor) -> Tensor:
     """A map (B, C, h, w) -> tokens (B, h·w, C)."""
     return x.flatten(2).transpose(1, 2)
+
+
+def values_at(x: Tensor, places: Tensor) -> Tensor:
+    """Values between the pixels of maps, bilinear, zeros outside: (B, C, H, W) -> (B, C, N, M).
+
+    Args:
+        places: (B, N, M, 2), along width and along height, in pixels; 0 is the first one's centre.
+    """
+    extent = torch.tensor([x.shape[3], x.shape[2]], dtype=x.dtype, device=x.device)
+    # grid_sample's positions, of which pixel p of n is at (2 p + 1) / n - 1
+    grid = (2 * places + 1) / extent - 1
+    return F.grid_sample(x, grid, "bilinear", "zeros", align_corners=False)
 
 
 def initialize_linear(module: nn.Module) -> None:

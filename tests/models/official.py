@@ -25,11 +25,11 @@ __all__ = ["DATA", "Official", "build", "same_weights"]
 DATA = Path(__file__).parent / "data"
 
 
-def build(spec: str) -> torch.nn.Module:
-    """The module of ``NAME`` or ``NAME?key=value``."""
+def build(spec: str, size: tuple[int, int] | None = None) -> torch.nn.Module:
+    """The module of ``NAME`` or ``NAME?key=value``, for images of ``size`` (None: the default)."""
     name, _, query = spec.partition("?")
     entry = table.get(name)
-    return entry.build(**entry.parse_options(query))
+    return entry.build(size=size, **entry.parse_options(query))
 
 
 def same_weights(name: str, *queries: str, size: tuple[int, int]) -> list[torch.Tensor]:
@@ -52,6 +52,11 @@ class Official:
         packed = (DATA / f"{family}.json.gz").read_bytes()
         self.shapes: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress(packed))
 
+    def build(self, spec: str) -> torch.nn.Module:
+        """The module, for images of the size of its official output if there is one."""
+        golden = self.golden.get(spec)
+        return build(spec, tuple(golden["input_shape"][-2:]) if golden else None)
+
     def zeros(self, spec: str) -> dict[str, torch.Tensor]:
         """A state dict of the official shapes."""
         return {key: torch.zeros(shape) for key, shape in self.shapes[spec].items()}
@@ -68,7 +73,7 @@ class Official:
     def check_state_dict(self, spec: str) -> None:
         """Names, shapes and order of the weights are the official ones."""
         with torch.device("meta"):
-            state = build(spec).state_dict()
+            state = self.build(spec).state_dict()
         assert {key: list(value.shape) for key, value in state.items()} == self.shapes[spec]
         assert list(state) == list(self.shapes[spec]), "same order, too"
 
@@ -80,7 +85,7 @@ class Official:
                 modules keep their own.
         """
         golden = self.golden[spec]
-        module = build(spec)
+        module = self.build(spec)
         assert sum(p.numel() for p in module.parameters()) == golden["params"]
         for key, tensor in module.state_dict().items():
             if tensor.is_floating_point() and key.rpartition(".")[2] != constants:

@@ -89,7 +89,7 @@ def test_the_least_size_is_the_least(entry: table.ModelEntry) -> None:
     with pytest.raises(UsageError):
         entry.check_size((smaller, smaller))
     with torch.device("meta"):
-        module = entry.build().eval()
+        module = entry.build(size=(least, least)).eval()
         module(torch.empty(entry.input_shape((least, least))))
         with pytest.raises(RuntimeError):
             module(torch.empty(entry.input_shape((smaller, smaller))))
@@ -102,7 +102,7 @@ def test_the_least_size_is_the_least(entry: table.ModelEntry) -> None:
 )
 def test_rows_without_a_least_size_take_one_pixel(entry: table.ModelEntry) -> None:
     with torch.device("meta"):
-        entry.build().eval()(torch.empty(entry.input_shape((1, 1))))
+        entry.build(size=(1, 1)).eval()(torch.empty(entry.input_shape((1, 1))))
 
 
 def test_classes_of_a_model_that_tells_none_apart() -> None:

@@ -98,7 +98,9 @@ def test_related_papers_have_what_timm_has() -> None:
     ours |= {"T2T-ViT", "U-Net", "UniFormer", "UniRepLKNet", "SReT", "CSWin", "ParCNetV2"}
     ours |= {"DAT (super-resolution)", "MedViT", "Restormer"}
     ours |= {"CAT (image restoration)", "WaveMix", "SPANet", "SMPConv", "NiNformer", "BTS"}
-    ours |= {"TransNeXt", "CoC", "ViT-ResNAS", "HiFormer"}
+    ours |= {"TransNeXt", "CoC", "ViT-ResNAS", "HiFormer", "ParaTransCNN", "SCNet", "SPD-Conv"}
+    ours |= {"Spatial transformer", "Monodepth", "Gather-Excite", "DeepMAD", "DCNv2", "InternImage"}
+    ours |= {"TEED", "AGG-Net", "DCGAN"}
     zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version

@@ -109,6 +109,14 @@ HEADS = {
             None,
         ),
         Head(
+            "nonlocal",
+            "Non-local network",
+            "build:nonlocal_fcn",
+            f"Non-local network (arXiv 1711.07971), {_MMSEG}",
+            (32,),
+            512,
+        ),
+        Head(
             "pspnet", "PSPNet", "build:pspnet", f"PSPNet (arXiv 1612.01105), {_MMSEG}", (32,), 512
         ),
         Head(

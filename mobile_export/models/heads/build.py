@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import nn
 
-from .context import DeepLabHead, DeepLabPlusHead, FCNHead, JoinedFCNHead, PSPHead
+from .context import DeepLabHead, DeepLabPlusHead, FCNHead, JoinedFCNHead, NonLocalHead, PSPHead
 from .fusion import LRASPPHead, SegFormerHead
 from .mask_rcnn import MaskRCNNHead
 from .pyramid import FPN, WIDTH, SemanticFPNHead
@@ -20,6 +20,7 @@ __all__ = [
     "fcn_joined",
     "lraspp",
     "mask_rcnn",
+    "nonlocal_fcn",
     "pspnet",
     "retinanet",
     "segformer",
@@ -36,6 +37,7 @@ def _alone(head: type[nn.Module], dims: tuple[int, ...], width: int, classes: in
 
 
 fcn = partial(_alone, FCNHead)
+nonlocal_fcn = partial(_alone, NonLocalHead)
 pspnet = partial(_alone, PSPHead)
 deeplabv3 = partial(_alone, DeepLabHead)
 deeplabv3plus = partial(_alone, DeepLabPlusHead)

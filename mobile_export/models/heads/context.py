@@ -2,12 +2,13 @@
 
 - FCN (arXiv 1411.4038) as mmsegmentation has it: two 3x3 convolutions, joined with their input.
 - FCN as HRNet has it (arXiv 1908.07919): all maps at stride 4, joined, and a 1x1 convolution.
+- Non-local (arXiv 1711.07971): FCN with an attention of all pixels between its convolutions.
 - PSPNet (arXiv 1612.01105): a pyramid of averages over 1, 2, 3 and 6 bins.
 - DeepLabv3 (arXiv 1706.05587): atrous spatial pyramid pooling of rates 12, 24 and 36.
 - DeepLabv3+ (arXiv 1802.02611): the same with depthwise separable convolutions, and the map of
   stride 4, of which 48 channels are taken.
 
-Parameter names are those of mmsegmentation's ``FCNHead``, ``PSPHead``, ``ASPPHead`` and
+Parameter names are those of mmsegmentation's ``FCNHead``, ``NLHead``, ``PSPHead``, ``ASPPHead`` and
 ``DepthwiseSeparableASPPHead``.
 """
 
@@ -16,10 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct
+from ..layers import ConvBNAct, attend
 from .layers import DepthwiseSeparable, concatenate, pooled_branch, resized
 
-__all__ = ["DeepLabHead", "DeepLabPlusHead", "FCNHead", "JoinedFCNHead", "PSPHead"]
+__all__ = ["DeepLabHead", "DeepLabPlusHead", "FCNHead", "JoinedFCNHead", "NonLocalHead", "PSPHead"]
 
 RATES = (1, 12, 24, 36)
 BINS = (1, 2, 3, 6)
@@ -39,6 +40,50 @@ class FCNHead(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = maps[-1]
         scores: Tensor = self.conv_seg(self.conv_cat(torch.cat([x, self.convs(x)], 1)))
+        return scores
+
+
+class Biased(nn.Module):
+    """A 1x1 convolution with a bias, named as in mmcv."""
+
+    def __init__(self, dim: int, dim_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+class NonLocal(nn.Module):
+    """Attention of all pixels, added to the map: (B, dim, h, w) -> (B, dim, h, w)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        middle = dim // 2
+        self.g = Biased(dim, middle)
+        self.conv_out = ConvBNAct(middle, dim, 1, act=nn.Identity)
+        self.theta = Biased(dim, middle)
+        self.phi = Biased(dim, middle)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part(x).flatten(2) for part in (self.theta, self.phi, self.g))
+        mixed = attend(q, k, v, heads=1)
+        y: Tensor = x + self.conv_out(mixed.reshape(x.shape[0], -1, *x.shape[2:]))
+        return y
+
+
+class NonLocalHead(FCNHead):
+    """`FCNHead` with a `NonLocal` between its two convolutions."""
+
+    def __init__(self, dims: tuple[int, ...], width: int, classes: int) -> None:
+        super().__init__(dims, width, classes)
+        self.nl_block = NonLocal(width)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        x = maps[-1]
+        y = self.convs[1](self.nl_block(self.convs[0](x)))
+        scores: Tensor = self.conv_seg(self.conv_cat(torch.cat([x, y], 1)))
         return scores
 
 

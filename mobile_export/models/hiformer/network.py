@@ -14,10 +14,10 @@ Parameter names are those of the official code (github.com/amirhossein-kz/HiForm
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import check_classes, from_map, to_map
+from ..resnet import BasicBlock
 from ..segmentation import SegmentationOutput, check_output, finish
 from .swin import PatchMerging, SwinStages
 
@@ -30,25 +30,6 @@ WIDTH, LAST = 128, 16
 GROUPS = 32
 
 Size = tuple[int, int]
-
-
-class BasicBlock(nn.Module):
-    """ResNet's block of two 3x3 convolutions (arXiv 1512.03385), named as in torchvision."""
-
-    def __init__(self, dim_in: int, dim: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(dim_in, dim, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(dim)
-        self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(dim)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1:
-            conv = nn.Conv2d(dim_in, dim, 1, stride, bias=False)
-            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.downsample(x))
 
 
 def encoder(in_chans: int) -> nn.ModuleList:

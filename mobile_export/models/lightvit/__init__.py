@@ -18,6 +18,6 @@ ROWS = (
             top1=78.7,
             code="https://github.com/hunto/image_classification_sota",
         ),
-        size_step=224,
+        size_step=32,
     ),
 )

@@ -28,6 +28,8 @@ DEPTHS = (2, 6, 6)
 MLP_RATIOS = (8, 4, 4)
 TOKENS = 8
 
+Size = tuple[int, int]
+
 
 class Stem(nn.Module):
     """Convolutions: images (B, in_chans, H, W) -> tokens (B, h·w, dim), and (h, w) = (H, W) / 8."""
@@ -47,7 +49,7 @@ class Stem(nn.Module):
         conv = nn.Conv2d(dim_in, dim, 3, stride, 1, groups=groups, bias=False)
         return [conv, nn.BatchNorm2d(dim), nn.GELU()]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Size]:
         x = self.proj(self.stem(x))
         return self.norm(from_map(x)), (x.shape[2], x.shape[3])
 
@@ -119,14 +121,25 @@ class Attention(nn.Module):
         y: Tensor = (weights @ v).transpose(1, 2).flatten(2)
         return y
 
-    def _windows(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _padded(self, x: Tensor, size: Size, whole: Size) -> Tensor:
+        """The tokens, with zeros right of and below the map: (B, TOKENS + h·w, dim)."""
+        pixels = x[:, TOKENS:].reshape(x.shape[0], *size, -1)
+        pixels = F.pad(pixels, (0, 0, 0, whole[1] - size[1], 0, whole[0] - size[0]))
+        return torch.cat([x[:, :TOKENS], pixels.flatten(1, 2)], 1)
+
+    def _cut(self, x: Tensor, size: Size, whole: Size) -> Tensor:
+        """(B, heads, tokens of ``whole``, d) -> (B, heads, those of ``size``, d)."""
+        x = x.reshape(*x.shape[:2], *whole, x.shape[3])
+        return x[:, :, : size[0], : size[1]].flatten(2, 3)
+
+    def _windows(self, x: Tensor, size: Size) -> Tensor:
         """(B, heads, h·w, d) -> (B·windows, heads, 49, d)."""
         batch, heads, _, dim = x.shape
         rows, columns = size[0] // WINDOW, size[1] // WINDOW
         x = x.reshape(batch, heads, rows, WINDOW, columns, WINDOW, dim)
         return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, heads, WINDOW**2, dim)
 
-    def _local(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+    def _local(self, q: Tensor, k: Tensor, v: Tensor, size: Size) -> Tensor:
         table = self.relative_position_bias_table[self.relative_position_index]
         bias = table.reshape(WINDOW**2, WINDOW**2, self.heads).permute(2, 0, 1)
         windows = [self._windows(part, size) for part in (q, k, v)]
@@ -135,15 +148,21 @@ class Attention(nn.Module):
         x = x.reshape(q.shape[0], rows, columns, WINDOW, WINDOW, -1)
         return x.permute(0, 1, 3, 2, 4, 5).reshape(q.shape[0], size[0] * size[1], -1)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        batch, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads)
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        batch, _, dim = x.shape
+        whole = (-(-size[0] // WINDOW) * WINDOW, -(-size[1] // WINDOW) * WINDOW)
+        qkv = self.qkv(x if size == whole else self._padded(x, size, whole))
+        qkv = qkv.reshape(batch, -1, 3, self.heads, dim // self.heads)
         parts = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q, k, v = (part[:, :, TOKENS:] for part in parts)
+        local = self._local(q, k, v, whole)
+        if size != whole:
+            local = self._cut(local[:, None], size, whole)[:, 0]
+            q, k, v = (self._cut(part, size, whole) for part in (q, k, v))
         gathered = self._attend(parts[0][:, :, :TOKENS], k, v)
         kv = self.kv_global(gathered).reshape(batch, TOKENS, 2, self.heads, dim // self.heads)
         keys, values = kv.permute(2, 0, 3, 1, 4).unbind(0)
-        local = self._local(q, k, v, size) + self._attend(q, keys, values)
+        local = local + self._attend(q, keys, values)
         y: Tensor = self.proj(torch.cat([gathered, local], 1))
         return y
 
@@ -159,7 +178,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.mlp = GatedFeedForward(dim, mlp_ratio * dim)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
         x = x + self.drop_path(self.attn(self.norm1(x), size))
         return x + self.drop_path(self.mlp(self.norm2(x))), size
 
@@ -175,7 +194,7 @@ class Merge(nn.Module):
         self.proj = nn.Linear(dim, dim_out, bias=False)
         self.res_proj = nn.Linear(dim, dim_out, bias=False)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    def forward(self, x: Tensor, size: Size) -> tuple[Tensor, Size]:
         tokens, pixels = x[:, :TOKENS], x[:, TOKENS:]
         batch, _, dim = x.shape
         rows, columns = size[0] // 2, size[1] // 2
@@ -192,7 +211,8 @@ class Merge(nn.Module):
 class LightViT(nn.Module):
     """LightViT classifier: normalised images (B, in_chans, H, W) -> logits (B, num_classes).
 
-    H and W are multiples of 224: the maps of strides 8 to 32 must be whole windows of 7.
+    H and W are multiples of 32. Maps that are no whole windows of 7 are padded with zeros for the
+    attention inside windows, as the official detector does; at multiples of 224 none is.
     """
 
     def __init__(

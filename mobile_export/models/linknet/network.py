@@ -10,35 +10,15 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import check_classes
+from ..resnet import BasicBlock
 from ..segmentation import SegmentationOutput, check_output, finish
 
 __all__ = ["LinkNet", "linknet"]
 
 DIMS = (64, 128, 256, 512)
-
-
-class BasicBlock(nn.Module):
-    """ResNet's block of two 3x3 convolutions: (B, C, H, W) -> (B, D, H/stride, W/stride)."""
-
-    def __init__(self, dim_in: int, dim_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(dim_in, dim_out, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(dim_out)
-        self.conv2 = nn.Conv2d(dim_out, dim_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(dim_out)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(dim_in, dim_out, 1, stride=stride, bias=False), nn.BatchNorm2d(dim_out)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.downsample(x))
 
 
 def _norm_relu(conv: nn.Module, dim: int) -> nn.Sequential:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import ConvBNAct, check_classes
+from ..resnet import EXPANSION, Bottleneck
 
 __all__ = ["Involution", "RedNet", "rednet26"]
 
@@ -20,7 +21,6 @@ GROUP = 16
 """Channels that share a kernel."""
 REDUCTION = 4
 KERNEL = 7
-EXPANSION = 4
 
 
 class Conv(nn.Module):
@@ -56,29 +56,9 @@ class Involution(nn.Module):
         return y
 
 
-class Bottleneck(nn.Module):
-    """Pointwise convolution, involution, pointwise convolution, with a residual."""
-
-    def __init__(self, dim_in: int, dim: int, stride: int) -> None:
-        super().__init__()
-        middle = dim // EXPANSION
-        self.conv1 = nn.Conv2d(dim_in, middle, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(middle)
-        self.conv2 = Involution(middle, KERNEL, stride)
-        self.bn2 = nn.BatchNorm2d(middle)
-        self.conv3 = nn.Conv2d(middle, dim, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(dim)
-        self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or dim_in != dim:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(dim_in, dim, 1, stride, bias=False), nn.BatchNorm2d(dim)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + self.downsample(x))
+def bottleneck(dim_in: int, dim: int, stride: int) -> Bottleneck:
+    """ResNet's bottleneck with an involution in the middle."""
+    return Bottleneck(dim_in, dim, stride, Involution(dim // EXPANSION, KERNEL, stride))
 
 
 class Backbone(nn.Module):
@@ -98,10 +78,9 @@ class Backbone(nn.Module):
         before = 64
         for index, depth in enumerate(depths):
             dim = 64 * EXPANSION * 2**index
-            stride = 2 if index else 1
-            first = Bottleneck(before, dim, stride)
-            others = [Bottleneck(dim, dim, 1) for _ in range(depth - 1)]
-            setattr(self, f"layer{index + 1}", nn.Sequential(first, *others))
+            blocks = [bottleneck(before, dim, 2 if index else 1)]
+            blocks += [bottleneck(dim, dim, 1) for _ in range(depth - 1)]
+            setattr(self, f"layer{index + 1}", nn.Sequential(*blocks))
             before = dim
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -8,19 +8,15 @@ official checkpoint u2netp.pth (github.com/xuebinqin/U-2-Net, model/u2net.py, cl
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SALIENCY", "ResidualUBlock", "SaliencyOutput", "U2NetLite", "u2netp"]
+from ..segmentation import MaskOutput, check_mask_output, finish_mask
 
-SaliencyOutput = Literal["probabilities", "logits", "labels"]
-"""``probabilities``: (B, 1, H, W) in (0, 1), as the official code returns. ``logits``: before the
-sigmoid. ``labels``: (B, H, W) int64, 1 where the probability is above a half."""
-
-SALIENCY = get_args(SaliencyOutput)
+__all__ = ["ResidualUBlock", "U2NetLite", "u2netp"]
 
 WIDTH = 64
 MIDDLE = 16
@@ -91,7 +87,7 @@ class ResidualUBlock(nn.Module):
 
 
 class U2NetLite(nn.Module):
-    """U²-Net†: normalised images (B, in_chans, H, W) -> one map of salience (`SaliencyOutput`).
+    """U²-Net†: normalised images (B, in_chans, H, W) -> one map of salience (`MaskOutput`).
 
     Any H and W from 1 up work.
     """
@@ -100,11 +96,10 @@ class U2NetLite(nn.Module):
         self,
         *,
         in_chans: int = 3,
-        output: SaliencyOutput = "probabilities",
+        output: MaskOutput = "probabilities",
     ) -> None:
         super().__init__()
-        if output not in SALIENCY:
-            raise ValueError(f"output is {output!r}; it must be one of {', '.join(SALIENCY)}")
+        check_mask_output(output)
         self.output = output
         for index, height in enumerate(HEIGHTS):
             stage = ResidualUBlock(height, WIDTH if index else in_chans)
@@ -130,16 +125,9 @@ class U2NetLite(nn.Module):
             x = getattr(self, f"stage{n}d")(torch.cat([_like(x, finer), finer], 1))
             sides.append(getattr(self, f"side{n}")(x))
         sides = [_like(side, sides[-1]) for side in reversed(sides)]
-        return self.finish(self.outconv(torch.cat(sides, 1)))
-
-    def finish(self, logits: Tensor) -> Tensor:
-        """(B, 1, H, W) of logits in the form asked for."""
-        if self.output == "labels":
-            # logits > 0 as every format has it: of background (0) and object, the larger
-            return torch.cat([torch.zeros_like(logits), logits], 1).argmax(1)
-        return logits if self.output == "logits" else torch.sigmoid(logits)
+        return finish_mask(self.outconv(torch.cat(sides, 1)), self.output)
 
 
-def u2netp(*, in_chans: int = 3, output: SaliencyOutput = "probabilities") -> U2NetLite:
+def u2netp(*, in_chans: int = 3, output: MaskOutput = "probabilities") -> U2NetLite:
     """U²-Net†: a checkpoint of 4.7 MB (abstract)."""
     return U2NetLite(in_chans=in_chans, output=output)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import pytest
+import torch
 
 from mobile_export.models import table
+from mobile_export.models.lightvit.network import Attention
 from tests.models.costs import cost_of
+from tests.models.fill import fill_tensor
 from tests.models.official import Official
 
 OFFICIAL = Official("lightvit")
@@ -35,3 +42,22 @@ def test_counts_are_the_papers(name: str) -> None:
     assert round(counted_there, 1) == published.macs_m / 1e3, (
         "its counter takes one product for each pixel of a window instead of 49"
     )
+
+
+def test_a_map_of_no_whole_windows_is_padded_as_in_the_official_detector() -> None:
+    """hunto/LightViT, detection/lightvit.py, class Attention, in float64."""
+    golden = json.loads((Path(__file__).parent / "padded.json").read_text())
+    height, width = golden["size"]
+    tokens = [1, 8 + height * width, 64]
+    module = Attention(64, 2).eval()
+    for key, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.from_numpy(fill_tensor(key, list(tensor.shape))))
+    x = torch.from_numpy(fill_tensor("x.input", tokens)).double() * math.sqrt(math.prod(tokens))
+    with torch.no_grad():
+        found = module.double()(x, (height, width))
+    expected = torch.tensor(golden["values"], dtype=torch.float64)
+    torch.testing.assert_close(
+        found.flatten()[golden["indices"]], expected, rtol=0, atol=1e-9 * golden["max_abs"]
+    )
+    assert float(found.abs().mean()) == pytest.approx(golden["mean_abs"], rel=1e-9)
