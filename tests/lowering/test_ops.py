@@ -476,6 +476,37 @@ CASES: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("padding_mode", ["zeros", "border"])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("channels", [6, 9])
+def test_sampling_at_computed_places(padding_mode: str, align_corners: bool, channels: int) -> None:
+    """Places inside, between the pixels and up to 1.5 sizes outside; by axes, and by pixels."""
+
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        grid = 1.5 * x[:, :2].permute(0, 2, 3, 1).tanh()
+        return F.grid_sample(x, grid, "bilinear", padding_mode, align_corners)
+
+    check(Calls(sample), (1, channels, 8, 10))
+
+
+def test_sampling_of_a_volume_at_computed_places() -> None:
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        x = x.reshape(1, 4, 3, 4, 5)
+        return F.grid_sample(x, x[:, :3].permute(0, 2, 3, 4, 1), align_corners=False)
+
+    check(Calls(sample), (1, 12, 4, 5))
+
+
+def test_sampling_of_several_images_in_the_batch_at_computed_places() -> None:
+    """As a deformable convolution has it: groups of channels with places of their own."""
+
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        grid = x[:, :4].reshape(2, 2, 8, 10).permute(0, 2, 3, 1)
+        return F.grid_sample(x.reshape(2, 3, 8, 10), grid, align_corners=False)
+
+    check(Calls(sample), (1, 6, 8, 10))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str) -> None:
     function, shape, parts = CASES[name]
