@@ -35,7 +35,7 @@ def fill_tensor(key: str, shape) -> np.ndarray:
         value = 1.0 + 0.1 * noise
     else:
         value = 0.1 * noise
-    return value.astype(np.float32)
+    return np.asarray(value, dtype=np.float32)
 
 
 def fill_state_dict(shapes: dict) -> dict:
