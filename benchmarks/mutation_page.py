@@ -11,11 +11,12 @@ __all__ = ["page"]
 _HEAD = """# Mutation score
 
 How many damaged files does parity let pass? `python benchmarks/mutation_score.py` writes each model
-in every format and precision, damages the file in one way at a time, and judges it with the code of
-`mobile-export verify`.
+in every format and precision, damages the file in one way at a time, and judges it as an export
+does: by its outputs and by the numbers that it stores
+([parity](parity.md#numbers-that-a-file-stores)). The column "by outputs" is without the latter.
 
 - **caught**: the damaged file failed, is inconclusive, or its runtime refuses it; the exit code of
-  `verify` is not 0.
+  the command is not 0.
 - **below tolerance**: it passed, and on 24 other images (dead leaves, single objects, ramps, noise:
   none of parity's kinds or seeds) it is within the allowed error of the original module in float64,
   too, both relative to the size of the output and to what changes with the image. With this
@@ -87,15 +88,15 @@ def _versions() -> list[str]:
     return found
 
 
-def _verdict(record: dict[str, Any]) -> str:
-    if record["status"] != "passed":
+def _verdict(record: dict[str, Any], status: str = "status") -> str:
+    if record.get(status, record["status"]) != "passed":
         return "caught"
     return "below" if record["below_tolerance"] else "survived"
 
 
-def _cell(records: Sequence[dict[str, Any]]) -> str:
+def _cell(records: Sequence[dict[str, Any]], status: str = "status") -> str:
     """Caught / (caught + survived), and how many are below tolerance."""
-    verdicts = [_verdict(record) for record in records]
+    verdicts = [_verdict(record, status) for record in records]
     caught, below = verdicts.count("caught"), verdicts.count("below")
     judged = len(verdicts) - below
     text = f"{caught}/{judged}" if judged else "-"
@@ -106,11 +107,13 @@ def _table(records: Sequence[dict[str, Any]]) -> str:
     kinds = list(dict.fromkeys(record["kind"] for record in records))
     files = sorted({(record["format"], record["precision"]) for record in records})
     lines = ["Caught / (caught + survived); in brackets those below tolerance.\n\n"]
-    lines.append("| damage | all | " + " | ".join(f"{f} {p}" for f, p in files) + " |\n")
-    lines.append("| --- " * (len(files) + 2) + "|\n")
+    lines.append(
+        "| damage | all | by outputs | " + " | ".join(f"{f} {p}" for f, p in files) + " |\n"
+    )
+    lines.append("| --- " * (len(files) + 3) + "|\n")
     for kind in [*kinds, None]:
         rows = [r for r in records if kind in (None, r["kind"])]
-        cells = [_cell(rows)]
+        cells = [_cell(rows), _cell(rows, "by_outputs")]
         cells += [_cell([r for r in rows if (r["format"], r["precision"]) == f]) for f in files]
         lines.append(f"| {kind or 'all'} | " + " | ".join(cells) + " |\n")
     return "".join(lines)

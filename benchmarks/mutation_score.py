@@ -4,10 +4,10 @@
     python benchmarks/mutation_score.py timm/test_resnet@64 --format onnx --results one.jsonl
 
 Every model is written once per format and precision. The file is then damaged in one way at a time,
-by small editors of each format (`benchmarks/mutators/`), and judged by the code of `mobile-export
-verify`. Damage to what goes in and comes out (the image ignored, red and blue exchanged, flipped,
-two outputs exchanged) is done around the runtime, which is what one more operator at the first or
-last edge of the file would do.
+by small editors of each format (`benchmarks/mutators/`), and judged by the code of an export.
+Damage to what goes in and comes out (the image ignored, red and blue exchanged, flipped, two
+outputs exchanged) is done around the runtime, which is what one more operator at the first or last
+edge of the file would do.
 
 A damaged file that passes is run again on inputs that parity does not have, and compared with the
 original module in float64 by the two plain formulas of docs/parity.md. Where every error stays
@@ -34,6 +34,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from mutators.base import Site
 
 from mobile_export import api
 from mobile_export.errors import MobileExportError
+from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.interface import runtime_of
 from mobile_export.exporters.row import Format, Precision
 from mobile_export.exporters.table import FORMATS, get_format, precision_named
@@ -61,8 +63,11 @@ from mobile_export.parity.report import ParityReport
 from mobile_export.parity.rounding import rounded_outputs
 from mobile_export.parity.samples import Sample
 from mobile_export.parity.session import Session
+from mobile_export.parity.stored import with_stored_weights
 from mobile_export.pipeline import check_parity
 from mobile_export.pipeline.captured import References, capture
+from mobile_export.pipeline.preparation import Preparation
+from mobile_export.pipeline.write import constants_of
 from mobile_export.sources.request import ModelRequest, parse_size
 from mobile_export.sources.table import load_source
 from mobile_export.system.quiet import quiet
@@ -118,6 +123,9 @@ class Altered(Session):
 
     def notes(self) -> tuple[str, ...]:
         return self.session.notes()
+
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        return self.session.stored_weights()
 
 
 @dataclass(frozen=True)
@@ -331,8 +339,18 @@ class Written:
         session: Session = runtime_of(self.row).load(path or self.path, self.program.outputs)
         return session
 
-    def judge(self, session: Session) -> ParityReport:
-        return check_parity(session, self.program, self.references, self.precision)
+    @cached_property
+    def constants(self) -> list[np.ndarray]:
+        """What the file was written with."""
+        config = ExportConfig(precision=self.precision.name)
+        preparation = Preparation(self.program, self.references, config)
+        program, _ = preparation.passed(self.row, ())
+        return constants_of([preparation.adapted(self.row, program, config.job(self.row))])
+
+    def judge(self, session: Session) -> tuple[ParityReport, ParityReport]:
+        """As at export: by its outputs alone, and by the numbers that it stores, too."""
+        outputs = check_parity(session, self.program, self.references, self.precision)
+        return outputs, with_stored_weights(outputs, session.stored_weights(), self.constants)
 
 
 def records(written: Written, per_kind: int, done: set[str]) -> Iterator[dict[str, Any]]:
@@ -341,9 +359,9 @@ def records(written: Written, per_kind: int, done: set[str]) -> Iterator[dict[st
     When the whole file does not pass, its damaged ones say nothing, and there are none.
     """
     session = written.load()
-    report = written.judge(session)
+    by_outputs, report = written.judge(session)
     if WHOLE not in done:
-        yield _record(written, Damage(WHOLE, ""), report, None)
+        yield _record(written, Damage(WHOLE, ""), report, None, by_outputs=by_outputs)
     if not report.passed:
         return
     outputs = session.run(written.references.get(pixels=session.takes_pixels).samples[0])
@@ -365,15 +383,15 @@ def _damaged(written: Written, whole: Session, damage: Damage) -> dict[str, Any]
                 session = written.load(path)
             if damage.around is not None:
                 session = damage.around(session)
-            report = written.judge(session)
+            by_outputs, report = written.judge(session)
         except MobileExportError as error:
             return _record(written, damage, None, None, str(error).splitlines()[0])
         effect = None
-        if report.passed:
+        if by_outputs.passed:
             session = session if damage.around is None else damage.around(whole)
             given = (written.precision, report.float32_error)
             effect = tuple(written.others.errors(each, *given) for each in (session, whole))
-        return _record(written, damage, report, effect)
+        return _record(written, damage, report, effect, by_outputs=by_outputs)
 
 
 def _record(
@@ -382,6 +400,7 @@ def _record(
     report: ParityReport | None,
     effect: tuple[list[list[Off]], ...] | None,
     error: str | None = None,
+    by_outputs: ParityReport | None = None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "model": written.model,
@@ -391,6 +410,8 @@ def _record(
         "where": damage.where,
         "status": "refused" if report is None else report.deciding.status,
     }
+    if by_outputs is not None:
+        facts["by_outputs"] = by_outputs.deciding.status
     if error is not None:
         facts["error"] = error
     if report is not None:

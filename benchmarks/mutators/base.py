@@ -15,6 +15,7 @@ __all__ = [
     "CLIPPED",
     "DIFFERENCE",
     "EPSILON",
+    "ONE",
     "PADDING",
     "PERMUTED",
     "RESIZE",
@@ -29,6 +30,7 @@ __all__ = [
 
 PERMUTED = "weights permuted"
 SCALED = "weights x 1.02"
+ONE = "one weight doubled"
 BIAS = "bias dropped"
 PADDING = "padding off by one"
 RESIZE = "resize mode"
@@ -73,9 +75,18 @@ def changed_weights(axis: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     return {
         PERMUTED: lambda weights: np.roll(weights, 1, axis=axis),
         REVERSED: lambda weights: np.flip(weights, _but(axis, weights.ndim)),
+        ONE: _one_doubled,
         SCALED: lambda weights: weights * np.asarray(1.02, weights.dtype),
         EPSILON: lambda weights: (weights * _FOLDED_EPSILON).astype(weights.dtype),
     }
+
+
+def _one_doubled(weights: np.ndarray) -> np.ndarray:
+    """The weight of median magnitude, twice as large."""
+    made = weights.copy()
+    flat = made.reshape(-1)
+    flat[np.argsort(np.abs(flat))[flat.size // 2]] *= 2
+    return made
 
 
 def _but(axis: int, count: int) -> tuple[int, ...]:

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from .detections import DetectionCheck
     from .good import Quality
 
-__all__ = ["NOT_GOOD", "SPREAD_ALWAYS", "SPREAD_LIMIT", "STATUSES", "ParityReport", "of_sizes"]
+__all__ = [
+    "NOT_GOOD",
+    "SPREAD_ALWAYS",
+    "SPREAD_LIMIT",
+    "STATUSES",
+    "ParityReport",
+    "listed",
+    "of_sizes",
+]
 
 SPREAD_ALWAYS = 0.02
 """`ParityReport.spread_error` that a file may have whatever rounding does to the model."""
@@ -168,3 +176,13 @@ def of_sizes(reports: Sequence[ParityReport], sizes: Sequence[str]) -> ParityRep
             for note, own in notes.items()
         ),
     )
+
+
+FIRST = 5
+"""Names that `listed` has, and errors that a report on layers has."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - FIRST} more" if len(names) > FIRST else ""
+    return ", ".join(names[:FIRST]) + more

@@ -159,6 +159,10 @@ class Session:
         and stores what a bias stands for; elsewhere, nothing."""
         return iter(())
 
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and content of every array of floats that the file stores, as it stores them."""
+        return iter(())
+
     def looked_up(self) -> Iterator[np.ndarray]:
         """Every tensor that is stored as indices into a table of floats, or as integers with scales
         of blocks: the float32 numbers that are meant."""

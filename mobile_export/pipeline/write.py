@@ -50,6 +50,7 @@ from ..parity.judge import expected_outputs
 from ..parity.names import with_class_names
 from ..parity.report import ParityReport, of_sizes
 from ..parity.session import Session
+from ..parity.stored import known_constants, with_stored_weights
 from ..passes import PassReport, select_passes
 from ..passes.bisect import guilty_passes
 from ..passes.prove import fingerprint
@@ -64,13 +65,21 @@ from ..system.threads import one_thread
 from ..system.versions import installed_versions
 
 if TYPE_CHECKING:
-    pass
+    import numpy as np
 from .captured import Progress
 from .check import check_parity, names_of, runtime_steps, seen_by
 from .reports import ArtifactReport
 from .sizes import AtSize, freed, size_records
 
-__all__ = ["Attempt", "Run", "Stopwatch", "explained_plan", "nms_record", "record_files"]
+__all__ = [
+    "Attempt",
+    "Run",
+    "Stopwatch",
+    "constants_of",
+    "explained_plan",
+    "nms_record",
+    "record_files",
+]
 
 
 class Stopwatch:
@@ -237,7 +246,9 @@ class Run:
             )
             notes = (*parity.notes, *_notes_on_sharing(row, prepared[0]))
         first = sessions[sizes.index(self.first)]
-        parity = replace(parity, notes=notes)
+        parity = with_stored_weights(
+            replace(parity, notes=notes), first.stored_weights(), constants_of(prepared)
+        )
         return Attempt(prepared[0], passed[0][1], first, parity, watch.seconds)
 
     def _integers(self, row: Format, path: Path) -> Attempt:
@@ -345,6 +356,13 @@ def record_files(path: Path, attempt: Attempt) -> tuple[Path, ...]:
     """What stands beside a file and is not needed to run it."""
     plan = () if attempt.quantized is None else (plan_path(path),)
     return (*plan, manifest_path(path))
+
+
+def constants_of(prepared: Sequence[Prepared]) -> list[np.ndarray]:
+    """Every array of floats that a writer was given."""
+    programs = [each.program.exported for each in prepared]
+    stored = [(each.state_dict, each.constants) for each in programs]
+    return known_constants([*stored, *(each.layers for each in prepared)])
 
 
 _REPEATED = 2**16

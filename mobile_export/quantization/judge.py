@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..exporters.row import FLOAT32
 from ..parity.compare import compare
 from ..parity.localise import LayerError, LayerReport
-from ..parity.report import ParityReport
+from ..parity.report import FIRST, ParityReport, listed
 from ..passes.prove import float64_outputs
 from .faithful import (
     LARGEST_STEP,
@@ -134,15 +134,6 @@ def _faithful(wrong: Sequence[str], steps: Steps) -> str:
     )
 
 
-_FIRST = 5
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _FIRST} more" if len(names) > _FIRST else ""
-    return ", ".join(names[:_FIRST]) + more
-
-
 def localise_steps(session: Session, quantized: Quantized, sample: Sample) -> LayerReport:
     """The first tensors of a file of integers that are further from the plan than a step, or that
     are not there."""
@@ -155,4 +146,4 @@ def localise_steps(session: Session, quantized: Quantized, sample: Sample) -> La
         for each in steps.wrong
     ]
     planned = len(steps.tensors) + len(steps.missing)
-    return LayerReport(planned, planned - len(errors), tuple(errors[:_FIRST]))
+    return LayerReport(planned, planned - len(errors), tuple(errors[:FIRST]))

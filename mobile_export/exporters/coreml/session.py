@@ -134,6 +134,9 @@ class _EvaluatorSession(Session):
     def notes(self) -> tuple[str, ...]:
         return self.program.findings.notes(self.modules)
 
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from self.program.stored_weights()
+
     def stored_integers(self) -> Iterator[IntegerTensor]:
         for each in self.program.stored:
             yield IntegerTensor(each.name, each.value, each.scales, each.zero_point)

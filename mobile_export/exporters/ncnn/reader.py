@@ -7,7 +7,7 @@ made before it is used, once, and used at most once, and that the weights fill t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,7 @@ __all__ = [
     "gives_integers",
     "is_quantized",
     "param_text",
+    "read_arrays",
     "read_integers",
     "read_param",
     "read_weights",
@@ -288,6 +289,19 @@ def read_integers(layers: Sequence[Layer], path: Path) -> tuple[IntegerLayer, ..
                 bias = rest.pop() if rest else None
                 found.append(IntegerLayer(layer, weights, bias, scales, source, result))
     return tuple(found)
+
+
+def read_arrays(layers: Sequence[Layer], path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Each array that the ``.bin`` file at ``path`` holds, flat, with the name of its layer.
+
+    A file that `read_weights` has refused is not given; where it knows no sizes, nothing is found.
+    """
+    with path.open("rb") as stream:
+        for layer in layers:
+            sizes = _sizes(layer)
+            if sizes is None:
+                return
+            yield from ((layer.name, _read_array(stream, *each)) for each in sizes)
 
 
 _DTYPES = {0: "<f4", _FLOAT16: "<f2", 0x01348B83: "<u2", 0x000D4B38: "<i1", 0x0002C056: "<f4"}

@@ -31,6 +31,7 @@ from .reader import (
     gives_integers,
     is_quantized,
     param_text,
+    read_arrays,
     read_integers,
     read_param,
     read_weights,
@@ -135,6 +136,9 @@ class _NcnnSession(Session):
 
     def _of_integers(self) -> tuple[IntegerLayer, ...]:
         return read_integers(self.layers, self.path.with_suffix(_WEIGHTS_SUFFIX))
+
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from read_arrays(self.layers, self.path.with_suffix(_WEIGHTS_SUFFIX))
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
         """The weights of layers that multiply integers, with a scale for each output channel."""

@@ -104,6 +104,16 @@ class _OnnxSession(Session):
     def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
         return True
 
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        from onnx.numpy_helper import to_array
+
+        model = _read(self.path)
+        yield from ((tensor.name, to_array(tensor)) for tensor in model.graph.initializer)
+        for node in model.graph.node:
+            for attribute in node.attribute if node.op_type == "Constant" else ():
+                if attribute.name == "value":
+                    yield node.output[0], to_array(attribute.t)
+
     def stored_integers(self) -> Iterator[IntegerTensor]:
         from onnx.numpy_helper import to_array
 

@@ -22,7 +22,7 @@ from ...system.install import install_command
 from ...system.litert_private import operations_of
 from ..processing import added_activation
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
-from .flatbuffer import LAYOUT
+from .flatbuffer import LAYOUT, unpack
 from .metadata import LABELS, labels_in, stands_beside
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ...parity.samples import Sample
 
 __all__ = ["describe", "load"]
+
+_FLOATS = {0: "<f4", 1: "<f2"}
+"""By number in TFLite's ``TensorType``."""
 
 _LARGEST = 2 * GIB  # of a flat buffer
 _ADVICE = (
@@ -179,6 +182,15 @@ class _LiteRTSession(Session):
         if self.detector is not None:
             source = names[self.detector.post_processing.anchors]
             yield Tensor(BOXES, (source,), self.detector.boxes(interpreter, sample))
+
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        model = unpack(self.path.read_bytes())
+        for graph in model.subgraphs:
+            for tensor in graph.tensors:
+                data, kind = model.buffers[tensor.buffer].data, _FLOATS.get(tensor.type)
+                if kind is not None and data is not None and len(data):
+                    array = np.asarray(data, np.uint8).view(kind)
+                    yield tensor.name.decode(errors="replace"), array.reshape(tensor.shape)
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
         interpreter = _open(self.path, preserve=True)

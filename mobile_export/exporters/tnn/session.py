@@ -71,6 +71,9 @@ class _Session(Session):
             for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from self.network.stored_weights()
+
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """The evaluator computes in float32; TNN in float16 where a device does that."""
         if self.precision != "fp16":

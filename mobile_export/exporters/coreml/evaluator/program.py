@@ -168,6 +168,12 @@ class MilProgram:
             for name, _ in step.call.outputs
         }
 
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and content of every constant of floats."""
+        for name, value in self._constants.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                yield name, value.numpy()
+
     def stored_floats(self) -> Iterator[np.ndarray]:
         """Every constant of floats with one axis, and what is computed from such when it is loaded:
         biases."""

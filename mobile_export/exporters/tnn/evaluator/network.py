@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +78,27 @@ class TnnNetwork:
         self.outputs = proto.outputs
         self._check(weights)
         arrays = [a for fields in weights.layers.values() for a in fields.values()]
-        half = any(array.dtype == np.float16 for array in arrays)
-        self.precision = "fp16" if half else "fp32"
         self._count = sum(a.size for a in (*arrays, *weights.constants.values()))
         self._weights = {
             name: {field: _tensor(array) for field, array in fields.items()}
             for name, fields in weights.layers.items()
         }
+        self._halves = {
+            (name, field)
+            for name, fields in weights.layers.items()
+            for field, array in fields.items()
+            if array.dtype == np.float16
+        }
+        self.precision = "fp16" if self._halves else "fp32"
         self._constants = {name: _tensor(array) for name, array in weights.constants.items()}
+
+    def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and content of every array of weights, as it is stored, and of every constant."""
+        for layer, fields in self._weights.items():
+            for field, each in fields.items():
+                half = (layer, field) in self._halves
+                yield f"{layer}.{field}", (each.half() if half else each).numpy()
+        yield from ((name, each.numpy()) for name, each in self._constants.items())
 
     def op_counts(self) -> Counter[str]:
         """How often each type of layer is used."""

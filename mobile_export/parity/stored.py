@@ -1,0 +1,260 @@
+"""Are the numbers that a file stores those of the proven program?
+
+Outputs do not show everything: what a unit that no input of the check opens is multiplied by can be
+anything, and float16 allows what 2 % more in one layer does. So every array of floats in a file is
+looked up among the constants that its writer was given, rounded as the file's type is, in any order
+of its elements: converters turn, flip, cut and join weights, which changes no number.
+
+An array is known where a constant has exactly its numbers, or where along one of its axes all its
+rows are rows of constants (a converter that joins three linear layers), or where it has one axis
+and each of its numbers is in a constant of one axis. What is left was computed by the converter
+or is damage. It is damage, as far as anybody can tell, where a constant that the file lacks is
+almost the same: half of its numbers are equal, or they are all larger by one factor. A converter
+that folds one layer into another makes numbers that are like none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from .report import ParityReport, listed
+
+__all__ = ["Unknown", "known_constants", "unknown_weights", "with_stored_weights"]
+
+_LEAST = 16
+"""Elements of an array that is looked up; fewer are pads, factors and shapes."""
+
+_LEAST_OF_ROW = 8
+_FEW = 2
+"""So many distinct numbers a mask, a bias of zeros or a fill has, which converters make."""
+
+_EQUAL = 0.5
+"""Share of equal numbers from which a constant is almost an array."""
+
+_ONE_FACTOR = 2.0**-9
+"""How little the factor between an array and a constant may vary to be one: a step of float16 on
+each side."""
+
+_LARGEST_FACTOR = 1.25
+"""A converter that folds a factor into weights folds one that is not near 1."""
+
+_LARGE = 0.1
+"""Of the largest magnitude: smaller numbers may be coarse in float16."""
+
+
+class Unknown(NamedTuple):
+    """An array of a file whose numbers are not those of the program.
+
+    Attributes:
+        name: several arrays of a layer may have one.
+        difference: from a constant that is almost the same, in words; None: there is no such.
+    """
+
+    name: str
+    difference: str | None
+
+
+_Key = tuple[str, int, int]
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def known_constants(values: Iterable[object]) -> list[np.ndarray]:
+    """Every array of floats in ``values``: tensors, arrays, and what mappings, sequences and
+    dataclasses hold."""
+    found: dict[int, np.ndarray] = {}
+    for array in _arrays(values):
+        if array.dtype.kind == "f":
+            found[id(array)] = array
+    return list(found.values())
+
+
+def _arrays(value: object) -> Iterator[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif hasattr(value, "detach"):
+        yield value.detach().numpy()
+    elif isinstance(value, Mapping):
+        yield from _arrays(list(value.values()))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _arrays([getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        for each in value:
+            yield from _arrays(each)
+
+
+def unknown_weights(
+    stored: Iterable[tuple[str, np.ndarray]], constants: Iterable[np.ndarray]
+) -> tuple[tuple[Unknown, ...], int]:
+    """The arrays of a file whose numbers are not those of the program.
+
+    Args:
+        stored: name and content of each array of floats.
+        constants: what the writer was given, as float32 or float64.
+
+    Returns:
+        Those arrays, and how many were looked up.
+    """
+    kept = [each for each in constants if each.size]
+    arrays = [
+        (name, np.asarray(array))
+        for name, array in stored
+        if array.dtype.kind == "f" and array.size >= _LEAST and _is_various(array)
+    ]
+    used = {_key(array) for _, array in arrays}
+    types = {array.dtype for _, array in arrays}
+    whole = {key for each in kept for dtype in types for key in _whole(each, dtype)}
+    left = [(name, array) for name, array in arrays if _key(array) not in whole]
+    if not left:
+        return (), len(arrays)
+    rows = {dtype: _rows_of(kept, dtype) for dtype in types}
+    left = [(name, array) for name, array in left if not _is_cut(array, *rows[array.dtype])]
+    missing = [e for e in kept if not any(k in used for d in types for k in _whole(e, d))]
+    unknown = tuple(Unknown(name, _difference(array, missing)) for name, array in left)
+    return unknown, len(arrays)
+
+
+def with_stored_weights(
+    report: ParityReport, stored: Iterable[tuple[str, np.ndarray]], constants: Iterable[np.ndarray]
+) -> ParityReport:
+    """``report``, with what the numbers that the file stores say.
+
+    A file that passed is inconclusive where they are almost the program's and are not: nobody can
+    tell by its outputs. Arrays that a converter computed are only named.
+    """
+    unknown, count = unknown_weights(stored, constants)
+    wrong = [f"{each.name} ({each.difference})" for each in unknown if each.difference]
+    computed = [each.name for each in unknown if not each.difference]
+    notes = report.notes
+    if computed:
+        notes = (
+            *notes,
+            f"of {count} stored arrays {len(computed)} hold numbers that the converter computed, "
+            f"which outputs alone judge: {listed(computed)}",
+        )
+    if not wrong:
+        return replace(report, notes=notes)
+    note = (
+        f"inconclusive: the file stores other numbers than the model has: {listed(wrong)}. The "
+        "outputs for the inputs of the check do not show it. Please report the model."
+    )
+    status = "inconclusive" if report.status == "passed" else report.status
+    return replace(report, status=status, notes=(*notes, note))
+
+
+def _is_various(array: np.ndarray) -> bool:
+    """Whether it has more than a few distinct numbers; looks at the first ones first."""
+    flat = array.reshape(-1)
+    return np.unique(flat[:64]).size > _FEW or np.unique(flat).size > _FEW
+
+
+def _whole(constant: np.ndarray, dtype: np.dtype) -> Iterator[_Key]:
+    return map(_key, _forms(constant, dtype))
+
+
+def _forms(constant: np.ndarray, dtype: np.dtype) -> Iterator[np.ndarray]:
+    """A constant as a file has it: rounded once or, of float64 to float16, through float32; numbers
+    that are rounded to float16 may also be stored as float32."""
+    with np.errstate(over="ignore"):
+        yield constant.astype(dtype)
+        half = constant.astype(np.float16)
+        if dtype != np.float16:
+            yield half.astype(dtype)
+        if constant.dtype == np.float64:
+            yield constant.astype(np.float32).astype(np.float16).astype(dtype)
+
+
+def _key(array: np.ndarray) -> _Key:
+    """The same for every order of the same numbers."""
+    return (array.dtype.str, array.size, int(_mixed(array).sum(dtype=np.uint64)))
+
+
+def _mixed(array: np.ndarray) -> np.ndarray:
+    """Each number as 64 bits that depend on all its bits (the finaliser of SplitMix64)."""
+    plain = np.ascontiguousarray(array) + array.dtype.type(0)  # no negative zero
+    bits = plain.view(f"u{array.dtype.itemsize}").astype(np.uint64)
+    bits = (bits + np.uint64(1)) * _MIX
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = bits ^ (bits >> np.uint64(31))
+    return mixed
+
+
+def _rows(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Along each axis, the length of its rows and a key of each, the same for every order."""
+    mixed = _mixed(array)
+    for axis in range(array.ndim):
+        others = tuple(other for other in range(array.ndim) if other != axis)
+        yield array.size // array.shape[axis], mixed.sum(others, dtype=np.uint64)
+
+
+def _rows_of(
+    constants: Iterable[np.ndarray], dtype: np.dtype
+) -> tuple[dict[int, set[int]], set[int]]:
+    """By length, the keys of all rows of constants; and of the numbers of those with one axis."""
+    rows: dict[int, set[int]] = {}
+    numbers: set[int] = set()
+    for constant in constants:
+        for form in _forms(constant, dtype):
+            if form.ndim == 1:
+                numbers.update(_mixed(form).tolist())
+            for length, keys in _rows(form) if form.ndim > 1 else ():
+                rows.setdefault(length, set()).update(keys.tolist())
+    return rows, numbers
+
+
+def _is_cut(array: np.ndarray, rows: dict[int, set[int]], numbers: set[int]) -> bool:
+    """Whether it was cut from constants, or is constants joined."""
+    if max(array.shape) == array.size:
+        return set(_mixed(array).reshape(-1).tolist()) <= numbers
+    return any(
+        length >= _LEAST_OF_ROW and set(keys.tolist()) <= rows.get(length, set())
+        for length, keys in _rows(array)
+    )
+
+
+def _difference(array: np.ndarray, missing: Iterable[np.ndarray]) -> str | None:
+    """How it differs from a constant that is almost the same, in words; None: there is no such.
+
+    Number by number, in every order of the axes: by chance float16 arrays share most numbers.
+    """
+    got = array.reshape(-1)
+    alike = [each for each in missing if each.size == array.size]
+    for form in (form for each in alike for form in _forms(each, array.dtype)):
+        for wanted in _turned(form):
+            share = float((got == wanted).mean())
+            if share >= _EQUAL:
+                return f"{1 - share:.2%} of its numbers differ from the model's"
+            factor = _factor(got.astype(np.float64), wanted.astype(np.float64))
+            if factor is not None:
+                return f"{factor:.4g} times the model's"
+    return None
+
+
+def _turned(constant: np.ndarray) -> Iterator[np.ndarray]:
+    """The numbers of a constant with its axes in every order; the filters of a transposed
+    convolution also backwards."""
+    plain = constant.reshape([n for n in constant.shape if n > 1] or [1])
+    for order in permutations(range(plain.ndim)):
+        yield plain.transpose(order).reshape(-1)
+    if plain.ndim > 2:
+        backwards = np.flip(plain, (-2, -1))
+        for order in permutations(range(plain.ndim)):
+            yield backwards.transpose(order).reshape(-1)
+
+
+def _factor(got: np.ndarray, wanted: np.ndarray) -> float | None:
+    """The one positive number that makes one array the other, as far as rounding allows."""
+    large = np.abs(wanted) >= _LARGE * np.abs(wanted).max()
+    ratios = got[large] / wanted[large]
+    if ratios.size < _LEAST_OF_ROW or not np.isfinite(ratios).all() or (ratios <= 0).any():
+        return None
+    factor = float(np.median(ratios))
+    steady = float(np.abs(ratios / factor - 1).max()) <= _ONE_FACTOR
+    near = 1 / _LARGEST_FACTOR <= factor <= _LARGEST_FACTOR
+    return factor if steady and near else None
