@@ -35,7 +35,7 @@ _FEW = 2
 """So many distinct numbers a mask, a bias of zeros or a fill has, which converters make."""
 
 _EQUAL = 0.5
-"""Share of equal numbers from which a constant is almost an array."""
+"""Share of equal numbers, without zeros in both, from which a constant is almost an array."""
 
 _ONE_FACTOR = 2.0**-9
 """How little the factor between an array and a constant may vary to be one: a step of float16 on
@@ -227,7 +227,8 @@ def _difference(array: np.ndarray, missing: Iterable[np.ndarray]) -> str | None:
     alike = [each for each in missing if each.size == array.size]
     for form in (form for each in alike for form in _forms(each, array.dtype)):
         for wanted in _turned(form):
-            share = float((got == wanted).mean())
+            counted = (got != 0) | (wanted != 0)  # zeros stay where a factor is folded
+            share = float((got == wanted)[counted].mean())
             if share >= _EQUAL:
                 return f"{1 - share:.2%} of its numbers differ from the model's"
             factor = _factor(got.astype(np.float64), wanted.astype(np.float64))

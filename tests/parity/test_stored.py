@@ -105,6 +105,12 @@ def test_a_layer_folded_into_another_is_no_damage(dtype: str) -> None:
     assert unknown((CONV * scales).astype(dtype), *CONSTANTS) == {"w": None}
 
 
+def test_zeros_of_pruned_weights_are_not_equal_numbers() -> None:
+    pruned = CONV * (weights(*CONV.shape, seed=6) > 0.5)
+    scales = weights(8, 1, 1, 1, seed=5)
+    assert unknown((pruned * scales).astype("f4"), pruned) == {"w": None}
+
+
 def test_float16_arrays_of_the_same_distribution_are_not_almost_the_same() -> None:
     # So many numbers in so few float16 that both hold nearly the same ones.
     first, second = weights(500, 400, dtype="f2"), weights(500, 400, seed=1, dtype="f2")
