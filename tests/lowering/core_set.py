@@ -94,6 +94,12 @@ FUNCTIONS: dict[str, Any] = {
     "tril": lambda x: torch.tril(x, 1) + torch.triu(x, -2),
     "diagonal": lambda x: x.diagonal(1, 2, 3),
     "grid sample": lambda x, grid: F.grid_sample(x, grid, align_corners=False),
+    "table at computed places": lambda x, table: F.embedding(x.argmax(1), table),
+    "written at a computed place": lambda x: (
+        torch.zeros_like(x).scatter(1, x.argmax(1, keepdim=True), 2.0)
+        + x.scatter(2, x.argmin(2, keepdim=True), x.mean(2, keepdim=True))
+    ),
+    "taken at computed places": lambda x: x[:, :, x[0, 0].argmax(1) - 4],
     "warped": lambda x: F.grid_sample(x, moved_places(x), align_corners=False),
     "warped between corners": lambda x: F.grid_sample(x, moved_places(x), align_corners=True),
     "warped inside a border": lambda x: F.grid_sample(
@@ -145,6 +151,7 @@ STORED: dict[str, tuple[torch.Tensor, ...]] = {
     "scatter reduce": (INDEX, NEW),
     "index put": (TABLE,),
     "grid sample": (GRID,),
+    "table at computed places": (torch.randn(6, 5, generator=SEED),),
 }
 CORE: dict[str, tuple[Any, tuple[int, ...], tuple[Any, ...]]] = {
     name: (function, IMAGE, STORED.get(name, ())) for name, function in FUNCTIONS.items()

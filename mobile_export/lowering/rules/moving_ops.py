@@ -13,9 +13,10 @@ from ..lookahead import preferred_layout
 from ..table import Call, lowers
 from ..view import View
 from .affine import affine
-from .comparing import as_truth, equal
+from .comparing import above, as_truth, equal, negated
 from .elementwise import binary, unary
 from .gathering import gather
+from .linear import linear
 from .moving import concat, expand, narrow, pad, reshape
 from .statistics import reduce
 
@@ -249,11 +250,59 @@ def _index_select(call: Call) -> View:
     return gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
 
 
+@lowers(aten.embedding.default)
+def _embedding(call: Call) -> View:
+    """Rows of a stored table at computed places: whether an index is each of them, times these."""
+    table, index = call.get("weight"), call.get("indices")
+    if not isinstance(table, np.ndarray) or not isinstance(index, View):
+        return affine(call)
+    rows = table.shape[0]
+    if index.size * rows > _LARGEST or rows > _PLACES:
+        raise call.refuse(
+            f"its index is computed from the image, which takes {index.size * rows} comparisons",
+            f"{_LARGEST} can be, of at most {_PLACES} rows. Look the rows up in the app.",
+        )
+    places = np.arange(rows, dtype=np.float64).reshape(1, rows)
+    flat = reshape(call.builder, index, (index.size, 1))
+    here = equal(call.builder, flat, places, (index.size, rows))
+    taken = linear(call.builder, here, 1, np.ascontiguousarray(table.T), None)
+    return reshape(call.builder, taken, call.shape)
+
+
+@lowers(aten.scatter.src, aten.scatter.value)
+def _scatter(call: Call) -> View:
+    """A number or a slice in one computed place along an axis, the others as they are."""
+    x, index, value = call.first(), call.get("index"), call.get(call.names[3])
+    axis = call.get("dim") % max(len(call.shape), 1)
+    ones = tuple(1 if i == axis else size for i, size in enumerate(call.shape))
+    one_slice = not isinstance(value, View | np.ndarray) or value.shape == ones
+    if not isinstance(index, View) or index.shape != ones or not one_slice:
+        return affine(call)
+    builder, shape = call.builder, call.shape
+    sizes = [size if i == axis else 1 for i, size in enumerate(shape)]
+    places = np.arange(shape[axis], dtype=np.float64).reshape(sizes)
+    here = equal(builder, index, places, shape)
+    new = binary(builder, "mul", here, value, shape)
+    if isinstance(x, np.ndarray) and not x.any():
+        return new
+    left = binary(builder, "mul", negated(builder, here), x, shape)
+    return binary(builder, "add", left, new, shape)
+
+
 @lowers(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(call: Call) -> View:
-    """One stored index of any rank, or several together."""
+    """One index of any rank, or several stored ones together."""
     x = call.x
     given = [(axis, item) for axis, item in enumerate(call.get("indices")) if item is not None]
+    if len(given) == 1 and isinstance(given[0][1], View) and not _is_truth(call, given[0][0]):
+        axis, places = given[0]
+        flat = reshape(
+            call.builder, places, [places.size if i == axis else 1 for i in range(len(x.shape))]
+        )
+        below = above(call.builder, 0.0, flat, flat.shape)  # counted from behind
+        behind = binary(call.builder, "mul", below, float(x.shape[axis]), flat.shape)
+        wanted = binary(call.builder, "add", flat, behind, flat.shape)
+        return reshape(call.builder, _at(call, x, axis, wanted), call.shape)
     if len(given) != 1 or not isinstance(given[0][1], np.ndarray):
         return affine(call)
     axis, index = given[0]
@@ -263,6 +312,13 @@ def _index(call: Call) -> View:
         index = np.flatnonzero(index)
     flat = gather(call.builder, x, axis, [int(i) % x.shape[axis] for i in index.reshape(-1)])
     return reshape(call.builder, flat, call.shape)
+
+
+def _is_truth(call: Call, axis: int) -> bool:
+    """Whether the index along ``axis`` is a mask."""
+    index: Any = call.node.args[1][axis]  # type: ignore[index]
+    truth: bool = index.meta["val"].dtype == torch.bool
+    return truth
 
 
 @lowers(aten.pad.default, aten.constant_pad_nd.default)
