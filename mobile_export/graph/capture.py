@@ -202,7 +202,8 @@ def _check_output(spec: str, name: str, tensor: torch.Tensor) -> None:
         if is_so:
             raise SourceError(
                 f"{spec} returns {name} of {shape}: {reason}.",
-                hint="Return dense real tensors that hold something.",
+                hint="Return dense real tensors that hold something. In a file their shapes do not "
+                "depend on what is in the image: no nonzero, no x[mask].",
             )
 
 
@@ -371,6 +372,8 @@ def _export(
                 "A phone file is one static graph. Replace the `if` or loop on tensor values by "
                 "torch.where or arithmetic, then try again."
             )
+        elif ".numpy()" in reason:
+            hint = "A file holds what PyTorch computes: write in torch what forward does in NumPy."
         return TraceError(
             f"torch.export cannot capture {source.spec}: {reason}{place_in_code(error)}", hint=hint
         )

@@ -34,6 +34,9 @@ def plain_module(made: Any, spec: str, notes: list[str]) -> nn.Module:
             hint=_SAVE if program else "The factory must return the model.",
         )
     module = _unwrapped(made, notes)
+    for child in module.modules():
+        if isinstance(child, nn.TransformerEncoder):  # no nested tensors of what is not padding
+            child.use_nested_tensor = False
     _refuse_frozen(module, spec)
     _refuse_quantised(module, spec)
     _dequantise(module, spec, notes)

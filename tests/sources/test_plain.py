@@ -190,3 +190,31 @@ def test_frozen_torchscript_is_refused(freeze: Callable[[Any], Any]) -> None:
         with pytest.raises(SourceError, match="frozen TorchScript") as caught:
             load_source(ModelRequest.of(module, size=16))
         assert "torch.jit.freeze" in (caught.value.hint or "")
+
+
+class _Encoder(nn.Module):
+    """Words with padding behind them, as text encoders take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        padding = ids == 0
+        x = self.layers(self.table(ids), src_key_padding_mask=padding)
+        return x.masked_fill(padding.unsqueeze(-1), 0.0)
+
+
+def test_padding_makes_no_nested_tensors() -> None:
+    """PyTorch cuts it off by nested tensors, which fails where all words are padding."""
+    torch.manual_seed(0)
+    net = _Encoder().eval()
+    ids = torch.tensor([[3, 7, 0, 0]])
+    with torch.no_grad():
+        exact = net(ids)
+    program = trace(load_source(ModelRequest.of(net, input={"ids": ((1, 4), "int64")})))
+    with torch.no_grad():
+        got = program.module()(ids)
+    torch.testing.assert_close(got, exact, atol=1e-5, rtol=0)
