@@ -19,6 +19,9 @@ there are seven, none of which moves anything.
 Products of batches of matrices: litert-torch joins the batch dimensions, and undoes it behind each
 product, though TFLite's BATCH_MATMUL takes several. `_product` is an op that is lowered to that.
 
+Linear layers of one pixel: of (1, C, 1, 1) with its channels moved last litert-torch makes products
+whose ranks do not fit ("found invalid output rank"). Over (1, C) there is none.
+
 Sorting: litert-torch writes STABLEHLO_SORT, which LiteRT does not have, for all but the largest
 elements along the last axis with their indices, which are TOPK_V2. So sorting is that, of negated
 elements where the smallest come first, and the values are gathered by the indices.
@@ -27,6 +30,7 @@ elements where the smallest come first, and the values are gathered by the indic
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +61,8 @@ def avoid_gaps(program: Program) -> Program:
         _convolve_frames(graph, node)
     for node in graph.find(_ATEN.layer_norm.default):
         _norm_in_parts(graph, node)
+    for node in graph.find(_ATEN.linear.default):
+        _flatten_one_row(graph, node)
     for node in graph.find(_ATEN.matmul.default):
         _multiply_stacks(graph, node)
     for node in [*graph.find(_ATEN.sort.default), *graph.find(_ATEN.sort.stable)]:
@@ -133,6 +139,18 @@ def _norm_in_parts(graph: GraphEditor, node: Node) -> None:
     if bias is not None:
         result = call(_ATEN.add.Tensor, result, bias)
     graph.replace(node, result, "layer norm in parts")
+
+
+def _flatten_one_row(graph: GraphEditor, node: Node) -> None:
+    """linear of a tensor that is one row, with further axes of one -> linear of (1, C)."""
+    x, weight, bias = (argument(node, name) for name in ("input", "weight", "bias"))
+    shape = shape_of(x)
+    if len(shape) > 2 and math.prod(shape[:-1]) == 1:
+        call = functools.partial(graph.call, like=node)
+        row = call(_ATEN.reshape.default, x, [1, shape[-1]])
+        result = call(_ATEN.linear.default, row, weight, bias)
+        result = call(_ATEN.reshape.default, result, list(shape_of(node)))
+        graph.replace(node, result, "one row")
 
 
 def _multiply_stacks(graph: GraphEditor, node: Node) -> None:

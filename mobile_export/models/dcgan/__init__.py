@@ -22,6 +22,6 @@ ROWS = (
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         num_classes=1,
-        options=(("output", ("probabilities", "logits")),),
+        options=(("output", ("logits", "probabilities")),),
     ),
 )

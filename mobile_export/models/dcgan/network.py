@@ -23,18 +23,16 @@ SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """Images (B, in_chans, H, W) -> probability that they are no generated ones (B, 1).
+    """Images (B, in_chans, H, W) -> how sure they are no generated ones (B, 1).
 
-    H and W are multiples of 64, the paper's size; of larger images the probabilities of all places
-    are averaged.
+    H and W are multiples of 64, the paper's size; of larger images the results of all places are
+    averaged.
 
     Args:
-        output: "probabilities", or "logits" before the sigmoid.
+        output: "logits", or "probabilities", their sigmoid.
     """
 
-    def __init__(
-        self, *, num_classes: int = 1, in_chans: int = 3, output: str = "probabilities"
-    ) -> None:
+    def __init__(self, *, num_classes: int = 1, in_chans: int = 3, output: str = "logits") -> None:
         check_classes(num_classes)
         super().__init__()
         self.num_classes = num_classes
@@ -51,12 +49,12 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.main(x)
-        places = logits if self.output == "logits" else torch.sigmoid(logits)
+        places = torch.sigmoid(logits) if self.output == "probabilities" else logits
         return places.mean((2, 3))
 
 
 def dcgan_discriminator(
-    num_classes: int = 1, *, in_chans: int = 3, output: str = "probabilities"
+    num_classes: int = 1, *, in_chans: int = 3, output: str = "logits"
 ) -> Discriminator:
     """DCGAN's discriminator of images of 64x64 pixels."""
     return Discriminator(num_classes=num_classes, in_chans=in_chans, output=output)

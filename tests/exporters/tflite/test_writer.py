@@ -68,6 +68,23 @@ def test_a_product_of_stacks_behind_a_layer_norm(tmp_path: Path) -> None:
     assert report.artifacts[0].parity.passed
 
 
+def test_a_linear_layer_of_a_map_of_one_pixel(tmp_path: Path) -> None:
+    """litert-torch by itself refuses it ("found invalid output rank, expected 3 but got 4")."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 16, 1)
+            self.linear = torch.nn.Linear(16, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(self.conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    torch.manual_seed(0)
+    report = export(Net().eval(), ("tflite",), tmp_path, name="net", size=1, channels=3)
+    assert report.artifacts[0].parity.passed
+
+
 @pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
 def test_transposed_convolutions_with_padding(
     tmp_path: Path, padding: Any, output_padding: Any

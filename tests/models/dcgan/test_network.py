@@ -21,6 +21,6 @@ def test_it_is_the_examples_network() -> None:
         y = F.leaky_relu(F.batch_norm(y, *parts), 0.2)
     assert y.shape == (2, 512, 4, 4)
     logits = F.conv2d(y, state["main.11.weight"])
-    torch.testing.assert_close(module(image), logits.sigmoid().view(2, 1), rtol=0, atol=1e-12)
-    module.output = "logits"
     torch.testing.assert_close(module(image), logits.view(2, 1), rtol=0, atol=1e-12)
+    module.output = "probabilities"
+    torch.testing.assert_close(module(image), logits.sigmoid().view(2, 1), rtol=0, atol=1e-12)
