@@ -218,8 +218,8 @@ def print_verification(report: VerifyReport) -> None:
     """The parity of a file and, if asked for, the layers where it diverges."""
     out = stdout_console()
     spare = ("max abs", "PyTorch fp32", "top-1")
-    titles = ("file", "type", *PARITY_COLUMNS)
-    table = plain_table(*titles, right=_PARITY_NUMBERS, names=("file",), spare=spare)
+    columns = ("file", "type", *PARITY_COLUMNS)
+    table = plain_table(*columns, right=_PARITY_NUMBERS, names=("file",), spare=spare)
     table.add_row(escape(str(report.file)), report.stored, *parity_cells(report.parity))
     for other in report.parity.variants:
         table.add_row("", other.precision, *parity_cells(other))
