@@ -102,7 +102,8 @@ def is_odd(node: Node) -> bool:
 #     SymInt[2] stride=[1, 1], SymInt[2] padding=[0, 0], SymInt[2] output_padding=[0, 0],
 #     SymInt groups=1, SymInt[2] dilation=[1, 1]) -> Tensor
 def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None:
-    """``output_padding >= stride``, which onnxruntime refuses: all of the result, then a part.
+    """``output_padding >= stride``, which onnxruntime refuses, or more of it than ``padding``, of
+    which coremltools 9.0 makes another shape: all of the result, then a part.
 
     ``padding`` crops the whole result on both sides and ``output_padding`` crops less behind; what
     lies behind the whole result is the bias alone.
@@ -118,7 +119,7 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
         return _as_image(graph, node, stride, padding, extra, dilation)
     if rank == 3:
         return _by_planes(graph, node, stride, padding, extra, dilation)
-    if all(e < s for e, s in zip(extra, stride, strict=True)):
+    if all(e < s and e <= p for e, s, p in zip(extra, stride, padding, strict=True)):
         return None
     zeros = [0] * rank
     numbers = (stride, zeros, zeros, argument(node, "groups"), dilation)

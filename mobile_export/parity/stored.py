@@ -6,11 +6,12 @@ looked up among the constants that its writer was given, rounded as the file's t
 of its elements: converters turn, flip, cut and join weights, which changes no number.
 
 An array is known where a constant has exactly its numbers, or where along one of its axes all its
-rows are rows of constants (a converter that joins three linear layers), or where it has one axis
-and each of its numbers is in a constant of one axis. What is left was computed by the converter
-or is damage. It is damage, as far as anybody can tell, where a constant that the file lacks is
-almost the same: half of its numbers are equal, or they are all larger by one factor. A converter
-that folds one layer into another makes numbers that are like none.
+rows are rows of constants or constants (a converter that joins three linear layers, or an LSTM's
+two directions), or where each of its numbers is in a constant of one axis (joined biases). What is
+left was computed by the converter or is damage. It is damage, as far as anybody can tell, where a
+constant that the file lacks is almost the same: half of its numbers are equal, or they are all
+larger by one factor. A converter that folds one layer into another makes numbers that are like
+none.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def known_constants(values: Iterable[object]) -> list[np.ndarray]:
-    """Every array of floats in ``values``: tensors, arrays, and what mappings, sequences and
-    dataclasses hold."""
+    """Every array of numbers in ``values``: tensors, arrays, and what mappings, sequences and
+    dataclasses hold. Integers are stored as floats where a model makes them so."""
     found: dict[int, np.ndarray] = {}
     for array in _arrays(values):
-        if array.dtype.kind == "f":
+        if array.dtype.kind in "fiu":
             found[id(array)] = array
     return list(found.values())
 
@@ -201,6 +202,7 @@ def _rows_of(
     numbers: set[int] = set()
     for constant in constants:
         for form in _forms(constant, dtype):
+            rows.setdefault(form.size, set()).add(_key(form)[-1])  # it may be a row as it is
             if form.ndim == 1:
                 numbers.update(_mixed(form).tolist())
             for length, keys in _rows(form) if form.ndim > 1 else ():
@@ -210,8 +212,8 @@ def _rows_of(
 
 def _is_cut(array: np.ndarray, rows: dict[int, set[int]], numbers: set[int]) -> bool:
     """Whether it was cut from constants, or is constants joined."""
-    if max(array.shape) == array.size:
-        return set(_mixed(array).reshape(-1).tolist()) <= numbers
+    if set(_mixed(array).reshape(-1).tolist()) <= numbers:
+        return True
     return any(
         length >= _LEAST_OF_ROW and set(keys.tolist()) <= rows.get(length, set())
         for length, keys in _rows(array)

@@ -52,7 +52,7 @@ class Pooled(nn.Module):
 
 class Widened(nn.Module):
     """onnxruntime 14208, litert-torch 604 and 316: transposed convolutions with output padding,
-    dilated, in groups."""
+    dilated, in groups; coremltools 9.0: more output padding than padding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,10 +60,12 @@ class Widened(nn.Module):
         self.a = nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8, bias=False)
         self.b = nn.ConvTranspose2d(8, 4, (1, 5), (1, 2), (0, 2), groups=2)
         self.c = nn.ConvTranspose2d(8, 3, 2, 1, 3, output_padding=1, dilation=2)
+        self.d = nn.ConvTranspose2d(8, 4, (3, 4), (2, 3), (1, 0), output_padding=(1, 2), groups=4)
+        self.e = nn.ConvTranspose2d(8, 4, 3, 2, output_padding=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         y = self.a(self.stem(x))
-        return self.b(y), self.c(y)
+        return self.b(y), self.c(y), self.d(y), self.e(y)
 
 
 class Turned(nn.Module):

@@ -19,7 +19,7 @@ from torch import nn
 
 from mobile_export.api import export
 from mobile_export.exporters.table import get_format
-from mobile_export.parity.stored import unknown_weights
+from mobile_export.parity.stored import known_constants, unknown_weights
 from mobile_export.pipeline import write
 from tests.conftest import need
 
@@ -46,9 +46,18 @@ RIGHT: dict[str, np.ndarray] = {
     "cut and transposed": LINEAR[8:16].T,
     "joined": np.concatenate([LINEAR, weights(24, 16, seed=3)]).T,
     "bias cut": BIAS[4:20],
+    "biases joined": np.stack([BIAS, -BIAS]),
+    "two directions": np.stack([LINEAR, weights(24, 16, seed=3)]),
     "negative zeros": np.where(np.abs(CONV) < 0.1, -0.0, CONV),
 }
-CONSTANTS = (CONV, LINEAR, weights(24, 16, seed=3), BIAS, np.where(np.abs(CONV) < 0.1, 0.0, CONV))
+CONSTANTS = (
+    CONV,
+    LINEAR,
+    weights(24, 16, seed=3),
+    BIAS,
+    -BIAS,
+    np.where(np.abs(CONV) < 0.1, 0.0, CONV),
+)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f2"])
@@ -65,6 +74,10 @@ def test_float64_constants_may_be_rounded_to_float16_at_once_or_through_float32(
     assert (direct != twice).any()
     assert unknown(direct, values) == {}
     assert unknown(twice, values) == {}
+
+
+def test_integers_may_be_stored_as_floats() -> None:
+    assert unknown(np.arange(100, dtype="f4"), *known_constants([np.arange(100)])) == {}
 
 
 def test_numbers_rounded_to_float16_may_be_stored_as_float32() -> None:
