@@ -100,6 +100,7 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
             hint="Arrays of any shape are taken as `samples` of a verification.",
         )
     picture = in_colours(image, "RGB")
+    grey = "" if spec.shape[1] == 3 else ", in grey: the model takes one channel"
     plain = picture if spec.shape[1] == 3 else in_colours(image, "L")
     height, width = spec.size
     resized, said = _resize(plain, spec.size, rule)
@@ -110,7 +111,7 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
     cut.paste(resized, (-left, -top))
     scale = (resized.width / picture.width, resized.height / picture.height)
     placement = Placement(scale, (left, top))
-    return Prepared(picture, picture.size, _sample(cut, name, spec), placement, said)
+    return Prepared(picture, picture.size, _sample(cut, name, spec), placement, said + grey)
 
 
 def _offset(resized: int, size: int) -> int:
@@ -137,11 +138,19 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
             f"{wanted[0]}x{wanted[1]}.",
             hint="Crop it: one side is far longer than the other.",
         )
-    said = (
-        f"resized to {wanted[0]}x{wanted[1]} ({rule.interpolation}), middle {width}x{height} "
-        f"({rule.crop_mode}); {rule.source}"
-    )
-    return image.resize(wanted, chosen), said
+    return image.resize(wanted, chosen), _said(rule, wanted, (width, height))
+
+
+def _said(rule: Preprocessing, resized: tuple[int, int], size: tuple[int, int]) -> str:
+    """A rule in words, for a picture that it resizes to ``resized`` for an input of ``size``, each
+    (width, height)."""
+    verb = "stretched" if rule.crop_mode == "squash" else "resized"
+    words = [f"{verb} to {resized[0]}x{resized[1]} ({rule.interpolation})"]
+    if any(have > want for have, want in zip(resized, size, strict=True)):
+        words.append(f"cut to the middle {size[0]}x{size[1]}")
+    if any(have < want for have, want in zip(resized, size, strict=True)):
+        words.append(f"filled up to {size[0]}x{size[1]}")
+    return f"{', '.join(words)}; {rule.source}"
 
 
 def _resized_to(have: tuple[int, int], target: tuple[int, int], mode: str) -> tuple[int, int]:

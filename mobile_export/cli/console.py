@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MobileExportError
 from ..system.tables import plain_table
-from ..system.terminal import escape, print_error, stderr_console, stdout_console
+from ..system.terminal import (
+    escape,
+    print_error,
+    printable,
+    stderr_console,
+    stdout_console,
+)
 from .messages import said_of_options, typed_error
 
 if TYPE_CHECKING:
@@ -236,8 +242,8 @@ def print_verification(report: VerifyReport) -> None:
     if not layers.errors:
         out.print("Nothing diverges: no tensor's error passes the tolerance.")
         return
-    titles = ("first tensors that differ", "module", "compared with", "shape", "max rel")
-    rows = plain_table(*titles, right=("max rel",))
+    heads = ("first tensors that differ", "module", "compared with", "shape", "max rel")
+    rows = plain_table(*heads, right=("max rel",))
     for error in layers.errors:
         rows.add_row(
             escape(error.tensor),
@@ -336,7 +342,7 @@ def matrix_progress(
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
     )
     with Progress(*columns, console=stderr_console(), transient=True) as progress:
         before = sum(matrix.find(cell) is not None for cell in cells)
@@ -344,7 +350,7 @@ def matrix_progress(
 
         def finished(row: Row) -> None:
             last = f"{row.model} {row.cell.column} {row.status}"
-            progress.update(task, advance=1, last=escape(last))
+            progress.update(task, advance=1, last=printable(last))
 
         yield finished
 

@@ -107,6 +107,7 @@ class Session:
         remedy: of a variant, how a device is kept from running the file so.
         modules: path of the PyTorch module of each value in the program, by the value's name.
         detector: of a file that ends with non-maximum suppression, else None.
+        shows_tensors: whether it can say what it computes inside (`tensors`, `integers`).
         steps: absolute errors of the runtime's own code for an operator, by its name in ATen, where
             they are no share of the result: a result that is as small is mostly error.
     """
@@ -121,6 +122,7 @@ class Session:
     remedy: str = ""
     modules: Mapping[str, str] = MappingProxyType({})
     detector: Detector | None = None
+    shows_tensors: bool = True
     steps: Mapping[str, float] = MappingProxyType({})
 
     def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:

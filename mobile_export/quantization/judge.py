@@ -81,7 +81,10 @@ def judge_integers(
     absent = missing_values(quantized.rounded, session.looked_up())
     if absent:
         wrong.append(f"{listed(absent)}: what is stored does not stand for the plan's weights")
-    steps = steps_of(quantized.rounded, samples[0], session.integers(samples[0]))
+    unseen = not session.shows_tensors and bool(quantized.plan.by_name("activation"))
+    steps = Steps((), (), 0.0)
+    if session.shows_tensors:
+        steps = steps_of(quantized.rounded, samples[0], session.integers(samples[0]))
     if steps.missing:
         wrong.append(f"{listed(steps.missing)}: not in the file with the scale of the plan")
     if steps.wrong:
@@ -109,7 +112,8 @@ def judge_integers(
         samples=len(samples),
         notes=(
             *quantized.notes,
-            f"faithful to the plan: {_faithful(wrong, steps)}",
+            f"faithful to the plan: {_faithful(wrong, steps)}"
+            + (f"; what {session.runtime} computes inside cannot be seen" if unseen else ""),
             f"good for the model: {_good(good, telling)}",
         ),
         faithful=not wrong,

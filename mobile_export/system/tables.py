@@ -83,7 +83,7 @@ class PlainTable:
         """
 
         def width(markup: str) -> int:
-            return cell_len(Text.from_markup(markup).plain)
+            return cell_len(Text.from_markup(markup, emoji=False).plain)
 
         natural, least = [], []
         for index, column in enumerate(self.columns):

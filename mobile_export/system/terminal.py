@@ -81,8 +81,11 @@ class _SafeConsole(Console):
     """A console whose terminal obeys what we print, and nothing that stands in a text.
 
     What is printed is still given through `escape`, for the sake of rich's markup; this is for what
-    somebody forgot.
+    somebody forgot. A word between two colons (``m:two:``) stays one, and is no emoji.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich does, and nothing is cut off where a line is too long."""
@@ -172,7 +175,7 @@ class Progress:
             seconds = time.monotonic() - self._start
             print(f"{seconds:7.1f} s  {printable(stage)}", file=self._lines, flush=True)
         if self._shown is not None and self._task is not None:
-            self._shown.update(self._task, description=escape(stage), refresh=True)
+            self._shown.update(self._task, description=printable(stage), refresh=True)
 
     def say(self, markup: str) -> None:
         """A line that stays above the spinner; nothing where there is none."""
@@ -198,7 +201,7 @@ def progress_line(*, enabled: bool, lines: bool = False) -> Iterator[Progress]:
         return
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with _drawn(*columns) as bar:
         progress = Progress(bar)
         token = _SAY.set(progress)
@@ -255,11 +258,11 @@ def progress_bar(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("left  {task.fields[last]}"),
+        TextColumn("left  {task.fields[last]}", markup=False),
     )
     with _drawn(*columns) as bar:
         task = bar.add_task("", total=None, last="")
         yield (
             lambda total, done: bar.update(task, total=total, completed=done),
-            lambda what: bar.update(task, advance=1, last=escape(what)),
+            lambda what: bar.update(task, advance=1, last=printable(what)),
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -52,6 +54,38 @@ def test_as_timm_does(
     )
     got = prepare(image, "x", spec, rule).sample.image[0].numpy()
     np.testing.assert_allclose(got, transform(image).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "resize", "words"),
+    [
+        ("squash", 16, "stretched to 16x16 (bilinear); them"),
+        ("squash", 20, "stretched to 20x20 (bilinear), cut to the middle 16x16; them"),
+        ("center", 20, "resized to 40x20 (bilinear), cut to the middle 16x16; them"),
+        ("border", 16, "resized to 16x8 (bilinear), filled up to 16x16; them"),
+        (
+            "border",
+            20,
+            "resized to 20x10 (bilinear), cut to the middle 16x16, filled up to 16x16; them",
+        ),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_was_done_is_said(
+    mode: Literal["center", "squash", "border"], resize: int, words: str, channels: int
+) -> None:
+    """Of a picture of 64x32; of a model of one channel, that it sees no colours."""
+    rule = Preprocessing(
+        resize=(resize, resize),
+        crop_mode=mode,
+        crop_pct=16 / resize,
+        interpolation="bilinear",
+        source="them",
+    )
+    spec = InputSpec((1, channels, 16, 16), (0.0,) * channels, (1.0,) * channels)
+    spec = replace(spec, channel_order="RGB" if channels == 3 else "L")
+    grey = ", in grey: the model takes one channel" if channels == 1 else ""
+    assert prepare(noise(64, 32), "x", spec, rule).rule == words + grey
 
 
 def test_without_a_rule_the_whole_picture_is_stretched() -> None:

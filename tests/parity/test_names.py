@@ -16,6 +16,7 @@ from mobile_export.artifacts.names import manifest_path
 from mobile_export.detection.options import NmsOptions
 from mobile_export.errors import MobileExportError
 from mobile_export.exporters.coreml.options import CoreMLOptions
+from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.parity.names import names_of_json
 from mobile_export.parity.report import ParityReport
 from tests.conftest import TinyDetector, TinyNet, make_source, need, sampled
@@ -175,6 +176,20 @@ def test_lost_names_fail(tmp_path: Path, name: str, damage: Callable[[Path], Non
     assert said(beside) == ["wrong names of classes: the file has none, and was written with 10"]
     manifest_path(path).unlink()
     assert verified(path, module).passed  # somebody else's file may have none
+
+
+def test_a_file_that_never_had_names_lost_none(tmp_path: Path) -> None:
+    """TFLite's metadata have no place for names in a file with channels first."""
+    need("tflite")
+    module = make_source(TinyNet(), size=(64, 64)).module
+    first = TFLiteOptions(layout="nchw")
+    report = api.export(module, ["tflite"], tmp_path, size=64, labels=LABELS, tflite=first)
+    path = report.artifacts[0].path
+    assert path is not None
+    assert not zipfile.is_zipfile(path)
+    checked = verified(path, module)
+    assert checked.passed
+    assert said(checked) == []
 
 
 @pytest.mark.parametrize("name", ["ncnn", "tnn"])

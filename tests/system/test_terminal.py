@@ -8,7 +8,14 @@ import pytest
 from rich.console import Console
 
 from mobile_export.errors import ArtifactError
-from mobile_export.system.terminal import Progress, escape, print_error, printable
+from mobile_export.system.tables import plain_table
+from mobile_export.system.terminal import (
+    Progress,
+    escape,
+    print_error,
+    printable,
+    stdout_console,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,13 +48,28 @@ def test_a_message_keeps_its_lines_only(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "error: \\x1b[2Jone\n  two\\nRun: x\na\nb\\x07\n"
 
 
+def test_a_name_between_colons_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich would make one of ``:two:``; a model is named ``module:factory``."""
+    print_error(ArtifactError("made from m:two: code", hint="m:two:"))
+    assert capsys.readouterr().err == "error: made from m:two: code\nm:two:\n"
+    stdout_console().print(escape("m:two: at 224x224"))
+    table = plain_table("model", names=("model",))
+    table.add_row("m:two:")
+    stdout_console().print(table)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "m:two: at 224x224",
+        "model",
+        "m:two:",
+    ]
+
+
 def test_a_line_that_is_said_stays_and_the_stage_goes() -> None:
     from rich.progress import Progress as Bar
     from rich.progress import TextColumn, TimeElapsedColumn
 
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=60, color_system=None)
-    columns = (TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
         progress = Progress(bar)
         progress("2 of 5: [/no]")

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...errors import ArtifactError, ExecutionError, UsageError, summary
 from ...graph.specs import PIXELS
-from ...parity.session import Session, Tensor
+from ...parity.session import IntegerTensor, Session, Tensor
 from ..processing import added_activation
-from .session import class_names_in, describe
+from .session import class_names_in, describe, integers_in
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -23,6 +23,8 @@ __all__ = ["load"]
 
 
 class _OpenVinoSession(Session):
+    shows_tensors = False
+
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
         import openvino
 
@@ -60,11 +62,21 @@ class _OpenVinoSession(Session):
     def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
         return True
 
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        return integers_in(self.path)
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        raise _not_shown()
+
     def tensors(self, sample: Sample) -> Iterator[Tensor]:
-        raise UsageError(
-            "OpenVINO does not show what is computed inside a file.",
-            hint="Leave out `layers`, or `runtime`.",
-        )
+        raise _not_shown()
+
+
+def _not_shown() -> UsageError:
+    return UsageError(
+        "OpenVINO does not show what is computed inside a file.",
+        hint="Leave out `layers`, or `runtime`.",
+    )
 
 
 def _compile(path: Path) -> Any:

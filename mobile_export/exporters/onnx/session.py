@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...graph.specs import OutputSpec
     from ...parity.samples import Sample
 
-__all__ = ["LABELS_KEY", "class_names_in", "describe", "load"]
+__all__ = ["LABELS_KEY", "class_names_in", "describe", "integers_in", "load"]
 
 LABELS_KEY = "labels"
 """Metadata: the names of the classes, a list as JSON."""
@@ -115,21 +115,7 @@ class _OnnxSession(Session):
                     yield node.output[0], to_array(attribute.t)
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
-        from onnx.numpy_helper import to_array
-
-        model = _read(self.path)
-        stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        for node in model.graph.node:
-            if node.op_type == "DequantizeLinear" and node.input[0] in stored:
-                value, scale, *zero = (to_array(stored[name]) for name in node.input)
-                zeros = zero[0].reshape(-1).tolist() if zero else [0]
-                scales = tuple(scale.reshape(-1).tolist())
-                planned = as_planned(value, max(zeros, key=abs))
-                yield IntegerTensor(node.input[0], planned[0], scales, planned[1])
-        for name, of, zero_point in integer_scales(model):
-            value, scale = to_array(stored[name]), to_array(stored[of]).reshape(-1)
-            found = to_array(stored[zero_point]).reshape(-1).tolist() if zero_point else [0]
-            yield IntegerTensor(name, value, tuple(scale.tolist()), max(found, key=abs))
+        return integers_in(self.path)
 
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
         from onnx.numpy_helper import to_array
@@ -140,6 +126,25 @@ class _OnnxSession(Session):
                 scale, zero = (to_array(stored[name]).reshape(-1) for name in tensor.inputs[1:3])
                 value, zero_point = as_planned(tensor.value, int(zero[0]))
                 yield IntegerTensor(tensor.name, value, tuple(scale.tolist()), zero_point)
+
+
+def integers_in(path: Path) -> Iterator[IntegerTensor]:
+    """Every tensor of integers with a scale that an ONNX file stores, as its plan has it."""
+    from onnx.numpy_helper import to_array
+
+    model = _read(path)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored:
+            value, scale, *zero = (to_array(stored[name]) for name in node.input)
+            zeros = zero[0].reshape(-1).tolist() if zero else [0]
+            scales = tuple(scale.reshape(-1).tolist())
+            planned = as_planned(value, max(zeros, key=abs))
+            yield IntegerTensor(node.input[0], planned[0], scales, planned[1])
+    for name, of, zero_point in integer_scales(model):
+        value, scale = to_array(stored[name]), to_array(stored[of]).reshape(-1)
+        found = to_array(stored[zero_point]).reshape(-1).tolist() if zero_point else [0]
+        yield IntegerTensor(name, value, tuple(scale.tolist()), max(found, key=abs))
 
 
 def _file_tensor(value: Any) -> FileTensor:

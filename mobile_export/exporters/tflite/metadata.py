@@ -26,12 +26,13 @@ from ...artifacts.damage import reading
 from ...detection.contract import class_names
 from ...system.files import MIB
 from .flatbuffer import with_entries
+from .inputs import is_plain
 
 if TYPE_CHECKING:
     from ...graph.program import Program
     from ...graph.specs import InputSpec, OutputSpec
 
-__all__ = ["LABELS", "labels_in", "with_metadata"]
+__all__ = ["LABELS", "has_metadata", "labels_in", "stands_beside", "with_metadata"]
 
 LABELS = "labels.txt"
 _ENTRY = "TFLITE_METADATA"
@@ -87,6 +88,11 @@ def with_metadata(content: bytes, program: Program, *, suppressed: bool) -> byte
     model: _Table = {0: program.spec, 1: about, 3: [graph], 7: _PARSER}
     content = with_entries(content, {_ENTRY: _pack(model, _IDENTIFIER)})
     return content if names is None else _with_file(content, LABELS, "\n".join(map(_line, names)))
+
+
+def has_metadata(program: Program, *, nhwc: bool) -> bool:
+    """Whether files of ``program`` have metadata: of one image, with channels last."""
+    return nhwc and is_plain(program) and len(program.input.shape) == 4
 
 
 def stands_beside(outputs: Sequence[OutputSpec], names: Sequence[str]) -> bool:

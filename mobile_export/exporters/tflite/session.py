@@ -23,7 +23,7 @@ from ...system.litert_private import operations_of
 from ..processing import added_activation
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT, unpack
-from .metadata import LABELS, labels_in, stands_beside
+from .metadata import LABELS, has_metadata, labels_in, stands_beside
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -151,7 +151,11 @@ class _LiteRTSession(Session):
         return {} if names is None else {f"its {LABELS}": names}
 
     def keeps_names(self, program: Program, names: Sequence[str]) -> bool:
-        return self.detector is not None or stands_beside(program.outputs, names)
+        shapes = {shape for _, inputs in self.signatures.values() for shape, _ in inputs.values()}
+        marked = (self.layout or "").split()[:1] == ["nhwc"]
+        nhwc = marked or tuple(program.input.shape) not in shapes
+        described = has_metadata(program, nhwc=nhwc)
+        return described and (self.detector is not None or stands_beside(program.outputs, names))
 
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """LiteRT's CPU widens float16 weights and computes in float32; a GPU delegate need not."""

@@ -20,7 +20,6 @@ from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
 from ...errors import ExportError, summary
 from ...graph.processing import with_bytes, with_input_dtypes
-from ...graph.specs import PIXELS
 from ...graph.stored_integers import PlannedTable, as_floats, planned_weights
 from ...operators.core import calls_of, refused
 from ...operators.ordering import LARGEST
@@ -28,9 +27,11 @@ from ...system.litert_private import know_layouts, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
 from .flatbuffer import LAYOUT, with_entries
+from .inputs import is_plain
+from .inputs import turned as turned_inputs
 from .integers import with_float_ends, with_stored_floats
 from .kernels import Biases, exact_biases, with_integer_kernels
-from .metadata import with_metadata
+from .metadata import has_metadata, with_metadata
 from .mixed import mark_float_layers, without_marks
 from .nms import append_suppression
 from .signatures import FIRST, signature_at, with_signatures
@@ -99,9 +100,9 @@ class _SeveralIO(_NamedIO):
     __module__ = _NamedIO.__module__
 
     def __init__(self, program: Program, *, nhwc: bool) -> None:
-        super().__init__(program, nhwc=bool(_turned(program)) and nhwc)
+        super().__init__(program, nhwc=bool(turned_inputs(program)) and nhwc)
         self.inputs = tuple(each.name for each in program.inputs)
-        self.turned = _turned(program) if nhwc else ()
+        self.turned = turned_inputs(program) if nhwc else ()
 
     def forward(self, **given: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
         """Takes each input by its name."""
@@ -110,20 +111,6 @@ class _SeveralIO(_NamedIO):
             for name in self.inputs
         ]
         return self.named(self.program(*row))
-
-
-def _turned(program: Program) -> tuple[str, ...]:
-    """Inputs that have channels last in a file whose images have, and not in the model: images."""
-    return tuple(
-        each.name for each in program.inputs if each.role == "image" and not each.channels_last
-    )
-
-
-def _is_plain(program: Program) -> bool:
-    """Whether the program takes one image, by a name that `_NamedIO` knows."""
-    first = program.input
-    known = first.name in ("image", PIXELS)
-    return not program.others and known and _turned(program) == (first.name,)
 
 
 class _AnchorIO(_NamedIO):
@@ -181,12 +168,12 @@ def write_sizes(prepared: Sequence[Prepared], path: Path, job: WriteJob) -> None
     }
     content = with_signatures(_converted(program, job), contents)
     nhwc = job.options.layout == "nhwc"
-    turned = _turned(program) if nhwc else ()
+    turned = turned_inputs(program) if nhwc else ()
     if program.others and turned:
         content = with_entries(content, {LAYOUT: " ".join(["nhwc", *turned]).encode()})
     elif turned and len(set(program.example.shape[1:])) == 1:
         content = with_entries(content, {LAYOUT: b"nhwc"})
-    if _is_plain(program) and nhwc and len(program.input.shape) == 4:
+    if has_metadata(program, nhwc=nhwc):
         content = with_metadata(content, program, suppressed=job.nms is not None)
     path.write_bytes(content)
 
@@ -207,10 +194,10 @@ def _converted(program: Program, job: WriteJob) -> bytes:
     biases = exact_biases(program) if job.precision.calibrated else ()
     if job.precision.integers:
         program = program.in_float32()  # proven with the exact values of stored integers
-    wrap = _NamedIO if _is_plain(program) else _SeveralIO
+    wrap = _NamedIO if is_plain(program) else _SeveralIO
     if job.nms is not None:
         wrap = _BestAnchorIO if job.nms.best_class_only else _AnchorIO
-    turned = _turned(program) if nhwc else ()
+    turned = turned_inputs(program) if nhwc else ()
     examples = {
         spec.name: each.movedim(1, -1).contiguous() if spec.name in turned else each
         for spec, each in zip(program.inputs, program.examples, strict=True)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from mobile_export import api
 from mobile_export.errors import UsageError
 from mobile_export.exporters.table import get_format
+from mobile_export.quantization.options import QuantizationOptions
 
 
 def test_another_runtime_is_one_of_the_row() -> None:
@@ -17,9 +21,53 @@ def test_another_runtime_is_one_of_the_row() -> None:
         get_format("coreml").other_runtime("openvino")
 
 
+@pytest.mark.parametrize("precision", ["int8-weights", "int8"])
+def test_files_of_integers_with_openvino(tmp_path: Path, precision: str) -> None:
+    """The integers that the file stores are read from it; those that are computed, nobody sees."""
+    pytest.importorskip("openvino")
+    module = convolutions()
+    options = {"quantization": QuantizationOptions(calibration="synthetic"), "size": 64}
+    report = api.export(module, "onnx", tmp_path, name="tiny", precision=precision, **options)
+    path = report.artifacts[0].path
+    assert path is not None
+    checked = api.verify(path, module, runtime="openvino", size=64)
+    assert checked.parity.passed
+    assert checked.parity.faithful
+    unseen = any("computes inside cannot be seen" in note for note in checked.parity.notes)
+    assert unseen == (precision == "int8")
+    if unseen:
+        with pytest.raises(UsageError, match="does not show what is computed inside"):
+            api.verify(path, module, runtime="openvino", size=64, layers=True)
+    change_a_weight(path)
+    wrong = api.verify(path, module, runtime="openvino", size=64).parity
+    assert not wrong.passed
+    assert any("stored integers are not those of the plan" in note for note in wrong.notes)
+
+
+def convolutions() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7)).eval()
+
+
+def change_a_weight(path: Path) -> None:
+    """The lowest bit of the first stored integer."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    kinds = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    tensor = next(
+        each for each in model.graph.initializer if each.data_type in kinds and len(each.dims) > 1
+    )
+    changed = numpy_helper.to_array(tensor).copy()
+    changed.flat[0] ^= 1
+    tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+    onnx.save(model, str(path))
+
+
 def test_verify_with_openvino(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    from mobile_export import api
     from mobile_export.pipeline import ExportReport
 
     report: ExportReport = api.export("emo_1m", "onnx", out_dir=tmp_path, size=64)
