@@ -85,6 +85,7 @@ def test_same_convolution_with_a_symmetric_padding_stays() -> None:
         (3, 2, 0, 2, 3, 2),
         ((3, 2), (1, 2), (1, 0), (1, 1), (2, 3), 1),
         (1, 1, 0, 2, 3, 1),  # beyond everything: the bias alone
+        ((3, 4), (2, 3), (1, 0), (1, 2), 1, 2),  # more than the padding
     ],
 )
 @pytest.mark.parametrize("bias", [True, False])
