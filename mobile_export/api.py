@@ -38,6 +38,7 @@ from .system.install import install_command, missing_extra
 if TYPE_CHECKING:
     import torch
 
+    from .artifacts.interface import Interface
     from .artifacts.manifest import Manifest
     from .exporters.row import Format, Precision
     from .graph.program import Program
@@ -448,7 +449,7 @@ def verify_request(
         return loaded[0]
 
     asked, allowed_by = _asked_precision(row, path, precision, facts)
-    parity, found = verify_artifact(
+    parity, found, interface = verify_artifact(
         row,
         path,
         load,
@@ -458,26 +459,39 @@ def verify_request(
         sizes=sizes,
         dynamic=request.dynamic,
         names=None if manifest is None else manifest.class_names,
+        task=None if manifest is None else manifest.task,
         layers=layers,
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    unlike = None if manifest is None else _unlike(path, manifest, wanted, loaded[0])
+    unlike = None if manifest is None else _unlike(path, manifest, wanted, loaded[0], interface)
     return VerifyReport(path, row.name, parity, found, allowed_by, str(facts["precision"]), unlike)
 
 
 def _unlike(
-    path: Path, manifest: Manifest, request: ModelRequest, source: Source
+    path: Path,
+    manifest: Manifest,
+    request: ModelRequest,
+    source: Source,
+    interface: Interface | None,
 ) -> tuple[str, ...]:
-    """Which of file, model and weights is not what the manifest beside the file names."""
+    """Which of file, model and weights is not what the manifest beside the file names.
+
+    Args:
+        interface: what the file takes and gives; None where nobody looked.
+    """
     from .artifacts.manifest import other_files
+    from .exporters.record import unlike_interface
     from .sources.again import unlike_manifest
 
     exchanged = (
         f"{file} is not the file that the manifest names: its SHA-256 differs"
         for file in other_files(path, manifest)
     )
-    return (*exchanged, *unlike_manifest(manifest, request, source))
+    unlike = (*exchanged, *unlike_manifest(manifest, request, source))
+    if interface is None or manifest.interface is None:
+        return unlike
+    return (*unlike, *unlike_interface(manifest.interface, interface))
 
 
 def _manifest_of(path: Path, *, needed: bool) -> Manifest | None:

@@ -8,7 +8,8 @@ class.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,7 @@ from ..artifacts.interface import (
     Preprocessing,
 )
 from ..detection.contract import CORNERS
+from ..graph.specs import PIXELS, PROBABILITIES
 
 if TYPE_CHECKING:
     from ..detection import FileOutput as Detected
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from ..graph.specs import InputSpec, OutputSpec
     from ..parity.session import FileTensor, Session
 
-__all__ = ["file_interface", "preprocessing"]
+__all__ = ["file_interface", "found_interface", "preprocessing", "unlike_interface"]
 
+_Tensor = FileInput | FileOutput
 _PIXEL = 255.0
 _AXES = {2: "NC", 3: "NHW", 4: "NCHW", 5: "NCTHW"}
 """Of the model's outputs, by rank; of rank 3, of labels only."""
@@ -65,6 +68,63 @@ def file_interface(session: Session, program: Program) -> Interface:
             for each in outputs
         ),
     )
+
+
+def found_interface(session: Session, program: Program) -> Interface:
+    """What a file that lies there takes and gives; its session has run.
+
+    Args:
+        program: of the model alone; what the file does itself in front of it and behind it, the
+            session has seen.
+    """
+    if session.takes_pixels:
+        program = replace(program, input=replace(program.input, name=PIXELS, pixels=True))
+    if session.activation is not None:
+        (logits,) = program.outputs
+        named = replace(logits, name=PROBABILITIES, meaning="probabilities")
+        program = replace(program, outputs=(named,))
+    return file_interface(session, program)
+
+
+def unlike_interface(said: Interface, found: Interface) -> Iterator[str]:
+    """What a manifest says of a file that the file is not, a sentence each.
+
+    What nobody knows of the file (None in ``found``) is not compared.
+    """
+    both: tuple[tuple[str, Sequence[_Tensor], Sequence[_Tensor]], ...] = (
+        ("input", said.inputs, found.inputs),
+        ("output", said.outputs, found.outputs),
+    )
+    for kind, named, own in both:
+        if len(named) != len(own):
+            yield f"the file has {len(own)} {kind}s; the manifest describes {len(named)}"
+            continue
+        for one, other in zip(named, own, strict=True):
+            words, facts = _facts(one), _facts(other)
+            wrong = [name for name in facts if facts[name] not in (None, words.get(name))]
+            if wrong:
+                of_file, of_manifest = (
+                    ", ".join(f"{name} {_word(values.get(name))}" for name in wrong)
+                    for values in (facts, words)
+                )
+                yield (
+                    f"the file's {kind} {other.name} has {of_file}; the manifest says {of_manifest}"
+                )
+
+
+def _facts(tensor: _Tensor) -> dict[str, object]:
+    """What is said of an input or an output; mean, std and ``source`` are the model's."""
+    facts = msgspec.structs.asdict(tensor)
+    del facts["source"]
+    normalization = facts.pop("normalization", None)
+    if normalization is not None:
+        facts["normalization inside"] = normalization.inside
+    return facts
+
+
+def _word(value: object) -> str:
+    """A fact of an interface as its manifest spells it."""
+    return msgspec.json.encode(value).decode()
 
 
 def _taken(inputs: Sequence[FileTensor], program: Program) -> dict[str, InputSpec]:

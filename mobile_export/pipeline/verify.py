@@ -7,20 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..artifacts.manifest import (
-    read_manifest,
-    refuse_link_out,
-)
-from ..artifacts.names import (
-    plan_path,
-)
-from ..errors import (
-    ArtifactError,
-)
+from ..artifacts.manifest import read_manifest, refuse_link_out
+from ..artifacts.names import plan_path
+from ..errors import ArtifactError
 from ..exporters.config import ExportConfig
-from ..exporters.interface import (
-    loader_of,
-)
+from ..exporters.interface import loader_of
+from ..exporters.record import found_interface
 from ..exporters.row import Format, Precision
 from ..graph.program import Program
 from ..graph.source import Source
@@ -35,6 +27,8 @@ from ..system.quiet import unwarned
 from ..system.threads import one_thread
 
 if TYPE_CHECKING:
+    from ..artifacts.interface import Interface
+    from ..artifacts.words import Task
     from ..parity.localise import LayerReport
 from .captured import Progress, References, capture, said
 from .check import check_parity, names_for
@@ -54,16 +48,19 @@ def verify_artifact(
     sizes: Sequence[tuple[int, int]] = (),
     dynamic: str | None = None,
     names: Sequence[str] | None = None,
+    task: Task | None = None,
     layers: bool,
     verbose: bool,
     progress: Progress,
-) -> tuple[ParityReport, LayerReport | None]:
-    """Parity of an existing artifact and, with ``layers``, where it diverges from the model.
+) -> tuple[ParityReport, LayerReport | None, Interface | None]:
+    """Parity of an existing artifact, where it diverges from the model with ``layers``, and what
+    the file takes and gives, as the format's own runtime has it.
 
     In a file that passed nothing does: what has no counterpart in the model was rewritten.
 
     ``runtime`` is one of the row's others; None is the format's own. ``names`` are those of the
-    classes that the manifest beside it has. A file of integers is held against the plan beside it,
+    classes that the manifest beside it has, ``task`` is what the model is for where the model does
+    not say. A file of integers is held against the plan beside it,
     after the passes that its manifest names.
     """
     from ..parity.localise import localise
@@ -72,12 +69,14 @@ def verify_artifact(
         captured = capture(
             load, progress, samples=samples, sizes=sizes, free=row.any_size, dynamic=dynamic
         )
+        captured = tuple((_with_task(program, task), known) for program, known in captured)
         progress(f"{row.title}: checking")
         if precision.integers:
             session = loader_of(row, runtime)(path, captured[0][0].outputs)
-            return _verify_integers(
+            judged = _verify_integers(
                 row, path, captured[0], precision, session, names, layers=layers
             )
+            return *judged, _interface(session, captured[0][0], runtime)
         reports, sessions = [], []
         for program, references in captured:
             sessions.append(loader_of(row, runtime)(path, program.outputs))
@@ -88,12 +87,23 @@ def verify_artifact(
             )
         parity = of_sizes(reports, [said(program.input, dynamic) for program, _ in captured])
         (program, references), session = captured[0], sessions[0]
+        interface = _interface(session, program, runtime)
         if not layers:
-            return parity, None
+            return parity, None, interface
         progress(f"{row.title}: comparing layers")
         sample = references.get(pixels=session.takes_pixels).samples[0]
         found = localise(session, program, sample, parity.tolerance)
-        return parity, replace(found, errors=()) if parity.passed else found
+        return parity, replace(found, errors=()) if parity.passed else found, interface
+
+
+def _with_task(program: Program, task: Task | None) -> Program:
+    """``program``, for ``task`` if it does not say itself what it is for."""
+    return replace(program, task=task) if program.task is None else program
+
+
+def _interface(session: Session, program: Program, runtime: str | None) -> Interface | None:
+    """What the file takes and gives; None by another runtime, which has other words for it."""
+    return None if runtime is not None else found_interface(session, program)
 
 
 def _verify_integers(

@@ -115,6 +115,8 @@ def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -
     """What of a model that was built is not what the manifest names, a sentence each."""
     if request.spec != manifest.source and source.weights.kind != "program":
         yield f"the model {request.spec} is not what the manifest names, {manifest.source}"
+    if None not in (manifest.task, source.task) and manifest.task != source.task:
+        yield f"the model is for {source.task}; the manifest says {manifest.task}"
     named, used = manifest.weights, source.weights
     if named is not None:
         same = (named.kind, named.sha256, named.seed) == (used.kind, used.sha256, used.seed)

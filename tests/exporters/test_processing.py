@@ -136,6 +136,7 @@ def test_every_format_takes_pixels_and_gives_probabilities(
     report = mobile_export.verify(path, Net().eval(), mean=MEAN, std=STD)
     assert report.parity.passed
     assert {each.output for each in report.parity.qualities} <= {"probabilities"}
+    assert not [each for each in report.unlike or () if each.startswith("the file")]
     other = mobile_export.verify(path, Net().eval(), mean=MEAN)  # another standard deviation
     assert not other.parity.passed
 

@@ -107,6 +107,40 @@ def test_what_no_model_can_have_is_the_manifests_fault(file: Path, name: str, va
         request_again(manifest, file, {name: None, "seed": -7})
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("inputs", "name", "picture"),
+        ("inputs", "dtype", "uint8"),
+        ("inputs", "range", [0, 255]),
+        ("outputs", "name", "larger"),
+        ("outputs", "meaning", "depth"),
+        ("outputs", "shape", [1, 1, 8, 8]),
+    ],
+)
+def test_another_interface_than_the_files_is_named(
+    file: Path, kind: str, name: str, value: Any
+) -> None:
+    beside = file.with_name(f"{file.name}.manifest.json")
+    found = json.loads(beside.read_text())
+    own = found["interface"][kind][0]
+    before = own[name], own["name"]
+    own[name] = value
+    beside.write_text(json.dumps(found))
+    report = verify(file)
+    assert report.parity.passed
+    (said,) = report.unlike or ()
+    plain = (json.dumps(each, separators=(",", ":")) for each in (before[0], value))
+    has, says = (f"{name} {each.replace('0.0', '0').replace('.0', '')}" for each in plain)
+    said = said.replace(".0", "")
+    assert said == f"the file's {kind[:-1]} {before[1]} has {has}; the manifest says {says}"
+
+
+def test_another_task_than_the_models_is_named(file: Path) -> None:
+    _edit(file, task="depth")
+    assert verify(file).unlike == ("the model is for super-resolution; the manifest says depth",)
+
+
 def test_other_pixels_than_the_models_are_named(file: Path) -> None:
     """The file computes what the model does; who prepares pictures by this manifest does not."""
     beside = file.with_name(f"{file.name}.manifest.json")
