@@ -68,6 +68,18 @@ FAULTS: tuple[RuntimeFault, ...] = (
         "a concatenation (`guard_padding`)",
     ),
     RuntimeFault(
+        "matmul_of_integer_weights",
+        "onnxruntime",
+        ("1.32.0", "1.32.0"),
+        "",
+        "MatMul of floats with weights of int8 behind a DequantizeLinear, per channel: taken for "
+        "MatMulNBits, which rounds the floats to 8 bits unless "
+        "session.qdq_matmulnbits_accuracy_level says otherwise",
+        "https://github.com/microsoft/onnxruntime/pull/27769",
+        "an Unsqueeze of the weights in between (`exporters/onnx/integers.py`)",
+        processors="wrong on AMD EPYC with AVX-512, others were not tried",
+    ),
+    RuntimeFault(
         "litert_nearest",
         "litert-torch",
         ("0.10.0", "0.10.0"),

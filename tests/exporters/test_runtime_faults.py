@@ -26,17 +26,22 @@ from mobile_export.exporters.runtime_faults import FAULTS, RuntimeFault, table
 DOCS = Path(__file__).parents[2] / "docs" / "runtime-faults.md"
 
 
-def onnx_run(opset: int, nodes: list[tuple[str, str, str, dict[str, Any]]], x: np.ndarray) -> Any:
-    """Result ``y`` of ONNX nodes (type, inputs, output, attributes) on ``x``."""
+def onnx_run(
+    opset: int,
+    nodes: list[tuple[str, str, str, dict[str, Any]]],
+    x: np.ndarray,
+    **stored: np.ndarray,
+) -> Any:
+    """Result ``y`` of ONNX nodes (type, inputs, output, attributes) on ``x`` and what is stored."""
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     helper, float_type = onnx.helper, onnx.TensorProto.FLOAT
-    pads = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads")
+    stored["pads"] = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     graph = helper.make_graph(
         [helper.make_node(kind, i.split(), [o], **more) for kind, i, o, more in nodes],
         "graph",
         [helper.make_tensor_value_info("x", float_type, x.shape)],
         [helper.make_tensor_value_info("y", float_type, None)],
-        [pads],
+        [onnx.numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 9
@@ -66,6 +71,20 @@ def pad_max_pool() -> float:
     pool = ("MaxPool", "padded", "y", {"kernel_shape": [3, 3], "strides": [2, 2]})
     exact = F.max_pool2d(F.pad(torch.tensor(x), (1, 1, 1, 1)), 3, 2).numpy()
     return float(np.abs(onnx_run(20, [("Pad", "x pads", "padded", {}), pool], x) - exact).max())
+
+
+def matmul_of_integer_weights() -> float:
+    random = np.random.default_rng(0)
+    x = random.normal(0, 100, (1, 16, 64)).astype(np.float32)
+    weights = random.integers(-127, 127, (64, 8), np.int8)
+    scales = np.full(8, 0.125, np.float32)
+    nodes = [
+        ("DequantizeLinear", "weights scales", "w", {"axis": 1}),
+        ("MatMul", "x w", "y", {}),
+    ]
+    got = onnx_run(20, nodes, x, weights=weights, scales=scales)
+    exact = x.astype(np.float64) @ (weights * 0.125)
+    return float(np.abs(got - exact).max() / np.abs(exact).max() * 100)  # in percent
 
 
 class Resizes(nn.Module):
@@ -148,6 +167,7 @@ GRAPHS: dict[str, Callable[[], float]] = {
         average_pool_ceil,
         average_pool_pads,
         pad_max_pool,
+        matmul_of_integer_weights,
         litert_nearest,
         litert_bilinear,
         litert_sort,

@@ -21,7 +21,7 @@ from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import refused
 from ..interface import Adapted, Prepared, WriteJob
 from .dynamic import round_while_running
-from .integers import fold_pads, separate_zero_points, with_kernels
+from .integers import fold_pads, keep_products_floating, separate_zero_points, with_kernels
 from .nms import append_suppression
 from .session import LABELS_KEY
 from .views import separate_views
@@ -87,6 +87,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         fold_pads(model)
     if job.precision.integers:
         separate_zero_points(model)
+        keep_products_floating(model)
     _name_axes(model, program)
     _describe(model, program)
     for node in model.graph.node:

@@ -16,7 +16,7 @@ from mobile_export.exporters.onnx.integers import as_planned, fold_pads
 from mobile_export.exporters.table import get_format
 from mobile_export.pipeline import export_program
 from mobile_export.quantization.options import QuantizationOptions
-from tests.conftest import make_source
+from tests.conftest import load_source, make_source
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -103,6 +103,33 @@ def test_the_switch_for_exact_products_changes_nothing_but_saturation(file: Path
 
     fused, apart = outputs(True), outputs(False)
     assert np.abs(fused - apart).max() <= 0.02 * np.abs(apart).max()
+
+
+class Tokens(nn.Module):
+    """Linear layers of three axes, as attention has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 32)
+        self.narrow, self.head = nn.Linear(32, 8), nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        y: torch.Tensor = self.head((x + self.narrow(self.wide(x).relu())).mean(1))
+        return y
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_floats_times_integer_weights_are_not_rounded(batch: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = load_source(Tokens().eval(), size=(32, 32), batch=batch)
+    config = ExportConfig(out_dir=tmp_path, precision="int8-weights", quantization=OPTIONS)
+    (made,) = export_program(lambda: source, "net", [get_format("onnx")], config).artifacts
+    assert made.parity.passed, made.parity.notes
+    assert made.path is not None
+    kinds = optimised(made.path, tmp_path)
+    assert kinds["MatMulNBits"] == 0
+    assert kinds["MatMul"] + kinds["FusedMatMul"] == 2
 
 
 def test_integers_of_a_file_are_those_of_the_plan() -> None:
