@@ -42,6 +42,10 @@ _ONE_FACTOR = 2.0**-9
 """How little the factor between an array and a constant may vary to be one: a step of float16 on
 each side."""
 
+_ROUNDING = {2: 2.0**-9, 4: 2.0**-20, 8: 2.0**-40}
+"""Of a number, by the bytes of its type: what a converter that computes with it may change. And of
+the largest number what float32 changes: sines are differences near their zeros."""
+
 _LARGEST_FACTOR = 1.25
 """A converter that folds a factor into weights folds one that is not near 1."""
 
@@ -116,8 +120,8 @@ def unknown_weights(
     rows = {dtype: _rows_of(kept, dtype) for dtype in types}
     left = [(name, array) for name, array in left if not _is_cut(array, *rows[array.dtype])]
     missing = [e for e in kept if not any(k in used for d in types for k in _whole(e, d))]
-    unknown = tuple(Unknown(name, _difference(array, missing)) for name, array in left)
-    return unknown, len(arrays)
+    found = [Unknown(name, _difference(array, missing)) for name, array in left]
+    return tuple(each for each in found if each.difference != _ROUNDED), len(arrays)
 
 
 def with_stored_weights(
@@ -220,17 +224,31 @@ def _is_cut(array: np.ndarray, rows: dict[int, set[int]], numbers: set[int]) -> 
     )
 
 
+_ROUNDED = "rounded otherwise"
+
+
+def _rounding(array: np.ndarray) -> float:
+    """Of `_ROUNDING`; float16 numbers may be read as float32."""
+    with np.errstate(over="ignore"):
+        half = np.array_equal(array.astype(np.float16), array)
+    return _ROUNDING[2 if half else array.dtype.itemsize]
+
+
 def _difference(array: np.ndarray, missing: Iterable[np.ndarray]) -> str | None:
     """How it differs from a constant that is almost the same, in words; None: there is no such.
 
     Number by number, in every order of the axes: by chance float16 arrays share most numbers.
+    `_ROUNDED`: no number differs by more than a converter's own rounding.
     """
-    got = array.reshape(-1)
+    got, step = array.reshape(-1), _rounding(array)
     alike = [each for each in missing if each.size == array.size]
     for form in (form for each in alike for form in _forms(each, array.dtype)):
         for wanted in _turned(form):
             counted = (got != 0) | (wanted != 0)  # zeros stay where a factor is folded
-            share = float((got == wanted)[counted].mean())
+            least = min(step, _ROUNDING[4]) * float(np.abs(wanted).max())
+            share = float(np.isclose(got, wanted, rtol=step, atol=least)[counted].mean())
+            if share == 1:
+                return _ROUNDED
             if share >= _EQUAL:
                 return f"{1 - share:.2%} of its numbers differ from the model's"
             factor = _factor(got.astype(np.float64), wanted.astype(np.float64))

@@ -118,6 +118,14 @@ def test_a_layer_folded_into_another_is_no_damage(dtype: str) -> None:
     assert unknown((CONV * scales).astype(dtype), *CONSTANTS) == {"w": None}
 
 
+def test_numbers_that_a_converter_rounded_again_are_known() -> None:
+    """Core ML's tools compute stored angles of rotary embeddings in float16."""
+    halves = CONV.astype("f2")
+    assert unknown(np.nextafter(halves, np.float16(9)), CONV) == {}
+    assert unknown(np.nextafter(halves, np.float16(9)).astype("f4"), CONV) == {}
+    assert unknown(np.nextafter(CONV.astype("f4"), np.float32(9)), CONV) == {}
+
+
 def test_zeros_of_pruned_weights_are_not_equal_numbers() -> None:
     pruned = CONV * (weights(*CONV.shape, seed=6) > 0.5)
     scales = weights(8, 1, 1, 1, seed=5)
