@@ -24,7 +24,6 @@ from ..artifacts.interface import (
     Preprocessing,
 )
 from ..detection.contract import CORNERS
-from ..graph.specs import PIXELS, PROBABILITIES
 
 if TYPE_CHECKING:
     from ..detection import FileOutput as Detected
@@ -78,11 +77,10 @@ def found_interface(session: Session, program: Program) -> Interface:
             session has seen.
     """
     if session.takes_pixels:
-        program = replace(program, input=replace(program.input, name=PIXELS, pixels=True))
+        program = replace(program, input=program.input.as_pixels())
     if session.activation is not None:
         (logits,) = program.outputs
-        named = replace(logits, name=PROBABILITIES, meaning="probabilities")
-        program = replace(program, outputs=(named,))
+        program = replace(program, outputs=(logits.as_probabilities(),))
     return file_interface(session, program)
 
 

@@ -18,7 +18,6 @@ import torch
 from torch.fx import Node
 
 from .editor import GraphEditor
-from .specs import PIXELS, PROBABILITIES
 
 if TYPE_CHECKING:
     from .program import Program
@@ -48,7 +47,7 @@ def with_normalization(program: Program) -> Program:
     image = graph.call(_ATEN.mul.Tensor, image, scale, like=first)
     _give(graph, graph.input, image, users)
     graph.changed(image, "pixels are normalised")
-    return replace(graph.result().program, input=replace(spec, name=PIXELS, pixels=True))
+    return replace(graph.result().program, input=spec.as_pixels())
 
 
 def with_probabilities(program: Program) -> Program:
@@ -63,7 +62,7 @@ def with_probabilities(program: Program) -> Program:
     _give(graph, logits, made, [end])
     graph.changed(made, "softmax of the logits")
     (output,) = program.outputs
-    named = replace(output, name=PROBABILITIES, meaning="probabilities")
+    named = output.as_probabilities()
     return replace(graph.result().program, outputs=(named,), activation="softmax")
 
 

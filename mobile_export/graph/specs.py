@@ -73,6 +73,10 @@ class InputSpec:
         shape[last - 2 : last] = size
         return replace(self, shape=tuple(shape))
 
+    def as_pixels(self) -> InputSpec:
+        """Of a file that takes pixels from 0 to 255 and normalises them itself."""
+        return replace(self, name=PIXELS, pixels=True)
+
     @property
     def channels(self) -> int:
         """Channels of an image."""
@@ -97,6 +101,10 @@ class OutputSpec:
     name: str
     shape: tuple[int, ...]
     meaning: Meaning | None = None
+
+    def as_probabilities(self) -> OutputSpec:
+        """Of a file that turns these logits into probabilities."""
+        return replace(self, name=PROBABILITIES, meaning="probabilities")
 
 
 @dataclass(frozen=True)

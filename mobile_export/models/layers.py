@@ -11,6 +11,7 @@ from torch import Tensor, nn
 __all__ = [
     "Attention",
     "ChannelNorm",
+    "Conv",
     "ConvBNAct",
     "ConvNeXtFrame",
     "ConvFeedForward",
@@ -289,6 +290,18 @@ class MetaFormerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.res_scale1(x) + self.drop_path(self.token_mixer(self.norm1(x)))
         y: Tensor = self.res_scale2(x) + self.drop_path(self.mlp(self.norm2(x)))
+        return y
+
+
+class Conv(nn.Module):
+    """A convolution with bias and nothing behind it, named as mmcv names it."""
+
+    def __init__(self, dim_in: int, dim_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim_in, dim_out, kernel, stride, kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
         return y
 
 

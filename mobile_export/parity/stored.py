@@ -113,13 +113,14 @@ def unknown_weights(
     ]
     used = {_key(array) for _, array in arrays}
     types = {array.dtype for _, array in arrays}
-    whole = {key for each in kept for dtype in types for key in _whole(each, dtype)}
+    keys = [{key for dtype in types for key in _whole(each, dtype)} for each in kept]
+    whole = set().union(*keys)
     left = [(name, array) for name, array in arrays if _key(array) not in whole]
     if not left:
         return (), len(arrays)
     rows = {dtype: _rows_of(kept, dtype) for dtype in types}
     left = [(name, array) for name, array in left if not _is_cut(array, *rows[array.dtype])]
-    missing = [e for e in kept if not any(k in used for d in types for k in _whole(e, d))]
+    missing = [each for each, own in zip(kept, keys, strict=True) if used.isdisjoint(own)]
     found = [Unknown(name, _difference(array, missing)) for name, array in left]
     return tuple(each for each in found if each.difference != _ROUNDED), len(arrays)
 

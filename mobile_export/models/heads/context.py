@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct, attend
+from ..layers import Conv, ConvBNAct, attend
 from .layers import DepthwiseSeparable, concatenate, pooled_branch, resized
 
 __all__ = ["DeepLabHead", "DeepLabPlusHead", "FCNHead", "JoinedFCNHead", "NonLocalHead", "PSPHead"]
@@ -43,28 +43,16 @@ class FCNHead(nn.Module):
         return scores
 
 
-class Biased(nn.Module):
-    """A 1x1 convolution with a bias, named as in mmcv."""
-
-    def __init__(self, dim: int, dim_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim, dim_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
 class NonLocal(nn.Module):
     """Attention of all pixels, added to the map: (B, dim, h, w) -> (B, dim, h, w)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         middle = dim // 2
-        self.g = Biased(dim, middle)
+        self.g = Conv(dim, middle, 1)
         self.conv_out = ConvBNAct(middle, dim, 1, act=nn.Identity)
-        self.theta = Biased(dim, middle)
-        self.phi = Biased(dim, middle)
+        self.theta = Conv(dim, middle, 1)
+        self.phi = Conv(dim, middle, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part(x).flatten(2) for part in (self.theta, self.phi, self.g))

@@ -26,10 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import check_classes
+from ..layers import Conv, check_classes
 from .detector import decode_boxes, grid_anchors, per_anchor
 from .network import Chosen, parts_of
-from .pyramid import WIDTH, Conv
+from .pyramid import WIDTH
 
 if TYPE_CHECKING:
     from . import Head

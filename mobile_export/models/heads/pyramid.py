@@ -9,24 +9,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct
+from ..layers import Conv, ConvBNAct
 from .layers import resized
 
 __all__ = ["FPN", "SemanticFPNHead"]
 
 WIDTH = 256
-
-
-class Conv(nn.Module):
-    """A convolution with bias and nothing behind it, named as mmcv names it."""
-
-    def __init__(self, dim_in: int, dim_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim_in, dim_out, kernel, stride, kernel // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
 
 
 class FPN(nn.Module):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ConvBNAct, check_classes
+from ..layers import Conv, ConvBNAct, check_classes
 from ..resnet import EXPANSION, Bottleneck
 
 __all__ = ["Involution", "RedNet", "rednet26"]
@@ -23,18 +23,6 @@ REDUCTION = 4
 KERNEL = 7
 
 
-class Conv(nn.Module):
-    """A 1x1 convolution with bias, named as mmcv names it."""
-
-    def __init__(self, dim: int, dim_out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim, dim_out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
-
-
 class Involution(nn.Module):
     """(B, dim, H, W) -> (B, dim, H/stride, W/stride); H and W are multiples of the stride."""
 
@@ -43,7 +31,7 @@ class Involution(nn.Module):
         self.kernel, self.stride = kernel, stride
         self.groups = dim // GROUP
         self.conv1 = ConvBNAct(dim, dim // REDUCTION, 1)
-        self.conv2 = Conv(dim // REDUCTION, kernel**2 * self.groups)
+        self.conv2 = Conv(dim // REDUCTION, kernel**2 * self.groups, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         small = F.avg_pool2d(x, self.stride, self.stride) if self.stride > 1 else x
