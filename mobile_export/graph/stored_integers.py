@@ -26,6 +26,8 @@ __all__ = [
     "PlannedTable",
     "PlannedWeights",
     "as_floats",
+    "block_of",
+    "cut",
     "exact_floats",
     "find_weights",
     "in_blocks",
@@ -135,6 +137,31 @@ def as_floats(program: Program) -> Program:
         elif node.target is quantization_operators().dequantize_per_tensor.tensor:
             graph.replace(node, integers.args[0], "a rounding of the runtime's")
     return graph.result().program
+
+
+def block_of(channels: int, block: int) -> int | None:
+    """How many of a layer's input channels share a scale: the largest even number that divides them
+    and is at most ``block`` and at least half of it; None where there is none."""
+    sizes = range(block, block // 2 - 1, -1)
+    return next((each for each in sizes if each % 2 == 0 and channels % each == 0), None)
+
+
+def cut(values: np.ndarray, block: int, bits: int) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """The integers of weights (O, I, *kernel), the scales (O, blocks), and the bits, that stand for
+    exactly ``values``: ``bits`` in blocks, or 8 with a scale for each output channel; None where
+    there are none.
+
+    Args:
+        block: as in `block_of`.
+    """
+    if values.ndim < 2:
+        return None
+    size = block_of(values.shape[1], block)
+    for width, each in ((bits, size), (8, values.shape[1])):
+        found = in_blocks(values, each, width) if each is not None else None
+        if found is not None:
+            return *found, width
+    return None
 
 
 def in_blocks(values: np.ndarray, block: int, bits: int) -> tuple[np.ndarray, np.ndarray] | None:

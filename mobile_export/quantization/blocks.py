@@ -1,7 +1,8 @@
 """Weights of 4 bits: a scale for each block of input channels of each output channel.
 
-A layer that cannot be cut into whole blocks (a depthwise one, the first of a network) has 8 bits
-and a scale for each output channel. Transposed convolutions, and groups of several channels, stay
+A block is as many channels as wanted, or the next fewer that make whole blocks, at least half
+(`block_of`). A layer without (a depthwise one, the first of a network) has 8 bits and a scale for
+each output channel. Transposed convolutions, and groups of several channels, stay
 float32.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..graph.stored_integers import block_of
 from .assign import module_of
 from .plan import Floating, PlannedTensor
 from .ranges import Grid, fit_weight
@@ -59,11 +61,13 @@ def plan_blocks(
             why = "its output channels have no blocks of their own"
             floating.append(Floating(node.name, "weights", why, module_of(node)))
             continue
-        whole = weight.shape[1] % block == 0
-        width, size = (bits, block) if whole else (8, weight.shape[1])
+        part = block_of(weight.shape[1], block)
+        width, size = (8, weight.shape[1]) if part is None else (bits, part)
         high = 2 ** (width - 1) - 1
         scales = fit_weight(_rows(weight, size), Grid(-high, high, symmetric=True), method)
-        what = f"blocks of {block} input channels" if whole else "per channel: no whole blocks"
+        what = (
+            "per channel: no whole blocks" if part is None else f"blocks of {part} input channels"
+        )
         planned.append(
             PlannedTensor(
                 name=node.name,

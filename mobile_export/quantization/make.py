@@ -69,7 +69,8 @@ def make_plan(
         blocks, floating = plan_blocks(found.layers, scheme.weights, scheme.block, method)
         if all(each.bits > scheme.weights for each in blocks):
             raise UsageError(
-                f"{program.spec} has no layer whose input channels are blocks of {scheme.block}: "
+                f"{program.spec} has no layer whose input channels are blocks of "
+                f"{scheme.block // 2} to {scheme.block}: "
                 f"nothing of it can be {precision}.",
                 hint="Ask for `precision='int8-weights'`, or leave it out.",
             )

@@ -22,8 +22,8 @@ class Scheme:
         dynamic: what a layer reads is rounded to 8 bits whose scale is chosen while it runs: one,
             asymmetric, for all that the tensor holds then. Nothing is calibrated.
         palette: weights are indices into a table of values, one for each layer.
-        block: as many input channels share a scale; layers that cannot be cut so have 8 bits and a
-            scale for each output channel.
+        block: as many input channels, at least half, share a scale (`stored_integers.block_of`);
+            layers that cannot be cut so have 8 bits and a scale for each output channel.
     """
 
     weights: int

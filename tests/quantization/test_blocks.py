@@ -16,7 +16,7 @@ from mobile_export.artifacts.names import plan_path
 from mobile_export.errors import UsageError
 from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.table import get_format
-from mobile_export.graph.stored_integers import in_blocks
+from mobile_export.graph.stored_integers import block_of, in_blocks
 from mobile_export.pipeline import export_program
 from mobile_export.quantization.options import QuantizationOptions
 from mobile_export.quantization.plan import read_plan
@@ -24,7 +24,6 @@ from tests.conftest import need
 from tests.test_pipeline import make_source
 
 from . import test_export as static
-from .nets import net
 
 
 class Wide(nn.Module):
@@ -80,23 +79,36 @@ def widened(package: Path) -> dict[tuple[int, ...], np.ndarray]:
     return {tuple(o.data.shape): o.materialized_val_inference() for o in found}
 
 
-def test_coremltools_widens_them_to_the_nearest(path: Path) -> None:
-    """Each weight inside its range is at most half a step off, and the plan names the blocks."""
-    plan = {each.name: each for each in read_plan(plan_path(path)).tensors}
-    assert sorted(each.bits for each in plan.values()) == [4, 4, 4, 8, 8]
+def require_nearest(found: list[np.ndarray], path: Path) -> None:
+    """Each weight of `wide` inside its range is at most half a step off; the plan names the blocks.
+
+    Args:
+        found: what each layer's weights are widened to, in the layout of the model.
+        path: of the file, beside its plan.
+    """
+    planned = read_plan(plan_path(path)).tensors
+    assert sorted(each.bits for each in planned) == [4, 4, 4, 8, 8]
     model = wide()
     layers = (model.stem, model.point, model.depth, model.dense, model.head)
-    found = widened(path)
-    assert len(found) == len(plan) == len(layers)
-    for layer, planned in zip(layers, plan.values(), strict=True):
+    for got, layer, plan in zip(found, layers, planned, strict=True):
         weight = layer.weight.detach().numpy()
-        blocks = weight.reshape(len(planned.scale), -1).astype(np.float64)
-        got = found[weight.shape].reshape(blocks.shape)
-        scales = np.asarray(planned.scale)[:, None]
-        inside = np.abs(blocks) <= planned.high * scales
-        steps = np.abs(got - blocks) / scales
+        assert got.shape == weight.shape
+        blocks = weight.reshape(len(plan.scale), -1).astype(np.float64)
+        scales = np.asarray(plan.scale)[:, None]
+        inside = np.abs(blocks) <= plan.high * scales
+        steps = np.abs(got.reshape(blocks.shape) - blocks) / scales
         assert (steps[inside] <= 0.5001).all()
-        assert len(np.unique(np.rint(got / scales))) <= 2**planned.bits - 1
+        assert len(np.unique(np.rint(got.reshape(blocks.shape) / scales))) <= 2**plan.bits - 1
+
+
+SHAPES = ((32, 3, 3, 3), (64, 32, 1, 1), (64, 1, 3, 3), (32, 64, 3, 3), (10, 32))
+"""Of the weights of the layers of `wide` that have integers."""
+
+
+def test_coremltools_widens_them_to_the_nearest(path: Path) -> None:
+    found = widened(path)
+    assert len(found) == len(SHAPES)
+    require_nearest([found[shape] for shape in SHAPES], path)
 
 
 def test_the_file_has_four_bits_for_a_weight(path: Path) -> None:
@@ -175,8 +187,30 @@ def test_a_plan_of_other_blocks_is_refused(path: Path, tmp_path: Path) -> None:
 
 
 def test_narrow_nets_have_none(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no layer whose input channels are blocks of 32"):
-        mobile_export.export(net(), "coreml", tmp_path, name="n", precision="int4-weights", size=32)
+    narrow = nn.Sequential(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 5, 3)).eval()
+    with pytest.raises(UsageError, match="no layer whose input channels are blocks of 16 to 32"):
+        mobile_export.export(
+            narrow, "coreml", tmp_path, name="n", precision="int4-weights", size=32
+        )
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [
+        (64, 32),
+        (48, 24),
+        (80, 20),
+        (168, 28),
+        (16, 16),
+        (40, 20),
+        (3, None),
+        (33, None),
+        (62, None),
+    ],
+)
+def test_blocks_are_whole(channels: int, size: int | None) -> None:
+    """The largest even divisor from 16 to 32."""
+    assert block_of(channels, 32) == size
 
 
 @pytest.mark.parametrize("bits", [4, 8])

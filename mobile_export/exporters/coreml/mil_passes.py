@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.stored_integers import in_blocks
+from ...graph.stored_integers import cut
 from ...system.coreml_private import add_graph_pass, builder, integer_type
 
 __all__ = ["add_our_passes", "store_blocks", "store_palettes"]
@@ -78,13 +78,11 @@ def _cut_weights(function: Any, bits: int, block: int) -> None:
     for op in dict.fromkeys(each.op for each in weights if each.op is not None):
         if op.op_type != "const" or op.val.val.dtype != np.float32:
             continue
-        values, width = op.val.val, bits
-        found = in_blocks(values, block, bits)
-        if found is None:
-            found, width = in_blocks(values, values.shape[1], 8), 8
+        values = op.val.val
+        found = cut(values, block, bits)
         if found is None:
             continue
-        integers, scales = found
+        integers, scales, width = found
         (old,) = op.outputs
         with function:
             new = mb.constexpr_blockwise_shift_scale(

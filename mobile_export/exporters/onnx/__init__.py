@@ -26,9 +26,9 @@ ROW = Format(
         Precision("int16", INTEGERS, 8, calibrated=True, integers=True),
         Precision("int8-weights", INTEGERS, 8, arithmetic="fp32", integers=True),
         Precision("int8-dynamic", INTEGERS, 8, integers=True, dynamic=True),
+        Precision("int4-weights", INTEGERS, 4, arithmetic="fp32", integers=True, block=32),
     ),
     lacks={
-        "int4-weights": "not yet",
         "palette4": "ONNX has no operator for a table of weights",
         "palette6": "ONNX has no operator for a table of weights",
         "palette8": "ONNX has no operator for a table of weights",

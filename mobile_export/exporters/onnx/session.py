@@ -117,6 +117,9 @@ class _OnnxSession(Session):
     def stored_integers(self) -> Iterator[IntegerTensor]:
         return integers_in(self.path)
 
+    def looked_up(self) -> Iterator[np.ndarray]:
+        return _widened(_read(self.path))
+
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
         from onnx.numpy_helper import to_array
 
@@ -134,17 +137,39 @@ def integers_in(path: Path) -> Iterator[IntegerTensor]:
 
     model = _read(path)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in stored:
-            value, scale, *zero = (to_array(stored[name]) for name in node.input)
-            zeros = zero[0].reshape(-1).tolist() if zero else [0]
-            scales = tuple(scale.reshape(-1).tolist())
-            planned = as_planned(value, max(zeros, key=abs))
-            yield IntegerTensor(node.input[0], planned[0], scales, planned[1])
+    for node in _widening(model):
+        value, scale, *zero = (to_array(stored[name]) for name in node.input)
+        zeros = zero[0].reshape(-1).tolist() if zero else [0]
+        scales = tuple(scale.reshape(-1).tolist())
+        planned = as_planned(value, max(zeros, key=abs))
+        yield IntegerTensor(node.input[0], planned[0], scales, planned[1])
     for name, of, zero_point in integer_scales(model):
         value, scale = to_array(stored[name]), to_array(stored[of]).reshape(-1)
         found = to_array(stored[zero_point]).reshape(-1).tolist() if zero_point else [0]
         yield IntegerTensor(name, value, tuple(scale.tolist()), max(found, key=abs))
+
+
+def _widening(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes that widen stored integers by stored scales."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and stored.issuperset(node.input):
+            yield node
+
+
+def _widened(model: onnx.ModelProto) -> Iterator[np.ndarray]:
+    """What stored integers stand for, in float32 (ONNX operator DequantizeLinear)."""
+    from onnx.numpy_helper import to_array
+
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in _widening(model):
+        value, *how = (to_array(stored[name]).astype(np.float32) for name in node.input)
+        axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+        shape = [1] * value.ndim
+        if how[0].size > 1:
+            shape[axis] = -1
+        scale, *zero = (each.reshape(shape) for each in how)
+        yield (value - zero[0] if zero else value) * scale
 
 
 def _file_tensor(value: Any) -> FileTensor:

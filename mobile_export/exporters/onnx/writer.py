@@ -20,6 +20,7 @@ from ...graph.quantized import is_quantization
 from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import refused
 from ..interface import Adapted, Prepared, WriteJob
+from .blocks import store_blocks
 from .dynamic import round_while_running
 from .integers import fold_pads, keep_products_floating, separate_zero_points, with_kernels
 from .nms import append_suppression
@@ -69,7 +70,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             input_names=[each.name for each in program.inputs],
             output_names=[output.name for output in program.outputs],
             verbose=job.verbose,
-            opset_version=_OPSET_OF_16_BITS if _has_16_bits(program) else None,
+            opset_version=_opset(program, job),
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
         raise ExportError(
@@ -85,6 +86,8 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         round_while_running(model, planned)
     if job.precision.calibrated:
         fold_pads(model)
+    if job.precision.block is not None:
+        store_blocks(model, job.precision.bits, job.precision.block)
     if job.precision.integers:
         separate_zero_points(model)
         keep_products_floating(model)
@@ -99,8 +102,14 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-_OPSET_OF_16_BITS = 21
-"""Of QuantizeLinear with integers of 16 bits; else torch.onnx has its default."""
+_OPSET_OF_OTHER_INTEGERS = 21
+"""Of QuantizeLinear and DequantizeLinear with integers of 16 and of 4 bits."""
+
+
+def _opset(program: Program, job: WriteJob) -> int | None:
+    """The version of ONNX's operators; None: torch.onnx's default."""
+    other = job.precision.block is not None or _has_16_bits(program)
+    return _OPSET_OF_OTHER_INTEGERS if other else None
 
 
 def _has_16_bits(program: Program) -> bool:

@@ -21,6 +21,7 @@ from ...system.files import GIB, MIB, read_regular_file
 from ...system.install import install_command
 from ...system.litert_private import operations_of
 from ..processing import added_activation
+from .blocks import block_weights
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
 from .flatbuffer import LAYOUT, unpack
 from .metadata import LABELS, has_metadata, labels_in, stands_beside
@@ -208,6 +209,9 @@ class _LiteRTSession(Session):
                 zeros = details["quantization_parameters"]["zero_points"].tolist()
                 zero = max(zeros, key=abs, default=0)
                 yield IntegerTensor(details["name"], value, tuple(scales.tolist()), zero)
+
+    def looked_up(self) -> Iterator[np.ndarray]:
+        return block_weights(self.path.read_bytes())
 
     def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
         interpreter = _open(self.path, preserve=True)

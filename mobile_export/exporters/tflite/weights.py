@@ -18,7 +18,7 @@ import numpy as np
 from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
 from .flatbuffer import add_buffer, pack, unpack
 
-__all__ = ["stored_integers", "with_integer_weights"]
+__all__ = ["operator_code", "stored_integers", "widen", "with_integer_weights", "without_floats"]
 
 
 def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool = False) -> bytes:
@@ -45,13 +45,18 @@ def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool 
             if direct:
                 graph.tensors[index] = stored
             else:
-                _widen(model, graph, index, stored, schema)
+                widen(model, graph, index, stored)
+    return pack(without_floats(model))
+
+
+def without_floats(model: Any) -> Any:
+    """``model`` without the content of constants that nothing reads."""
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used |= {entry.buffer for entry in model.metadata or ()}
     for index, buffer in enumerate(model.buffers):
         if index not in used:
-            buffer.data = None  # the floats
-    return pack(model)
+            buffer.data = None
+    return model
 
 
 def _stored_floats(
@@ -106,12 +111,14 @@ def stored_integers(model: Any, tensor: Any, found: tuple[PlannedWeights, np.nda
     return stored
 
 
-def _widen(model: Any, graph: Any, index: int, stored: Any, schema: Any) -> None:
+def widen(model: Any, graph: Any, index: int, stored: Any) -> None:
     """Add integers, and the operator that widens them into the tensor at ``index``."""
+    from ai_edge_litert import schema_py_generated as schema
+
     graph.tensors[index].buffer = 0
     graph.tensors.append(stored)
     operator = schema.OperatorT()
-    operator.opcodeIndex = _dequantize_code(model, schema)
+    operator.opcodeIndex = operator_code(model, "DEQUANTIZE")
     operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
     graph.operators.insert(0, operator)
 
@@ -120,18 +127,21 @@ def _text(name: Any) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-_VERSION = 6
-"""Of DEQUANTIZE with a scale for each place on an axis (LiteRT's register.cc has 1 to 6)."""
+_VERSIONS = {"DEQUANTIZE": 6}
+"""Of operators (LiteRT's register.cc has 1 to 6): with a scale for each place on an axis, and of
+integers of 4 bits; others have their first."""
 
 
-def _dequantize_code(model: Any, schema: Any) -> int:
-    """The place of the operator's code, which is added where there is none."""
-    wanted = schema.BuiltinOperator.DEQUANTIZE
+def operator_code(model: Any, word: str) -> int:
+    """The place of the code of the operator called ``word``, which is added where there is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    wanted, version = getattr(schema.BuiltinOperator, word), _VERSIONS.get(word, 1)
     for place, code in enumerate(model.operatorCodes):
-        if code.builtinCode == wanted and code.version == _VERSION:
+        if code.builtinCode == wanted and code.version == version:
             return place
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = _VERSION
+    code.version = version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1

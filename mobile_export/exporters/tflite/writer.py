@@ -26,6 +26,7 @@ from ...operators.ordering import LARGEST
 from ...system.litert_private import know_layouts, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
 from .adapt import avoid_gaps
+from .blocks import with_block_weights
 from .flatbuffer import LAYOUT, with_entries
 from .inputs import is_plain
 from .inputs import turned as turned_inputs
@@ -227,6 +228,8 @@ def _finished(
     if job.precision.calibrated:
         content = with_integer_kernels(without_marks(content, program), planned, biases)
         content = with_float_ends(content)
+    elif job.precision.block is not None:
+        content = with_block_weights(content, job.precision.bits, job.precision.block)
     elif planned:
         content = with_integer_weights(content, planned, hybrid=job.precision.dynamic)
     if job.precision.bits == 16:
