@@ -38,7 +38,6 @@ from .system.install import install_command, missing_extra
 if TYPE_CHECKING:
     import torch
 
-    from .artifacts.interface import Interface
     from .artifacts.manifest import Manifest
     from .exporters.row import Format, Precision
     from .graph.program import Program
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from .parity.localise import LayerReport
     from .parity.report import ParityReport
     from .passes import PassReport
-    from .pipeline import ArtifactReport, ExportReport, Failure
+    from .pipeline import ArtifactReport, ExportReport, Failure, Verified
 
 __all__ = [
     "VerifyReport",
@@ -449,7 +448,7 @@ def verify_request(
         return loaded[0]
 
     asked, allowed_by = _asked_precision(row, path, precision, facts)
-    parity, found, interface = verify_artifact(
+    verified = verify_artifact(
         row,
         path,
         load,
@@ -464,8 +463,11 @@ def verify_request(
         verbose=verbose,
         progress=progress or (lambda stage: None),
     )
-    unlike = None if manifest is None else _unlike(path, manifest, wanted, loaded[0], interface)
-    return VerifyReport(path, row.name, parity, found, allowed_by, str(facts["precision"]), unlike)
+    unlike = None if manifest is None else _unlike(path, manifest, wanted, loaded[0], verified)
+    stored = str(facts["precision"])
+    return VerifyReport(
+        path, row.name, verified.parity, verified.layers, allowed_by, stored, unlike
+    )
 
 
 def _unlike(
@@ -473,25 +475,25 @@ def _unlike(
     manifest: Manifest,
     request: ModelRequest,
     source: Source,
-    interface: Interface | None,
+    verified: Verified,
 ) -> tuple[str, ...]:
-    """Which of file, model and weights is not what the manifest beside the file names.
-
-    Args:
-        interface: what the file takes and gives; None where nobody looked.
+    """Which of file, model and weights is not what the manifest beside the file names, and whether
+    what it names computes what it expects.
     """
     from .artifacts.manifest import other_files
     from .exporters.record import unlike_interface
-    from .sources.again import unlike_manifest
+    from .sources.again import unlike_expected, unlike_manifest
 
     exchanged = (
         f"{file} is not the file that the manifest names: its SHA-256 differs"
         for file in other_files(path, manifest)
     )
-    unlike = (*exchanged, *unlike_manifest(manifest, request, source))
-    if interface is None or manifest.interface is None:
-        return unlike
-    return (*unlike, *unlike_interface(manifest.interface, interface))
+    unlike = tuple(unlike_manifest(manifest, request, source))
+    if not unlike:
+        unlike = tuple(unlike_expected(manifest, verified.sample, verified.outputs))
+    if verified.interface is not None and manifest.interface is not None:
+        unlike = (*unlike, *unlike_interface(manifest.interface, verified.interface))
+    return (*exchanged, *unlike)
 
 
 def _manifest_of(path: Path, *, needed: bool) -> Manifest | None:

@@ -260,7 +260,10 @@ def _print_unlike(report: VerifyReport) -> None:
     for each in report.unlike or ():
         stderr_console().print(f"[yellow]not as in the manifest:[/] {escape(each)}")
     if report.unlike == () and not report.parity.passed:
-        stderr_console().print("File, model and weights are those that the manifest names.")
+        stderr_console().print(
+            "File, model and weights are those that the manifest names; the model computes what "
+            "the manifest expects of it, and the file does not."
+        )
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from .check import check_parity
 from .export import export_program
 from .programs import prepare_program, require_destination, save_program
 from .reports import ArtifactReport, ExportReport, Failure
-from .verify import verify_artifact
+from .verify import Verified, verify_artifact
 
 __all__ = [
     "ArtifactReport",
@@ -21,5 +21,6 @@ __all__ = [
     "prepare_program",
     "require_destination",
     "save_program",
+    "Verified",
     "verify_artifact",
 ]

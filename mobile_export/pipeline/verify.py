@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,40 @@ from ..parity.report import ParityReport, of_sizes
 from ..parity.session import Session
 from ..passes import select_passes
 from ..quantization.good import with_gates
-from ..quantization.judge import judge_integers, localise_steps
+from ..quantization.judge import judge_integers, localise_steps, plan_outputs
 from ..quantization.options import QuantizationOptions
 from ..system.quiet import unwarned
 from ..system.threads import one_thread
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..artifacts.interface import Interface
     from ..artifacts.words import Task
     from ..parity.localise import LayerReport
 from .captured import Progress, References, capture, said
-from .check import check_parity, names_for
+from .check import check_parity, names_for, seen_by
 from .preparation import Preparation
 
-__all__ = ["verify_artifact"]
+__all__ = ["Verified", "verify_artifact"]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of an artifact that was compared with its model.
+
+    Attributes:
+        layers: where it diverges; None where nobody asked.
+        interface: what the file takes and gives; None by another runtime.
+        sample: name of the first input, and ``outputs``, what must be computed of it: those of the
+            model in float64 or, of integers, of their plan.
+    """
+
+    parity: ParityReport
+    layers: LayerReport | None
+    interface: Interface | None
+    sample: str
+    outputs: tuple[np.ndarray, ...]
 
 
 def verify_artifact(
@@ -52,7 +72,7 @@ def verify_artifact(
     layers: bool,
     verbose: bool,
     progress: Progress,
-) -> tuple[ParityReport, LayerReport | None, Interface | None]:
+) -> Verified:
     """Parity of an existing artifact, where it diverges from the model with ``layers``, and what
     the file takes and gives, as the format's own runtime has it.
 
@@ -73,10 +93,16 @@ def verify_artifact(
         progress(f"{row.title}: checking")
         if precision.integers:
             session = loader_of(row, runtime)(path, captured[0][0].outputs)
-            judged = _verify_integers(
-                row, path, captured[0], precision, session, names, layers=layers
+            return _verify_integers(
+                row,
+                path,
+                captured[0],
+                precision,
+                session,
+                names,
+                _interface(session, captured[0][0], runtime),
+                layers=layers,
             )
-            return *judged, _interface(session, captured[0][0], runtime)
         reports, sessions = [], []
         for program, references in captured:
             sessions.append(loader_of(row, runtime)(path, program.outputs))
@@ -87,13 +113,15 @@ def verify_artifact(
             )
         parity = of_sizes(reports, [said(program.input, dynamic) for program, _ in captured])
         (program, references), session = captured[0], sessions[0]
+        reference = seen_by(session, references)
+        sample, outputs = reference.samples[0], reference.outputs[0]
+        found = None
+        if layers:
+            progress(f"{row.title}: comparing layers")
+            found = localise(session, program, sample, parity.tolerance)
+            found = replace(found, errors=()) if parity.passed else found
         interface = _interface(session, program, runtime)
-        if not layers:
-            return parity, None, interface
-        progress(f"{row.title}: comparing layers")
-        sample = references.get(pixels=session.takes_pixels).samples[0]
-        found = localise(session, program, sample, parity.tolerance)
-        return parity, replace(found, errors=()) if parity.passed else found, interface
+        return Verified(parity, found, interface, sample.name, outputs)
 
 
 def _with_task(program: Program, task: Task | None) -> Program:
@@ -113,9 +141,10 @@ def _verify_integers(
     precision: Precision,
     session: Session,
     names: Sequence[str] | None,
+    interface: Interface | None,
     *,
     layers: bool,
-) -> tuple[ParityReport, LayerReport | None]:
+) -> Verified:
     """Whether a file of integers is what the plan beside it says of the model, and good for it."""
     from ..parity.localise import localise
 
@@ -152,9 +181,11 @@ def _verify_integers(
         names_for(session, program, references, names),
         kept=bool(names) and session.keeps_names(program, names or ()),
     )
-    if not layers:
-        return report, None
-    if quantized.plan.by_name("activation"):
-        return report, localise_steps(session, quantized, reference.samples[0])
-    found = localise(session, quantized.rounded, reference.samples[0], report.tolerance)
-    return report, replace(found, errors=()) if report.faithful else found
+    sample, found = reference.samples[0], None
+    if layers and quantized.plan.by_name("activation"):
+        found = localise_steps(session, quantized, sample)
+    elif layers:
+        found = localise(session, quantized.rounded, sample, report.tolerance)
+        found = replace(found, errors=()) if report.faithful else found
+    (outputs,) = plan_outputs(quantized, [sample])
+    return Verified(report, found, interface, sample.name, outputs)

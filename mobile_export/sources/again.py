@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifacts.expected import compare_expected
 from ..errors import ArtifactError, UsageError
 from ..graph.specs import WeightsInfo
 from ..models.composition import parse
@@ -23,11 +24,13 @@ from .request import ModelRequest
 from .table import kind_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..artifacts.manifest import Manifest
     from ..artifacts.manifest import Weights as Named
     from ..graph.source import Source
 
-__all__ = ["request_again", "unlike_manifest"]
+__all__ = ["request_again", "unlike_expected", "unlike_manifest"]
 
 _LARGEST = 16 * GIB
 _TYPEABLE = re.compile(r"[\w./][\w./:=,@+-]*(\?[\w.=-]+)?", re.ASCII)
@@ -149,6 +152,35 @@ def unlike_manifest(manifest: Manifest, request: ModelRequest, source: Source) -
                 f"the model's {said} takes pixels with {_of_pixels(*own_pixels)}, and not, as the "
                 f"manifest says, with {_of_pixels(*named_pixels)}"
             )
+
+
+_SAME_OUTPUTS = 1e-5
+"""Of an output's size: beyond it, outputs in float64 are of another model. A manifest keeps them in
+float32."""
+
+
+def unlike_expected(
+    manifest: Manifest, sample: str, outputs: Sequence[np.ndarray]
+) -> Iterator[str]:
+    """A sentence, where the model that a manifest names does not compute what it expects.
+
+    Names alone do not show that somebody wrote another one, or that the model's code has changed
+    since.
+
+    Args:
+        sample: name of the input.
+        outputs: of the model for it, in float64.
+    """
+    expected = manifest.expected
+    if sample != expected.sample:
+        return
+    error = compare_expected(expected, outputs).max_rel
+    if error > _SAME_OUTPUTS:
+        yield (
+            f"{manifest.source}, as it was built here, does not compute what the manifest expects "
+            f"of it ({error:.1e} of the output range off): the manifest was edited (source, "
+            "build, weights or expected), or the code of the model is another version"
+        )
 
 
 def _described(named: Named) -> str:

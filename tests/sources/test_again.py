@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -185,6 +188,49 @@ def test_the_seed_and_not_its_description_is_named(file: Path) -> None:
     (said,) = unlike_manifest(manifest, request, load_source(request))
     assert "(seed 0): this file predicts nothing) are not" in said
     assert "manifest names (RANDOM weights (seed 7)" in said
+
+
+def test_a_manifest_edited_all_over_is_not_believed(file: Path) -> None:
+    """The checkpoint of another seed, under its own hash: every name agrees."""
+    state = mobile_export.create_model("espcn_x2", seed=6).state_dict()
+    six = file.with_name("six.pth")
+    torch.save(state, six)
+    beside = json.loads(file.with_name(f"{file.name}.manifest.json").read_text())
+    facts = {"path": str(six), "sha256": hashlib.sha256(six.read_bytes()).hexdigest()}
+    _edit(file, weights=beside["weights"] | facts)
+    report = verify(file)
+    assert not report.parity.passed
+    (said,) = report.unlike or ()
+    assert said.startswith("espcn_x2, as it was built here, does not compute what the manifest")
+
+
+def test_another_source_of_the_same_shapes_is_named(tmp_path: Path) -> None:
+    """Random weights, and one word edited: the model of that name is built."""
+    pytest.importorskip("timm")
+    need("tnn")
+    pixels = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    report = mobile_export.export("timm/test_resnet", "tnn", tmp_path, size=32, **pixels)
+    (artifact,) = report.artifacts
+    assert artifact.path is not None
+    assert verify(artifact.path).unlike == ()
+    _edit(artifact.path, source="timm/test_efficientnet")
+    (said,) = verify(artifact.path).unlike or ()
+    assert said.startswith("timm/test_efficientnet, as it was built here, does not compute")
+
+
+def test_another_expectation_than_the_models_is_named(file: Path) -> None:
+    """The file is right, and a bench would call it wrong."""
+    expected = json.loads(file.with_name(f"{file.name}.manifest.json").read_text())["expected"]
+    (output,) = expected["outputs"]
+    values = np.frombuffer(base64.b64decode(output["values"]), "<f4").copy()
+    at = int(np.abs(values).argmin())
+    values[at] += 2e-5 * output["scale"]
+    output["values"] = base64.b64encode(values.tobytes()).decode()
+    _edit(file, expected=expected)
+    report = verify(file)
+    assert report.parity.passed
+    (said,) = report.unlike or ()
+    assert "(2.0e-05 of the output range off)" in said
 
 
 def test_another_model_is_named(file: Path) -> None:
