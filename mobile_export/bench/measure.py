@@ -628,7 +628,7 @@ def _set_flags(
         "contended": contention(entry.results, job.threads) or shared.get("contended"),
         "throttled": throttling(course.states[1:], cores)
         or (slower_runs(entry.turns) if timed else None),
-        "interrupted": "stopped by hand" if course.interrupted else None,
+        "interrupted": "ended by Ctrl-C or a signal" if course.interrupted else None,
     }
     entry.flags.update({flag: why for flag, why in found.items() if why is not None})
     if entry.turns and timed and entry.alive:

@@ -27,12 +27,12 @@ SCHEMA = 1
 FLAGS: Mapping[str, str] = {
     "contended": "other processes had the cores",
     "failed": "the runner or the device failed; what came before is kept",
-    "interrupted": "stopped by hand before the interval was narrow enough",
-    "throttled": "the device lowered its clocks",
+    "interrupted": "ended by Ctrl-C, a signal or a kill; what it had finished is kept",
+    "throttled": "the device lowered its clocks, or the runs became slower",
     "too_hot": "the device was hot before the first run",
     "unchecked": "the output could not be compared with the expected one",
     "unsettled": "the warm-up never became stable",
-    "wide_interval": "the time limit came before the interval was narrow enough",
+    "wide_interval": "too few starts or too little time for the interval that was asked for",
     "wrong_output": "the output is not the model's",
 }
 """What a measurement may be flagged with, and what that means."""
