@@ -128,17 +128,16 @@ class OtherRuntime:
 _LAYERED = """
     _adaptive_avg_pool3d _upsample_nearest_exact1d _upsample_nearest_exact2d
     _upsample_nearest_exact3d acosh adaptive_avg_pool1d adaptive_max_pool3d addbmm addcdiv
-    addcmul addmv all angle any argsort asinh baddbmm bitwise_and bitwise_not bitwise_or
-    bitwise_xor celu copysign cummax cummin cumprod diagonal diagonal_scatter erfc floor_divide
-    fmax fmin fmod glu grid_sampler_2d grid_sampler_3d hypot index_add index_copy index_fill
-    index_reduce isfinite isinf isnan isneginf isposinf kthvalue ldexp lerp log10 log2
-    log_sigmoid log_softmax logaddexp logaddexp2 logcumsumexp logical_or logical_xor lstm
-    masked_scatter max_pool2d_with_indices max_pool3d_with_indices max_unpool2d max_unpool3d
-    median mode nan_to_num nanmean nanmedian nanquantile narrow norm prod put quantile remainder
-    repeat_interleave scatter scatter_add scatter_reduce select_scatter signbit sinc sort std
-    take tensor_split tile topk trunc unfold upsample_bicubic2d upsample_bilinear2d
-    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
-    upsample_trilinear3d var var_mean xlogy
+    addcmul addmv all angle any argsort asinh baddbmm celu copysign cummax cummin cumprod
+    diagonal diagonal_scatter erfc floor_divide fmax fmin fmod glu grid_sampler grid_sampler_2d
+    grid_sampler_3d hypot index_add index_copy index_fill index_reduce isfinite isinf isnan
+    isneginf isposinf kthvalue ldexp lerp log10 log2 log_sigmoid log_softmax logaddexp
+    logaddexp2 logcumsumexp logical_or logical_xor lstm masked_scatter max_pool2d_with_indices
+    max_pool3d_with_indices max_unpool2d max_unpool3d median mode nan_to_num nanmean nanmedian
+    nanquantile narrow norm prod put quantile remainder repeat_interleave scatter scatter_add
+    scatter_reduce select_scatter signbit sinc sort std take tensor_split tile topk trunc unfold
+    upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean xlogy
 """
 LAYERED = tuple(_LAYERED.split())
 """ATen operators outside the core set that `lowering` has rules for."""
@@ -232,6 +231,8 @@ class Format:
         passes: its choice of graph passes.
         options: the type of its own options; the metadata of the fields say how they are typed on
             the command line (`exporters.options`).
+        integers_as_floats: which whole numbers its files hold as float32: "all", or those that are
+            "returned"; "" for none.
         batches: whether its files can take several images at a time.
         sizes: how one file takes images of several sizes, in words; "" where it does not.
         one_graph: it does by one graph for all (`graph.free_axes`); otherwise its writer is given
@@ -261,6 +262,7 @@ class Format:
     integer_layers: IntegerLayers | None = None
     passes: PassChoice = field(default_factory=PassChoice)
     options: type[Any] = FileOptions
+    integers_as_floats: str = ""
     batches: bool = True
     sizes: str = ""
     one_graph: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ExportError, summary
 from ..graph.ops import operator_name
 from ..graph.raised import call_at
 from ..system.torch_private import OpOverload
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..graph.program import Program
 
-__all__ = ["CORE", "SPELLINGS", "calls_of", "is_core", "listed", "refused"]
+__all__ = ["CORE", "SPELLINGS", "calls_of", "conversion_error", "is_core", "listed"]
 
 CORE: dict[str, str] = {
     # elements
@@ -123,7 +124,8 @@ CORE: dict[str, str] = {
     "max_pool3d": "of three axes",
     "col2im": "windows added into an image",
     "im2col": "windows of an image as columns",
-    "grid_sampler": "values at positions of a grid, `bilinear` or `nearest`",
+    "grid_sampler": "values at positions of a grid, `bilinear` or `nearest`, zeros or the border "
+    "outside",
     "upsample_bicubic2d": "cubic convolution, a = -0.75",
     "upsample_bilinear2d": "between the four neighbours",
     "upsample_nearest2d": "row floor(i · in / out)",
@@ -175,12 +177,53 @@ def is_core(target: Any) -> bool:
     return operator_name(target) in CORE
 
 
-def refused(program: Program, said: str) -> str:
-    """What a converter refuses, as far as it can be told, with module and line; for a message.
+def conversion_error(
+    program: Program, title: str, converter: str, error: BaseException, *, said: str = ""
+) -> ExportError:
+    """What to raise where a converter failed: which calls it does not write, with module and line.
 
-    The calls whose node or operator the converter names in what it said; where it names none, those
-    that are not core.
+    Those whose node or operator it names in what it said; where it names none, those that are not
+    core. Its own words are shown only where there are neither.
+
+    Args:
+        title: of the format.
+        said: of ``error``, by the converter; its text by default.
     """
+    text = said or str(error)
+    found = _named(program, text)
+    calls = _few([call_at(node) for node in found]) if found else _outside(program)
+    illegal = _ILLEGAL.search(text)
+    hint = "Write it with other operators, or choose a format that takes it."
+    if calls:
+        what = f"{converter} does not write {calls}, so there is no {title} file of {program.spec}."
+    elif illegal is not None:
+        operation, axes, kind = (
+            illegal[1],
+            illegal[2].count("x"),
+            _KINDS.get(illegal[3], illegal[3]),
+        )
+        what = (
+            f"{title} has no {operation} of {kind} with {axes} axes, as which {converter} would "
+            f"write a call of {program.spec}."
+        )
+    else:
+        what = f"{converter} cannot convert {program.spec}: {said or summary(error)}."
+        hint = "Please report it with the model."
+    return ExportError(what, hint=f"{hint} `verbose=True` shows the converter's own report.")
+
+
+_ILLEGAL = re.compile(
+    r"failed to legalize operation '\w+\.(\w+)'.*?: \(tensor<((?:[\d?]+x)*)(\w+)>", re.DOTALL
+)
+"""litert-torch: the operation, the shape of what it is given, and its type."""
+
+_KINDS = {f"{sign}{bits}": f"{name}{bits}" for sign, name in
+          (("f", "float"), ("i", "int"), ("ui", "uint")) for bits in (8, 16, 32, 64)}  # fmt: skip
+_KINDS["i1"] = "bool"
+
+
+def _named(program: Program, said: str) -> list[Node]:
+    """The calls that a converter names."""
     words = {word for found in _CALLED.findall(said) for word in found if word}
     calls = [
         node
@@ -188,8 +231,7 @@ def refused(program: Program, said: str) -> str:
         if isinstance(node.target, OpOverload) and "val" in node.meta
     ]
     found = [node for node in calls if node.name in words]
-    found = found or [node for node in calls if _words_for(node.target) & words]
-    return f" It is said of: {listed(found)}." if found else _outside(program)
+    return found or [node for node in calls if _words_for(node.target) & words]
 
 
 def _words_for(target: Any) -> set[str]:
@@ -213,7 +255,7 @@ def _outside(program: Program) -> str:
         and not (node.target.namespace == "aten" and is_core(node.target))
         and operator_name(node.target) not in SPELLINGS
     ]
-    return f" It calls operators outside the core set: {_few(found)}." if found else ""
+    return _few(found)
 
 
 def listed(nodes: Iterable[Node]) -> str:

@@ -19,6 +19,7 @@ from . import (
     convolution,
     elements,
     indexing,
+    integers,
     norms,
     ordering,
     padding,
@@ -78,9 +79,9 @@ _GRAPH: dict[Any, Rule] = {
     aten.scaled_dot_product_attention.default: products.attention,
     aten.softmax.int: pointwise.softmax,
     aten.softplus.default: pointwise.softplus,
-    aten._to_copy.default: pointwise.widened,
-    aten.to.device: pointwise.widened,
-    aten.to.dtype: pointwise.widened,
+    aten._to_copy.default: pointwise.in_float32,
+    aten.to.device: pointwise.in_float32,
+    aten.to.dtype: pointwise.in_float32,
     aten.masked_fill.Scalar: choosing.choose,
     aten.masked_fill.Tensor: choosing.choose,
     aten.where.ScalarOther: choosing.choose,
@@ -130,6 +131,17 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.asinh.default: elements.asinh,
     aten.baddbmm.default: sums.baddbmm,
     aten.bilinear.default: sums.bilinear,
+    aten.__lshift__.Scalar: integers.shifted_left,
+    aten.__rshift__.Scalar: integers.shifted_right,
+    aten.bitwise_and.Scalar: integers.bitwise_and,
+    aten.bitwise_and.Tensor: integers.bitwise_and,
+    aten.bitwise_left_shift.Tensor_Scalar: integers.shifted_left,
+    aten.bitwise_not.default: integers.bitwise_not,
+    aten.bitwise_or.Scalar: integers.bitwise_or,
+    aten.bitwise_or.Tensor: integers.bitwise_or,
+    aten.bitwise_right_shift.Tensor_Scalar: integers.shifted_right,
+    aten.bitwise_xor.Scalar: integers.bitwise_xor,
+    aten.bitwise_xor.Tensor: integers.bitwise_xor,
     aten.celu.default: elements.celu,
     aten.clamp.Tensor: elements.clamp,
     aten.conj_physical.default: elements.positive,
@@ -309,7 +321,9 @@ def needs_decomposing(program: Program) -> bool:
     nodes = [node for node in program.exported.graph.nodes if node.op == "call_function"]
     targets = {node.target for node in nodes}
     found = {target for target in targets if rule_of(_not_in_place(target)) is not None}
-    return any(node.target in found and _is_for(node) for node in nodes)
+    return any(
+        integers.computes_narrow(node) or (node.target in found and _is_for(node)) for node in nodes
+    )
 
 
 def _not_in_place(target: Any) -> Any:
@@ -344,12 +358,14 @@ _SELDOM: dict[Any, Callable[[Node], bool]] = {
     aten.instance_norm.default: norms.keeps_statistics,
     aten.layer_norm.default: norms.scales_by_results,
     aten.matmul.default: products.has_vector,
-    aten.grid_sampler.default: lambda node: len(shape_of(node)) == 5,  # formats have that of 4
+    aten.grid_sampler.default: sampling.is_unusual,
     aten.prelu.default: pointwise.has_one_slope,
     aten.scaled_dot_product_attention.default: products.is_unusual,
     aten.softmax.int: pointwise.in_float64,
     aten.softplus.default: pointwise.bends_early,
-    **dict.fromkeys((aten._to_copy.default, aten.to.device, aten.to.dtype), pointwise.widens),
+    **dict.fromkeys(
+        (aten._to_copy.default, aten.to.device, aten.to.dtype), pointwise.changes_width
+    ),
 }
 """Of operators whose calls are mostly left as they are, which ones the rule is for."""
 
@@ -380,6 +396,7 @@ def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
         native: operators that a format takes, beside the core ones (`rule_of`).
     """
     graph = GraphEditor(program)
+    integers.widen(graph)
     seen: set[Node] = set()
     for _ in range(_DEPTH):
         before = graph.edits
@@ -404,19 +421,28 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
         if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
             stored.add(node)
             continue
-        if node in seen or _is_complex(node) or not _is_for(node):
+        if node in seen or _is_complex(node):
+            continue
+        rule = _rule_for(node, native)
+        if rule is None:
             continue
         seen.add(node)
-        odd = _TAKEN_BY_NONE.get(node.target)
-        rule = rule_of(node.target, () if odd is not None and odd(node) else native)
-        new = None if rule is None else _written(graph, node, rule)
+        new = _written(graph, node, rule)
         if isinstance(new, Node):
             narrower = _dtype(new) != _dtype(node)
             graph.replace(node, new, f"{node.target} in core operators")
-            if narrower:  # float32 where PyTorch has float64
+            if narrower:  # float32 where PyTorch has another type
                 _refresh_behind(graph, new)
         elif new is not None:
             _replace_items(graph, node, new)
+
+
+def _rule_for(node: Node, native: Collection[str]) -> Rule | None:
+    """How a call is written, or None."""
+    if not _is_for(node):
+        return None
+    odd = _TAKEN_BY_NONE.get(node.target)
+    return rule_of(node.target, () if odd is not None and odd(node) else native)
 
 
 def _written(graph: GraphEditor, node: Node, rule: Rule) -> Any:

@@ -345,22 +345,38 @@ def embedding_bag(
     mode: int = 0, sparse: bool = False, per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False, padding_idx: int | None = -1,
 ) -> Any:  # fmt: skip
-    """Sums or means of rows: a product with the 0-1 matrix of which bag an index is in.
+    """Sums, means or maxima of rows: by the 0-1 matrix of which bag an index is in.
 
-    Bag b begins at ``offsets[b]``; mode 0 is the sum, 1 the mean.
+    Bag b begins at ``offsets[b]``; mode 0 is the sum, 1 the mean, 2 the largest; of an empty bag 0.
     """
-    padded = padding_idx is not None and padding_idx >= 0
-    if mode > 1 or padded or include_last_offset or indices.ndim != 1:
+    if indices.ndim != 1:
         return NotImplemented
+    if include_last_offset:
+        offsets = offsets.narrow(0, 0, offsets.shape[0] - 1)
     places = torch.arange(indices.shape[0]).unsqueeze(0)
     begun = torch.where(places >= offsets.unsqueeze(1), torch.ones(()), torch.zeros(()))
     left = torch.cat([begun.narrow(0, 1, begun.shape[0] - 1), torch.zeros_like(begun[:1])])
     within = (begun - left).to(weight.dtype)
+    if padding_idx is not None and padding_idx >= 0:
+        within = within * (indices != padding_idx).to(weight.dtype).unsqueeze(0)
+    rows = torch.index_select(weight, 0, indices)
+    if mode == 2:
+        if within.numel() * rows.shape[1] > LARGEST:
+            return NotImplemented
+        return (_largest_within(within, rows),)
     if mode == 1:
         within = within / within.sum(1, True).clamp(min=1)
     if per_sample_weights is not None:
         within = within * per_sample_weights.unsqueeze(0)
-    return (torch.matmul(within, torch.index_select(weight, 0, indices)),)
+    return (torch.matmul(within, rows),)
+
+
+def _largest_within(within: Tensor, rows: Tensor) -> Tensor:
+    """(bags, width): the largest of the rows (n, width) that a bag has, by the mask (bags, n)."""
+    least = rows.amin(0, keepdim=True)
+    inside = within.unsqueeze(2) > 0
+    largest = torch.where(inside, rows.unsqueeze(0), least.unsqueeze(0)).amax(1)
+    return torch.where(within.sum(1, True) > 0, largest, torch.zeros_like(largest))
 
 
 def nonzero_static(x: Tensor, *, size: int, fill_value: int = -1) -> Any:

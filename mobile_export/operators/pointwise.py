@@ -12,9 +12,11 @@ from ..graph.ops import argument, source_of
 
 __all__ = [
     "bends_early",
+    "changes_width",
     "extreme",
     "has_one_slope",
     "names_no_axis",
+    "in_float32",
     "in_float64",
     "log_softmax",
     "logsumexp",
@@ -22,8 +24,6 @@ __all__ = [
     "prelu",
     "softmax",
     "softplus",
-    "widened",
-    "widens",
 ]
 
 aten = torch.ops.aten
@@ -105,15 +105,19 @@ def softmax(graph: GraphEditor, node: Node) -> Node:
     return graph.call(node.target, source_of(node), argument(node, "dim"), like=node)
 
 
-def widens(node: Node) -> bool:
-    """Whether float32 is asked to become float64."""
-    kinds = [value.meta["val"].dtype for value in (node, source_of(node))]
-    return kinds == [torch.float64, torch.float32]
+_OTHER_FLOATS = (torch.float64, torch.float16, torch.bfloat16)
+
+
+def changes_width(node: Node) -> bool:
+    """Whether float32 is asked to become another floating-point type."""
+    asked, given = (value.meta["val"].dtype for value in (node, source_of(node)))
+    return asked in _OTHER_FLOATS and given == torch.float32
 
 
 # aten::to.dtype(Tensor self, ScalarType dtype, bool non_blocking=False, bool copy=False, …)
-def widened(graph: GraphEditor, node: Node) -> Node:
-    """float32 that becomes float64, which files do not have: it stays."""
+def in_float32(graph: GraphEditor, node: Node) -> Node:
+    """float32 that becomes float64, which files do not have, or 16 bits, whose arithmetic runtimes
+    have for few operators: it stays. In which precision a file computes is its own."""
     return source_of(node)
 
 

@@ -210,10 +210,12 @@ _LARGEST = 1 << 20  # elements of all windows
 def max_pool_with_indices(graph: GraphEditor, node: Node) -> Any:
     """The elements of all windows, by stored indices, and the first of the largest of each.
 
-    None where the indices are not used but by `max_unpool`, which does without, or the windows hold
-    more than a million elements.
+    A plain pool where nobody uses the indices. None where only `max_unpool` uses them, which does
+    without, or the windows hold more than a million elements.
     """
     items = [item for item in node.users if item.users]
+    if all(map(_is_value, items)):
+        return [graph.call(_PLAIN_POOLS[node.target], *node.args, like=node, kwargs=node.kwargs)]
     if all(_is_value(item) or all(map(fills_windows, item.users)) for item in items):
         return None
     axes = _POOLED[node.target]
@@ -248,6 +250,11 @@ _POOLED: dict[Any, int] = {
     aten.max_pool1d_with_indices.default: 1,
     aten.max_pool2d_with_indices.default: 2,
     aten.max_pool3d_with_indices.default: 3,
+}
+_PLAIN_POOLS: dict[Any, Any] = {
+    aten.max_pool1d_with_indices.default: aten.max_pool1d.default,
+    aten.max_pool2d_with_indices.default: aten.max_pool2d.default,
+    aten.max_pool3d_with_indices.default: aten.max_pool3d.default,
 }
 
 

@@ -2,51 +2,106 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 
-__all__ = ["deformable_convolution", "grid_sample"]
+from ..graph.editor import shape_of
+from ..graph.ops import argument
+
+__all__ = ["deformable_convolution", "grid_sample", "is_unusual"]
+
+_LINEAR, _NEAREST, _CUBIC = range(3)
+_ZEROS, _BORDER, _MIRROR = range(3)
+_SLOPE = -0.75
+"""Of PyTorch's cubic convolution (Keys 1981, there called a)."""
+
+
+def is_unusual(node: Node) -> bool:
+    """Whether not every format takes a call of `grid_sampler`: three axes, cubic, or mirrored."""
+    mode, padding = (argument(node, name) for name in ("interpolation_mode", "padding_mode"))
+    return len(shape_of(node)) == 5 or mode == _CUBIC or padding == _MIRROR
 
 
 def grid_sample(
     x: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
-) -> Any:
-    """Values between the neighbours of each position: 2 or 3 axes, zeros or the border outside.
+) -> Tensor:
+    """Values between the neighbours of each position: along 2 or 3 axes.
 
     PyTorch's grid_sampler: positions from -1 to 1, the last axis of ``grid`` is (x, y) or
-    (x, y, z); interpolation 0 is linear, 1 nearest; padding 0 is zeros, 1 the border.
+    (x, y, z); interpolation 0 is linear, 1 nearest, 2 cubic; padding 0 is zeros, 1 the border, 2
+    the image mirrored at its edges.
     """
-    if interpolation_mode > 1 or padding_mode > 1:
-        return NotImplemented
     batch, channels, *sizes = x.shape
     rank = len(sizes)
+    if padding_mode == _MIRROR:
+        grid = 1 - (torch.remainder(grid + 1, 4) - 2).abs()
+        if rank == 2 and interpolation_mode != _CUBIC:
+            options = (interpolation_mode, _BORDER, align_corners)
+            mirrored: Tensor = torch.ops.aten.grid_sampler(x, grid, *options)
+            return mirrored
     places = grid.reshape(batch, 1, -1, rank)
-    choices: list[list[tuple[Tensor, Tensor]]] = []
+    choices = []
     for axis, size in enumerate(sizes):
         p = places[..., rank - 1 - axis]
         p = (p + 1) * ((size - 1) / 2) if align_corners else ((p + 1) * size - 1) / 2
-        p = p.clamp(0, size - 1) if padding_mode == 1 else p
-        low = torch.round(p) if interpolation_mode == 1 else torch.floor(p)
-        both = [(low, torch.ones_like(p))] if interpolation_mode == 1 else [
-            (low, 1 - (p - low)), (low + 1, p - low)
-        ]  # fmt: skip
-        choices.append(both)
-    result = None
+        shares = _shares(p, size, interpolation_mode, padding_mode)
+        choices.append([_inside(*each, size, padding_mode, align_corners) for each in shares])
     flat = x.reshape(batch, channels, -1)
+    values = []
     for corner in itertools.product(*choices):
-        index, weight = torch.zeros_like(corner[0][0]), torch.ones_like(corner[0][0])
-        for (place, share), size in zip(corner, sizes, strict=True):
-            kept = place.clamp(0, size - 1)
-            inside = torch.where(place == kept, share, torch.zeros_like(share))
-            index, weight = index * size + kept, weight * inside
-        rows = index.to(torch.int64).expand(batch, channels, index.shape[-1])
-        value = torch.gather(flat, 2, rows) * weight
-        result = value if result is None else result + value
-    assert result is not None
+        index, weight = corner[0]
+        for (place, share), size in zip(corner[1:], sizes[1:], strict=True):
+            index, weight = index * size + place, weight * share
+        rows = index.expand(batch, channels, index.shape[-1])
+        values.append(torch.gather(flat, 2, rows) * weight)
+    result = functools.reduce(torch.add, values)
     return result.reshape(batch, channels, *grid.shape[1:-1])
+
+
+def _shares(p: Tensor, size: int, mode: int, padding: int) -> list[tuple[Tensor, Tensor]]:
+    """The neighbours of places along an axis, whole numbers, and what share each has."""
+    if padding != _ZEROS and mode != _CUBIC:
+        p = p.clamp(0, size - 1)
+    if mode == _NEAREST:
+        return [(torch.round(p), torch.ones_like(p))]
+    low = torch.floor(p)
+    t = p - low
+    if mode == _LINEAR:
+        return [(low, 1 - t), (low + 1, t)]
+    return [
+        (low - 1, _far(1 + t)), (low, _near(t)), (low + 1, _near(1 - t)), (low + 2, _far(2 - t))
+    ]  # fmt: skip
+
+
+def _near(t: Tensor) -> Tensor:
+    """Cubic convolution up to a distance of 1."""
+    return ((_SLOPE + 2) * t - (_SLOPE + 3)) * t * t + 1
+
+
+def _far(t: Tensor) -> Tensor:
+    """Cubic convolution at distances from 1 to 2."""
+    return (((t - 5) * t + 8) * t - 4) * _SLOPE
+
+
+def _inside(
+    place: Tensor, share: Tensor, size: int, padding: int, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """The pixel that is taken for a place, as an index, and its share; that of zeros outside is 0.
+
+    Places outside of a mirrored image are at most three pixels away.
+    """
+    if padding == _MIRROR:
+        low, span = (0, size - 1) if align_corners else (-0.5, size)
+        if span:
+            place = span - (torch.remainder(place - low, 2 * span) - span).abs() + low
+    kept = place.clamp(0, size - 1)
+    if padding == _ZEROS:
+        share = torch.where(place == kept, share, torch.zeros_like(share))
+    return kept.to(torch.int64), share
 
 
 # torchvision::deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias,

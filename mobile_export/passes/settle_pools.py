@@ -1,8 +1,12 @@
-"""Average pools in a form that every reading of Core ML's rule computes alike.
+"""Pools in a form that Core ML has, and that every reading of its rule computes alike.
 
-With ``ceil_mode`` the last window may reach past the padded input. PyTorch divides by what lies
-inside; Core ML, where padding counts, by the whole kernel (coremltools issue 2772, pull request
-2844: numbers from a Mac), while its reference says "same as PyTorch's". So:
+Its largest of a window has no dilation. Such a pool is, one axis after the other, the largest of as
+many strided slices as its kernel has elements. What lies outside is another element of the same
+window, so that nothing is padded with a number that float16 lacks.
+
+Average pools: with ``ceil_mode`` the last window may reach past the padded input. PyTorch divides
+by what lies inside; Core ML, where padding counts, by the whole kernel (coremltools issue 2772,
+pull request 2844: numbers from a Mac), while its reference says "same as PyTorch's". So:
 
 * without padding of its own a pool excludes "padding" from the average: what reaches past the edge
   is then left out of every divisor, and nothing else changes;
@@ -16,15 +20,16 @@ Pools whose windows all fit stay as they are.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.fx import Node
 
 from ..graph.average_pools import AVERAGE_POOLS, PoolAxis, pool_axes
 from ..graph.editor import GraphEditor, shape_of
-from ..graph.ops import argument, source_of
+from ..graph.ops import argument, as_list, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +42,21 @@ __all__ = ["settle_pools"]
 aten = torch.ops.aten
 
 
+_MAX_POOLS: dict[Any, int] = {
+    aten.max_pool1d.default: 1,
+    aten.max_pool2d.default: 2,
+    aten.max_pool3d.default: 3,
+}
+
+
 def settle_pools(program: Program) -> PassResult:
-    """No average pool's divisor depends on how Core ML counts what lies past the edge."""
+    """No pool takes a largest element of a dilated window, and no average pool's divisor depends on
+    how Core ML counts what lies past the edge."""
     graph = GraphEditor(program)
+    for node in graph.find(*_MAX_POOLS):
+        windows = _dilated_windows(node)
+        if windows:
+            graph.replace(node, _largest(graph, node, windows), "the largest of strided slices")
     for node in graph.find(*AVERAGE_POOLS):
         axes = pool_axes(node)
         divisor = None if AVERAGE_POOLS[node.target] == 1 else argument(node, "divisor_override")
@@ -93,3 +110,75 @@ def _scale(
         inside = torch.tensor(axis.inside(), dtype=torch.float64)
         scale = scale[..., None] * (axis.kernel / inside)
     return graph.add_constant(scale, f"{node.name}.divisors")
+
+
+class _Windows(NamedTuple):
+    """The windows of a max pool along one axis.
+
+    Attributes:
+        axis: of the pool's input, from behind.
+        starts: of each element of a window, in the first window, counted from the padding's start.
+    """
+
+    axis: int
+    size: int
+    count: int
+    stride: int
+    padding: int
+    starts: range
+
+    def elements(self) -> torch.Tensor:
+        """(count, kernel): which elements each window has, before the first below 0."""
+        firsts = torch.arange(self.count).unsqueeze(1) * self.stride - self.padding
+        return firsts + torch.tensor(list(self.starts))
+
+
+def _dilated_windows(node: Node) -> list[_Windows]:
+    """Of a pool with dilation; none where it has none, or a window lies outside as a whole."""
+    axes = _MAX_POOLS[node.target]
+    kernel, padding, dilation = (
+        as_list(argument(node, name), axes) for name in ("kernel_size", "padding", "dilation")
+    )
+    stride = as_list(argument(node, "stride") or kernel, axes)
+    if set(dilation) == {1}:
+        return []
+    sizes, counts = shape_of(source_of(node))[-axes:], shape_of(node)[-axes:]
+    windows = [
+        _Windows(i - axes, sizes[i], counts[i], stride[i], padding[i],
+                 range(0, dilation[i] * kernel[i], dilation[i]))
+        for i in range(axes)
+    ]  # fmt: skip
+    inside = [((w.elements() >= 0) & (w.elements() < w.size)).any(1).all() for w in windows]
+    return windows if all(inside) else []
+
+
+def _largest(graph: GraphEditor, node: Node, windows: Sequence[_Windows]) -> Node:
+    """The largest of each window, axis by axis."""
+    call = functools.partial(graph.call, like=node)
+    x = source_of(node)
+    for window in windows:
+        if len(window.starts) == 1 and window.stride == 1 and not window.padding:
+            continue
+        x = _with_surroundings(graph, node, x, window)
+        span = (window.count - 1) * window.stride + 1
+        parts = [
+            call(aten.slice.Tensor, x, window.axis, start, start + span, window.stride)
+            for start in window.starts
+        ]
+        x = functools.reduce(lambda a, b: call(aten.maximum.default, a, b), parts)
+    return x
+
+
+def _with_surroundings(graph: GraphEditor, node: Node, x: Node, window: _Windows) -> Node:
+    """``x`` with what windows have outside: the nearest element inside of the same window."""
+    if window.padding == 0 and int(window.elements().max()) < window.size:
+        return x
+    step = window.starts.step
+    places = range(-window.padding, int(window.elements().max()) + 1)
+    last = window.size - 1
+    index = [
+        place % step if place < 0 else last - (last - place) % step if place > last else place
+        for place in places
+    ]
+    held = graph.add_constant(torch.tensor(index), f"{node.name}.elements")
+    return graph.call(aten.index_select.default, x, window.axis, held, like=node)

@@ -21,6 +21,7 @@ from ..lowering.reference import run_graph
 from ..parity.reference import (
     with_activation,
 )
+from ..parity.whole_numbers import require_whole_numbers
 from ..passes import PassReport, PassRunner, select_passes
 from ..passes.prove import float64_outputs, require_same
 from ..quantization.insert import insert
@@ -147,6 +148,11 @@ class Preparation:
         Raises:
             PassError: what was adapted or lowered computes something else in float64.
         """
+        if row.integers_as_floats:
+            returned_only = row.integers_as_floats == "returned"
+            require_whole_numbers(
+                program, self.given(program), row.title, returned_only=returned_only
+            )
         if row.made_from == "layers":
             if id(program) not in self._layers:
                 graph = lower(program)

@@ -105,6 +105,31 @@ FUNCTIONS: dict[str, Any] = {
     "warped inside a border": lambda x: F.grid_sample(
         x, moved_places(x), padding_mode="border", align_corners=False
     ),
+    "warped to the nearest": lambda x: torch.cat(
+        [
+            F.grid_sample(x, moved_places(x), "nearest", padding, False)
+            for padding in ("zeros", "border", "reflection")
+        ]
+    ).reshape(1, -1, 4, 10),
+    "warped in a mirrored image": lambda x: torch.cat(
+        [
+            F.grid_sample(x, moved_places(x) * 2.5, padding_mode="reflection", align_corners=each)
+            for each in (False, True)
+        ]
+    ).reshape(1, -1, 4, 10),
+    "warped by cubes": lambda x: torch.cat(
+        [
+            F.grid_sample(x, moved_places(x) * 1.7, "bicubic", padding, corners)
+            for padding in ("zeros", "border", "reflection")
+            for corners in (False, True)
+        ]
+    ).reshape(1, -1, 4, 10),
+    "warped volumes": lambda x: F.grid_sample(
+        x.reshape(1, 2, 3, 8, 10),
+        torch.cat([moved_places(x), x[:, 3:4, :4].permute(0, 2, 3, 1)], -1)[:, None],
+        padding_mode="reflection",
+        align_corners=False,
+    ),
     "warped windows": lambda x: F.grid_sample(
         x.reshape(6, 1, 8, 10), moved_places(x).expand(6, -1, -1, -1) * x[0, :, :1, :1, None]
     ),

@@ -18,7 +18,7 @@ from mobile_export.graph.capture import trace
 from mobile_export.graph.float64 import double_copy, run_float64
 from mobile_export.graph.program import Program
 from mobile_export.operators import decompose
-from mobile_export.operators.core import CORE, is_core, refused
+from mobile_export.operators.core import CORE, conversion_error, is_core
 from mobile_export.operators.decompose import OPERATORS, needs_decomposing, rule_of
 from mobile_export.parity.compare import compare
 from mobile_export.passes.normalize_ops import normalize_ops
@@ -226,20 +226,27 @@ def test_what_a_format_takes_is_left() -> None:
     assert rule_of(aten.relu.default) is None
 
 
+def message(program: Program, said: str) -> str:
+    error = conversion_error(program, "Title", "tool", RuntimeError(said))
+    assert "verbose" in str(error.hint)
+    return error.message
+
+
 def test_what_core_ml_refuses_has_its_line() -> None:
     function = torch.nn.functional.max_pool2d
     program = core(trace(make_source(Calls(lambda x: function(x, 3, 2, 1, 2)), (32, 32))))
-    found = refused(program, "ValueError: @max_pool does not support dilation > 1.")
-    assert found.startswith(" It is said of: aten.max_pool2d at max_pool2d")
+    found = message(program, "ValueError: @max_pool does not support dilation > 1.")
+    assert found.startswith("tool does not write aten.max_pool2d at max_pool2d")
+    assert "ValueError" not in found
 
 
 def test_what_no_format_has_has_its_line() -> None:
     """PyTorch writes some operators in others that are not of ATen."""
     program = core(trace(make_source(Calls(lambda x: torch.special.erfinv(x.tanh())), (32, 32))))
     for said in ("No ONNX function for op='prims.erf_inv'", "Lowering not found: prims.erf_inv."):
-        assert "erf_inv" in refused(program, said)
-        assert "test_core.py" in refused(program, said)
-    assert "test_core.py" in refused(program, "something failed")
+        assert "erf_inv" in message(program, said)
+        assert "test_core.py" in message(program, said)
+    assert "test_core.py" in message(program, "something failed")
 
 
 @pytest.mark.parametrize(
@@ -252,11 +259,25 @@ def test_what_no_format_has_has_its_line() -> None:
 )
 def test_what_a_converter_refuses_has_its_line(said: str) -> None:
     program = core(trace(make_source(Calls(lambda x: x.relu().cumsum(1).to(x.dtype)), (32, 32))))
-    found = refused(program, said)
-    assert found.startswith(" It is said of: aten.cumsum")
+    found = message(program, said)
+    assert found.startswith("tool does not write aten.cumsum")
     assert "test_core.py" in found
     assert "relu" not in found
-    assert refused(program, "nothing to add, where to index or select") == ""
+    said = "nothing to add, where to index or select"
+    assert message(program, said) == f"tool cannot convert {program.spec}: RuntimeError: {said}."
+
+
+def test_what_litert_has_no_kernel_for_is_said_in_words() -> None:
+    program = core(trace(make_source(Calls(lambda x: x.relu()), (32, 32))))
+    said = (
+        "Failed to run converter passes: <eval_with_key>.3:8:0: error: failed to legalize "
+        "operation 'tfl.maximum' that was explicitly marked illegal: %8 = \"tfl.maximum\"(%7, %2)"
+        " : (tensor<1x3x32x32xi16>, tensor<i16>) -> tensor<1x3x32x32xi16>"
+    )
+    assert message(program, said) == (
+        "Title has no maximum of int16 with 4 axes, as which tool would write a call of "
+        f"{program.spec}."
+    )
 
 
 def test_the_documentation_names_all_of_it() -> None:

@@ -287,17 +287,119 @@ def test_prelu_of_one_slope_without_an_axis() -> None:
     stays(nn.PReLU(2), (1, 2, 3, 5))
 
 
-@pytest.mark.parametrize("mode", ["sum", "mean"])
-def test_embedding_bag(mode: str) -> None:
-    index, offsets = torch.tensor([1, 3, 0, 0, 2]), torch.tensor([0, 2, 2, 4])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding", [None, 0])
+@pytest.mark.parametrize("last", [False, True])
+def test_embedding_bag(mode: str, padding: int | None, last: bool) -> None:
+    index, offsets = torch.tensor([1, 3, 0, 0, 2]), torch.tensor([0, 2, 2, 4, 5][: 4 + last])
     weights = torch.rand(5) if mode == "sum" else None
     written(
         lambda x: F.embedding_bag(
-            index, x[0, 0], offsets, mode=mode,
+            index, x[0, 0], offsets, mode=mode, padding_idx=padding, include_last_offset=last,
             per_sample_weights=None if weights is None else weights.to(x.dtype),
         ),
         (1, 1, 4, 5),
+        "_embedding_bag_forward_only",
     )  # fmt: skip
+
+
+PADDINGS = ("zeros", "border", "reflection")
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("shape", [(2, 3, 7, 9), (1, 2, 1, 4)])
+def test_cubic_grid_sample(padding: str, corners: bool, shape: tuple[int, ...]) -> None:
+    grid = torch.randn(shape[0], 5, 6, 2, generator=torch.Generator().manual_seed(0)) * 2
+    written(lambda x: F.grid_sample(x, grid.to(x.dtype), "bicubic", padding, corners), shape)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_grid_sample_of_a_mirrored_image(mode: str, corners: bool) -> None:
+    grid = torch.randn(2, 5, 6, 2, generator=torch.Generator().manual_seed(0)) * 3
+    result = written(
+        lambda x: F.grid_sample(x, grid.to(x.dtype), mode, "reflection", corners), (2, 3, 7, 9)
+    )
+    (call,) = [n for n in result.program.exported.graph.nodes if "grid_sampler" in str(n.target)]
+    assert call.args[3] == 1, "the border"
+    stays(lambda x: F.grid_sample(x, grid.to(x.dtype), mode, "zeros", corners), (2, 3, 7, 9))
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_grid_sample_of_volumes(mode: str, padding: str) -> None:
+    grid = torch.randn(1, 2, 5, 6, 3, generator=torch.Generator().manual_seed(0)) * 2
+    written(
+        lambda x: F.grid_sample(x, grid.to(x.dtype), mode, padding, False),
+        (1, 3, 4, 7, 9),
+        "grid_sampler",
+    )
+
+
+NARROW: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "sum": lambda a, b: a + b,
+    "sum with a number": lambda a, b: a + 100 - b,
+    "difference from a number": lambda a, b: 90 - a,
+    "product": lambda a, b: a * b,
+    "negative": lambda a, b: -a,
+    "size": lambda a, b: a.abs() + b,
+    "bounds": lambda a, b: a.clamp(5, 90) + b.clamp(max=7),
+    "extremes": lambda a, b: torch.maximum(a, b) - torch.minimum(a, b),
+    "choice": lambda a, b: torch.where(a > b, a, b + 1),
+    "bits": lambda a, b: (a & b) + (a | b) * 2 + (a ^ b),
+    "bits of a number": lambda a, b: (a & 60) + (b | 5) - (a ^ 37),
+    "other bits": lambda a, b: ~a + b,
+    "shifts": lambda a, b: (a >> 3) + (b << 2),
+    "moved": lambda a, b: torch.cat([a[..., :3], b.chunk(2, -1)[0]], -1) + 1,
+    "sums": lambda a, b: a.sum(3) + b.amax(3),
+    "compared": lambda a, b: (a + 1 > b) & (a.bool() | (b == 3)),
+    "times a fraction": lambda a, b: a * 0.5 + b,
+    "from wider": lambda a, b: (a.int() * 3).to(a.dtype) + b,
+}
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int16])
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_integers(name: str, kind: torch.dtype) -> None:
+    """They begin again where they end, as in eager PyTorch."""
+    step = 300 if kind == torch.int16 else 1
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        whole = ((x * 40).to(torch.int32) * step).to(kind)
+        return NARROW[name](whole, whole.flip(3)).float()
+
+    result = written(function, (1, 2, 5, 6))
+    values = [node.meta.get("val") for node in result.program.exported.graph.nodes]
+    assert kind not in {value.dtype for value in values if isinstance(value, torch.Tensor)}
+
+
+def test_narrow_integers_that_are_given_and_returned() -> None:
+    """They keep their type; a table of bytes that is only widened stays one."""
+
+    class Bytes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Buffer(torch.arange(30, dtype=torch.uint8).reshape(1, 1, 5, 6))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            held = (x * 9).to(torch.int16)
+            return held + 5, x * self.table.float()
+
+    result = written(Bytes(), (1, 2, 5, 6))
+    output = result.program.exported.graph.output_node().args[0]
+    assert [each.meta["val"].dtype for each in output] == [torch.int16, torch.float32]
+    assert torch.uint8 in {value.dtype for value in result.program.exported.state_dict.values()}
+    stays(lambda x: x.to(torch.int32) + 5, (1, 2, 5, 6))
+
+
+@pytest.mark.parametrize("number", [0, 1, 60, 0x5A5A, -1, -16])
+def test_bits_that_whole_numbers_share_with_a_number(number: int) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        whole = (x * 1000).to(torch.int32)
+        return torch.stack([whole & number, whole | number, whole ^ number]).float()
+
+    written(function, (1, 2, 5, 6), "bitwise_and", "bitwise_or", "bitwise_xor")
 
 
 @pytest.mark.parametrize("size", [3, 40])

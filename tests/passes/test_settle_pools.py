@@ -1,4 +1,4 @@
-"""Average pools that no reading of Core ML's rule computes otherwise.
+"""Average pools that no reading of Core ML's rule computes otherwise, max pools without dilation.
 
 Two readings are written down here, window by window in NumPy: PyTorch's, which divides by what lies
 in the padded input, and Core ML's by coremltools 2844, which divides by the whole kernel. The
@@ -155,6 +155,43 @@ def test_core_ml_files_hold_no_unsettled_pool(name: str, tmp_path: Any) -> None:
     (artifact,) = report.artifacts
     assert artifact.parity.passed
     assert not [note for note in artifact.parity.notes if "not settled" in note]
+
+
+LARGEST = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+DILATED: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
+    "plain": ((9, 11), {"kernel_size": 3, "stride": 2, "dilation": 2}),
+    "padded": ((9, 11), {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2}),
+    "one axis": ((8, 9), {"kernel_size": (3, 2), "stride": 1, "padding": 1, "dilation": (1, 3)}),
+    "ceil": ((9, 8), {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2,
+                      "ceil_mode": True}),
+    "wide": ((12, 13), {"kernel_size": 5, "stride": 1, "padding": 2, "dilation": 3}),
+    "1d": ((12,), {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 3}),
+    "3d": ((4, 6, 5), {"kernel_size": 2, "stride": 1, "padding": 1, "dilation": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DILATED)
+def test_a_dilated_max_pool_is_the_largest_of_slices(name: str) -> None:
+    size, options = DILATED[name]
+    module = LARGEST[len(size)](**options)
+    result = apply(settle_pools, module, (1, 2, *size))
+    assert not {f"max_pool{n}d" for n in LARGEST} & set(ops(result.program))
+    assert error_of(result.program, module) == 0
+
+
+def test_a_dilated_window_outside_of_the_image_stays() -> None:
+    """Its largest is minus infinity, which no element is."""
+    outside = program_of(nn.MaxPool2d(2, 1, 1, dilation=3), (1, 1, 2, 5))
+    assert not settle_pools(outside).changes
+    assert not apply(settle_pools, nn.MaxPool2d(3, 2, 1), (1, 1, 6, 6)).changes
+
+
+@pytest.mark.parametrize("name", ["padded", "ceil", "1d", "3d"])
+def test_core_ml_files_hold_dilated_max_pools(name: str, tmp_path: Any) -> None:
+    size, options = DILATED[name]
+    net = _Lifted(LARGEST[len(size)](**options), (1, 2, *size))
+    report = api.export(net.eval(), ["coreml"], tmp_path, size=(8, 8))
+    assert [each.parity.status for each in report.artifacts] == ["passed"]
 
 
 class _Lifted(nn.Module):

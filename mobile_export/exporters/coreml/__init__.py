@@ -15,6 +15,7 @@ ROW = Format(
     "here.",
     suffix=".mlpackage",
     made_from="program",
+    integers_as_floats="returned",
     extra="coreml",
     libraries=(Library("coremltools", "coremltools", ">=9.0,<10"),),
     precisions=(

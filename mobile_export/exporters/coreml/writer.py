@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ from torch.export.graph_signature import TensorArgument
 
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
-from ...errors import ExportError, UsageError, summary
+from ...errors import ExportError, UsageError
 from ...graph.processing import with_input_dtypes
-from ...operators.core import refused
+from ...operators.core import conversion_error, listed
 from ...system.coreml_private import divide_by_itself, keep_gelus_apart, keep_whole_quotients
 from ...system.torch_private import decompositions
 from ..interface import Adapted, Prepared, WriteJob
@@ -233,12 +233,14 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
     if precision.bits == 32 or precision.arithmetic == "fp32":
         return ct.precision.FLOAT32
 
-    known: dict[Any, bool] = {}
+    places: dict[Any, bool] = {}
+    indices: dict[Any, bool] = {}
 
     def in_float16(op: Any) -> bool:
         """False for what is left of the normalisation, arithmetic on the pixels themselves, and for
-        places in an image: float16 has steps of 1/8 of a pixel at 128 and beyond."""
-        if _makes_places(op, known):
+        places in an image and what becomes whole numbers: float16 has steps of 1/8 of a pixel at
+        128 and beyond."""
+        if _found(op, _makes_places, places) or _found(op, _becomes_whole, indices):
             return False
         return not (options.image_input and op.op_type in _ARITHMETIC and _of_pixels(op.x))
 
@@ -247,10 +249,16 @@ def _compute_precision(precision: Precision, options: CoreMLOptions) -> Any:
 
 _ARITHMETIC = ("add", "mul", "sub")
 _PLACING = ("resample",)
+_ELEMENTS = """
+    abs add ceil clip concat expand_dims floor floor_div maximum minimum mod mul real_div
+    reshape round select sign slice_by_index slice_by_size split squeeze stack sub transpose
+"""
+_ELEMENTWISE = frozenset(_ELEMENTS.split())
+_Answer = Callable[[Any, Sequence[Any], dict[Any, bool]], bool]
 
 
-def _makes_places(op: Any, known: dict[Any, bool]) -> bool:
-    """Whether an operation takes values at computed places, or makes nothing but such places.
+def _found(op: Any, answer: _Answer, known: dict[Any, bool]) -> bool:
+    """``answer`` for an operation, which may ask for those of its users.
 
     A network may be thousands of operations deep: nothing here calls itself.
 
@@ -260,20 +268,33 @@ def _makes_places(op: Any, known: dict[Any, bool]) -> bool:
     waiting = [] if op in known else [op]
     while waiting:
         users = [user for value in waiting[-1].outputs for user in value.child_ops]
-        unknown = [each for each in users if each.op_type not in _PLACING and each not in known]
+        unknown = [each for each in users if each not in known]
         if unknown:
             waiting += unknown
             continue
         last = waiting.pop()
-        only = bool(users) and all(_takes_places(user, last, known) for user in users)
-        known[last] = last.op_type in _PLACING or (only and last.op_type != "const")
+        known[last] = answer(last, users, known)
     return known[op]
+
+
+def _makes_places(op: Any, users: Sequence[Any], known: dict[Any, bool]) -> bool:
+    """Whether an operation takes values at computed places, or makes nothing but such places."""
+    if op.op_type in _PLACING or op.op_type == "const":
+        return op.op_type != "const"
+    return bool(users) and all(_takes_places(user, op, known) for user in users)
 
 
 def _takes_places(user: Any, op: Any, known: dict[Any, bool]) -> bool:
     if user.op_type in _PLACING:
         return any(user.inputs.get("coordinates") is value for value in op.outputs)
     return known[user]
+
+
+def _becomes_whole(op: Any, users: Sequence[Any], known: dict[Any, bool]) -> bool:
+    """Whether what an operation makes of single elements is cut to whole numbers in the end."""
+    if op.op_type not in _ELEMENTWISE:
+        return op.op_type == "cast" and "int" in str(op.dtype.val)
+    return any(known[user] for user in users)
 
 
 def _of_pixels(value: Any) -> bool:
@@ -384,15 +405,30 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             **extra,
         )
     except Exception as error:  # coremltools raises whatever its op handlers raise
-        raise ExportError(
-            f"coremltools cannot convert {program.spec}: {summary(error)}."
-            f"{refused(program, str(error))}",
-            hint="Run again with `verbose=True` for the converter's own report.",
-        ) from error
+        raise _refusal(program, error) from error
     if job.nms is not None:
         model = with_suppression(model, job.nms, class_names(program))
     _describe(model, program, options)
     model.save(str(path))
+
+
+_MOST_AXES = 5
+
+
+def _refusal(program: Program, error: BaseException) -> ExportError:
+    """What to raise where coremltools failed."""
+    if "rank <=" not in str(error):
+        return conversion_error(program, "Core ML", "coremltools", error)
+    high = [
+        node
+        for node in program.exported.graph.nodes
+        if len(getattr(node.meta.get("val"), "shape", ())) > _MOST_AXES
+    ]
+    return ExportError(
+        f"Core ML's tensors have {_MOST_AXES} axes at most, and {program.spec} has more at "
+        f"{listed(high)}.",
+        hint="Join neighbouring axes with reshape, or return fewer.",
+    )
 
 
 def _describe(model: Any, program: Program, options: CoreMLOptions) -> None:

@@ -23,6 +23,7 @@ ROW = Format(
     suffix=".ncnn.param",
     companions=(".bin",),
     made_from="layers",
+    integers_as_floats="all",
     not_open="its layers are written with the numbers of one shape, and have no batch",
     batches=False,
     extra="ncnn",

@@ -18,7 +18,7 @@ from ...errors import ExportError, summary
 from ...graph.processing import with_bytes
 from ...graph.quantized import is_quantization
 from ...graph.stored_integers import as_floats, planned_weights
-from ...operators.core import refused
+from ...operators.core import conversion_error
 from ..interface import Adapted, Prepared, WriteJob
 from .blocks import store_blocks
 from .dynamic import round_while_running
@@ -73,11 +73,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
             opset_version=_opset(program, job),
         )
     except Exception as error:  # torch.onnx raises many types, some of them private
-        raise ExportError(
-            f"torch.onnx cannot convert {program.spec}: {_cause(error)}."
-            f"{refused(program, _cause(error))}",
-            hint="Run again with `verbose=True` for the converter's own report.",
-        ) from error
+        raise conversion_error(program, "ONNX", "torch.onnx", error, said=_cause(error)) from error
     assert converted is not None
     modules = _module_paths(converted)
     model = _checked(converted.model_proto, program)
@@ -150,12 +146,7 @@ def _checked(model: onnx.ModelProto, program: Program) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"torch.onnx wrote a graph of {program.spec} that is not valid: "
-            f"{summary(error)}."
-            f"{refused(program, str(error))}",
-            hint="Nothing was kept. Please report it with the model.",
-        ) from error
+        raise conversion_error(program, "ONNX", "torch.onnx", error) from error
     return model
 
 

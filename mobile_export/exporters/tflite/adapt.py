@@ -2,7 +2,8 @@
 
 Transposed convolution with padding and a stride ("failed to legalize mhlo.convolution"): padding
 crops the result, so it becomes the same without padding, cropped. (What it gets wrong is a pass:
-`passes.index_nearest`.)
+`passes.index_nearest`.) With dilation and a stride ("mhlo.convolution … marked illegal"): the same
+of a larger kernel, with zeros between its elements.
 
 Convolution of three axes in groups ends its converter's process (a segmentation fault): a sum over
 the taps along time of convolutions of single frames, which are a batch.
@@ -56,6 +57,8 @@ def avoid_gaps(program: Program) -> Program:
     graph = GraphEditor(program)
     join_axes(graph, _MOST_AXES)
     for node in graph.find(_ATEN.conv_transpose2d.input):
+        _widen_dilated(graph, node)
+    for node in graph.find(_ATEN.conv_transpose2d.input):
         _crop_instead_of_padding(graph, node)
     for node in graph.find(_ATEN.conv3d.default):
         _convolve_frames(graph, node)
@@ -70,6 +73,23 @@ def avoid_gaps(program: Program) -> Program:
     for node in graph.find(_ATEN.topk.default):
         _choose_largest(graph, node)
     return graph.result().program
+
+
+def _widen_dilated(graph: GraphEditor, node: Node) -> None:
+    """conv_transpose2d(stride > 1, dilation=d) -> d = 1, stored weights with zeros between."""
+    weight = argument(node, "weight")
+    dilation, stride = (as_list(argument(node, name), 2) for name in ("dilation", "stride"))
+    stored = graph.constant(weight)
+    if set(dilation) == {1} or set(stride) == {1} or stored is None:
+        return
+    sizes = [d * (k - 1) + 1 for d, k in zip(dilation, stored.shape[2:], strict=True)]
+    wide = stored.new_zeros(*stored.shape[:2], *sizes)
+    wide[:, :, :: dilation[0], :: dilation[1]] = stored
+    held = graph.derived(weight, wide, f"{node.name}.weight")
+    names = ("input", "bias", "stride", "padding", "output_padding", "groups")
+    x, bias, *numbers = (argument(node, name) for name in names)
+    result = graph.call(node.target, x, held, bias, *numbers, [1, 1], like=node)
+    graph.replace(node, result, "dilation as zeros in the kernel")
 
 
 def _crop_instead_of_padding(graph: GraphEditor, node: Node) -> None:

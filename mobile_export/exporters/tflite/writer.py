@@ -18,10 +18,10 @@ import torch
 
 from ...detection.boxes import centre_boxes
 from ...detection.contract import BOXES, SCORES, check_detector, class_names
-from ...errors import ExportError, summary
+from ...errors import ExportError
 from ...graph.processing import with_bytes, with_input_dtypes
 from ...graph.stored_integers import PlannedTable, as_floats, planned_weights
-from ...operators.core import calls_of, refused
+from ...operators.core import calls_of, conversion_error
 from ...operators.ordering import LARGEST
 from ...system.litert_private import know_layouts, static_quantization
 from ..interface import Adapted, Prepared, WriteJob
@@ -87,12 +87,19 @@ class _NamedIO(torch.nn.Module):
         """What the program returns, by the names and in the layout of the file."""
         tensors = (result,) if isinstance(result, torch.Tensor) else result
         if self.nhwc:
-            tensors = tuple(t.permute(0, 2, 3, 1) if t.ndim == 4 else t for t in tensors)
+            tensors = tuple(_channels_last(t) if t.ndim == 4 else t for t in tensors)
         return dict(zip(self.names, tensors, strict=True))
 
 
 def _channels_first(image: torch.Tensor) -> torch.Tensor:
     return image.permute((0, image.ndim - 1, *range(1, image.ndim - 1)))
+
+
+def _channels_last(image: torch.Tensor) -> torch.Tensor:
+    """In 32 bits on the way: LiteRT's TRANSPOSE has no integers of 16."""
+    if image.dtype == torch.int16:
+        return image.to(torch.int32).permute(0, 2, 3, 1).to(image.dtype)
+    return image.permute(0, 2, 3, 1)
 
 
 class _SeveralIO(_NamedIO):
@@ -211,11 +218,7 @@ def _converted(program: Program, job: WriteJob) -> bytes:
             quant_config=static_quantization() if job.precision.calibrated else None,
         )
     except Exception as error:  # litert-torch raises whatever its lowerings raise
-        raise ExportError(
-            f"litert-torch cannot convert {program.spec}: {summary(error)}."
-            f"{refused(program, str(error))}",
-            hint="Run again with `verbose=True` for the converter's own report.",
-        ) from error
+        raise conversion_error(program, "TFLite", "litert-torch", error) from error
     content: bytes = converted.model_content()
     _require_kernels(program, content)
     return _finished(content, program, job, planned, biases)

@@ -300,7 +300,7 @@ def _gathered_places(places: torch.Tensor, axis: int, index: torch.Tensor) -> to
 # Sampling at stored places ------------------------------------------------------------------------
 
 
-@lowers(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
+@lowers(aten.grid_sampler.default, aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def _grid_sampler(call: Call) -> View:
     """Every image of the batch times a stored matrix of (places, pixels)."""
     grid = call.get("grid")

@@ -1,15 +1,18 @@
-"""Lowering of linear sampling at places that are computed from the image.
+"""Lowering of sampling at places that are computed from the image.
 
 A linear sample at (x, y) is the sum over all pixels (i, j) of pixel · hat(x - i) · hat(y - j),
 hat(t) = max(0, 1 - |t|): at most four are not 0, and outside the image none is, which is PyTorch's
 padding with zeros (Jaderberg et al., Spatial Transformer Networks, 2015, equation 5). So samples
 are a product of the image with a matrix of (pixels, places), or one with the hats of the rows and
-another with those of the columns: whichever needs fewer numbers.
+another with those of the columns: whichever needs fewer numbers. The nearest pixel is the same at
+places that are rounded. Cubic convolution (Keys 1981) has another hat, four pixels wide: what it
+takes beyond an edge is added to what it takes of the pixel that stands there, mirrored or not.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +21,7 @@ from ..builder import Builder
 from ..table import Call
 from ..view import View
 from .elementwise import activate, binary, unary
+from .linear import linear
 from .moving import narrow, reshape
 from .products import matmul
 from .statistics import reduce
@@ -26,23 +30,35 @@ __all__ = ["warped"]
 
 _LARGEST = 1 << 26
 """Elements of the matrix, or between the two products."""
-_LINEAR, _ZEROS, _BORDER = 0, 0, 1
+_NEAREST, _CUBIC = 1, 2
+_BORDER, _MIRROR = 1, 2
+_BEYOND = 3
+"""Pixels past an edge that a cubic hat may take."""
+_SLOPE = -0.75
+"""Of PyTorch's cubic convolution (there A; Keys's a)."""
+
+
+class _Sampling(NamedTuple):
+    """How pixels are taken.
+
+    Attributes:
+        mode: 0 linear, 1 nearest, 2 cubic.
+        padding: outside are 0 zeros, 1 the border, 2 the mirrored image.
+        corners: -1 and 1 are the middles of the first and the last pixel, not their outer edges.
+    """
+
+    mode: int
+    padding: int
+    corners: bool
 
 
 def warped(call: Call) -> View:
     """``grid_sample`` of images (N, C, [D,] H, W) at a grid (N, [d,] h, w, axes) that is computed.
 
     Raises:
-        LoweringError: it is not linear, mirrors the image, or is too large.
+        LoweringError: it is too large.
     """
     x, grid = call.x, call.view(call.get("grid"))
-    mode, padding = call.get("interpolation_mode"), call.get("padding_mode")
-    if mode != _LINEAR or padding not in (_ZEROS, _BORDER):
-        raise call.refuse(
-            "at places that are computed, only linear interpolation with zeros or the border "
-            "outside has layers",
-            "Use mode='bilinear' with padding_mode='zeros' or 'border', or a stored grid.",
-        )
     batch, channels, *sizes = x.shape
     places = math.prod(call.shape[2:])
     by_axes = len(sizes) == 2 and channels < sizes[0]
@@ -53,12 +69,16 @@ def warped(call: Call) -> View:
             f"{_LARGEST} can be",
             "Sample fewer places, or a smaller image.",
         )
-    corners, border = bool(call.get("align_corners")), padding == _BORDER
+    sampling = _Sampling(
+        call.get("interpolation_mode"), call.get("padding_mode"), bool(call.get("align_corners"))
+    )
     flat = reshape(call.builder, grid, (batch, places, len(sizes)))
-    hats = [
-        _hats(call.builder, flat, len(sizes) - 1 - axis, size, corners=corners, border=border)
-        for axis, size in enumerate(sizes)
-    ]
+    hats = []
+    for axis, size in enumerate(sizes):
+        along = narrow(call.builder, flat, 2, len(sizes) - 1 - axis, 1)
+        hats.append(
+            _hats(call.builder, _pixels(call.builder, along, size, sampling), size, sampling)
+        )
     sampled = _by_axes if by_axes else _by_pixels
     return reshape(call.builder, sampled(call.builder, x, hats), call.shape)
 
@@ -91,26 +111,72 @@ def _by_pixels(builder: Builder, x: View, hats: list[View]) -> View:
     return matmul(builder, image, shares.permute([0, 2, 1]), (batch, channels, places))
 
 
-def _hats(
-    builder: Builder, places: View, axis: int, size: int, *, corners: bool, border: bool
-) -> View:
+def _pixels(builder: Builder, places: View, size: int, sampling: _Sampling) -> View:
+    """Coordinates from -1 to 1 along an axis of ``size`` pixels, in pixels from the first one."""
+
+    def step(op: ir.BinaryOp, left: View | float, right: View | float) -> View:
+        return binary(builder, op, left, right, places.shape)
+
+    mode, padding, corners = sampling
+    if padding == _MIRROR:  # its image repeats after 4
+        moved = step("add", places, 1.0)
+        turns = unary(builder, "floor", step("mul", moved, 0.25))
+        inside = step("sub", step("sub", moved, step("mul", turns, 4.0)), 2.0)
+        places = step("sub", 1.0, unary(builder, "abs", inside))
+    places = step("mul", places, ((size - 1) if corners else size) / 2)
+    places = step("add", places, (size - 1) / 2)
+    if padding == _BORDER or (padding == _MIRROR and mode != _CUBIC):
+        past = (
+            _BEYOND - 1 if mode == _CUBIC else 0
+        )  # from where on a cubic hat takes the edge alone
+        places = activate(builder, places, ir.Nonlinearity("clip", -past, size - 1.0 + past))
+    return unary(builder, "round", places) if mode == _NEAREST else places
+
+
+def _hats(builder: Builder, places: View, size: int, sampling: _Sampling) -> View:
     """(N, places, size): how much of each pixel along an axis is in each sample.
 
     Args:
-        places: (N, places, axes) coordinates from -1 to 1.
-        axis: of the coordinates: 0 is x, 1 is y.
-        size: pixels along it.
-        corners: -1 and 1 are the middles of the first and the last pixel, not their outer edges.
-        border: places outside are moved to the nearest pixel.
+        places: (N, places, 1), in pixels.
     """
-    places = narrow(builder, places, 2, axis, 1)
-    shape = places.shape
-    places = binary(builder, "mul", places, ((size - 1) if corners else size) / 2, shape)
-    places = binary(builder, "add", places, (size - 1) / 2, shape)
-    if border:
-        places = activate(builder, places, ir.Nonlinearity("clip", 0.0, size - 1.0))
-    full = (*shape[:2], size)
-    pixels = np.arange(size, dtype=np.float64).reshape(1, 1, size)
+    folded = _folded(size, sampling)
+    first = 0 if folded is None else -_BEYOND
+    pixels = np.arange(first, size - first, dtype=np.float64).reshape(1, 1, -1)
+    full = (*places.shape[:2], pixels.size)
     away = unary(builder, "abs", binary(builder, "sub", places, pixels, full))
-    left = binary(builder, "sub", 1.0, away, full)
-    return activate(builder, left, ir.Nonlinearity("relu"))
+    if sampling.mode != _CUBIC:
+        left = binary(builder, "sub", 1.0, away, full)
+        return activate(builder, left, ir.Nonlinearity("relu"))
+    hats = _cubic(builder, away)
+    return hats if folded is None else linear(builder, hats, 2, folded, None)
+
+
+def _cubic(builder: Builder, away: View) -> View:
+    """Cubic convolution: one polynomial up to a distance of 1, which is 0 there, and one to 2."""
+    near = activate(builder, away, ir.Nonlinearity("clip", 0.0, 1.0))
+    far = activate(builder, away, ir.Nonlinearity("clip", 1.0, 2.0))
+    polynomials = (
+        (near, (_SLOPE + 2, -(_SLOPE + 3), 0.0, 1.0)),
+        (far, (_SLOPE, -5 * _SLOPE, 8 * _SLOPE, -4 * _SLOPE)),
+    )
+    parts = []
+    for t, (first, *others) in polynomials:
+        value = binary(builder, "mul", t, first, t.shape)
+        for place, number in enumerate(others):
+            value = binary(builder, "mul", value, t, t.shape) if place else value
+            value = binary(builder, "add", value, number, t.shape) if number else value
+        parts.append(value)
+    return binary(builder, "add", parts[0], parts[1], away.shape)
+
+
+def _folded(size: int, sampling: _Sampling) -> np.ndarray | None:
+    """(size, `_BEYOND` + size + `_BEYOND`): which pixel is taken for each place, where those past
+    the edges are taken at all."""
+    if sampling.mode != _CUBIC or sampling.padding not in (_BORDER, _MIRROR):
+        return None
+    places = np.arange(-_BEYOND, size + _BEYOND)
+    if sampling.padding == _MIRROR:
+        low, span = (0.0, size - 1) if sampling.corners else (-0.5, size)
+        places = span - np.abs((places - low) % (2 * span) - span) + low if span else 0 * places
+    taken = np.clip(places, 0, size - 1).astype(int)
+    return np.asarray(taken == np.arange(size)[:, None], dtype=np.float64)
