@@ -93,16 +93,10 @@ def verify_artifact(
         progress(f"{row.title}: checking")
         if precision.integers:
             session = loader_of(row, runtime)(path, captured[0][0].outputs)
-            return _verify_integers(
-                row,
-                path,
-                captured[0],
-                precision,
-                session,
-                names,
-                _interface(session, captured[0][0], runtime),
-                layers=layers,
+            judged = _verify_integers(
+                row, path, captured[0], precision, session, names, layers=layers
             )
+            return replace(judged, interface=_interface(session, captured[0][0], runtime))
         reports, sessions = [], []
         for program, references in captured:
             sessions.append(loader_of(row, runtime)(path, program.outputs))
@@ -141,11 +135,12 @@ def _verify_integers(
     precision: Precision,
     session: Session,
     names: Sequence[str] | None,
-    interface: Interface | None,
     *,
     layers: bool,
 ) -> Verified:
-    """Whether a file of integers is what the plan beside it says of the model, and good for it."""
+    """Whether a file of integers is what the plan beside it says of the model, and good for it;
+    its interface is left out.
+    """
     from ..parity.localise import localise
 
     program, references = captured
@@ -188,4 +183,4 @@ def _verify_integers(
         found = localise(session, quantized.rounded, sample, report.tolerance)
         found = replace(found, errors=()) if report.faithful else found
     (outputs,) = plan_outputs(quantized, [sample])
-    return Verified(report, found, interface, sample.name, outputs)
+    return Verified(report, found, None, sample.name, outputs)
