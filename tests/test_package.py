@@ -8,9 +8,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import typer
 
 import mobile_export
 from mobile_export.api import diagnose
+from mobile_export.bench.cli.main import app as bench
 from mobile_export.exporters.row import Format
 from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.system import versions
@@ -38,6 +40,17 @@ def test_extras_have_the_tested_ranges(target: Format) -> None:
 def test_optional_extras_have_the_tested_ranges(extra: Extra) -> None:
     wanted = {f"{lib.distribution}{lib.versions}" for lib in extra.libraries}
     assert set(PROJECT["optional-dependencies"][extra.name]) == wanted
+
+
+def test_doctor_names_commands_that_exist() -> None:
+    named = {
+        word
+        for extra in OPTIONAL
+        for word in re.findall(r"mobile-bench ([a-z][a-z-]*)", extra.purpose)
+    }
+    known = typer.main.get_command(bench).commands  # type: ignore[attr-defined]
+    assert len(named) >= 3
+    assert named <= set(known)
 
 
 def test_every_extra_is_of_a_format_or_optional() -> None:

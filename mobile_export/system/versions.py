@@ -76,7 +76,11 @@ OPTIONAL = (
         "accuracy on COCO's annotations",
         (Library("pycocotools", "pycocotools", ">=2.0.8,<3"), Library("PIL", "pillow", ">=11,<14")),
     ),
-    Extra("plot", "mobile-bench plot", (Library("matplotlib", "matplotlib", ">=3.9,<4"),)),
+    Extra(
+        "plot",
+        "mobile-bench table --plot and mobile-bench pareto --plot",
+        (Library("matplotlib", "matplotlib", ">=3.9,<4"),),
+    ),
     Extra(
         "openvino",
         "a second judge of ONNX files",
@@ -97,7 +101,7 @@ OPTIONAL = (
     ),
     Extra(
         "runner",
-        "mobile-bench build for other systems than this one",
+        "mobile-bench build-runner for other systems than this one",
         (
             Library("cmake", "cmake", ">=3.25,<5"),
             Library("ninja", "ninja", ">=1.11"),

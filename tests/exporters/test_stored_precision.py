@@ -34,7 +34,7 @@ def test_onnx(exported: Exported, tmp_path: Path) -> None:
     quantization = pytest.importorskip("onnxruntime.quantization")
     path = _written(exported, "onnx")
     quantization.quantize_dynamic(path, tmp_path / "q.onnx")
-    assert _stored("onnx", tmp_path / "q.onnx") == "int8"
+    assert _stored("onnx", tmp_path / "q.onnx") == "int8-dynamic"
 
 
 def test_tflite(exported: Exported, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_tflite(exported: Exported, tmp_path: Path) -> None:
 
     job = quantizer.Quantizer(str(path), recipe.dynamic_wi8_afp32())
     (tmp_path / "q.tflite").write_bytes(job.quantize().quantized_model)
-    assert _stored("tflite", tmp_path / "q.tflite") == "int8"
+    assert _stored("tflite", tmp_path / "q.tflite") == "int8-dynamic"
 
 
 def test_coreml(exported: Exported, tmp_path: Path) -> None:
@@ -54,7 +54,12 @@ def test_coreml(exported: Exported, tmp_path: Path) -> None:
     config = cto.OptimizationConfig(global_config=cto.OpLinearQuantizerConfig(weight_threshold=0))
     model = ct.models.MLModel(str(path), skip_model_load=True)
     cto.linear_quantize_weights(model, config).save(str(tmp_path / "q.mlpackage"))
-    assert _stored("coreml", tmp_path / "q.mlpackage") == "int8"
+    assert _stored("coreml", tmp_path / "q.mlpackage") == "int8-weights"
+    palette = cto.OptimizationConfig(
+        global_config=cto.OpPalettizerConfig(mode="uniform", nbits=6, weight_threshold=0)
+    )
+    cto.palettize_weights(model, palette).save(str(tmp_path / "p.mlpackage"))
+    assert _stored("coreml", tmp_path / "p.mlpackage") == "palette6"
 
 
 def test_ncnn(tmp_path: Path) -> None:

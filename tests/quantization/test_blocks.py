@@ -79,6 +79,11 @@ def widened(package: Path) -> dict[tuple[int, ...], np.ndarray]:
     return {tuple(o.data.shape): o.materialized_val_inference() for o in found}
 
 
+def test_the_file_is_called_what_it_is(path: Path) -> None:
+    """The first layer and the depthwise one keep 8 bits; the fewest bits name the file."""
+    assert mobile_export.inspect(path)["precision"] == "int4-weights"
+
+
 def require_nearest(found: list[np.ndarray], path: Path) -> None:
     """Each weight of `wide` inside its range is at most half a step off; the plan names the blocks.
 

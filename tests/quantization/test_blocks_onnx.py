@@ -52,7 +52,7 @@ def test_onnx_widens_them_to_the_nearest(path: Path) -> None:
 
 def test_the_file_has_four_bits_for_a_weight(path: Path) -> None:
     facts = mobile_export.inspect(str(path))
-    assert facts["precision"] == "int4"
+    assert facts["precision"] == "int4-weights"
     assert facts["version"].endswith("opset 21")
     point, dense, head, turned = 64 * 32, 32 * 64 * 9, 10 * 32, 32 * 32 * 4
     assert path.stat().st_size < (point + dense + head) * 5 / 8 + 4 * turned + 8192

@@ -56,7 +56,7 @@ def test_litert_widens_them_to_the_nearest(path: Path) -> None:
 
 
 def test_the_file_has_four_bits_for_a_weight(path: Path) -> None:
-    assert mobile_export.inspect(str(path))["precision"] == "int4"
+    assert mobile_export.inspect(str(path))["precision"] == "int4-weights"
     point, dense, head, turned = 64 * 32, 32 * 64 * 9, 10 * 32, 32 * 32 * 4
     assert path.stat().st_size < (point + dense + head) * 5 / 8 + 4 * turned + 12288
 

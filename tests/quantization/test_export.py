@@ -607,7 +607,7 @@ def test_core_ml_stores_integers_of_weights_alone(tmp_path: Path) -> None:
     assert artifact.parity.faithful
     assert artifact.parity.max_rel < 1e-5
     facts = mobile_export.inspect(str(artifact.path))
-    assert (facts["precision"], facts["version"]) == ("int8", "CoreML6")
+    assert (facts["precision"], facts["version"]) == ("int8-weights", "CoreML6")
     assert not {"quantize", "dequantize"} & set(facts["ops"])
     assert mobile_export.verify(artifact.path, net(), size=32).parity.faithful
     old = replace(config, options={"coreml": CoreMLOptions(target="ios15")})

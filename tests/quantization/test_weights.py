@@ -64,7 +64,7 @@ def test_the_file_is_faithful(written: tuple[str, ExportReport, Path]) -> None:
     assert artifact.parity.faithful
     assert artifact.path is not None
     facts = mobile_export.inspect(str(artifact.path))
-    assert facts["precision"] == ("palette" if "palette" in artifact.precision else "int8")
+    assert facts["precision"] == artifact.precision
     assert read_manifest(artifact.path).precision == artifact.precision in PRECISIONS
 
 

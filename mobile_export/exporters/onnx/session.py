@@ -384,7 +384,9 @@ def _require_values(path: Path, tensor: onnx.TensorProto) -> None:
 
 
 def _precision(model: onnx.ModelProto) -> str:
-    """The lowest precision among the weights: ``int4``, ``int8``, ``fp16`` or ``fp32``.
+    """The lowest precision among the weights, in words of ``--precision`` where it has them:
+    ``int8`` and ``int16`` where results in between are integers, too, ``int8-dynamic`` where they
+    become integers by a scale of the moment, ``int8-weights`` where they stay floating-point.
 
     Integers are weights where an operator of quantised arithmetic reads them.
     """
@@ -392,18 +394,25 @@ def _precision(model: onnx.ModelProto) -> str:
 
     of = onnx.TensorProto
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    read = {
-        types.get(name)
+    reading = [
+        node
         for node in model.graph.node
-        if node.op_type == "DequantizeLinear"
+        if node.op_type in ("DequantizeLinear", "QuantizeLinear")
         or node.op_type.startswith("QLinear")
         or node.op_type.endswith("Integer")
-        for name in node.input
-    }
+    ]
+    read = {types.get(name) for node in reading for name in node.input}
+    ops = {node.op_type for node in model.graph.node}
     if read & {of.INT4, of.UINT4}:
-        return "int4"
+        return "int4-weights"
+    if read & {of.INT16, of.UINT16}:
+        return "int16"
     if read & {of.INT8, of.UINT8}:
-        return "int8"
+        if "DynamicQuantizeLinear" in ops:
+            return "int8-dynamic"
+        return (
+            "int8-weights" if {node.op_type for node in reading} == {"DequantizeLinear"} else "int8"
+        )
     return "fp16" if of.FLOAT16 in types.values() else "fp32"
 
 

@@ -370,7 +370,7 @@ def _facts(content: bytes) -> dict[str, Any]:
         "outputs": interface(graph.Outputs(i) for i in indices(graph.OutputsLength())),
         "ops": dict(ops.most_common()),
         "parameters": sum(math.prod(t["shape"]) for t in stored),
-        "precision": _precision(weights),
+        "precision": _precision(tensors, "DEQUANTIZE" in ops),
         "version": f"schema {model.Version()}",
         "highest_rank": max(len(t["shape"]) for t in tensors),
     }
@@ -385,12 +385,22 @@ def _scales(tensor: Any) -> int:
     return 0 if quantization is None else int(quantization.ScaleLength())
 
 
-def _precision(weights: list[dict[str, Any]]) -> str:
-    """The lowest precision among stored tensors: ``int4``, ``int8``, ``fp16`` or ``fp32``."""
-    quantized = {t["dtype"] for t in weights if t["quantized"]} & set(_QUANTIZED)
-    if quantized:
-        return "int4" if "int4" in quantized else "int8"
-    return "fp16" if any(t["dtype"] == "float16" for t in weights) else "fp32"
+def _precision(tensors: list[dict[str, Any]], widens: bool) -> str:
+    """The lowest precision among stored tensors, in words of ``--precision`` where it has them:
+    ``int8`` and ``int16`` where results in between are integers, too, ``int8-weights`` where the
+    file widens its weights (``widens``), else ``int8-dynamic``: the kernels take both types, and
+    round what they are given.
+    """
+    weights = {t["dtype"] for t in tensors if t["stored"] and t["quantized"]} & set(_QUANTIZED)
+    results = {t["dtype"] for t in tensors if not t["stored"] and t["quantized"]}
+    if weights:
+        if results & {"int8", "uint8", "int16"}:
+            return "int16" if "int16" in results else "int8"
+        if "int4" in weights:
+            return "int4-weights"
+        return "int8-weights" if widens else "int8-dynamic"
+    stored = {t["dtype"] for t in tensors if t["stored"]}
+    return "fp16" if "float16" in stored else "fp32"
 
 
 def _gpu_compatibility(path: Path) -> str:

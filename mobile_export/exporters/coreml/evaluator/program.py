@@ -8,6 +8,7 @@ can do, not what a particular one does.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ class MilProgram:
         outputs: the names of what it returns.
         opset: "CoreML5" (iOS 15) … "CoreML8" (iOS 18).
         precision: "fp16" when an operation other than a cast computes in float16.
-        compressed: the lowest precision among compressed weights, such as "int8"; else None.
+        compressed: what the weights are compressed to, such as "int8-weights" or "palette4", the
+            fewest bits of all; "int8" where results in between are integers, too; else None.
         classes: the labels of a classifier in the order of its probabilities, else None.
         stored: the integers that an operation widens by scales, where these are on one axis.
         looked_up: what an operation makes of indices and a table, or of blocks of integers.
@@ -124,8 +126,6 @@ class MilProgram:
         self._counts = Counter(call.type for call in computing)
         half = any(_is_half(call) for call in computing if call.type != "cast")
         self.precision = "fp16" if half else "fp32"
-        stored = {_COMPRESSED[call.type] for call in function.calls if call.type in _COMPRESSED}
-        self.compressed = min(stored, key=_LOWEST_FIRST.index, default=None)
         self._constants: dict[str, Value] = {}
         for call in function.calls:
             if call.type == "const":
@@ -134,7 +134,11 @@ class MilProgram:
                 self._constants[call.outputs[0][0]] = _load(call.inputs["val"][0])
         self.stored: list[StoredIntegers] = []
         self.looked_up: list[np.ndarray] = []
+        self._kept: set[tuple[int, str]] = set()
         self._pending = self._decompress(function)
+        self.compressed = None
+        if self._kept:
+            self.compressed = "int8" if self._counts["quantize"] else min(self._kept)[1]
         self._steps = _plan(function, computing, self._constants)
         self.classes = _classes(computing)
         self.findings = Findings()
@@ -273,6 +277,7 @@ class MilProgram:
             with torch.inference_mode():
                 results = _execute(step, {}, self._constants)
             self.stored += _widened(step)
+            self._kept |= _kept(step)
             if step.call.type in ("constexpr_lut_to_dense", "constexpr_blockwise_shift_scale"):
                 self.looked_up += [each.numpy() for each in results if torch.is_tensor(each)]
             for (name, _), result in zip(step.call.outputs, results, strict=True):
@@ -284,6 +289,21 @@ _WIDENING = {
     "constexpr_affine_dequantize": ("quantized_data", "scale", "zero_point"),
     "constexpr_blockwise_shift_scale": ("data", "scale", "offset"),
 }
+
+
+def _kept(step: _Step) -> set[tuple[int, str]]:
+    """Bits and precision of the weights that an operation widens."""
+    if step.call.type == "constexpr_lut_to_dense" and "lut" in step.constants:
+        table = step.constants["lut"]
+        packed = step.constants.get("shape") is not None
+        bits = max(1, math.ceil(math.log2(table.numel() if packed else table.shape[-2])))
+        return {(bits, f"palette{bits}")}
+    stored = _widened(step)
+    if not stored:
+        return set()
+    low, high = int(stored[0].value.min()), int(stored[0].value.max())
+    small = step.call.type == "constexpr_blockwise_shift_scale" and high - low < 2**4
+    return {(4, "int4-weights")} if small else {(8, "int8-weights")}
 
 
 def _widened(step: _Step) -> list[StoredIntegers]:
@@ -442,15 +462,6 @@ def _classes(calls: list[Call]) -> tuple[str, ...] | tuple[int, ...] | None:
             labels = _load(call.inputs["classes"][0])
             return tuple(labels) if isinstance(labels, list) else None
     return None
-
-
-_COMPRESSED = {
-    "constexpr_affine_dequantize": "int8",
-    "constexpr_blockwise_shift_scale": "int8",
-    "constexpr_lut_to_dense": "palette",
-}
-"""What the weights are stored as that an operation widens; the second takes int4 as well."""
-_LOWEST_FIRST = ("palette", "int8")
 
 
 def _is_constant(call: Call) -> bool:
