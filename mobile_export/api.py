@@ -188,11 +188,13 @@ def export_request(
     name: str | None = None,
     progress: Callable[[str], None] | None = None,
     finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
+    apart: bool = False,
 ) -> ExportReport:
     """`export`, its arguments already in the two objects that are passed on.
 
     Args:
         finished: told what became of each format, at once.
+        apart: a converter that crashes loses its own format only (`pipeline.export_program`).
     """
     from .sources.table import load_source, require_name
 
@@ -234,6 +236,7 @@ def export_request(
         dynamic=request.dynamic,
         progress=progress or (lambda stage: None),
         finished=finished,
+        apart=apart,
     )
     hosted = [row.title for row in chosen if config.nms is not None and not row.suppresses]
     if hosted:

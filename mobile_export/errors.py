@@ -24,6 +24,8 @@ Every message says what was got, what is valid, and what to run next.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BUG",
     "ArtifactError",
@@ -73,8 +75,19 @@ class MobileExportError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Type, message and hint: what an error is about in another process."""
+        return (_made_again, (type(self), self.message, self.hint))
+
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+def _made_again(kind: type[MobileExportError], message: str, hint: str | None) -> MobileExportError:
+    """An error of a type whose own arguments may be others."""
+    error = kind.__new__(kind)
+    MobileExportError.__init__(error, message, hint=hint)
+    return error
 
 
 class UsageError(MobileExportError):

@@ -129,6 +129,7 @@ def _export(formats: tuple[str, ...] | None, values: Mapping[str, Any]) -> None:
             name=values["name"],
             progress=progress,
             finished=lambda result: progress.say(finished_line(result, said)),
+            apart=True,
         )
     _print(report, as_json, values["explain"])
     if report.exit_code:

@@ -180,8 +180,11 @@ class GraphEditor:
         """``name``, or one like it that no stored tensor has.
 
         Names are paths: what is before a point is a module in PyTorch's eyes, so no tensor may have
-        a name that goes on behind another one's (``a.weight`` and ``a.weight.bias``).
+        a name that goes on behind another one's (``a.weight`` and ``a.weight.bias``), and none that
+        modules have for something else (``to``).
         """
+        parts = name.split(".")
+        name = ".".join(f"{p}_" if hasattr(torch.fx.GraphModule, p) else p for p in parts)
         outer = next((path for path in _parents(name) if path in self._targets), None)
         if outer is not None:
             name = outer + name[len(outer) :].replace(".", "_")

@@ -122,14 +122,14 @@ class _Windows(NamedTuple):
 
     axis: int
     size: int
-    count: int
+    windows: int
     stride: int
     padding: int
     starts: range
 
     def elements(self) -> torch.Tensor:
-        """(count, kernel): which elements each window has, before the first below 0."""
-        firsts = torch.arange(self.count).unsqueeze(1) * self.stride - self.padding
+        """(windows, kernel): which elements each window has, before the first below 0."""
+        firsts = torch.arange(self.windows).unsqueeze(1) * self.stride - self.padding
         return firsts + torch.tensor(list(self.starts))
 
 
@@ -160,7 +160,7 @@ def _largest(graph: GraphEditor, node: Node, windows: Sequence[_Windows]) -> Nod
         if len(window.starts) == 1 and window.stride == 1 and not window.padding:
             continue
         x = _with_surroundings(graph, node, x, window)
-        span = (window.count - 1) * window.stride + 1
+        span = (window.windows - 1) * window.stride + 1
         parts = [
             call(aten.slice.Tensor, x, window.axis, start, start + span, window.stride)
             for start in window.starts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..artifacts.names import (
     artifact_stem,
@@ -36,6 +37,7 @@ from ..quantization.quantized import (
     require_calibration,
     require_plan,
 )
+from ..system.forked import CAN_FORK, Died, from_a_copy
 from ..system.quiet import unwarned
 from ..system.threads import one_thread
 
@@ -120,6 +122,7 @@ def export_program(
     dynamic: str | None = None,
     progress: Progress = lambda stage: None,
     finished: Callable[[ArtifactReport | Failure], None] = lambda result: None,
+    apart: bool = False,
 ) -> ExportReport:
     """Write one model in every format, tracing it once, and check every file.
 
@@ -131,6 +134,9 @@ def export_program(
         dynamic: what every file leaves open, "batch" or "size".
         progress: told the current stage.
         finished: told what became of each format, at once.
+        apart: several formats are written in a copy of this process, where the system has that, so
+            that a converter that crashes loses its own format only. For commands: a host program
+            may have threads.
 
     Raises:
         MobileExportError: nothing could be written. In a run with several formats, one that fails
@@ -164,19 +170,14 @@ def export_program(
         artifacts: list[ArtifactReport] = []
         passes: dict[str, tuple[PassReport, ...]] = {}
         failures: list[Failure] = []
-        for number, row in enumerate(formats, 1):
-            here = replace(run, progress=_counted(progress, number, len(formats)))
-            try:
-                artifact, passes[row.name] = here.write(row, stem)
-                artifacts.append(artifact)
-                finished(artifact)
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException as error:  # a converter of others failed; Rust panics, too
-                if len(formats) == 1:
-                    raise
-                failures.append(Failure(row.name, _of_others(error, row)))
-                finished(failures[-1])
+        write = _written_apart if apart and _may_copy(formats) else _written
+        for result, done in write(run, formats, stem):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                artifacts.append(result)
+                passes[result.format] = done
+            finished(result)
     for failure in failures:
         _name_takers(failure.error, artifacts)
     return ExportReport(
@@ -189,6 +190,66 @@ def export_program(
         failures=tuple(failures),
         passes=by_format(passes),
         notes=(*program.notes, *left_out_notes(artifacts)),
+    )
+
+
+_Written = tuple[ArtifactReport | Failure, tuple[PassReport, ...]]
+
+
+def _written(
+    run: Run, formats: Sequence[Format], stem: str, count: int | None = None
+) -> Iterator[_Written]:
+    """What became of each format, and its passes.
+
+    Args:
+        count: how many formats the user asked for; these are the last of them.
+    """
+    count = count or len(formats)
+    for number, row in enumerate(formats, count - len(formats) + 1):
+        here = replace(run, progress=_counted(run.progress, number, count))
+        try:
+            yield here.write(row, stem)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a converter of others failed; Rust panics, too
+            if count == 1:
+                raise
+            yield Failure(row.name, _of_others(error, row)), ()
+
+
+def _may_copy(formats: Sequence[Format]) -> bool:
+    """Whether this process can be copied: no library of a vendor has started threads in it."""
+    modules = (library.module for row in formats for library in row.libraries)
+    return len(formats) > 1 and CAN_FORK and not any(name in sys.modules for name in modules)
+
+
+def _written_apart(run: Run, formats: Sequence[Format], stem: str) -> Iterator[_Written]:
+    """`_written` in a copy of this process; after one that died, the next formats in another."""
+    left = list(formats)
+
+    def work(send: Callable[[Any], None]) -> None:
+        here = replace(run, progress=lambda stage: send(stage))
+        for result, done in _written(here, left, stem, len(formats)):
+            send((result, done))
+
+    while left:
+        try:
+            for said in from_a_copy(work):
+                if isinstance(said, str):
+                    run.progress(said)
+                    continue
+                left.pop(0)
+                yield said
+        except Died as death:
+            row = left.pop(0)
+            yield Failure(row.name, _crashed(row, death)), ()
+
+
+def _crashed(row: Format, death: Died) -> ExportError:
+    return ExportError(
+        f"The process that wrote the {row.title} file ended ({death}): what converts or runs such "
+        "files crashed.",
+        hint=f"Nothing of it was kept. `{row.name}` alone with `verbose=True` shows what was said.",
     )
 
 

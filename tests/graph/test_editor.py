@@ -30,6 +30,7 @@ class Net(nn.Module):
         (("layer.weight.bias",), ["layer.weight_bias"]),
         (("layer.weight.bias.zeros",), ["layer.weight_bias_zeros"]),
         (("layer",), ["layer_1"]),
+        (("to", "half.code"), ["to_", "half_.code_"]),
         (("new.a", "new", "new.a.b", "new.a"), ["new.a", "new_1", "new.a_b", "new.a_1"]),
     ],
 )

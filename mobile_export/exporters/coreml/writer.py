@@ -280,7 +280,7 @@ def _found(op: Any, answer: _Answer, known: dict[Any, bool]) -> bool:
 def _makes_places(op: Any, users: Sequence[Any], known: dict[Any, bool]) -> bool:
     """Whether an operation takes values at computed places, or makes nothing but such places."""
     if op.op_type in _PLACING or op.op_type == "const":
-        return op.op_type != "const"
+        return bool(op.op_type != "const")
     return bool(users) and all(_takes_places(user, op, known) for user in users)
 
 
@@ -293,7 +293,7 @@ def _takes_places(user: Any, op: Any, known: dict[Any, bool]) -> bool:
 def _becomes_whole(op: Any, users: Sequence[Any], known: dict[Any, bool]) -> bool:
     """Whether what an operation makes of single elements is cut to whole numbers in the end."""
     if op.op_type not in _ELEMENTWISE:
-        return op.op_type == "cast" and "int" in str(op.dtype.val)
+        return bool(op.op_type == "cast" and "int" in str(op.dtype.val))
     return any(known[user] for user in users)
 
 

@@ -11,6 +11,8 @@ the taps along time of convolutions of single frames, which are a batch.
 Pointwise calls, softmaxes and reductions of more than five axes ("'tfl.maximum' … explicitly marked
 illegal"): neighbouring axes are joined.
 
+Lengths of vectors of five axes ("tfl.pow"): roots of sums of squares.
+
 Layer norm, which TFLite lacks: litert-torch writes eleven ops, four reshapes among them. With
 
     d = x - mean(x),   y = d · rsqrt(mean(d · d) + eps)
@@ -62,6 +64,8 @@ def avoid_gaps(program: Program) -> Program:
         _crop_instead_of_padding(graph, node)
     for node in graph.find(_ATEN.conv3d.default):
         _convolve_frames(graph, node)
+    for node in graph.find(_ATEN.linalg_vector_norm.default):
+        _sum_squares(graph, node)
     for node in graph.find(_ATEN.layer_norm.default):
         _norm_in_parts(graph, node)
     for node in graph.find(_ATEN.linear.default):
@@ -142,6 +146,18 @@ def _convolve_frames(graph: GraphEditor, node: Node) -> None:
     result = call(_ATEN.reshape.default, total, [images, frames, features, *size])
     result = call(_ATEN.permute.default, result, [0, 2, 1, 3, 4])
     graph.replace(node, result, "frame by frame")
+
+
+def _sum_squares(graph: GraphEditor, node: Node) -> None:
+    """linalg_vector_norm of order 2 and five axes or more -> sqrt(sum(x · x))."""
+    x: Any = argument(node, "self")
+    axes = argument(node, "dim")
+    if argument(node, "ord") != 2 or len(shape_of(x)) < _MOST_AXES or not axes:
+        return
+    call = functools.partial(graph.call, like=node)
+    squares = call(_ATEN.mul.Tensor, x, x)
+    total = call(_ATEN.sum.dim_IntList, squares, axes, bool(argument(node, "keepdim")))
+    graph.replace(node, call(_ATEN.sqrt.default, total), "a root of a sum of squares")
 
 
 def _norm_in_parts(graph: GraphEditor, node: Node) -> None:
