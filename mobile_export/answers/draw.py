@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .prepare import Prepared
 
-__all__ = ["colour_of", "draw", "png"]
+__all__ = ["beside", "colour_of", "draw", "png"]
 
 _LONGEST = 60
 """Letters of a name."""
@@ -57,6 +57,24 @@ def draw(answer: Answer, prepared: Prepared) -> Image:
         "There is nothing to draw: what the outputs mean is not known.",
         hint="Leave -o out; the shapes and ranges of the outputs are printed.",
     )
+
+
+def beside(drawings: Sequence[tuple[str, Image]]) -> Image:
+    """Drawings in columns of one width, each with its title below; one is left as it is.
+
+    Args:
+        drawings: (title, image), from left to right.
+    """
+    if len(drawings) == 1:
+        return drawings[0][1]
+    named = [_with_lines(image.convert("RGB"), [(title, None)]) for title, image in drawings]
+    column = max(each.width for each in named)
+    gap = max(4, column // 60)
+    size = ((column + gap) * len(named) - gap, max(each.height for each in named))
+    whole = pillow().new("RGB", size, _WHITE)
+    for place, each in enumerate(named):
+        whole.paste(each, (place * (column + gap), 0))
+    return whole
 
 
 def said(found: Found | Region) -> str:

@@ -91,9 +91,8 @@ def run(**values: Any) -> None:
         for machine in _machines(values, progress):
             progress(f"{machine.runtime}: answering")
             with one_thread():
-                drawn_on = bool(places) and not answers
-                answers.append((machine, _answers(machine, pictures, drawn_on=drawn_on)))
-    drawn = _drawn(answers[0][1], places)
+                answers.append((machine, _answers(machine, pictures, drawn_on=bool(places))))
+    drawn = _drawn(answers, places)
     if as_json:
         typer.echo(json.dumps([_facts(*each, pictures) for each in answers], indent=2))
     else:
@@ -178,13 +177,18 @@ def _places(out: Path | None, pictures: Sequence[Path], *, force: bool) -> list[
 
 
 def _drawn(
-    answers: Sequence[tuple[Answer, Prepared]], places: Sequence[Path]
+    answers: Sequence[tuple[Machine, Sequence[tuple[Answer, Prepared]]]], places: Sequence[Path]
 ) -> list[tuple[Path, bytes]]:
+    """The drawing of each picture: the answers of all machines beside each other."""
     if not places:
         return []
-    from ..answers.draw import draw, png
+    from ..answers.draw import beside, draw, png
 
-    return [(place, png(draw(*each))) for place, each in zip(places, answers, strict=True)]
+    found = []
+    for index, place in enumerate(places):
+        drawings = [(machine.runtime, draw(*own[index])) for machine, own in answers]
+        found.append((place, png(beside(drawings))))
+    return found
 
 
 def _write(drawn: Sequence[tuple[Path, bytes]], *, said: bool) -> None:

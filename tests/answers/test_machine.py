@@ -129,8 +129,17 @@ def test_a_file_beside_its_model(picture: Path, tmp_path: Path) -> None:
     assert [each["meaning"] for each in outputs] == ["upscaled", "upscaled"]
     for end in ("min", "max"):
         assert outputs[0][end] == pytest.approx(outputs[1][end], abs=1e-5)
-    with Image.open(tmp_path / "up.png") as image:
-        assert image.size == (32, 32)
+    run(tmp_path / "up.onnx", picture, "-o", tmp_path / "file.png")
+    run("espcn_x2", picture, "--size", "16", "-o", tmp_path / "model.png")
+    both, file, model = (
+        np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        for name in ("up", "file", "model")
+    )
+    assert file.shape == model.shape == (32, 32, 3)
+    assert (both[:32, :32] == file).all()
+    gap = both.shape[1] // 2 + 2  # of two as wide, 4 pixels apart
+    assert (both[:32, gap : gap + 32] == model).all()
+    assert len(both) > 32  # the titles
 
 
 def test_what_a_reader_has_to_know_of_the_weights(
