@@ -249,8 +249,11 @@ def test_a_file_of_ours_that_does_not_load_is_our_mistake(
         path.write_bytes(b"no protobuf")
 
     monkeypatch.setattr(onnx_exporter, "write", garbage)
-    with pytest.raises(ExportError, match=r"mobile-export itself failed.*ONNX.*does not load"):
+    with pytest.raises(
+        ExportError, match=r"mobile-export itself failed.*ONNX.*does not load"
+    ) as caught:
         run(source, tmp_path / "out")
+    assert ".mobile-export" not in str(caught.value), "nor is its draft's folder named"
     assert not (tmp_path / "out").exists()
 
 

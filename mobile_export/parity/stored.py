@@ -17,7 +17,7 @@ none.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from typing import NamedTuple
@@ -113,6 +113,8 @@ def unknown_weights(
     ]
     used = {_key(array) for _, array in arrays}
     types = {array.dtype for _, array in arrays}
+    if _are_all_known(used, kept, types):
+        return (), len(arrays)
     keys = [{key for dtype in types for key in _whole(each, dtype)} for each in kept]
     whole = set().union(*keys)
     left = [(name, array) for name, array in arrays if _key(array) not in whole]
@@ -123,6 +125,23 @@ def unknown_weights(
     missing = [each for each, own in zip(kept, keys, strict=True) if used.isdisjoint(own)]
     found = [Unknown(name, _difference(array, missing)) for name, array in left]
     return tuple(each for each in found if each.difference != _ROUNDED), len(arrays)
+
+
+def _are_all_known(
+    used: Collection[_Key], constants: Sequence[np.ndarray], types: Collection[np.dtype]
+) -> bool:
+    """Whether every array is a constant, which is so of most files: the last constants are looked
+    at first (layers, which are what such files hold), and no more of them than it takes."""
+    left = set(used)
+    sizes = {size for _, size, _ in used}
+    for constant in reversed(constants):
+        if not left:
+            break
+        if constant.size in sizes:
+            for dtype in types:
+                found = next((key for key in _whole(constant, dtype) if key in used), None)
+                left -= {found} if found is not None else set()
+    return not left
 
 
 def with_stored_weights(

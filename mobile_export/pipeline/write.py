@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ class Run:
         When it cannot be written or is wrong, the passes to blame are found and left out.
         """
         path = self.work.path(stem + row.suffix)
-        with unwarned(not self.config.verbose), one_thread():
+        with unwarned(not self.config.verbose), one_thread(), _of_the_draft(path):
             attempt, left_out, because = self._best(row, path)
         size = sum(size_of(file) for file in row.files(path))
         final = None
@@ -333,6 +334,16 @@ class Run:
         others = (*row.companions_of(path), *(() if plan is None else (plan,)))
         companions = [file.name for file in others]
         return self.work.commit(path.name, manifest.to_dict(), companions)
+
+
+@contextmanager
+def _of_the_draft(path: Path) -> Iterator[None]:
+    """Errors name a file that was not moved into place yet without its hidden folder."""
+    try:
+        yield
+    except MobileExportError as error:
+        error.message = error.message.replace(f"{path.parent}{os.sep}", "")
+        raise
 
 
 def _because(failed: Attempt | None, problem: MobileExportError | None) -> str:
