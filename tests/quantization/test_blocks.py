@@ -49,18 +49,22 @@ def wide() -> nn.Module:
     return Wide().eval()
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("coreml")
-    folder = tmp_path_factory.mktemp("blocks")
+def exported(format: str, folder: Path) -> Path:
+    """`wide` in a format, with weights of 4 bits."""
+    need(format)
     report = mobile_export.export(
-        wide(), "coreml", folder, name="wide", precision="int4-weights", size=32
+        wide(), format, folder, name="wide", precision="int4-weights", size=32
     )
     (artifact,) = report.artifacts
     assert artifact.parity.faithful
     assert artifact.parity.max_rel < 1e-5
     assert artifact.path is not None
     return artifact.path
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported("coreml", tmp_path_factory.mktemp("blocks"))
 
 
 def widened(package: Path) -> dict[tuple[int, ...], np.ndarray]:

@@ -12,21 +12,12 @@ import pytest
 import mobile_export
 from tests.conftest import need
 
-from .test_blocks import require_nearest, wide
+from .test_blocks import exported, require_nearest, wide
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("onnx")
-    folder = tmp_path_factory.mktemp("blocks")
-    report = mobile_export.export(
-        wide(), "onnx", folder, name="wide", precision="int4-weights", size=32
-    )
-    (artifact,) = report.artifacts
-    assert artifact.parity.faithful
-    assert artifact.parity.max_rel < 1e-5
-    assert artifact.path is not None
-    return artifact.path
+    return exported("onnx", tmp_path_factory.mktemp("blocks"))
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

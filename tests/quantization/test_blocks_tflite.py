@@ -12,26 +12,13 @@ import pytest
 
 import mobile_export
 from mobile_export.exporters.tflite.flatbuffer import pack, unpack
-from tests.conftest import need
 
-from .test_blocks import SHAPES, require_nearest, wide
-
-
-def exported(folder: Path) -> Path:
-    report = mobile_export.export(
-        wide(), "tflite", folder, name="wide", precision="int4-weights", size=32
-    )
-    (artifact,) = report.artifacts
-    assert artifact.parity.faithful
-    assert artifact.parity.max_rel < 1e-5
-    assert artifact.path is not None
-    return artifact.path
+from .test_blocks import SHAPES, exported, require_nearest, wide
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("tflite")
-    return exported(tmp_path_factory.mktemp("blocks"))
+    return exported("tflite", tmp_path_factory.mktemp("blocks"))
 
 
 def test_litert_widens_them_to_the_nearest(path: Path) -> None:
