@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from torch import nn
 import mobile_export
 from mobile_export.artifacts.interface import FileInput, FileOutput, Interface
 from mobile_export.artifacts.manifest import Manifest, read_manifest
+from mobile_export.artifacts.words import Meaning, Task
 from mobile_export.detection.options import NmsOptions
+from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.coreml.options import CoreMLOptions
 from mobile_export.exporters.record import preprocessing
+from mobile_export.exporters.table import FORMATS, get_format
 from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.graph.capture import trace
+from mobile_export.graph.source import Source
 from mobile_export.models.table import entries
-from mobile_export.pipeline import ExportReport
+from mobile_export.pipeline import ExportReport, export_program
 from mobile_export.sources.labels import known_labels
-from tests.conftest import TinyDetector, load_source
+from tests.conftest import TinyDetector, load_source, need, sampled
 
 Exported = Callable[..., ExportReport]
 Facts = list[tuple[str, list[int | None], str]]
@@ -97,6 +102,49 @@ def coreml_says(path: Path) -> tuple[Facts, Facts]:
     return [read(each) for each in inputs], [read(each) for each in outputs]
 
 
+def ncnn_says(path: Path) -> tuple[Facts, Facts]:
+    """Inputs from the text, outputs as ncnn gives them for zeros."""
+    import ncnn
+
+    words = [line.split() for line in path.read_text().splitlines()]
+    lines = [line for line in words if line[0] == "Input"]
+    inputs: Facts = []
+    for line in lines:
+        sizes = dict(word.split("=") for word in line[5:])
+        inputs.append((line[4], [int(sizes[key]) for key in ("2", "1", "0")], "float32"))
+    net = ncnn.Net()
+    assert net.load_param(str(path)) == 0
+    assert net.load_model(str(path.with_suffix(".bin"))) == 0
+    extractor = net.create_extractor()
+    for name, shape, _ in inputs:
+        extractor.input(name, ncnn.Mat(np.zeros([n or 1 for n in shape], np.float32)).clone())
+    outputs: Facts = []
+    for name in net.output_names():
+        status, found = extractor.extract(name)
+        assert status == 0
+        outputs.append((name, list(np.array(found).shape), "float32"))
+    return inputs, outputs
+
+
+def tnn_says(path: Path) -> tuple[Facts, Facts]:
+    """From the head of the text, which has no shapes of outputs."""
+    lines = path.read_text().splitlines()
+    inputs: Facts = []
+    for part in lines[1].strip('",').split(":"):
+        name, rank, *numbers = part.split()
+        inputs.append((name, [int(number) for number in numbers[: int(rank)]], "float32"))
+    return inputs, [(name, [], "float32") for name in lines[3].strip('", ').split()]
+
+
+SAYS = {
+    "onnx": onnx_says,
+    "tflite": tflite_says,
+    "coreml": coreml_says,
+    "ncnn": ncnn_says,
+    "tnn": tnn_says,
+}
+
+
 def test_onnx(exported: Exported) -> None:
     path, manifest, interface = manifest_of(exported("onnx"))
     assert (facts(interface.inputs), facts(interface.outputs)) == onnx_says(path)
@@ -120,34 +168,17 @@ def test_tflite(exported: Exported, layout: str) -> None:
 
 def test_ncnn(exported: Exported) -> None:
     path, _, interface = manifest_of(exported("ncnn"))
-    words = [line.split() for line in path.read_text().splitlines()]
-    (line,) = [line for line in words if line[0] == "Input"]
-    sizes = dict(word.split("=") for word in line[5:])
-    wanted = [int(sizes[key]) for key in ("2", "1", "0")]  # channels, height, width
-    assert facts(interface.inputs) == [(line[4], wanted, "float32")]
+    assert (facts(interface.inputs), facts(interface.outputs)) == ncnn_says(path)
     assert interface.inputs[0].layout == "CHW"
-
-    import ncnn
-
-    net = ncnn.Net()
-    assert net.load_param(str(path)) == 0
-    assert net.load_model(str(path.with_suffix(".bin"))) == 0
-    assert [each.name for each in interface.outputs] == list(net.output_names())
-    extractor = net.create_extractor()
-    extractor.input(line[4], ncnn.Mat(np.zeros(wanted, np.float32)).clone())
-    _, found = extractor.extract(interface.outputs[0].name)
-    assert np.array(found).shape == interface.outputs[0].shape
     assert interface.outputs[0].layout == "C"
 
 
 def test_tnn(exported: Exported) -> None:
     path, _, interface = manifest_of(exported("tnn"))
-    lines = path.read_text().splitlines()
-    name, rank, *numbers = lines[1].strip('",').split()
-    dims = [int(number) for number in numbers[: int(rank)]]
-    assert facts(interface.inputs) == [(name, dims, "float32")]
+    inputs, outputs = tnn_says(path)
+    assert facts(interface.inputs) == inputs
     assert interface.inputs[0].layout == "NCHW"
-    assert [each.name for each in interface.outputs] == lines[3].strip('", ').split()
+    assert [each.name for each in interface.outputs] == [name for name, _, _ in outputs]
     assert interface.outputs[0].shape[:2] == (1, 10)
 
 
@@ -199,6 +230,121 @@ def test_detections(tmp_path: Path, name: str, reader: Any) -> None:
     assert boxes.box.order == wanted[name]
     optional = [each.name for each in interface.inputs if each.optional]
     assert optional == (["iouThreshold", "confidenceThreshold"] if name == "coreml" else [])
+
+
+class _Head(nn.Module):
+    """A convolution, and what a task makes of it."""
+
+    def __init__(self, channels: int, last: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 3, padding=1)
+        self.last = last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.conv(x))
+
+
+_HEADS: dict[str, tuple[Task, Meaning, int, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "classes": ("classification", "logits", 10, lambda y: 30 * y[..., 0].mean(-1)),
+    "masks": ("segmentation", "logits", 10, lambda y: y),
+    "labels": ("segmentation", "labels", 10, lambda y: y.argmax(1)),
+    "upscaled": ("super-resolution", "upscaled", 12, lambda y: nn.functional.pixel_shuffle(y, 2)),
+    "depth": ("depth", "disparity", 1, lambda y: y.sigmoid()),
+    "embedding": ("embedding", "embedding", 7, lambda y: y.mean((2, 3))),
+}
+
+
+def _source(kind: str) -> Source:
+    """A small model of a task, whose classes have names where it has classes."""
+    torch.manual_seed(0)
+    if kind == "boxes":
+        source = load_source(TinyDetector().eval(), size=64)
+        return replace(source, task="detection", meanings={"boxes": "boxes", "scores": "scores"})
+    task, meaning, channels, last = _HEADS[kind]
+    source = load_source(_Head(channels, last).eval(), size=(16, 24))
+    labels = LABELS if channels == 10 else None
+    return replace(
+        source, task=task, meanings={meaning: meaning}, output_names=(meaning,), labels=labels
+    )
+
+
+_PLAIN: dict[str, Any] = {}
+_PIXELS: dict[str, Any] = {"image_input": True}
+_BYTES: dict[str, Any] = {"image_input": True, "input_dtype": "uint8"}
+_CLASSES: dict[str, Any] = {"classifier": True}
+_SURE: dict[str, Any] = {"softmax": True}
+_WAYS = {
+    **{kind: [_PLAIN, _PIXELS, _BYTES] for kind in (*_HEADS, "boxes", "nms")},
+    "classes": [
+        *(_PLAIN, _PIXELS, _BYTES, _SURE, _CLASSES),
+        *({**pixels, **head} for pixels in (_PIXELS, _BYTES) for head in (_SURE, _CLASSES)),
+    ],
+}
+_CELLS = [
+    (row.name, kind, options)
+    for row in FORMATS
+    for kind, ways in _WAYS.items()
+    for options in ways
+    if (row.suppresses or kind != "nms") and set(options) <= {f.name for f in fields(row.options)}
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    sampled(_CELLS, lambda cell: _CELLS.index(cell) % 5 == 0),
+    ids=lambda value: "-".join(value) or "plain" if isinstance(value, dict) else value,
+)
+def test_every_kind_of_file_is_as_its_vendors_reader_finds_it(
+    name: str, kind: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Names, shapes and dtypes, whether the input is pixels, and what the outputs mean."""
+    need(name)
+    row = get_format(name)
+    source = _source("boxes" if kind == "nms" else kind)
+    config = ExportConfig(
+        out_dir=tmp_path,
+        precision="fp32",
+        options={name: row.options(**options)},
+        nms=NmsOptions(score_threshold=0.1) if kind == "nms" else None,
+    )
+    report = export_program(lambda: source, "net", [row], config)
+    path, manifest, interface = manifest_of(report)
+    inputs, outputs = SAYS[name](path)
+    assert facts(interface.inputs) == inputs
+    given = facts(interface.outputs)
+    assert [(n, d) for n, _, d in given] == [(n, d) for n, _, d in outputs]
+    if name not in ("coreml", "tnn"):  # whose readers say nothing of the shapes of outputs
+        assert given == outputs
+    elif name == "coreml" and kind != "nms" and "classifier" not in options:
+        assert given == _with_shapes(path, given)
+    image = interface.inputs[0]
+    assert image.normalization is not None
+    assert image.normalization.inside == ("image_input" in options)
+    assert image.range == (0.0, 255.0 if "image_input" in options else 1.0)
+    meanings = {each.meaning for each in interface.outputs}
+    if kind in ("boxes", "nms"):
+        assert meanings >= {"boxes", "scores"}
+        assert manifest.task == "detection"
+        return
+    task, meaning, _, _ = _HEADS[kind]
+    added = {"classifier", "softmax"} & set(options)
+    assert meanings - {"label name"} == {"probabilities" if added else meaning}
+    assert ("label name" in meanings) == (name == "coreml" and "classifier" in options)
+    assert manifest.task == task
+    assert (manifest.labels == LABELS) == (kind in ("classes", "masks", "labels"))
+
+
+def _with_shapes(path: Path, given: Facts) -> Facts:
+    """With the shapes of outputs that coremltools reads in the program of a package."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    model = ct.models.MLModel(str(path), skip_model_load=True)
+    spec = model.get_spec()
+    program = load(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
+    (function,) = program.functions.values()
+    shapes = {each.name: list(each.shape) for each in function.outputs}
+    return [(name, shapes[name], dtype) for name, _, dtype in given]
 
 
 class _Softmax(nn.Module):
