@@ -11,7 +11,8 @@ the rest, and five sizes of one network say no more than one. How good it is, is
 every model from prices fitted without its family: a variant of the same network in the fit would
 tell too much. The interval of that figure is a bootstrap over the families.
 
-It knows nothing of the framework behind the papers' figures (TNN), of clocks or of threads.
+The counts are of onnxruntime, which runs what `mobile-bench estimate` is asked about, or of TNN,
+which the papers timed. It knows nothing of clocks or of threads.
 """
 
 from __future__ import annotations
@@ -29,14 +30,27 @@ import numpy as np
 from ...errors import UsageError
 from ..published import PublishedLatency, rows
 from .counts import ArmCount
-from .stored import StoredCount, stored_counts
+from .stored import RUNTIMES, StoredCount, stored_counts
 
-__all__ = ["SOCS", "TERMS", "Calibration", "CostModel", "Point", "Soc", "calibrate", "get_soc"]
+__all__ = [
+    "SOCS",
+    "TERMS",
+    "TNN_TERMS",
+    "Calibration",
+    "CostModel",
+    "Point",
+    "Soc",
+    "calibrate",
+    "calibrate_runtime",
+    "get_soc",
+]
 
 TERMS = ("fma", "l3_misses")
 """The counters that have a price: arithmetic, and lines that come from memory. docs/arm-cost.md
 shows what others were tried."""
 
+TNN_TERMS = ("instructions",)
+"""Of TNN's own counts, where the paper timed TNN: one price, with nothing chosen."""
 
 _FAMILY = re.compile(r"Mobile-Former|[A-Za-z]+?(?=[Vv]\d|[-+\d]|$)")
 _RESAMPLES = 2000
@@ -234,6 +248,38 @@ def calibrate(
     }
     left_out = tuple(without[p.family].milliseconds(p.count.count) for p in points)
     return Calibration(soc, points, _fit(points, terms), left_out)
+
+
+def calibrate_runtime(runtime: str, soc: str | None = None) -> list[Calibration]:
+    """The calibrations that the stored counts of ``runtime`` allow: of one SoC, or of all.
+
+    Args:
+        runtime: of `stored.RUNTIMES`.
+
+    Raises:
+        UsageError: it was not counted, or not every model of the table of ``soc`` was.
+    """
+    if runtime not in RUNTIMES:
+        raise UsageError(
+            f"No counts of the runtime {runtime!r} are stored.",
+            hint=f"Valid: --runtime {', '.join(RUNTIMES)}.",
+        )
+    counts = stored_counts(runtime)
+    counted = {(count.model, (count.height, count.width)) for count in counts}
+    whole = [
+        one
+        for one in SOCS
+        if {(row.name, row.size) for row in one.latencies() if row.name is not None} <= counted
+    ]
+    asked = [get_soc(soc)] if soc else whole
+    for one in asked:
+        if one not in whole:
+            raise UsageError(
+                f"Not every model of the table of {one.title} was counted in {runtime}.",
+                hint=f"Valid: --soc {', '.join(each.name for each in whole)}.",
+            )
+    terms = TNN_TERMS if runtime == "TNN" else TERMS
+    return [calibrate(one, terms, counts) for one in asked]
 
 
 def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:

@@ -1,7 +1,8 @@
 """Counts that were taken once and stored, so that ranking models needs neither qemu nor an hour.
 
 ``python -m mobile_export.bench.arm.stored FILE…`` extends ``data/arm_counts.csv`` with files that
-``mobile-export`` wrote; a test of the matrix counts a sample again.
+``mobile-export`` wrote; a test of the matrix counts a sample again. ``data/tnn_counts.csv`` is of
+TNN, which no registry has: docs/arm-cost.md says how it was counted.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from ..runners import runners_for
 from ..runners.runner import Job
 from .counts import COUNTERS, ArmCount
 
-__all__ = ["StoredCount", "count_artifact", "stored_counts"]
+__all__ = ["RUNTIMES", "StoredCount", "count_artifact", "stored_counts"]
 
 _FILE = "arm_counts.csv"
+
+RUNTIMES = {"onnxruntime": _FILE, "TNN": "tnn_counts.csv"}
+"""Runtimes that were counted, and the file of each."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,10 @@ _COLUMNS = tuple(field.name for field in fields(StoredCount))[:-1]
 
 
 @cache
-def stored_counts() -> tuple[StoredCount, ...]:
-    """All of them, in the order in which they were counted."""
-    text = resources.files("mobile_export.bench.arm.data").joinpath(_FILE).read_text("utf-8")
+def stored_counts(runtime: str = "onnxruntime") -> tuple[StoredCount, ...]:
+    """All of a runtime of `RUNTIMES`, in the order in which they were counted."""
+    folder = resources.files("mobile_export.bench.arm.data")
+    text = folder.joinpath(RUNTIMES[runtime]).read_text("utf-8")
     return tuple(_read(record) for record in csv.DictReader(text.splitlines()))
 
 

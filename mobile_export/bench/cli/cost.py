@@ -64,12 +64,15 @@ def rank(
     soc: Annotated[
         str | None, typer.Option(help="snapdragon-865 or snapdragon-8cx-gen-3; both by default.")
     ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="Whose counts: onnxruntime, or TNN, which the papers timed.")
+    ] = "onnxruntime",
     as_json: AsJson = False,
 ) -> None:
     """Compare stored ARM instruction counts with the milliseconds that the papers print."""
-    from ..arm.prices import SOCS, calibrate, get_soc
+    from ..arm.prices import calibrate_runtime
 
-    calibrations = [calibrate(one) for one in ([get_soc(soc)] if soc else SOCS)]
+    calibrations = calibrate_runtime(runtime, soc)
     if as_json:
         typer.echo(json.dumps([_ranked(one) for one in calibrations], indent=2))
         return

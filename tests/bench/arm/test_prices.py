@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from mobile_export.bench.arm.counts import ArmCount
-from mobile_export.bench.arm.prices import SOCS, Soc, calibrate, get_soc, spearman
-from mobile_export.bench.arm.stored import StoredCount, stored_counts
+from mobile_export.bench.arm.prices import (
+    SOCS,
+    Soc,
+    calibrate,
+    calibrate_runtime,
+    get_soc,
+    spearman,
+)
+from mobile_export.bench.arm.stored import RUNTIMES, StoredCount, stored_counts
 from mobile_export.errors import UsageError
 
 PHONE = SOCS[0]
@@ -135,6 +142,38 @@ def test_the_error_by_family_is_what_the_page_says(
     assert calibration.rank_correlation == pytest.approx(rank, abs=0.0006)
 
 
+def test_the_error_of_one_price_of_what_tnn_itself_executes_is_what_the_page_says() -> None:
+    (calibration,) = calibrate_runtime("TNN")
+    assert calibration.soc.name == "snapdragon-865"
+    assert list(calibration.model.prices) == ["instructions"]
+    assert len(calibration.points) == 31
+    assert calibration.median_error == pytest.approx(0.2140, abs=0.0006)
+    assert calibration.median_error_interval == pytest.approx((0.181, 0.381), abs=0.006)
+    assert calibration.rank_correlation == pytest.approx(0.875, abs=0.0006)
+
+
+def test_a_price_of_one_counter_is_a_weighted_median_of_ratios() -> None:
+    """The least sum of w |x p / t - 1| over p: the weighted median of t / x, weights w x / t."""
+    (calibration,) = calibrate_runtime("TNN")
+    members = Counter(point.family for point in calibration.points)
+    ratios = sorted(
+        (p.milliseconds / p.count.count.instructions, p.family) for p in calibration.points
+    )
+    weights = np.array([1 / ratio / members[family] for ratio, family in ratios])
+    middle = int((weights.cumsum() >= weights.sum() / 2).argmax())
+    price = calibration.model.prices["instructions"]
+    assert price == pytest.approx(ratios[middle][0], rel=1e-9)
+
+
+def test_a_soc_whose_models_were_not_counted_is_refused() -> None:
+    with pytest.raises(UsageError, match="Snapdragon 8cx") as caught:
+        calibrate_runtime("TNN", "snapdragon-8cx-gen-3")
+    assert "--soc snapdragon-865" in str(caught.value)
+    with pytest.raises(UsageError, match="'mnn'") as caught:
+        calibrate_runtime("mnn")
+    assert "onnxruntime, TNN" in str(caught.value)
+
+
 def test_a_prediction_does_not_know_its_own_model() -> None:
     counts = made_up(instructions_only)
     huge = replace(counts[0], count=replace(NOTHING, instructions=10**12))
@@ -166,10 +205,11 @@ def test_every_model_of_the_tables_was_counted(soc: Soc) -> None:
     assert wanted - counted == set()
 
 
-def test_stored_counts_come_from_one_set_of_versions() -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_stored_counts_come_from_one_set_of_versions(runtime: str) -> None:
     for name in ("runtime", "qemu", "plugin", "libc"):
-        assert len({getattr(row, name) for row in stored_counts()}) == 1, name
-    for row in stored_counts():
+        assert len({getattr(row, name) for row in stored_counts(runtime)}) == 1, name
+    for row in stored_counts(runtime):
         count = row.count
         assert 0 < count.fma < count.vector < count.instructions
         assert count.l3_misses <= count.l2_misses <= count.l1_misses < count.loads + count.stores

@@ -76,6 +76,12 @@ def test_rank_for_people_names_the_table_and_every_model() -> None:
         assert row.name is None or row.model in text
 
 
+def test_rank_of_what_the_papers_timed() -> None:
+    text = run("rank", "--runtime", "TNN")
+    assert "SeaFormer++" in text
+    assert "31 models, TNN f0cb0812 for aarch64" in text
+
+
 def test_an_estimate_is_called_one_and_comes_with_its_error(
     counted: StoredCount, tmp_path: Path
 ) -> None:
