@@ -78,7 +78,7 @@ OPTIONAL = (
     ),
     Extra(
         "plot",
-        "mobile-bench table --plot and mobile-bench pareto --plot",
+        "plots of mobile-bench table and mobile-bench pareto",
         (Library("matplotlib", "matplotlib", ">=3.9,<4"),),
     ),
     Extra(
