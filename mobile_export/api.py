@@ -411,7 +411,6 @@ def verify_request(
 ) -> VerifyReport:
     """`verify`, with the attributes of `ModelRequest` that were given in one mapping."""
     from .exporters.apart import describe_apart
-    from .sources.again import request_again
     from .sources.table import load_source, require_name
 
     path = Path(file)
@@ -425,25 +424,7 @@ def verify_request(
         row.other_runtime(runtime)
     manifest = _manifest_of(path, needed=request is None)
     facts = describe_apart(row, path, run=True)
-    size = _size_in_file(facts)
-    if manifest is not None and (manifest.sizes or _is_open(manifest)):
-        size = manifest.input.shape[2], manifest.input.shape[3]
-    if request is None:
-        assert manifest is not None
-        fitting = {} if size is None else {"size": size}
-        request = request_again(manifest, path, {**fitting, **options})
-    elif request.input is None and request.example_inputs is None:
-        request = replace(
-            request,
-            size=request.size or size,
-            batch=request.batch or _batch_in_file(facts, size),
-        )
-    if manifest is not None and manifest.build is not None and request.dynamic is None:
-        request = replace(request, dynamic=manifest.build.dynamic)
-    wanted = request
-    sizes = request.sizes
-    if manifest is not None and len(sizes) < 2 and "size" not in options:
-        sizes = tuple(each.size for each in manifest.sizes)
+    wanted, sizes = _wanted(path, request, options, facts, manifest)
     loaded: list[Source] = []
 
     def load() -> Source:
@@ -459,7 +440,7 @@ def verify_request(
         runtime=runtime,
         samples=samples,
         sizes=sizes,
-        dynamic=request.dynamic,
+        dynamic=wanted.dynamic,
         names=None if manifest is None else manifest.class_names,
         task=None if manifest is None else manifest.task,
         layers=layers,
@@ -471,6 +452,43 @@ def verify_request(
     return VerifyReport(
         path, row.name, verified.parity, verified.layers, allowed_by, stored, unlike
     )
+
+
+def _wanted(
+    path: Path,
+    request: ModelRequest | None,
+    options: Mapping[str, Any],
+    facts: dict[str, Any],
+    manifest: Manifest | None,
+) -> tuple[ModelRequest, tuple[tuple[int, int], ...]]:
+    """What to build the model of a file by, and the sizes to compare it at, where it has several.
+
+    Args:
+        request: the model that the user named; None: the one that the manifest names.
+        options: that the user gave, which come before what file and manifest say.
+        facts: of the file.
+    """
+    from .sources.again import request_again
+
+    size = _size_in_file(facts)
+    if manifest is not None and (manifest.sizes or _is_open(manifest)):
+        size = manifest.input.shape[2], manifest.input.shape[3]
+    if request is None:
+        assert manifest is not None
+        fitting = {} if size is None else {"size": size}
+        request = request_again(manifest, path, {**fitting, **options})
+    elif request.input is None and request.example_inputs is None:
+        request = replace(
+            request,
+            size=request.size or size,
+            batch=request.batch or _batch_in_file(facts, size),
+        )
+    if manifest is not None and manifest.build is not None and request.dynamic is None:
+        request = replace(request, dynamic=manifest.build.dynamic)
+    sizes = request.sizes
+    if manifest is not None and len(sizes) < 2 and "size" not in options:
+        sizes = tuple(each.size for each in manifest.sizes)
+    return request, sizes
 
 
 def _unlike(

@@ -17,6 +17,8 @@ PACKAGE = Path(mobile_export.__file__).parent
 TESTS = Path(__file__).parent
 
 PLACES = {
+    "exporters/onnx/blocks.py": "quantization/test_blocks_onnx.py",
+    "exporters/tflite/blocks.py": "quantization/test_blocks_tflite.py",
     "exporters/onnx/dynamic.py": "quantization/test_weights.py",
     "exporters/tflite/weights.py": "quantization/test_weights.py",
     "quantization/palettes.py": "quantization/test_weights.py",

@@ -332,7 +332,14 @@ JUMPS = {Bounded, Bits, Truth}
 """Comparisons, which float16 may decide otherwise: their Core ML files are of float32."""
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+ALWAYS = {Bag, Bits, Dilated, Flow, Turned}
+"""The others are of the matrix."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [each if each in ALWAYS else pytest.param(each, marks=pytest.mark.matrix) for each in NETWORKS],
+)
 @pytest.mark.parametrize(
     "formats", [("onnx", "ncnn", "tnn"), ("coreml",), ("tflite",)], ids="-".join
 )
@@ -353,7 +360,7 @@ def test_every_format_takes_it(
 
 
 @pytest.mark.parametrize("name", ["onnx", "coreml", "tflite"])
-@pytest.mark.parametrize("kind", [Turned, Dilated, Resized])
+@pytest.mark.parametrize("kind", [Turned, pytest.param(Dilated, marks=pytest.mark.matrix), Resized])
 def test_two_images_at_once(kind: type[nn.Module], name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     report = api.export(kind().eval(), [name], tmp_path, name="net", size=32, batch=2)

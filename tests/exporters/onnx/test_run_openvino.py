@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def test_another_runtime_is_one_of_the_row() -> None:
         get_format("coreml").other_runtime("openvino")
 
 
+def saturates(precision: str) -> bool:
+    """Whether OpenVINO's sums of two products of 8 bits leave the 16 bits that they have: on x86
+    without VNNI. It is 8 % off then, and `verify` says so."""
+    places = Path("/proc/cpuinfo")
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return precision == "int8" and x86 and "vnni" not in places.read_text()
+
+
 @pytest.mark.parametrize("precision", ["int8-weights", "int8"])
 def test_files_of_integers_with_openvino(tmp_path: Path, precision: str) -> None:
     """The integers that the file stores are read from it; those that are computed, nobody sees."""
@@ -31,8 +40,7 @@ def test_files_of_integers_with_openvino(tmp_path: Path, precision: str) -> None
     path = report.artifacts[0].path
     assert path is not None
     checked = api.verify(path, module, runtime="openvino", size=64)
-    assert checked.parity.passed
-    assert checked.parity.faithful
+    assert checked.parity.passed == checked.parity.faithful == (not saturates(precision))
     unseen = any("computes inside cannot be seen" in note for note in checked.parity.notes)
     assert unseen == (precision == "int8")
     if unseen:
