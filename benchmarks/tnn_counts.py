@@ -15,19 +15,16 @@ import csv
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from mobile_export.artifacts.expected import compare_expected, expected_inputs
-from mobile_export.bench.arm.counts import COUNTERS, read_counts
+from mobile_export.bench.arm.counts import read_counts
 from mobile_export.bench.arm.prepare import find
-from mobile_export.bench.arm.stored import StoredCount
+from mobile_export.bench.arm.stored import StoredCount, append_counts
 from mobile_export.bench.devices.qemu import CPU
-from mobile_export.bench.files import BenchArtifact, read_artifact
-
-COLUMNS = ("model", "height", "width", "runtime", "sha256", "qemu", "plugin", "libc")
+from mobile_export.bench.files import BenchArtifact
 
 _FURTHEST = 1e-3
 """Of the output's range: TNN's ARM kernels approximate exp and tanh, which is more than the 1e-5
@@ -71,23 +68,11 @@ def count(program: Path, artifact: BenchArtifact, runtime: str, libc: str) -> St
 
 def extend(table: Path, program: Path, files: Sequence[Path], runtime: str, libc: str) -> None:
     """Count the files that ``table`` does not have, appending each as soon as it is counted."""
-    new = not table.exists()
     known = set()
-    if not new:
+    if table.exists():
         with table.open(encoding="utf-8", newline="") as stream:
             known = {row["sha256"] for row in csv.DictReader(stream)}
-    with table.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        if new:
-            writer.writerow((*COLUMNS, *COUNTERS))
-        for file in files:
-            artifact = read_artifact(file)
-            if artifact.manifest.sha256 in known:
-                continue
-            row = count(program, artifact, runtime, libc)
-            writer.writerow((*astuple(row)[: len(COLUMNS)], *row.count.values()))
-            stream.flush()
-            print(row.model, row.height, row.count.instructions, flush=True)
+    append_counts(table, files, lambda artifact: count(program, artifact, runtime, libc), known)
 
 
 def main() -> None:

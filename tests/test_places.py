@@ -20,6 +20,7 @@ PLACES = {
     "exporters/onnx/blocks.py": "quantization/test_blocks_onnx.py",
     "exporters/tflite/blocks.py": "quantization/test_blocks_tflite.py",
     "exporters/onnx/dynamic.py": "quantization/test_weights.py",
+    "exporters/onnx/rewriter.py": "quantization/test_weights.py",
     "exporters/tflite/weights.py": "quantization/test_weights.py",
     "quantization/palettes.py": "quantization/test_weights.py",
     "exporters/coreml/evaluator/ops/*": "exporters/coreml/evaluator/test_mil_ops.py",

@@ -283,13 +283,16 @@ def missing_values(rounded: Program, looked_up: Iterable[np.ndarray]) -> tuple[s
         rounded: the program with the plan in it.
         looked_up: the tensors that the file makes of its indices and tables, integers and scales.
     """
-    have = {_sorted(each.astype(np.float32)) for each in looked_up}
     exported = rounded.exported
     stored = {**exported.state_dict, **exported.constants}
+    wanted = {name: each for name, each in stored.items() if name.endswith(f".weight.{STORED}")}
+    if not wanted:
+        return ()  # nothing of the file is looked up
+    have = {_sorted(each.astype(np.float32)) for each in looked_up}
     return tuple(
         name.removesuffix(f".{STORED}")
-        for name, value in stored.items()
-        if name.endswith(f".weight.{STORED}") and _sorted(value.float().numpy()) not in have
+        for name, value in wanted.items()
+        if _sorted(value.float().numpy()) not in have
     )
 
 

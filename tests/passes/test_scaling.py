@@ -6,28 +6,16 @@ same on every one. `benchmarks/pass_scaling.py` has the seconds, up to 10,000 no
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from mobile_export.graph.program import Program
+from tests.conftest import load_script
 
-
-def _benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "pass_scaling.py"
-    spec = importlib.util.spec_from_file_location("pass_scaling", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BENCHMARK = _benchmark()
+BENCHMARK = load_script(Path(__file__).parents[2] / "benchmarks" / "pass_scaling.py")
 
 
 def calls_of(program: Program) -> int:

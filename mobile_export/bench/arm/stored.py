@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from importlib import resources
@@ -22,7 +22,7 @@ from ..runners import runners_for
 from ..runners.runner import Job
 from .counts import COUNTERS, ArmCount
 
-__all__ = ["RUNTIMES", "StoredCount", "count_artifact", "stored_counts"]
+__all__ = ["RUNTIMES", "StoredCount", "append_counts", "count_artifact", "stored_counts"]
 
 _FILE = "arm_counts.csv"
 
@@ -108,23 +108,39 @@ def count_artifact(device: QemuDevice, artifact: BenchArtifact) -> StoredCount:
     )
 
 
-def _extend(table: Path, files: Sequence[Path]) -> None:
-    """Count ``files`` that ``table`` does not have, appending each as soon as it is counted."""
-    device = connect(QemuDevice.kind)
+def append_counts(
+    table: Path,
+    files: Sequence[Path],
+    count: Callable[[BenchArtifact], StoredCount],
+    known: Container[str],
+) -> None:
+    """Count ``files``, appending each to ``table`` as soon as it is counted.
+
+    Args:
+        known: SHA-256 of the files that are left out.
+    """
     new = not table.exists()
-    known = set() if new else {(row.sha256, row.plugin) for row in stored_counts()}
     with table.open("a", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         if new:
             writer.writerow((*_COLUMNS, *COUNTERS))
         for file in files:
             artifact = read_artifact(file)
-            if (artifact.manifest.sha256, device.prepared.versions["plugin"]) in known:
+            if artifact.manifest.sha256 in known:
                 continue
-            row = count_artifact(device, artifact)
+            row = count(artifact)
             writer.writerow((*astuple(row)[: len(_COLUMNS)], *row.count.values()))
             stream.flush()
             print(row.model, row.height, row.count.instructions, flush=True)
+
+
+def _extend(table: Path, files: Sequence[Path]) -> None:
+    """Count ``files`` that ``table`` does not have by this plugin."""
+    device = connect(QemuDevice.kind)
+    plugin = device.prepared.versions["plugin"]
+    rows = stored_counts() if table.exists() else ()
+    known = {row.sha256 for row in rows if row.plugin == plugin}
+    append_counts(table, files, lambda artifact: count_artifact(device, artifact), known)
 
 
 if __name__ == "__main__":

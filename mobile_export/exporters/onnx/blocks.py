@@ -13,11 +13,12 @@ here: weights that no integers stand for exactly stay as they are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...graph.stored_integers import cut
+from .rewriter import GraphRewriter
 
 if TYPE_CHECKING:
     import onnx
@@ -35,27 +36,21 @@ def store_blocks(model: onnx.ModelProto, bits: int, block: int) -> None:
     _Writer(model, bits, block).run()
 
 
-class _Writer:
+class _Writer(GraphRewriter):
     """Puts what widens integers in front of the layers that read them."""
 
     def __init__(self, model: onnx.ModelProto, bits: int, block: int) -> None:
-        self.graph, self.bits, self.block = model.graph, bits, block
-        self.stored = {each.name: each for each in model.graph.initializer}
+        super().__init__(model)
+        self.bits, self.block = bits, block
         self.widened: dict[tuple[str, bool], str | None] = {}
-        self.nodes: list[onnx.NodeProto] = []
 
     def run(self) -> None:
+        """Rewrite all nodes, and store what they read."""
         for node in list(self.graph.node):
             if node.op_type in ("Conv", "MatMul", "Gemm") and node.input[1] in self.stored:
                 node.input[1] = self._weights(node.input[1], _is_turned(node)) or node.input[1]
             self.nodes.append(node)
-        self.graph.ClearField("node")
-        self.graph.node.extend(self.nodes)
-        read = {name for node in self.nodes for name in node.input}
-        left = {name for (name, _), widened in self.widened.items() if widened} - read
-        kept = [each for name, each in self.stored.items() if name not in left]
-        self.graph.ClearField("initializer")
-        self.graph.initializer.extend(kept)
+        self.finish()
 
     def _weights(self, name: str, turned: bool) -> str | None:
         """The name of what stands for stored weights; None where no integers do.
@@ -70,6 +65,7 @@ class _Writer:
 
     def _widen(self, name: str, turned: bool) -> str | None:
         from onnx import TensorProto
+        from onnx.helper import tensor_dtype_to_np_dtype
         from onnx.numpy_helper import to_array
 
         values = to_array(self.stored[name])
@@ -80,33 +76,21 @@ class _Writer:
         if found is None:
             return None
         integers, scales, bits = found
-        width = TensorProto.INT4 if bits == 4 else TensorProto.INT8
-        rows = integers.reshape(scales.size, -1)
+        kind = tensor_dtype_to_np_dtype(TensorProto.INT4 if bits == 4 else TensorProto.INT8)
+        rows = integers.reshape(scales.size, -1).astype(kind)
         given = [
-            self._store(f"{name}_rows", width, rows),
-            self._store(f"{name}_scales", TensorProto.FLOAT, scales.reshape(-1)),
+            self.store(f"{name}_rows", rows),
+            self.store(f"{name}_scales", scales.reshape(-1)),
         ]
-        if width == TensorProto.INT8:  # onnxruntime's ``session.x64quantprecision`` replaces it
-            zeros = np.zeros(scales.size, np.int8)
-            given.append(self._store(f"{name}_zeros", width, zeros))
-        widened = self._add("DequantizeLinear", given, f"{name}_widened", axis=0)
-        shape = self._store(f"{name}_shape", TensorProto.INT64, np.asarray(values.shape))
-        shaped = self._add("Reshape", [widened, shape], f"{name}_shaped")
-        return self._add("Transpose", [shaped], f"{name}_turned", perm=[1, 0]) if turned else shaped
-
-    def _store(self, name: str, kind: int, values: np.ndarray) -> str:
-        from onnx.helper import tensor_dtype_to_np_dtype
-        from onnx.numpy_helper import from_array
-
-        if name not in self.stored:
-            self.stored[name] = from_array(values.astype(tensor_dtype_to_np_dtype(kind)), name)
-        return name
-
-    def _add(self, operator: str, given: list[str], made: str, **attributes: Any) -> str:
-        from onnx.helper import make_node
-
-        self.nodes.append(make_node(operator, given, [made], **attributes))
-        return made
+        if bits == 8:  # onnxruntime's ``session.x64quantprecision`` replaces it
+            given.append(self.store(f"{name}_zeros", np.zeros(scales.size, np.int8)))
+        shape = self.store(f"{name}_shape", np.asarray(values.shape, np.int64))
+        self.add("DequantizeLinear", given, f"{name}_widened", axis=0)
+        self.add("Reshape", [f"{name}_widened", shape], f"{name}_shaped")
+        if not turned:
+            return f"{name}_shaped"
+        self.add("Transpose", [f"{name}_shaped"], f"{name}_turned", perm=[1, 0])
+        return f"{name}_turned"
 
 
 def _is_turned(layer: onnx.NodeProto) -> bool:

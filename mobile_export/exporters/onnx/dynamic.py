@@ -12,11 +12,12 @@ DequantizeLinear.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
+from .rewriter import GraphRewriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +29,21 @@ __all__ = ["integer_scales", "round_while_running"]
 _INTEGER = {"Conv": "ConvInteger", "MatMul": "MatMulInteger", "Gemm": "MatMulInteger"}
 
 
-class _Rewriter:
+class _Rewriter(GraphRewriter):
     """Puts layers of integers in the place of those of floats."""
 
     def __init__(self, model: onnx.ModelProto, planned: PlannedTable) -> None:
         from onnx.numpy_helper import to_array
 
-        self.graph = model.graph
+        super().__init__(model)
         self.planned = planned
-        self.stored = {each.name: to_array(each) for each in model.graph.initializer}
         self.found: dict[str, tuple[PlannedWeights, np.ndarray, int]] = {}
-        for name, values in self.stored.items():
+        for name, tensor in self.stored.items():
+            values = to_array(tensor)
             found = find_weights(planned, values) if values.dtype == np.float32 else None
             if found is not None:
                 self.found[name] = found
         self.rounded: dict[str, tuple[str, str, str]] = {}
-        self.nodes: list[onnx.NodeProto] = []
 
     def run(self) -> None:
         """Rewrite all nodes, and store what they read."""
@@ -55,35 +55,17 @@ class _Rewriter:
                 for name in weights:
                     self._widen(node, name)
                 self.nodes.append(node)
-        del self.graph.node[:]
-        self.graph.node.extend(self.nodes)
-        read = {name for node in self.nodes for name in node.input}
-        kept = [each for each in self.graph.initializer if each.name in read]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
-
-    def _add(self, operator: str, given: list[str], *made: str, **attributes: Any) -> None:
-        import onnx
-
-        self.nodes.append(onnx.helper.make_node(operator, given, list(made), **attributes))
-
-    def _store(self, name: str, values: np.ndarray) -> str:
-        from onnx.numpy_helper import from_array
-
-        if name not in self.stored:
-            self.stored[name] = values
-            self.graph.initializer.append(from_array(np.ascontiguousarray(values), name))
-        return name
+        self.finish()
 
     def _widen(self, node: onnx.NodeProto, name: str) -> None:
         weights, integers, axis = self.found[name]
         widened = f"{name}_widened"
         if not any(widened in each.output for each in self.nodes):
             scales = weights.scales if len(weights.scales) > 1 else weights.scales[0]
-            stored = self._store(f"{name}_integers", integers)
-            scale = self._store(f"{name}_scales", np.asarray(scales, np.float32))
+            stored = self.store(f"{name}_integers", integers)
+            scale = self.store(f"{name}_scales", np.asarray(scales, np.float32))
             how = {"axis": axis} if len(weights.scales) > 1 else {}
-            self._add("DequantizeLinear", [stored, scale], widened, **how)
+            self.add("DequantizeLinear", [stored, scale], widened, **how)
         for place, given in enumerate(node.input):
             if given == name:
                 node.input[place] = widened
@@ -92,37 +74,39 @@ class _Rewriter:
         """The integers of a computed tensor, their scale and their zero point."""
         if name not in self.rounded:
             made = (f"{name}_rounded", f"{name}_scale", f"{name}_zero")
-            self._add("DynamicQuantizeLinear", [name], *made)
+            self.add("DynamicQuantizeLinear", [name], *made)
             self.rounded[name] = made
         return self.rounded[name]
 
     def _layer(
         self, node: onnx.NodeProto, weights: PlannedWeights, integers: np.ndarray, axis: int
     ) -> None:
+        from onnx.numpy_helper import to_array
+
         name, output = node.input[1], node.output[0]
         attributes = {a.name: a for a in node.attribute}
         convolution = node.op_type == "Conv"
         if node.op_type == "Gemm" and attributes["transB"].i:
             integers = integers.T
         q, scale, zero = self._rounded(node.input[0])
-        stored = self._store(
+        stored = self.store(
             f"{name}_{'columns' if node.op_type == 'Gemm' else 'integers'}", integers
         )
         shape = (1, -1, *[1] * (integers.ndim - 2)) if convolution else (-1,)
-        scales = self._store(f"{name}_of_{output}_scales", weights.scales.reshape(shape))
-        self._add(_INTEGER[node.op_type], [q, stored, zero], f"{output}_sums")
+        scales = self.store(f"{name}_of_{output}_scales", weights.scales.reshape(shape))
+        self.add(_INTEGER[node.op_type], [q, stored, zero], f"{output}_sums")
         if convolution:
             self.nodes[-1].attribute.extend(node.attribute)
-        self._add("Cast", [f"{output}_sums"], f"{output}_floats", to=1)
-        self._add("Mul", [scale, scales], f"{output}_scales")
+        self.add("Cast", [f"{output}_sums"], f"{output}_floats", to=1)
+        self.add("Mul", [scale, scales], f"{output}_scales")
         biased = len(node.input) == 3
         real = f"{output}_unbiased" if biased else output
-        self._add("Mul", [f"{output}_floats", f"{output}_scales"], real)
+        self.add("Mul", [f"{output}_floats", f"{output}_scales"], real)
         if biased:
             bias = node.input[2]
             if convolution:
-                bias = self._store(f"{bias}_of_{output}", self.stored[bias].reshape(shape))
-            self._add("Add", [real, bias], output)
+                bias = self.store(f"{bias}_of_{output}", to_array(self.stored[bias]).reshape(shape))
+            self.add("Add", [real, bias], output)
 
 
 def _has_integers(node: onnx.NodeProto) -> bool:

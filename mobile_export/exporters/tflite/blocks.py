@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ...graph.stored_integers import PlannedWeights, cut
-from .flatbuffer import add_buffer, pack, unpack
-from .weights import operator_code, stored_integers, widen, without_floats
+from .flatbuffer import add_buffer, name_of, operator_code, pack, unpack
+from .weights import DEQUANTIZE, stored_integers, widen, without_floats
 
 __all__ = ["block_weights", "with_block_weights"]
 
@@ -93,17 +93,15 @@ def _store_blocks(
     channels, blocks = scales.shape
     size = integers.shape[1] // blocks
     places = integers.size // (channels * blocks * size)
+    kernel = range(2, integers.ndim)
     if order[0] == 0:  # input channels are the last axis of the file's weights
-        kernel = range(2, integers.ndim)
         laid = integers.transpose(0, *kernel, 1).reshape(channels, places, blocks, size)
         factors = scales.reshape(channels, 1, blocks, 1)
     else:  # output channels are
-        kernel = range(2, integers.ndim)
         laid = integers.transpose(*kernel, 1, 0).reshape(places, blocks, size, channels)
         factors = scales.T.reshape(1, blocks, 1, channels)
     tensor = graph.tensors[index]
-    name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
-    kinds = schema.TensorType
+    name, kinds = name_of(tensor), schema.TensorType
 
     def add(what: str, kind: int, shape: tuple[int, ...], values: np.ndarray | None) -> int:
         made = schema.TensorT()
@@ -123,13 +121,13 @@ def _store_blocks(
     reshape.newShape = [int(n) for n in tensor.shape]
     options = schema.BuiltinOptions
     steps = (
-        ("DEQUANTIZE", [stored], real, schema.DequantizeOptionsT(), options.DequantizeOptions),
-        ("MUL", [real, scale], scaled, schema.MulOptionsT(), options.MulOptions),
-        ("RESHAPE", [scaled], index, reshape, options.ReshapeOptions),
+        (DEQUANTIZE, [stored], real, schema.DequantizeOptionsT(), options.DequantizeOptions),
+        (("MUL", 1), [real, scale], scaled, schema.MulOptionsT(), options.MulOptions),
+        (("RESHAPE", 1), [scaled], index, reshape, options.ReshapeOptions),
     )
-    for place, (word, given, made, how, kind) in enumerate(steps):
+    for place, (code, given, made, how, kind) in enumerate(steps):
         operator = schema.OperatorT()
-        operator.opcodeIndex = operator_code(model, word)
+        operator.opcodeIndex = operator_code(model, *code)
         operator.inputs, operator.outputs = given, [made]
         operator.builtinOptions, operator.builtinOptionsType = how, kind
         graph.operators.insert(place, operator)

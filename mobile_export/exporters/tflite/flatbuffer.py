@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LAYOUT", "add_buffer", "pack", "unpack", "with_entries"]
+__all__ = [
+    "LAYOUT",
+    "add_buffer",
+    "name_of",
+    "operator_code",
+    "pack",
+    "unpack",
+    "with_entries",
+]
 
 LAYOUT = "mobile_export.layout"
 _ALIGNMENT = 16
@@ -39,6 +47,32 @@ def add_buffer(model: Any, values: np.ndarray) -> int:
     buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     model.buffers.append(buffer)
     return len(model.buffers) - 1
+
+
+def operator_code(model: Any, word: str, version: int = 1, *, any_version: bool = False) -> int:
+    """The place of the code of the operator called ``word``, which is added where there is none.
+
+    Args:
+        version: of the operator.
+        any_version: a code that is there will do, whatever its version.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    wanted = getattr(schema.BuiltinOperator, word)
+    for place, code in enumerate(model.operatorCodes):
+        if code.builtinCode == wanted and (any_version or code.version == version):
+            return place
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = wanted
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def name_of(tensor: Any) -> str:
+    """A tensor's name, which is bytes where it was read from a file."""
+    name = tensor.name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def pack(model: Any) -> bytes:

@@ -15,6 +15,7 @@ from ...graph.quantized import is_quantization
 from ...graph.roundings import Pads, free_pads
 from ...graph.stored_integers import exact_floats
 from ...system.torch_private import quantization_operators
+from .flatbuffer import name_of, operator_code, pack, unpack
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -106,8 +107,6 @@ def with_float_ends(content: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    from .flatbuffer import pack, unpack
-
     model = unpack(content)
     graph = model.subgraphs[0]
     kinds = (schema.TensorType.INT8, schema.TensorType.INT16)
@@ -121,7 +120,7 @@ def with_float_ends(content: bytes) -> bytes:
             graph.tensors.append(outer)
             number = len(graph.tensors) - 1
             operator = schema.OperatorT()
-            operator.opcodeIndex = _code(model, schema, word)
+            operator.opcodeIndex = operator_code(model, word, version=2, any_version=True)
             given, made = (number, index) if word == "QUANTIZE" else (index, number)
             operator.inputs, operator.outputs = [given], [made]
             at = 0 if word == "QUANTIZE" else len(graph.operators)
@@ -137,22 +136,8 @@ def _like(inner: Any, schema: Any) -> Any:
     outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
     outer.type, outer.buffer = schema.TensorType.FLOAT32, 0
     outer.name = inner.name
-    name = inner.name.decode() if isinstance(inner.name, bytes) else inner.name
-    inner.name = f"{name}_integers"
+    inner.name = f"{name_of(inner)}_integers"
     return outer
-
-
-def _code(model: Any, schema: Any, word: str) -> int:
-    """The place of an operator's code, which is added where there is none."""
-    wanted = getattr(schema.BuiltinOperator, word)
-    for place, code in enumerate(model.operatorCodes):
-        if code.builtinCode == wanted:
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = 2
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
 
 
 def _rename(model: Any, old: int, new: int) -> None:

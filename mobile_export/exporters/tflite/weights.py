@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ...graph.stored_integers import PlannedTable, PlannedWeights, find_weights
-from .flatbuffer import add_buffer, pack, unpack
+from .flatbuffer import add_buffer, name_of, operator_code, pack, unpack
 
-__all__ = ["operator_code", "stored_integers", "widen", "with_integer_weights", "without_floats"]
+__all__ = ["DEQUANTIZE", "stored_integers", "widen", "with_integer_weights", "without_floats"]
 
 
 def with_integer_weights(content: bytes, planned: PlannedTable, *, hybrid: bool = False) -> bytes:
@@ -102,7 +102,7 @@ def stored_integers(model: Any, tensor: Any, found: tuple[PlannedWeights, np.nda
     weights, integers, axis = found
     stored = schema.TensorT()
     stored.shape, stored.type = tensor.shape, schema.TensorType.INT8
-    stored.name = f"{_text(tensor.name)}_integers"
+    stored.name = f"{name_of(tensor)}_integers"
     stored.quantization = schema.QuantizationParametersT()
     stored.quantization.scale = weights.scales
     stored.quantization.zeroPoint = np.zeros(len(weights.scales), np.int64)
@@ -118,30 +118,11 @@ def widen(model: Any, graph: Any, index: int, stored: Any) -> None:
     graph.tensors[index].buffer = 0
     graph.tensors.append(stored)
     operator = schema.OperatorT()
-    operator.opcodeIndex = operator_code(model, "DEQUANTIZE")
+    operator.opcodeIndex = operator_code(model, *DEQUANTIZE)
     operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
     graph.operators.insert(0, operator)
 
 
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
-
-
-_VERSIONS = {"DEQUANTIZE": 6}
-"""Of operators (LiteRT's register.cc has 1 to 6): with a scale for each place on an axis, and of
-integers of 4 bits; others have their first."""
-
-
-def operator_code(model: Any, word: str) -> int:
-    """The place of the code of the operator called ``word``, which is added where there is none."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    wanted, version = getattr(schema.BuiltinOperator, word), _VERSIONS.get(word, 1)
-    for place, code in enumerate(model.operatorCodes):
-        if code.builtinCode == wanted and code.version == version:
-            return place
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
+DEQUANTIZE = ("DEQUANTIZE", 6)
+"""The operator and its version (LiteRT's register.cc has 1 to 6): with a scale for each place on an
+axis, and of integers of 4 bits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from mobile_export.bench.arm.counts import COUNTERS
+from tests.conftest import load_script
 
 SOURCE = Path(__file__).parents[3] / "benchmarks" / "arm_pairs.py"
 
@@ -19,12 +19,7 @@ SOURCE = Path(__file__).parents[3] / "benchmarks" / "arm_pairs.py"
 def pairs() -> ModuleType:
     if not SOURCE.exists():
         pytest.skip("the benchmarks are not installed beside the tests")
-    spec = importlib.util.spec_from_file_location("arm_pairs", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SOURCE)
 
 
 def pair(model: str, kind: str, ours: int, vendor: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from mobile_export.artifacts.expected import seeded_input
 from mobile_export.bench.arm.counts import COUNTERS
 from mobile_export.bench.arm.prepare import Prepared
 from tests.bench.examples import make_manifest, write_manifest
+from tests.conftest import load_script
 
 SOURCE = Path(__file__).parents[3] / "benchmarks" / "tnn_counts.py"
 IMAGE = seeded_input((1, 3, 8, 8), 0)
@@ -26,11 +26,7 @@ OUTPUT = np.array([[1.0, -2.0, 3.0]])
 def tnn(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     if not SOURCE.exists():
         pytest.skip("the benchmarks are not installed beside the tests")
-    spec = importlib.util.spec_from_file_location("tnn_counts", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(SOURCE)
     versions = {"qemu": "7.2", "plugin": "p"}
     prepared = Prepared(*(Path(name) for name in ("qemu", "plugin", "root", "site")), versions)
     monkeypatch.setattr(module, "find", lambda: prepared)

@@ -276,8 +276,9 @@ class MilProgram:
                 continue  # it reads one that is pending
             with torch.inference_mode():
                 results = _execute(step, {}, self._constants)
-            self.stored += _widened(step)
-            self._kept |= _kept(step)
+            stored = _widened(step)
+            self.stored += stored
+            self._kept |= _kept(step, stored)
             if step.call.type in ("constexpr_lut_to_dense", "constexpr_blockwise_shift_scale"):
                 self.looked_up += [each.numpy() for each in results if torch.is_tensor(each)]
             for (name, _), result in zip(step.call.outputs, results, strict=True):
@@ -291,14 +292,13 @@ _WIDENING = {
 }
 
 
-def _kept(step: _Step) -> set[tuple[int, str]]:
-    """Bits and precision of the weights that an operation widens."""
+def _kept(step: _Step, stored: list[StoredIntegers]) -> set[tuple[int, str]]:
+    """Bits and precision of the weights that an operation widens: ``stored``, or a table's."""
     if step.call.type == "constexpr_lut_to_dense" and "lut" in step.constants:
         table = step.constants["lut"]
         packed = step.constants.get("shape") is not None
         bits = max(1, math.ceil(math.log2(table.numel() if packed else table.shape[-2])))
         return {(bits, f"palette{bits}")}
-    stored = _widened(step)
     if not stored:
         return set()
     low, high = int(stored[0].value.min()), int(stored[0].value.max())
