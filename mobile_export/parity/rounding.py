@@ -5,6 +5,11 @@ same samples as the file computes, and what that changes is what rounding explai
 (`parity.judge`). Not every operator has a float16 kernel on every CPU, and those that have add up
 in an order of their own; so every operator computes in float32, and its result is rounded once to
 the nearest float16 (IEEE 754, ties to even). That is the same everywhere.
+
+One float32 run is one way to round: other kernels of PyTorch, which add in another order, may be
+six times as far off (docs/parity.md). So there are runs as well in which every operator's result is
+moved at random by up to a unit in its last place, as another right kernel may return it (Monte
+Carlo arithmetic: Parker, Pierce and Eggert, 2000).
 """
 
 from __future__ import annotations
@@ -27,10 +32,12 @@ from .samples import Sample
 
 __all__ = [
     "Float16Results",
+    "MovedResults",
     "Outputs",
     "Rounded",
     "Rounding",
     "float32_copy",
+    "moved_outputs",
     "rounded_outputs",
     "rounding_of",
 ]
@@ -58,6 +65,10 @@ def rounding_of(bits: int, arithmetic: str) -> Rounding:
     return "float16" if arithmetic == "fp16" else "float16 weights"
 
 
+_UNIT = 2.0**-23
+"""A unit in the last place of a float32 number, relative to it, at most (IEEE 754: 24 bits)."""
+
+
 class Float16Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode under which every floating result is rounded to float16; it stays float32.
 
@@ -73,10 +84,43 @@ class Float16Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = ties_in_order(func)(*args, **(kwargs or {}))
-        aliases = [returned.alias_info for returned in func._schema.returns]
-        if any(alias is not None and not alias.is_write for alias in aliases):
-            return result  # a view of what is rounded
-        return tree_map(_round, result)
+        return result if _is_view(func) else tree_map(_round, result)
+
+
+class MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode under which every floating result is moved by up to a unit in its last place.
+
+    At random, by `seed`. Whole numbers stay: positions and counts are exact in every kernel. Equal
+    elements are ordered by their index, as in `Float16Results`.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = ties_in_order(func)(*args, **(kwargs or {}))
+        return result if _is_view(func) else tree_map(self._move, result)
+
+    def _move(self, value: Any) -> Any:
+        """``value`` itself, moved in place."""
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            drawn = torch.rand(value.shape, generator=self._generator, dtype=torch.float64)
+            moved = value.double() * (1 + (2 * drawn - 1) * _UNIT)
+            value.copy_(torch.where(value == value.round(), value, moved.to(value.dtype)))
+        return value
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operator's result is a view of what it was given."""
+    aliases = [returned.alias_info for returned in func._schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
 
 
 def _round(value: Any) -> Any:
@@ -99,19 +143,38 @@ def rounded_outputs(module: torch.nn.Module, samples: Sequence[Sample]) -> Round
     return outputs
 
 
+def moved_outputs(module: torch.nn.Module, samples: Sequence[Sample], seed: int) -> Outputs | None:
+    """The outputs of a float32 copy of ``module`` under `MovedResults`; None where it does not run
+    so."""
+    try:
+        return _run(deep_copy(module).float(), samples, MovedResults(seed))
+    except MobileExportError:
+        return None
+
+
 def _outputs(module: torch.nn.Module, samples: Sequence[Sample], rounding: Rounding) -> Outputs:
     copied = deep_copy(module).float()
     if rounding != "float32":
         for tensor in (*copied.parameters(), *copied.buffers()):
             if tensor.ndim > 1:
                 _round(tensor.data)
-    results = rounding == "float16"
-    mode = Float16Results if results else TiesInOrder
+    if rounding == "float16":
+        return _run(copied, samples, Float16Results(), _round)  # type: ignore[no-untyped-call]
+    return _run(copied, samples, TiesInOrder())  # type: ignore[no-untyped-call]
+
+
+def _run(
+    module: torch.nn.Module,
+    samples: Sequence[Sample],
+    mode: Any,
+    given: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
+) -> Outputs:
+    """The outputs of ``module`` under a dispatch mode, of inputs as ``given`` makes them."""
     found = []
     for sample in samples:
-        given = [float32_copy(tensor) for tensor in sample.all_given()]
-        with guarded(_as_error), torch.no_grad(), _lstm_in_steps(copied), mode():
-            result = copied(*map(_round, given)) if results else copied(*given)
+        inputs = [given(float32_copy(tensor)) for tensor in sample.all_given()]
+        with guarded(_as_error), torch.no_grad(), _lstm_in_steps(module), mode:
+            result = module(*inputs)
         found.append(tuple(tensor.detach().numpy() for tensor in flatten_outputs(result)[1]))
     return tuple(found)
 

@@ -182,7 +182,7 @@ class Sines(Stem):
     """A positional code of computed phases."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        phase = self.stem(x).mean((2, 3))[..., None] * math.pi * 2.0 ** torch.arange(2)
+        phase = self.stem(x).mean((2, 3))[..., None] * math.pi * 2.0 ** torch.arange(4)
         return torch.cat([phase.sin(), phase.cos()], -1).flatten(1)
 
 

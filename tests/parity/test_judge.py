@@ -461,3 +461,46 @@ def test_the_note_says_what_pytorchs_own_float16_loses() -> None:
     )
     assert report.status == "inconclusive"
     assert any("PyTorch's own float16 run is 100.0% off" in note for note in report.notes)
+
+
+def moved(error: float) -> Reference:
+    """Of a model whose own float32 run is 1e-6 off, and ``error`` where results are moved."""
+    exact = np.array([[1.0, -2.0, 0.5]])
+    return replace(
+        reference_of(exact, exact[:, ::-1], float32_error=1e-6), moved_error=lambda: error
+    )
+
+
+@pytest.mark.parametrize(
+    ("moves", "off", "status"),
+    [
+        (9e-6, 1.5e-5, "passed"),
+        (9e-6, 3.5e-5, "passed"),
+        (9e-6, 3.7e-5, "failed"),
+        (1e-6, 1.5e-5, "failed"),
+        (2e-4, 1.5e-5, "failed"),  # a model that amplifies rounding so excuses nothing
+    ],
+)
+def test_what_other_kernels_do_explains_an_error(moves: float, off: float, status: str) -> None:
+    reference = moved(moves)
+    first, second = (arrays[0] for arrays in reference.outputs)
+    report = judge(
+        reference,
+        [[first + 2.0 * off], [second]],
+        precision=precision_named("fp32"),
+        runtime="test",
+        emulated=False,
+        output_names=["logits"],
+    )
+    assert report.status == status
+    assert report.float32_error == (moves if status == "passed" else 1e-6)
+    assert any("moved by up to a unit" in note for note in report.notes) == (status == "passed")
+
+
+def test_a_float16_file_is_not_asked_what_other_float32_kernels_do() -> None:
+    def never() -> float:
+        raise AssertionError
+
+    reference = replace(moved(0.0), moved_error=never)
+    first, second = (arrays[0] for arrays in reference.outputs)
+    assert verdict(reference, first + 1.0, second, precision="fp16") == "failed"

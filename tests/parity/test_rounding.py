@@ -9,7 +9,7 @@ from torch import nn
 
 from mobile_export.graph.specs import InputSpec
 from mobile_export.parity.reference import make_reference
-from mobile_export.parity.rounding import rounded_outputs
+from mobile_export.parity.rounding import moved_outputs, rounded_outputs
 from mobile_export.parity.samples import Sample, parity_samples
 from mobile_export.parity.spread import spread_error
 
@@ -148,3 +148,40 @@ def test_each_step_of_an_lstm_is_rounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not np.array_equal(found[0][0], once)
     assert np.abs(found[0][0] - once).max() < 0.02 * np.abs(once).max()
     assert torch.backends.mkldnn.enabled
+
+
+class Steps(nn.Module):
+    """Whole numbers, and others beside them."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.round() * 3, x * 0.7
+
+
+def test_moved_results_by_hand() -> None:
+    samples = parity_samples(PLAIN)[:1]
+    runs = [moved_outputs(Steps(), samples, seed) for seed in (0, 0, 1)]
+    plain = Steps()(samples[0].image)
+    assert all(run is not None for run in runs)
+    (whole, moved), (_, same), (_, other) = (run[0] for run in runs if run is not None)
+    assert np.array_equal(whole, plain[0].numpy())
+    exact = plain[1].double().numpy()
+    off = np.abs(moved - exact) / np.spacing(np.abs(plain[1].numpy()))
+    # a unit in the last place of the mantissa 1, two of the mantissa 2 (IEEE 754)
+    assert 0.5 < off.max() <= 2
+    assert 0 < (off > 0).mean() < 1
+    assert np.array_equal(moved, same)
+    assert not np.array_equal(moved, other)
+
+
+def test_other_kernels_of_pytorch_are_no_further_off_than_moved_results() -> None:
+    """Four times the error of three moved runs covers convolutions that add in another order."""
+    module = Net().eval()
+    reference = make_reference(module, parity_samples(PLAIN))
+    assert reference.moved_error is not None
+    moved = reference.moved_error()
+    assert 0 < moved < 1e-5
+    last = Net().eval().to(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+        for sample, (exact,) in zip(reference.samples, reference.outputs, strict=True):
+            got = last(sample.image.contiguous(memory_format=torch.channels_last))
+            assert np.abs(got.numpy() - exact).max() <= 4 * moved * np.abs(exact).max()
