@@ -155,8 +155,11 @@ def built(row: Row) -> torch.nn.Module | str:
 
         kind = getattr(transformers, row.source)
         default = kind.config_class()
+        others = default.attribute_map  # ConvNext's number of stages is its num_hidden_layers
         small: dict[str, Any] = {
-            k: v for k, v in _SMALL.items() if type(getattr(default, k, None)) is int
+            k: v
+            for k, v in _SMALL.items()
+            if type(getattr(default, k, None)) is int and k not in others
         }
         for name, most in _DEPTHS.items():
             depths = getattr(default, name, None)

@@ -3,7 +3,7 @@
 The reference of every parity report is the original eager module in float64. ``module.double()``
 alone does not get there: code such as ``x.float()`` or ``torch.ones(n)`` brings float32 back in the
 middle. `Float64Mode` sits below autograd and turns every low-precision float that an op takes, is
-asked for, or returns into float64.
+asked for, or returns into float64, and complex numbers made of such into complex128.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from .user_code import described, guarded
 
 __all__ = ["Float64Mode", "deep_copy", "double_copy", "run_float64"]
 
-_LOW = (torch.float16, torch.bfloat16, torch.float32)
+_RAISED = {
+    **dict.fromkeys((torch.float16, torch.bfloat16, torch.float32), torch.float64),
+    **dict.fromkeys((torch.complex32, torch.complex64), torch.complex128),
+}
 _DEEPEST = 8
 """Containers inside each other in which results of earlier calls are looked for"""
 
@@ -32,10 +35,10 @@ _RMS_NORMS = (torch.rms_norm, torch.nn.functional.rms_norm, torch.ops.aten.rms_n
 
 
 def _raise_precision(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype in _LOW:
-        return value.double()
-    if isinstance(value, torch.dtype) and value in _LOW:
-        return torch.float64
+    if isinstance(value, torch.Tensor) and value.dtype in _RAISED:
+        return value.to(_RAISED[value.dtype])
+    if isinstance(value, torch.dtype):
+        return _RAISED.get(value, value)
     return value
 
 

@@ -16,6 +16,7 @@ from ..graph.raised import FAILED_RULE
 from ..system.torch_private import OpOverload, decomposition_of
 from . import (
     choosing,
+    complex_numbers,
     convolution,
     elements,
     indexing,
@@ -322,7 +323,10 @@ def needs_decomposing(program: Program) -> bool:
     targets = {node.target for node in nodes}
     found = {target for target in targets if rule_of(_not_in_place(target)) is not None}
     return any(
-        integers.computes_narrow(node) or (node.target in found and _is_for(node)) for node in nodes
+        integers.computes_narrow(node)
+        or complex_numbers.computes_complex(node)
+        or (node.target in found and _is_for(node))
+        for node in nodes
     )
 
 
@@ -396,6 +400,7 @@ def decompose(program: Program, native: Collection[str] = ()) -> PassResult:
         native: operators that a format takes, beside the core ones (`rule_of`).
     """
     graph = GraphEditor(program)
+    complex_numbers.split(graph)
     integers.widen(graph)
     seen: set[Node] = set()
     for _ in range(_DEPTH):
@@ -421,7 +426,7 @@ def _one_round(graph: GraphEditor, native: Collection[str], seen: set[Node]) -> 
         if stored.issuperset(node.all_input_nodes):  # `fold_constants` computes it
             stored.add(node)
             continue
-        if node in seen or _is_complex(node):
+        if node in seen or complex_numbers.computes_complex(node):
             continue
         rule = _rule_for(node, native)
         if rule is None:
@@ -471,12 +476,6 @@ def _refresh_behind(graph: GraphEditor, node: Node) -> None:
                 continue
             graph.refresh(each)
             behind.add(each)
-
-
-def _is_complex(node: Node) -> bool:
-    """Whether a call takes or gives complex numbers: rules and core operators are of real ones."""
-    values = [each.meta.get("val") for each in (node, *node.all_input_nodes)]
-    return any(isinstance(value, torch.Tensor) and value.is_complex() for value in values)
 
 
 def _replace_items(graph: GraphEditor, node: Node, items: Any) -> None:

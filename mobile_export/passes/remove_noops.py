@@ -1,8 +1,8 @@
 """Remove ops that change nothing and shorten chains of ops that only rearrange.
 
 Nothing:       reshape or expand to the own shape, permute in order, slice of everything, padding by
-               zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, relu of
-               relu.
+               zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, a split
+               into one part, relu of relu.
 Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x).
 Only ones:     a permute that moves nothing but axes of size 1 is a reshape.
 Duplicates:    two calls of one op with the same arguments are one.
@@ -10,6 +10,7 @@ Duplicates:    two calls of one op with the same arguments are one.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,17 @@ def _cat(graph: GraphEditor, node: Node) -> Node | None:
     return tensors[0] if len(tensors) == 1 else None
 
 
+def _part(graph: GraphEditor, node: Node) -> Node | None:
+    """The one part of a split."""
+    if not is_call(source_of(node), *_SPLITS):
+        return None
+    whole = source_of(source_of(node))
+    return whole if shape_of(whole) == shape_of(node) else None
+
+
+_SPLITS = (aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default)
+
+
 def _relu(graph: GraphEditor, node: Node) -> Node | None:
     source = source_of(node)
     return source if is_call(source, aten.relu.default, aten.relu6.default) else None
@@ -184,4 +196,5 @@ _RULES: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
     aten.mean.dim: _mean,
     aten.cat.default: _cat,
     aten.relu.default: _relu,
+    operator.getitem: _part,
 }

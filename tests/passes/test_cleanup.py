@@ -80,6 +80,10 @@ NOOPS: dict[str, tuple[Callable[[Net, torch.Tensor], torch.Tensor], dict[str, in
     ),
     "pool of one": (lambda m, x: F.max_pool2d(x.exp(), 1), {"exp": 1}),
     "mean of one": (lambda m, x: x.exp().mean(0, keepdim=True), {"exp": 1}),
+    "a split into one": (
+        lambda m, x: x.exp().chunk(1, 1)[0] + x.split(4, 1)[0],
+        {"exp": 1, "add": 1},
+    ),
     "relu twice": (lambda m, x: x.relu().relu(), {"relu": 1}),
     "the same twice": (lambda m, x: x.exp() * x.exp(), {"exp": 1, "mul": 1}),
     "moving a one": (lambda m, x: x.permute(1, 0, 2, 3).exp(), {"reshape": 1, "exp": 1}),
