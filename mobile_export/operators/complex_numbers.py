@@ -332,8 +332,8 @@ _MOVES = """
     alias cat chunk clone constant_pad_nd contiguous cumsum detach diagonal expand expand_as
     fft_fftshift fft_ifftshift flatten flip gather index index_select lift_fresh_copy mT mean
     movedim narrow neg numpy_T permute repeat reshape roll select slice slice_scatter split
-    split_with_sizes squeeze stack sum swapaxes swapdims t transpose tril triu unbind unflatten unsqueeze view
-    where
+    split_with_sizes squeeze stack sum swapaxes swapdims t transpose tril triu unbind
+    unflatten unsqueeze view where
 """
 _MOVING = frozenset(_MOVES.split())
 """Each part of the result is the same of that part of the operands."""

@@ -24,6 +24,7 @@ from .blocks import store_blocks
 from .dynamic import round_while_running
 from .integers import fold_pads, keep_products_floating, separate_zero_points, with_kernels
 from .nms import append_suppression
+from .scalars import keep_small_numbers
 from .session import LABELS_KEY
 from .views import separate_views
 
@@ -44,8 +45,10 @@ def check(program: Program, job: WriteJob) -> None:
 
 
 def adapt(program: Program, job: WriteJob) -> Adapted:
-    """``program`` as it is, since the converter takes all of it; with bytes where asked for, and
-    integers of activations in the form that onnxruntime has kernels for."""
+    """``program`` as it is, since the converter takes all of it, but for numbers near 0 and 1; with
+    bytes where asked for, and integers of activations in the form that onnxruntime has kernels for.
+    """
+    program = keep_small_numbers(program)
     if job.precision.calibrated:
         program = with_kernels(program)
     return Adapted(with_bytes(program) if job.options.input_dtype == "uint8" else program)
