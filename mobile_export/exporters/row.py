@@ -149,16 +149,22 @@ class IntegerLayers:
 
     It rounds what such a layer reads, with one symmetric scale (zero is stored as 0), multiplies,
     and gives float32, or the integers of the next one. All other layers compute in float32.
+    Where its layers give integers only, by a stored scale, ``gives`` is not empty.
 
     Attributes:
         operators: of ATen, without overload, that have a layer of integers.
         lacks: why others with stored weights have none, by operator.
         grouped: why a convolution of groups of several channels has none; nothing where it has.
+        least: integer that a number is rounded to.
+        gives: by operator, the activations (``relu``, ``relu6``) that a layer computes before it
+            rounds its result.
     """
 
     operators: tuple[str, ...]
     lacks: Mapping[str, str] = field(default_factory=dict)
     grouped: str = ""
+    least: int = -127
+    gives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,6 +286,11 @@ class Format:
             raise ValueError(f"{self.name}: the precisions {names} are none, or one is there twice")
         if set(self.lacks) & set(names):
             raise ValueError(f"{self.name}: it has and lacks {set(self.lacks) & set(names)}")
+
+    @property
+    def gives_integers(self) -> bool:
+        """Whether its layers of integers give integers, by a scale that is stored."""
+        return self.integer_layers is not None and bool(self.integer_layers.gives)
 
     def companions_of(self, file: Path) -> tuple[Path, ...]:
         """The files beside ``file`` without which it is nothing; most formats have none."""

@@ -164,13 +164,18 @@ class IntegerSteps:
     """Of a layer that multiplies integers: what its input and its weights are multiples of.
 
     Attributes:
-        source: the input is rounded to multiples of it, at most ``limit`` either way.
+        source: the input is rounded to multiples of it, from ``limits[0]`` to ``limits[1]``.
         weights: (O,), for each output channel: its weights are multiples of that.
+        node: of the program that the layer came from, whatever was put into it since.
+        result: what the layer gives is rounded to multiples of it, within the same limits, behind
+            its activation; None where it gives floats.
     """
 
     source: float
-    limit: int
+    limits: tuple[int, int]
     weights: np.ndarray
+    node: str
+    result: float | None = None
 
 
 @dataclass(frozen=True)
@@ -240,10 +245,10 @@ class Activation(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Round(Layer):
-    """The nearest multiple of ``step``, at most ``limit`` of them either way; ties to even."""
+    """The nearest multiple of ``step``, from ``limits[0]`` to ``limits[1]``; ties to even."""
 
     step: float
-    limit: int
+    limits: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -73,8 +73,11 @@ _FAMILIES = (
 )  # fill RULES
 
 
-def lower(program: Program) -> ir.LayerGraph:
+def lower(program: Program, *, giving: bool = False) -> ir.LayerGraph:
     """The layer graph of ``program``, whose passes have run.
+
+    Args:
+        giving: layers of integers give integers (`multiply_integers`).
 
     Raises:
         LoweringError: an op, with its module, that has no layers of rank 4 or less; or the program
@@ -112,7 +115,7 @@ def lower(program: Program) -> ir.LayerGraph:
     shapes = tuple(tuple(result.meta["val"].shape) for result in results)
     scales = weight_steps(exported.graph, known)
     graph = ir.LayerGraph(tuple(inputs), outputs, tuple(builder.layers), names, shapes)
-    return multiply_integers(simplify(graph, scales), scales)
+    return multiply_integers(simplify(graph, scales), scales, giving=giving)
 
 
 def _in_known_operators(program: Program) -> Program:

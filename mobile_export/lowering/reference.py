@@ -67,10 +67,14 @@ def run_layer(layer: ir.Layer, *inputs: torch.Tensor) -> torch.Tensor:
         raise UnsupportedOpError(f"The layer {layer.kind} has no reference.")
     steps: ir.IntegerSteps | None = getattr(layer, "steps", None)
     if steps is not None:
-        inputs = (_multiples(inputs[0], steps.source, steps.limit), *inputs[1:])
+        inputs = (_multiples(inputs[0], steps.source, steps.limits), *inputs[1:])
     result: torch.Tensor = rule(layer, *inputs)
     function = getattr(layer, "activation", None)
-    return result if function is None else apply_nonlinearity(function, result)
+    if function is not None:
+        result = apply_nonlinearity(function, result)
+    if steps is not None and steps.result is not None:
+        result = _multiples(result, steps.result, steps.limits)
+    return result
 
 
 def _rule(kind: type[ir.Layer]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -91,11 +95,11 @@ def _weight(array: np.ndarray | None) -> torch.Tensor | None:
     return None if array is None else _tensor(array)
 
 
-def _multiples(x: torch.Tensor, step: float, limit: int) -> torch.Tensor:
-    """``x`` rounded to multiples of a step, at most ``limit`` either way."""
+def _multiples(x: torch.Tensor, step: float, limits: tuple[int, int]) -> torch.Tensor:
+    """``x`` rounded to multiples of a step, from the first of them to the last."""
     import torch
 
-    return torch.round(x / step).clamp(-limit, limit) * step
+    return torch.round(x / step).clamp(*limits) * step
 
 
 def _along_first(vector: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -143,7 +147,7 @@ def _activation(layer: ir.Activation, x: torch.Tensor) -> torch.Tensor:
 
 @_rule(ir.Round)
 def _round(layer: ir.Round, x: torch.Tensor) -> torch.Tensor:
-    return _multiples(x, layer.step, layer.limit)
+    return _multiples(x, layer.step, layer.limits)
 
 
 @_rule(ir.PReLU)

@@ -118,7 +118,9 @@ class Preparation:
             exact, plan = quantized.exact, quantized.plan
             projected = project(exact, plan, row.integer_layers, left, row.title)
             rounded = insert(exact, projected)
-            taken = integers_at(lower(self.finished(row, rounded)))
+            giving = row.gives_integers
+            graph = lower(self.finished(row, rounded), giving=giving)
+            taken = integers_at(graph, giving=giving)
             lost = projected.by_name("weight").keys() - taken
             if not lost:
                 return replace(quantized, projected=projected, rounded=rounded)
@@ -155,7 +157,7 @@ class Preparation:
             )
         if row.made_from == "layers":
             if id(program) not in self._layers:
-                graph = lower(program)
+                graph = lower(program, giving=row.gives_integers)
                 given = [each.double().numpy() for each in self.given(program)]
                 got = run_graph(graph, *given)
                 require_same("The layer graph", program.spec, got, self._exactly(program))

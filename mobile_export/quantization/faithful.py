@@ -180,10 +180,11 @@ def _grid(node: Node) -> tuple[float, int] | None:
 
 def _layouts(value: np.ndarray, shape: tuple[int, ...]) -> Iterable[np.ndarray]:
     """A tensor of a file in a shape of the program: as it is, or with channels first where the
-    program has them last, or the other way round. A file may have fewer axes."""
+    program has them last, or the other way round. A file may have fewer axes, and those of one
+    element elsewhere."""
     if value.size != int(np.prod(shape)):
         return
-    if value.shape == shape or len(shape) != value.ndim:
+    if len(shape) != value.ndim or _longer_axes(value.shape) == _longer_axes(shape):
         yield value.reshape(shape)
     if len(shape) < 3 or value.ndim < 2:
         return
@@ -191,6 +192,10 @@ def _layouts(value: np.ndarray, shape: tuple[int, ...]) -> Iterable[np.ndarray]:
         yield value.reshape(shape[0], -1, shape[1]).swapaxes(1, 2).reshape(shape)
     if value.shape[int(value.ndim == len(shape))] == shape[-1]:
         yield value.reshape(shape[0], shape[-1], -1).swapaxes(1, 2).reshape(shape)
+
+
+def _longer_axes(shape: tuple[int, ...]) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
 def steps_of(rounded: Program, sample: Sample, found: Iterable[IntegerTensor]) -> Steps:

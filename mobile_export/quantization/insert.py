@@ -22,7 +22,7 @@ from ..system.torch_private import quantization_operators
 from .assign import Assignment, assign, pads_with_zeros, sources
 from .blocks import block_values
 from .palettes import nearest_entries
-from .plan import PlannedTensor, QuantizationPlan
+from .plan import PROJECTED, PlannedTensor, QuantizationPlan
 from .roles import ONE_SCALE
 from .schemes import SCHEMES
 
@@ -53,7 +53,11 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
             _store_values(graph, layer, weights[node.name])
         elif node.name in weights:
             _store(graph, layer, weights[node.name], biases.get(node.name))
-    _round_read(graph, found.layers.values(), plan.by_name("source"))
+    results = plan.by_name("result")
+    _round_read(graph, found.layers.values(), plan.by_name("source"), results)
+    for node in [*found.roles]:
+        if node.name in results:
+            _round_trip(graph, node, results[node.name], node.next, node)
     if SCHEMES[plan.precision].dynamic:
         _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
     constants = plan.by_name("constant")
@@ -83,6 +87,7 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
         **{("constant", node.name): _shape(graph.exact(node)) for node in found.constants},
         **{("activation", node.name): torch.Size() for node in found.tensors},
         **{("source", name): torch.Size() for name in layers},
+        **{("result", node.name): torch.Size() for node in found.roles},
     }
     for each in plan.tensors:
         shape = shapes.get((each.kind, each.name))
@@ -91,7 +96,7 @@ def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan)
                 f"The plan has {each.kind} {each.name}, which {plan.model} has not.",
                 hint="Give another file as `plan`: it is written when it does not exist.",
             )
-        axis = None if each.kind in ("activation", "source") else each.axis
+        axis = None if each.kind in ("activation", *PROJECTED) else each.axis
         if _is_lossless(each):
             continue
         places = shape[axis] if axis is not None and axis < len(shape) else 1
@@ -254,11 +259,17 @@ def _rounded(
 
 
 def _round_read(
-    graph: GraphEditor, layers: Iterable[WeightedLayer], planned: Mapping[str, PlannedTensor]
+    graph: GraphEditor,
+    layers: Iterable[WeightedLayer],
+    planned: Mapping[str, PlannedTensor],
+    results: Mapping[str, PlannedTensor],
 ) -> None:
     """Round what layers read, for them alone; once for those that read one tensor at one scale.
 
     In front of the zeros that a layer alone has around it: there they are the layer's own padding.
+
+    Args:
+        results: what layers give as integers, which is not rounded once more by the same scale.
     """
     known: dict[tuple[Node, float], Node] = {}
     for layer in layers:
@@ -269,6 +280,8 @@ def _round_read(
         while pads_with_zeros(source) and graph.only_user(source) is reader:
             source, reader = source.all_input_nodes[0], source
         key = (source, each.scale[0])
+        if source.name in results and results[source.name].scale == each.scale:
+            continue
         if key not in known:
             known[key] = _rounded(graph, source, each, reader, node)
         reader.replace_input_with(source, known[key])

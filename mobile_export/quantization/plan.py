@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..graph.program import Program
 
 __all__ = [
+    "PROJECTED",
     "Chosen",
     "Floating",
     "Kind",
@@ -35,7 +36,9 @@ __all__ = [
     "require_plan_of",
 ]
 
-Kind = Literal["activation", "weight", "bias", "constant", "source"]
+Kind = Literal["activation", "weight", "bias", "constant", "source", "result"]
+PROJECTED = ("source", "result")
+"""Kinds that only `project` makes."""
 VERSION = 1
 BITS = (4, 6, 8, 16, 32)
 _LARGEST = 64 * MIB
@@ -52,8 +55,9 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: of a node of the prepared program; of a weight or bias, of the layer that it is of.
-        kind: "source" is what one layer reads, rounded for that layer alone: never in a file, only
-            in what `project` makes of a plan; ``name`` is that of the layer.
+        kind: "source" is what one layer reads, rounded for that layer alone, and ``name`` that of
+            the layer; "result" what a layer gives, with the activation behind it. Both are never in
+            a file, only in what `project` makes of a plan.
         module: the module of the user's that it comes from.
         bits: of an integer.
         symmetric: zero is stored as 0, and the least integer is minus the largest in weights.
@@ -64,6 +68,7 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             the mean of what rounding the weights adds, taken off (`correct`).
         palette: of weights that are indices, the values that they stand for, in ascending order;
             scale and zero point are then 1 and 0, and mean nothing.
+        least: the least integer, where the format of a projection has another one than its kind.
         block: of weights, how many input channels share a scale; ``scale`` has those of one output
             channel behind those of the other.
     """
@@ -80,11 +85,14 @@ class PlannedTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shift: list[_Shift] = []
     palette: Annotated[list[float], Meta(min_length=1, max_length=256)] | None = None
     block: Annotated[int, Meta(ge=1, le=2**20)] | None = None
+    least: Annotated[int, Meta(ge=-(2**31), le=0)] | None = None
 
     @property
     def low(self) -> int:
         """The least integer."""
-        return -self.high if self.kind in ("weight", "source") else -self.high - 1
+        if self.least is not None:
+            return self.least
+        return -self.high if self.kind in ("weight", *PROJECTED) else -self.high - 1
 
     @property
     def high(self) -> int:
@@ -207,8 +215,10 @@ def _check(plan: QuantizationPlan) -> None:
         if (each.kind, each.name) in seen:
             raise ValueError(f"{each.kind} {each.name} is there twice")
         seen.add((each.kind, each.name))
-        if each.kind == "source":
-            raise ValueError(f"{each.name} is a source, which no plan has")
+        if each.kind in PROJECTED:
+            raise ValueError(f"{each.name} is a {each.kind}, which no plan has")
+        if each.least is not None:
+            raise ValueError(f"{each.name} has a least integer, which no plan has")
         if each.bits not in BITS:
             raise ValueError(f"{each.name} has {each.bits} bits")
         if len(each.scale) != len(each.zero_point) or not each.scale:

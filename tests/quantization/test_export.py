@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +81,13 @@ FILES = {
     "tflite": "net.tflite",
     "coreml": "net.mlpackage",
     "ncnn": "net.ncnn.param",
+    "tnn": "net.tnnproto",
 }
-LEAST = {"ncnn": 5}
-"""Rounded tensors of `net`, where they are fewer than 11: what each of ncnn's five layers reads."""
+STEMS = {"ncnn": "net.ncnn", "tnn": "net.tnn"}
+"""What the names of both files begin with."""
+LEAST = {"ncnn": 5, "tnn": 9}
+"""Rounded tensors of `net`, where they are fewer than 11: what each of ncnn's five layers reads; in
+TNN what they give, too, which one of them reads."""
 
 
 def integers_of(model: Any, name: str) -> Any:
@@ -401,6 +406,78 @@ def ncnn_pad(model: NcnnFile) -> None:
     line[:] = [moved.get(word, word) for word in line]
 
 
+class TnnFile:
+    """The lines of a ``.tnnproto`` file, and views of what the ``.tnnmodel`` holds of integers.
+
+    As TNN's ``ConvLayerInterpreter`` and ``BlobScaleLayerInterpreter`` read them: arrays with a
+    magic number, a type, a length in bytes, and dimensions.
+    """
+
+    MAGIC = struct.pack("<I", 0xFABC0004)
+
+    def __init__(self, proto: Path) -> None:
+        self.proto, self.model = proto, proto.with_suffix(".tnnmodel")
+        self.lines = proto.read_text().splitlines()
+        self.data = bytearray(self.model.read_bytes())
+        self.arrays: dict[str, list[np.ndarray]] = {}
+        for kind, count in (("QuantizedConvolution", 3), ("BlobScale", 2)):
+            word = struct.pack("<I", len(kind)) + kind.encode()
+            at = self.data.find(word)
+            while at >= 0:
+                at += len(word)
+                size = int.from_bytes(self.data[at : at + 4], "little")
+                name = self.data[at + 4 : at + 4 + size].decode()
+                self.arrays[name] = self._some(at, count)
+                at = self.data.find(word, at)
+
+    def _some(self, at: int, count: int) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        while len(found) < count:
+            at = self.data.index(self.MAGIC, at)
+            _, kind, size, rank = struct.unpack_from("<4I", self.data, at)
+            dtype = np.dtype({0: "<f4", 2: "i1", 3: "<i4"}[kind])
+            at += 16 + 4 * rank
+            found.append(np.frombuffer(self.data, dtype, size // dtype.itemsize, at))
+            at += size
+            if found[0].dtype == np.int8 and found[-1].dtype == np.float32:
+                break  # the scale is the last one; a layer without a bias has two
+        return found
+
+    def save(self) -> None:
+        self.proto.write_text("\n".join(self.lines) + "\n")
+        self.model.write_bytes(self.data)
+
+
+def tnn_scaled_weight(model: TnnFile) -> None:
+    model.arrays["conv2d_3"][0][:] //= 2
+
+
+def tnn_scale(model: TnnFile) -> None:
+    model.arrays["conv2d_3"][-1][:] *= np.float32(1.01)
+
+
+def tnn_activation_scale(model: TnnFile) -> None:
+    model.arrays["conv2d_3_scale_data_"][0][:] *= np.float32(1.01)
+
+
+def tnn_bias(model: TnnFile) -> None:
+    model.arrays["conv2d_1"][1][:] = 0
+
+
+def tnn_channels(model: TnnFile) -> None:
+    integers = model.arrays["conv2d_3"][0].reshape(8, 16)
+    integers[:] = integers[:, ::-1].copy()
+
+
+def tnn_pad(model: TnnFile) -> None:
+    """TensorFlow's SAME, which for this image begins a column later."""
+    (at,) = (
+        i for i, line in enumerate(model.lines) if line.startswith('"QuantizedConvolution relu ')
+    )
+    assert " 3 3 2 2 1 1 1 -1 1 1 " in model.lines[at]
+    model.lines[at] = model.lines[at].replace(" 2 2 1 1 1 -1 ", " 2 2 0 0 1 0 ")
+
+
 DAMAGES = {
     "scaled_weight": "stored integers are not those of the plan",
     "scale": "stored integers are not those of the plan",
@@ -425,8 +502,8 @@ def change(name: str, path: Path, damage: str) -> None:
         package = MilFile(path)
         edit(package)
         package.save()
-    elif name == "ncnn":
-        files = NcnnFile(path)
+    elif name in ("ncnn", "tnn"):
+        files = NcnnFile(path) if name == "ncnn" else TnnFile(path)
         edit(files)
         files.save()
     else:
@@ -441,7 +518,7 @@ def change(name: str, path: Path, damage: str) -> None:
 def copied(report: ExportReport, folder: Path, tmp_path: Path) -> tuple[str, Path]:
     """A file with its manifest and its plan, in a folder of its own."""
     name = report.artifacts[0].format
-    for each in folder.glob(f"{FILES[name].removesuffix('.param')}*"):
+    for each in folder.glob(f"{STEMS.get(name, FILES[name])}*"):
         if each.is_dir():
             shutil.copytree(each, tmp_path / each.name)
         else:
@@ -452,8 +529,8 @@ def copied(report: ExportReport, folder: Path, tmp_path: Path) -> tuple[str, Pat
 @pytest.mark.parametrize("damage", sampled([None, *DAMAGES], (None, "zero", "pad").__contains__))
 def test_a_damaged_file_is_not_faithful(damage: str | None, copied: tuple[str, Path]) -> None:
     name, path = copied
-    if (name, damage) == ("ncnn", "zero"):
-        pytest.skip("integers of ncnn have no zero point")
+    if name in ("ncnn", "tnn") and damage == "zero":
+        pytest.skip("its integers have no zero point")
     if damage is not None:
         change(name, path, damage)
     found = mobile_export.verify(path, net(), size=32)

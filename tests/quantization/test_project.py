@@ -1,6 +1,8 @@
-"""What ncnn takes of a plan: layers of integers, zero in the middle, and float32 around them."""
+"""What ncnn and TNN take of a plan: layers of integers, zero in the middle, float32 around them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from mobile_export.exporters.config import ExportConfig
 from mobile_export.exporters.ncnn.reader import gives_integers, read_integers, read_param
 from mobile_export.exporters.row import IntegerLayers
 from mobile_export.exporters.table import get_format
+from mobile_export.graph.program import Program
 from mobile_export.lowering import ir
 from mobile_export.lowering.integers import integer_weights, integers_at
 from mobile_export.lowering.lower import lower
@@ -90,6 +93,112 @@ def test_the_layer_graph_multiplies_the_integers_of_the_plan() -> None:
     scale = np.asarray(taken.by_name("weight")["conv2d"].scale)[:, None, None, None]
     exact = program.module().get_parameter("stem.weight").detach().double().numpy()  # type: ignore[attr-defined]
     assert (integer_weights(stem) == np.clip(np.round(exact / scale), -127, 127)).all()
+
+
+class Ends(nn.Module):
+    """Layers with every end that TNN has inside of them, and some that it has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, 2, 1)
+        self.second = nn.Conv2d(8, 8, 3, 1, 1, groups=8)
+        self.third = nn.Conv2d(8, 8, 1)
+        self.fourth = nn.Conv2d(8, 8, 1)
+        self.rows = nn.Linear(8, 16)
+        self.more = nn.Linear(16, 8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu6(self.second(torch.relu(self.first(x))))
+        x = self.third(x).clamp(-1, 1) + self.fourth(x)
+        x = torch.relu(self.rows(x.mean((2, 3))))
+        return self.head(nn.functional.relu6(self.more(x)))
+
+
+TNN = get_format("tnn").integer_layers
+
+
+@pytest.fixture(scope="module")
+def ends() -> tuple[Program, QuantizationPlan, QuantizationPlan]:
+    torch.manual_seed(0)
+    program = prepared(Ends().eval())
+    plan = make_plan(program, "int8", samples(program), CHOSEN)
+    assert TNN is not None
+    return program, plan, project(program, plan, TNN, {}, "TNN")
+
+
+def test_layers_that_give_integers_have_a_scale_of_what_they_give(
+    ends: tuple[Program, QuantizationPlan, QuantizationPlan],
+) -> None:
+    """Of the activation, where TNN has it inside of the layer; it has no clamp of other bounds."""
+    _, plan, taken = ends
+    why = {each.name: each.why for each in taken.floating}
+    assert "the clamp behind it" in why["conv2d_2"] or "the hardtanh behind it" in why["conv2d_2"]
+    assert "behind it" in why["linear_1"]  # TNN's inner product has no ReLU6
+    assert set(taken.by_name("weight")) == {"conv2d", "conv2d_1", "conv2d_3", "linear", "linear_2"}
+    results = taken.by_name("result")
+    assert len(results) == 5
+    assert not set(results) & set(why)
+    for name, each in results.items():
+        planned = plan.by_name("activation")[name]
+        reach = max(abs(q - planned.zero_point[0]) for q in (-128, 127)) * planned.scale[0]
+        assert each.scale[0] * 127 == pytest.approx(reach, rel=1e-6)
+        assert (each.low, each.high) == (-128, 127)
+
+
+def test_scales_of_weights_come_back_from_their_product_with_the_input(
+    ends: tuple[Program, QuantizationPlan, QuantizationPlan],
+) -> None:
+    _, plan, taken = ends
+    for name, weight in taken.by_name("weight").items():
+        (step,) = taken.by_name("source")[name].scale
+        products = np.float32(np.array(weight.scale) * step)
+        np.testing.assert_array_equal(np.float32(products / step), np.float32(weight.scale))
+        np.testing.assert_allclose(weight.scale, plan.by_name("weight")[name].scale, rtol=1e-6)
+        bias = taken.by_name("bias")[name]
+        np.testing.assert_array_equal(np.float32(bias.scale), products)
+        assert bias.shift == plan.by_name("bias")[name].shift
+
+
+def test_the_layer_graph_gives_the_integers_of_the_plan(
+    ends: tuple[Program, QuantizationPlan, QuantizationPlan],
+) -> None:
+    """Against the program with the plan in it, in float64; no rounding is left between layers."""
+    program, _, taken = ends
+    rounded = insert(program, taken)
+    graph = lower(rounded, giving=True)
+    assert integers_at(graph, giving=True) == set(taken.by_name("weight"))
+    assert not any(isinstance(layer, ir.Round) for layer in graph.layers)
+    (sample, *_) = samples(rounded, 1)
+    got = run_graph(graph, *[each.double().numpy() for each in sample.all_given(pixels=False)])
+    (wanted,) = float64_outputs(rounded, *sample.all_given(pixels=False))
+    assert np.abs(got[0] - wanted).max() < 1e-9
+    inside = [
+        layer.activation.name
+        for layer in graph.layers
+        if isinstance(layer, ir.Convolution | ir.Linear)
+        and layer.steps is not None
+        and layer.activation is not None
+    ]
+    assert inside == ["relu", "clip", "relu"]
+
+
+def test_tnn_executes_layers_with_all_ends(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = QuantizationOptions(calibration="synthetic", calibration_samples=3)
+    config = ExportConfig(out_dir=tmp_path, precision="int8", quantization=options)
+    module = Ends().eval()
+    formats = [get_format("tnn")]
+    report = export_program(lambda: make_source(module, size=32), "ends", formats, config)
+    (artifact,) = report.artifacts
+    notes = " ".join(artifact.parity.notes)
+    assert "faithful to the plan: yes, its stored integers are equal" in notes, notes
+    assert artifact.path is not None
+    types = [line.split()[0].lstrip('"') for line in artifact.path.read_text().splitlines()[5:]]
+    assert types.count("QuantizedConvolution") == 3
+    assert types.count("QuantizedInnerProduct") == 2
+    assert types.count("QuantizedReLU") == 1
+    assert types.count("InnerProduct") == types.count("Convolution") == 1
 
 
 class Grouped(nn.Module):

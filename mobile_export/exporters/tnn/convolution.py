@@ -11,6 +11,7 @@ from ...lowering import ir
 from .elementwise import activate
 from .emit import Blob, Emitter, refuse, rule
 from .files import Weight
+from .integers import multiply
 from .movement import pad_image, slice_axis
 
 __all__: list[str] = []
@@ -87,17 +88,26 @@ class _Geometry:
     ) -> Blob:
         """The layer; ``channels`` are those of the input, per group, and of the output."""
         bias = () if self.bias is None else (Weight(self.bias),)
-        kernel = self.weight.shape[2:]
-        params = (
-            self.groups, *channels, *kernel, *self.stride, *pads, len(bias), pad_type,
-            *self.dilation, _NO_ACTIVATION,
-        )  # fmt: skip
+        params = self.params(channels, pads, pad_type, _NO_ACTIVATION)
         fields = (out.next_name(), len(bias), Weight(self.weight, half=True), *bias)
         return out.emit(type_, [x], (1, channels[1], *size), *params, fields=fields)
+
+    def params(
+        self, channels: tuple[int, int], pads: ir.Shape, pad_type: int, activation: int
+    ) -> tuple[int, ...]:
+        """In the order of TNN's ``ConvLayerInterpreter``."""
+        kernel = self.weight.shape[2:]
+        return (
+            self.groups, *channels, *kernel, *self.stride, *pads, int(self.bias is not None),
+            pad_type, *self.dilation, activation,
+        )  # fmt: skip
 
 
 _NO_ACTIVATION = 0
 """TNN merges the layer behind a convolution into it by itself."""
+
+_INSIDE = {None: _NO_ACTIVATION, ir.Nonlinearity("relu"): 1, ir.Nonlinearity("clip", 0.0, 6.0): 2}
+"""``ActivationType`` of a convolution of integers, which is written with it."""
 
 
 def _one_dilation(weight: np.ndarray, dilation: ir.Shape) -> tuple[np.ndarray, ir.Shape]:
@@ -135,6 +145,11 @@ def _convolution(layer: ir.Convolution, out: Emitter) -> Blob:
         else:
             x, pads = pad_image(out, x, geometry.padding), _NO_PADS
     outputs, inputs = geometry.weight.shape[:2]
+    if layer.steps is not None:
+        activation = _INSIDE[layer.activation]
+        params = geometry.params((inputs, outputs), pads, pad_type, activation)
+        dims = (1, outputs, *geometry.size)
+        return multiply(out, layer, x, dims, params, geometry.weight)
     result = geometry.emit(out, "Convolution", x, (inputs, outputs), geometry.size, pads, pad_type)
     return activate(out, layer.activation, result)
 

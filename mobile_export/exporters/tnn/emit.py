@@ -14,7 +14,7 @@ image and of a vector on axis 1, where they look for them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 
@@ -24,10 +24,21 @@ from ...errors import ExportError
 from ...lowering import ir
 from .files import Field, TnnLayer, TnnModel, Weight
 
-__all__ = ["RULES", "Blob", "Emitter", "dims_of", "emit_model", "keep_silu", "refuse", "rule"]
+__all__ = [
+    "RULES",
+    "Blob",
+    "Emitter",
+    "dims_of",
+    "emit_model",
+    "keep_apart",
+    "keep_silu",
+    "refuse",
+    "rule",
+]
 
 Dims = tuple[int, ...]
-_CONVOLUTIONS = ("Convolution", "Deconvolution")
+_CONVOLUTIONS = ("Convolution", "Deconvolution", "QuantizedConvolution")
+_FLOAT_MAX = float(np.finfo(np.float32).max)
 _R = TypeVar("_R", bound=Callable[..., "Blob"])
 
 
@@ -82,6 +93,7 @@ class Emitter:
     def __init__(self, graph: ir.LayerGraph) -> None:
         self.layers: list[TnnLayer] = []
         self.constants: dict[str, np.ndarray] = {}
+        self.scales: dict[str, float] = {}
         self.constant_values = _constants(graph)
         self._blobs: dict[ir.Value, Blob] = {}
         self._taken = {_clean(value.name) for value in graph.inputs}
@@ -124,6 +136,17 @@ class Emitter:
         blobs = tuple(blob.name for blob in inputs)
         self.layers.append(TnnLayer(type_, name, blobs, (name,), params, fields))
         return Blob(name, tuple(dims))
+
+    def of_scale(self, blob: Blob, scale: float) -> Blob:
+        """A blob that layers of integers read or make, with what an integer of it counts.
+
+        A blob has one scale: where ``blob`` has another one, a copy of it is returned.
+        """
+        if self.scales.setdefault(blob.name, scale) == scale:
+            return blob
+        copy = self._reshape(blob, blob.dims)
+        self.scales[copy.name] = scale
+        return copy
 
     def next_name(self) -> str:
         """The name that the next layer will have: some layers repeat it among their weights."""
@@ -216,8 +239,9 @@ def emit_model(graph: ir.LayerGraph) -> TnnModel:
     return TnnModel(
         {emitter.blob(value).name: dims_of(value.shape) for value in graph.inputs},
         tuple(_clean(name) for name in graph.output_names),
-        keep_silu(emitter.layers),
+        keep_apart(keep_silu(emitter.layers)),
         emitter.constants,
+        emitter.scales,
     )
 
 
@@ -270,6 +294,23 @@ def keep_silu(layers: list[TnnLayer]) -> tuple[TnnLayer, ...]:
             layer = replace(layer, type="Mul", inputs=(gate, *layer.inputs), params=(-1,))
         elif _is_silu(*before, layer):
             layer = replace(layer, inputs=layer.inputs[::-1])
+        kept.append(layer)
+    return tuple(kept)
+
+
+_CLIPS = {"ReLU": (0.0, _FLOAT_MAX), "ReLU6": (0.0, 6.0)}
+
+
+def keep_apart(layers: Sequence[TnnLayer]) -> tuple[TnnLayer, ...]:
+    """``layers`` in which no ReLU of floats stands behind a convolution of integers.
+
+    TNN merges it into that one (``NetOptimizerFuseConvPost``), and looks for a scale of its result
+    then. It does not merge a clip.
+    """
+    kept: list[TnnLayer] = []
+    for layer in layers:
+        if kept and kept[-1].type == "QuantizedConvolution" and layer.type in _CLIPS:
+            layer = replace(layer, type="Clip", params=_CLIPS[layer.type])
         kept.append(layer)
     return tuple(kept)
 

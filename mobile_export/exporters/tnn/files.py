@@ -11,10 +11,11 @@ splits at commas, so neither may occur in a name. Five lines of header come firs
     "<Type> <name> <inputs> <outputs> <input>... <output>... <parameter>... ,"
 
 Parameters have no keys: each layer's interpreter reads them in its own order (TNN,
-``source/tnn/interpreter/tnn/layer_interpreter``). The binary file holds the magic number, the
-count of layers with weights, each of them as (type number, type, name, its fields), and at the end
-a map of constant blobs. All numbers are little-endian int32; a text is preceded by its length; an
-array by magic number, data type, length in bytes and dimensions.
+``source/tnn/interpreter/tnn/layer_interpreter``). The binary file holds the magic number, the count
+of layers with weights, each of them as (type number, type, name, its fields), and at the end a map
+of constant blobs. Scales of blobs of integers stand among the layers, as ``BlobScale`` with the
+name of the blob and a suffix. All numbers are little-endian int32; a text is preceded by its
+length; an array by magic number, data type, length in bytes and dimensions.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import ExportError
 
-__all__ = ["FLOAT", "MAGIC", "TYPE_NUMBERS", "TnnLayer", "TnnModel", "Weight"]
+__all__ = ["FLOAT", "MAGIC", "SCALE_SUFFIX", "TYPE_NUMBERS", "TnnLayer", "TnnModel", "Weight"]
 
 MAGIC = 0xFABC0004
 """Version 2: inputs carry their rank and type, arrays their dimensions."""
@@ -40,10 +42,19 @@ LARGEST_ARRAY = 2**31 - 1
 
 FLOAT = 0
 HALF = 1
+_INTEGERS: Mapping[np.dtype[Any], tuple[int, str]] = {
+    np.dtype(np.int8): (2, "i1"),
+    np.dtype(np.int32): (3, "<i4"),
+}
+"""TNN's data type and NumPy's, of arrays that are stored as integers."""
+
+SCALE_SUFFIX = "_scale_data_"
+"""Of the name under which the scale of a blob of integers is stored (``BLOB_SCALE_SUFFIX``)."""
 
 TYPE_NUMBERS: Mapping[str, int] = {
     "Add": 38,
     "BatchNormCxx": 2,
+    "BlobScale": 600,
     "Convolution": 1,
     "Deconvolution": 22,
     "Div": 175,
@@ -54,6 +65,8 @@ TYPE_NUMBERS: Mapping[str, int] = {
     "Minimum": 140,
     "Mul": 42,
     "PReLU": 35,
+    "QuantizedConvolution": 1,
+    "QuantizedInnerProduct": 19,
     "Sub": 108,
 }
 """``LayerType`` of the layers that may have weights (TNN, ``source/tnn/core/layer_type.h``)."""
@@ -75,6 +88,7 @@ class Weight:
     def stored(self, *, half: bool) -> bytes:
         """Header and bytes in the file."""
         number, kind = (HALF, "<f2") if half and self.half else (FLOAT, "<f4")
+        number, kind = _INTEGERS.get(self.value.dtype, (number, kind))
         size = self.value.size * np.dtype(kind).itemsize
         if size > LARGEST_ARRAY:
             raise ExportError(
@@ -123,12 +137,14 @@ class TnnModel:
     Attributes:
         inputs: dimensions of every input blob, batch included.
         constants: blobs that no layer makes; always float32.
+        scales: of blobs of integers: what one of them counts.
     """
 
     inputs: Mapping[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     layers: tuple[TnnLayer, ...]
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     def text(self) -> str:
         """The ``.tnnproto`` file.
@@ -164,7 +180,12 @@ class TnnModel:
     def weights(self, *, half: bool) -> Iterator[bytes]:
         """The ``.tnnmodel`` file, piece by piece."""
         weighted = [layer for layer in self.layers if layer.fields]
-        yield _ints(MAGIC, len(weighted))
+        yield _ints(MAGIC, len(self.scales) + len(weighted))
+        for blob, scale in self.scales.items():
+            yield _ints(TYPE_NUMBERS["BlobScale"]) + _text("BlobScale")
+            yield _text(f"{blob}{SCALE_SUFFIX}")
+            yield Weight(np.array([scale])).stored(half=False)
+            yield Weight(np.zeros(1, np.int32)).stored(half=False)  # read, and used by no kernel
         for layer in weighted:
             yield _ints(TYPE_NUMBERS[layer.type]) + _text(layer.type) + _text(layer.name)
             for item in layer.fields:

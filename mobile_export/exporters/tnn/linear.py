@@ -8,6 +8,7 @@ from ...lowering import ir
 from .elementwise import activate
 from .emit import Blob, Emitter, dims_of, rule
 from .files import Weight
+from .integers import multiply
 
 __all__: list[str] = []
 
@@ -15,8 +16,24 @@ __all__: list[str] = []
 @rule(ir.Linear)
 def _linear(layer: ir.Linear, out: Emitter) -> Blob:
     x = out.input(layer)
+    if layer.steps is not None:
+        return _of_integers(layer, out, x)
     write = _vector if len(layer.input.shape) == 1 else _rows
     return activate(out, layer.activation, write(layer, out, x))
+
+
+def _of_integers(layer: ir.Linear, out: Emitter, x: Blob) -> Blob:
+    """Rows are a batch, which all of TNN's inner products of integers take."""
+    size = layer.weight.shape[0]
+    dims = (*x.dims[:1], size)
+    params = (size, int(layer.bias is not None), 0, 1)
+    result = multiply(out, layer, x, dims, params, layer.weight)
+    if layer.activation is None:
+        return result
+    assert layer.activation.name == "relu"
+    assert layer.steps is not None
+    assert layer.steps.result is not None
+    return out.of_scale(out.emit("QuantizedReLU", [result], dims), layer.steps.result)
 
 
 def _vector(layer: ir.Linear, out: Emitter, x: Blob) -> Blob:

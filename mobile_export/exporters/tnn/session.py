@@ -13,8 +13,9 @@ from ...artifacts.damage import reading
 from ...errors import ExecutionError
 from ...graph.specs import PIXELS
 from ...parity.overflow import notes_on_values
-from ...parity.session import FileTensor, Session, Tensor
+from ...parity.session import FileTensor, IntegerTensor, Session, Tensor
 from ..processing import added_activation
+from .evaluator.layers.integers import quantized
 from .evaluator.network import TnnNetwork, load_network
 from .evaluator.proto import LayerText
 
@@ -28,6 +29,9 @@ _ADVICE = (
     "a device that computes in float16 would return infinity or NaN: set "
     "NetworkConfig::precision to PRECISION_HIGH"
 )
+
+
+_MOVING = ("Pad", "PadV2", "Permute", "Reshape")
 
 
 class _Session(Session):
@@ -73,6 +77,40 @@ class _Session(Session):
 
     def stored_weights(self) -> Iterator[tuple[str, np.ndarray]]:
         yield from self.network.stored_weights()
+
+    def stored_integers(self) -> Iterator[IntegerTensor]:
+        """Weights, and biases, of layers that multiply integers, with a scale for each channel."""
+        for layer, fields, source in self.network.stored_integers():
+            sums = fields["scale"].numpy().astype(np.float64)
+            weights = (sums / source).astype(np.float32) if source else sums
+            yield IntegerTensor(layer.name, fields["weight"].numpy(), tuple(weights.tolist()))
+            bias = fields.get("bias")
+            if bias is not None and bias.numel():
+                yield IntegerTensor(layer.name, bias.numpy(), tuple(sums.tolist()))
+
+    def integers(self, sample: Sample) -> Iterator[IntegerTensor]:
+        """Every blob of integers. Where floats were moved or padded in front of a layer of
+        integers, which rounds them behind that, they are rounded as they were before, too."""
+        found: list[IntegerTensor] = []
+        floats: dict[str, torch.Tensor] = {}
+        makers = {name: layer for layer in self.network.proto.layers for name in layer.outputs}
+
+        def keep(layer: LayerText, name: str, value: torch.Tensor) -> None:
+            floats[name] = value
+
+        def watch(name: str, value: torch.Tensor, scale: float) -> None:
+            found.append(IntegerTensor(name, value.numpy().astype(np.int64), (scale,)))
+            maker = makers.get(name)
+            while maker is not None and maker.type in _MOVING and maker.inputs[0] in floats:
+                name = maker.inputs[0]
+                integers = quantized(floats[name], torch.tensor(scale)).numpy().astype(np.int64)
+                found.append(IntegerTensor(name, integers, (scale,)))
+                maker = makers.get(name)
+
+        fed = self._feed(sample)
+        floats |= {name: torch.from_numpy(array).float() for name, array in fed.items()}
+        self.network.run(fed, watch=keep, watch_integers=watch)
+        yield from found
 
     def overflow_notes(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         """The evaluator computes in float32; TNN in float16 where a device does that."""

@@ -22,10 +22,11 @@ def _quantize(call: Call) -> View:
     scale, zero, low, high = (
         argument(call.node, name) for name in ("scale", "zero_point", "quant_min", "quant_max")
     )
-    if zero or low != -high:
-        raise call.refuse(f"integers from {low} to {high} with the zero point {zero}")
+    if zero:
+        raise call.refuse(f"integers with the zero point {zero}")
     x = call.x
-    value = call.builder.add(ir.Round, [x.value], x.value.shape, step=float(scale), limit=high)
+    limits = (int(low), int(high))
+    value = call.builder.add(ir.Round, [x.value], x.value.shape, step=float(scale), limits=limits)
     return x.on(value)
 
 

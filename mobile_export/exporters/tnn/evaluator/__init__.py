@@ -6,7 +6,8 @@ and executes the network in PyTorch, layer by layer, with the semantics of TNN's
     network = load_network(Path("emo_2m.tnnproto"))
     outputs = network.run({"image": image})
 
-It computes in float32. It does not emulate a device: no half precision, no int8.
+It computes in float32, and in integers where a layer is one of integers, by the rules of TNN's
+reference device. It does not emulate half precision.
 
 Layout, in the order data passes through:
 

@@ -7,9 +7,10 @@ it asks for::
     def softmax(x: Tensor, *, params: Params) -> Tensor: ...
 
 ``params`` are the numbers behind the names in the text, to be read in the order of TNN's
-interpreter; ``weights`` the layer's arrays by field; ``outputs`` how many blobs it has to make. A
-function returns one tensor, or a tuple where a layer makes several blobs. Blobs are float32, or
-integers where TNN has integers.
+interpreter; ``weights`` the layer's arrays by field; ``outputs`` how many blobs it has to make;
+``scale`` what an integer of its result counts. A function returns one tensor, or a tuple where a
+layer makes several blobs. Blobs are float32, or integers where TNN has integers: a layer whose type
+begins with ``Quantized`` takes and gives integers of 8 bits.
 """
 
 from __future__ import annotations

@@ -136,6 +136,48 @@ def _inner_product(reader: _Reader) -> Arrays:
     return _floats({"weight": reader.array(), "bias": reader.array()})
 
 
+def _integer_convolution(reader: _Reader) -> Arrays:
+    reader.text()
+    has_bias = reader.integer()
+    arrays = {"weight": reader.array()}
+    if has_bias:
+        arrays["bias"] = reader.array()
+    return _integers(arrays, reader)
+
+
+def _integer_product(reader: _Reader) -> Arrays:
+    reader.text()
+    return _integers({"weight": reader.array(), "bias": reader.array()}, reader)
+
+
+def _integers(arrays: Arrays, reader: _Reader) -> Arrays:
+    """Integers and the scale of their sums (``ConvLayerInterpreter``)."""
+    bias = arrays.get("bias")
+    if arrays["weight"].dtype != np.int8 or (
+        bias is not None and bias.size and bias.dtype != np.int32
+    ):
+        raise FormatError("a layer of integers has weights that are no int8, or a bias no int32")
+    return {**arrays, "scale": _scale_of_integers(reader)}
+
+
+def _scale_of_integers(reader: _Reader) -> np.ndarray:
+    """A scale; in newer files zero points stand before it, which TNN's ARM device does not know."""
+    scale = reader.array()
+    if scale.dtype == np.int8:
+        if scale.any():
+            raise FormatError("it has zero points that are not 0, which the evaluator lacks")
+        scale = reader.array()
+    if scale.dtype != np.float32 or not scale.size or not (scale >= 0).all():
+        raise FormatError("a scale of integers is no positive float32 number")
+    return scale.reshape(-1)
+
+
+def _blob_scale(reader: _Reader) -> Arrays:
+    scale = _scale_of_integers(reader)
+    reader.array()  # a bias, which no kernel uses
+    return {"scale": scale}
+
+
 def _scale_and_bias(reader: _Reader) -> Arrays:
     return {"scale": reader.array(), "bias": reader.array()}
 
@@ -170,7 +212,7 @@ def _floats(arrays: Arrays) -> Arrays:
     """``arrays``, none of which is quantized: those bring scales along that are not read here."""
     for array in arrays.values():
         if array.dtype == np.int8:
-            raise FormatError("its weights are quantized to int8, which the evaluator lacks")
+            raise FormatError("a layer of floats has int8 weights, which the evaluator lacks")
     return arrays
 
 
@@ -181,6 +223,9 @@ _FIELDS: dict[str, Callable[[_Reader], Arrays]] = {
         ("Add", "Sub", "Mul", "Div", "Maximum", "Minimum", "SquaredDifference"), _one("element")
     ),
     "InnerProduct": _inner_product,
+    "QuantizedConvolution": _integer_convolution,
+    "QuantizedInnerProduct": _integer_product,
+    "BlobScale": _blob_scale,
     "Scale": _scale,
     "PReLU": _prelu,
     "MatMul": _one("weight"),

@@ -11,6 +11,10 @@ where the function needs it.
 outputs came out again, all 183), of forms at the edges of the layers: windows of ``ceil_mode`` that
 reach past the padding or lie outside, ties, every kind of size for resizing, factors whose product
 ends in a half, bounds that cross, large arguments, steps and negative axes.
+
+``vendor_integers.npz`` is the same, recorded on 2026-11-30 with the same commit, of layers of
+integers, whose outputs must be equal: halves between two integers, results beyond 127 and -128,
+activations, both forms of stored scales, and blobs that layers of floats and of integers read.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ from mobile_export.exporters.tnn.evaluator.table import LAYERS
 from mobile_export.exporters.tnn.evaluator.weights import _FIELDS
 
 HERE = Path(__file__).parent
-VENDOR = {**np.load(HERE / "vendor.npz"), **np.load(HERE / "vendor_edges.npz")}
+PARTS = ("vendor.npz", "vendor_edges.npz", "vendor_integers.npz")
+VENDOR = {key: value for part in PARTS for key, value in np.load(HERE / part).items()}
 CASES = sorted({key.split("/")[0] for key in VENDOR})
 
 
@@ -63,6 +68,8 @@ def test_same_as_tnn(case: str, tmp_path: Path) -> None:
         assert results[name].shape == array.shape
         assert results[name].dtype == array.dtype
         np.testing.assert_allclose(results[name], array, rtol=0, atol=3e-6 * np.abs(array).max())
+        if case.startswith("integers_"):
+            np.testing.assert_array_equal(results[name], array)
 
 
 def test_every_layer_has_a_case(tmp_path: Path) -> None:
@@ -72,7 +79,7 @@ def test_every_layer_has_a_case(tmp_path: Path) -> None:
         for layer in load_network(files_of(case, tmp_path)).proto.layers
     }
     assert set(LAYERS) == seen
-    assert set(_FIELDS) <= seen
+    assert set(_FIELDS) - {"BlobScale"} <= seen
 
 
 PAGE = HERE.parents[3] / "docs" / "tnn.md"

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from . import activation, binary, conv, linear, movement, norm, reduce, resize
+from . import activation, binary, conv, integers, linear, movement, norm, reduce, resize
 
-__all__ = ["activation", "binary", "conv", "linear", "movement", "norm", "reduce", "resize"]
+__all__ = [
+    "activation",
+    "binary",
+    "conv",
+    "integers",
+    "linear",
+    "movement",
+    "norm",
+    "reduce",
+    "resize",
+]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..proto import FormatError
 from ..table import Params, Tensor, Weights, layer
 
-__all__: list[str] = []
+__all__ = ["Conv", "sums"]
 
 _EXPLICIT, _SAME, _VALID, _SAME_ODD_FIRST = -1, 0, 1, 3
 _ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class _Conv:
+class Conv:
     """The parameters of a convolution, in the order of the file."""
 
     group: int
@@ -41,7 +41,7 @@ class _Conv:
     activation: int
 
     @classmethod
-    def read(cls, params: Params) -> _Conv:
+    def read(cls, params: Params) -> Conv:
         integer, pair = params.integer, params.pair
         return cls(
             group=integer(0),
@@ -76,7 +76,12 @@ def convolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
 
     A dilation above the image's size is refused: TNN's x86 device computes it wrong.
     """
-    conv = _Conv.read(params)
+    conv = Conv.read(params)
+    return _activate(sums(conv, x, weights), conv.activation)
+
+
+def sums(conv: Conv, x: Tensor, weights: Weights) -> Tensor:
+    """What a convolution computes before its activation."""
     for n, kernel, rate in zip(x.shape[2:], conv.kernel, conv.dilation, strict=True):
         if kernel > 1 and rate > n:
             raise FormatError(f"its dilation is {rate} on {n} positions; TNN is wrong there on x86")
@@ -95,10 +100,8 @@ def convolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
     padded = F.pad(x, [*sides[1], *sides[0]])
     weight = _filter(weights, (conv.output_channels, x.shape[1] // conv.group, *conv.kernel))
     rate = conv.dilation[0]
-    result = F.conv2d(
-        padded, weight, _bias(weights, conv), conv.stride, dilation=rate, groups=conv.group
-    )
-    return _activate(result, conv.activation)
+    bias = weights["bias"].flatten() if conv.bias else None
+    return F.conv2d(padded, weight, bias, conv.stride, dilation=rate, groups=conv.group)
 
 
 def _filter(weights: Weights, shape: tuple[int, ...]) -> Tensor:
@@ -106,10 +109,6 @@ def _filter(weights: Weights, shape: tuple[int, ...]) -> Tensor:
     if weight.numel() != math.prod(shape):
         raise FormatError(f"{weight.numel()} weights do not fill {shape}")
     return weight.reshape(shape)
-
-
-def _bias(weights: Weights, conv: _Conv) -> Tensor | None:
-    return weights["bias"].flatten() if conv.bias else None
 
 
 def _windows(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Pair:
@@ -126,7 +125,7 @@ def _windows(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Pa
 @layer("Deconvolution")
 def deconvolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
     """Transposed convolution; positions behind the last one that an input reaches hold the bias."""
-    conv = _Conv.read(params)
+    conv = Conv.read(params)
     group = conv.group
     weight = _filter(weights, (x.shape[1], conv.output_channels // group, *conv.kernel))
     full = F.conv_transpose2d(x, weight, None, conv.stride, groups=group, dilation=conv.dilation)
@@ -141,7 +140,7 @@ def deconvolution(x: Tensor, *, params: Params, weights: Weights) -> Tensor:
     return _activate(full, conv.activation)
 
 
-def _positions(size: int, full: int, stride: int, conv: _Conv, axis: int) -> Pair:
+def _positions(size: int, full: int, stride: int, conv: Conv, axis: int) -> Pair:
     """Size of the output along an axis, and how much of the full result is cut off before it."""
     if conv.pad_type == _EXPLICIT:
         return full - 2 * conv.pads[axis], conv.pads[axis]
