@@ -63,20 +63,23 @@ _ABLATIONS = (
 )
 """What SeaFormer++'s Tables 6, 7, 11 and 12 change in SeaFormer-T."""
 
+_HEAD = (("head", ("light", "simple")),)
+"""The heads of Table 13."""
+
 ROWS = (
     _classifier("tiny", 1.8, 100, 67.9),
     _classifier("small", 4.1, 200, 73.3),
     _classifier("base", 8.7, 300, 76.0),
     _classifier("large", 14.0, 1200, 79.9),
-    _segmenter("tiny", 1.7, 600, 35.8, _ABLATIONS, ("enhance", "position")),
-    _segmenter("small", 4.0, 1100, 39.4),
+    _segmenter("tiny", 1.7, 600, 35.8, _ABLATIONS + _HEAD, ("enhance", "position", "head")),
+    _segmenter("small", 4.0, 1100, 39.4, _HEAD, ("head",)),
     _segmenter(
         "base",
         8.6,
         1820,
         41.0,
-        (("fuse_dims", ("128-160", "64-96", "192-256")),),
-        ("fuse_dims",),
+        (("fuse_dims", ("128-160", "64-96", "192-256")), *_HEAD),
+        ("fuse_dims", "head"),
     ),
     _segmenter("large", 14.0, 6500, 43.7),
 )

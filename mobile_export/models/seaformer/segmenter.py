@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import check_classes
 from ..segmentation import SegmentationOutput, check_output, finish
 from .ablation import AblatedAttention
+from .fusion import LightHead
 from .network import MakeAttention, SeaAttention, SeaFormerBackbone
+from .simple_head import EmbeddingHead
 from .variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
 
 __all__ = [
@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+SIMPLE_WIDTHS = {"tiny": 128, "small": 192, "base": 256}
+"""Channels of TopFormer's simple head, which Table 13 puts on SeaFormer, too."""
+
+
 class Backbone(SeaFormerBackbone):
     """The context branch, returning the feature maps that the head fuses."""
 
@@ -42,77 +46,14 @@ class Backbone(SeaFormerBackbone):
         return self.forward_features(x)
 
 
-class ConvNorm(nn.Module):
-    """Convolution of kernel 1 without bias, and batch norm, named as mmcv names them."""
-
-    def __init__(self, dim_in: int, dim_out: int, *, groups: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim_in, dim_out, 1, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(dim_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.bn(self.conv(x))
-        return y
-
-
-class FusionBlock(nn.Module):
-    """local(x) · upsampled gate(context): (B, C, H, W) and (B, D, h, w) -> (B, dim, H, W).
-
-    ``fusion`` is one of Table 11: without "sigmoid" what is upsampled is no gate, and with "add"
-    the two are added.
-    """
-
-    def __init__(
-        self, dim_local: int, dim_context: int, dim: int, fusion: str = "sigmoid_multiply"
-    ) -> None:
-        super().__init__()
-        self.fusion = fusion
-        self.local_embedding = ConvNorm(dim_local, dim)
-        self.global_act = ConvNorm(dim_context, dim)
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        context = self.global_act(context)
-        if self.fusion.startswith("sigmoid"):
-            context = F.hardsigmoid(context)
-        gate = F.interpolate(context, size=x.shape[2:], mode="bilinear", align_corners=False)
-        local: Tensor = self.local_embedding(x)
-        return local + gate if self.fusion.endswith("add") else local * gate
-
-
-class LightHead(nn.Module):
-    """Fusion blocks, a channel-wise scale and a classifier per pixel, all at stride 8."""
-
-    def __init__(
-        self,
-        detail_dim: int,
-        context_dims: tuple[int, ...],
-        dims: tuple[int, ...],
-        classes: int,
-        fusion: str = "sigmoid_multiply",
-    ) -> None:
-        super().__init__()
-        self.conv_seg = nn.Conv2d(dims[-1], classes, 1)
-        self.linear_fuse = ConvNorm(dims[-1], dims[-1], groups=dims[-1])
-        for index, dim in enumerate(dims):
-            block = FusionBlock(detail_dim, context_dims[index], dim, fusion)
-            setattr(self, f"fuse{index + 1}", block)
-            detail_dim = dim
-        self.depth = len(dims)
-        nn.init.normal_(self.conv_seg.weight, std=0.01)
-        nn.init.zeros_(cast(Tensor, self.conv_seg.bias))
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        x = features[0]
-        for index in range(self.depth):
-            x = getattr(self, f"fuse{index + 1}")(x, features[index + 1])
-        logits: Tensor = self.conv_seg(F.relu(self.linear_fuse(x)))
-        return logits
-
-
 class SeaFormerSegmenter(nn.Module):
     """SeaFormer segmenter: normalised images (B, in_chans, H, W) -> one score map per class.
 
     Any H and W from 1 up work. ``output`` says what comes out: see `models.segmentation`.
+
+    Args:
+        fusion: of the light head.
+        simple_width: channels of the simple head; None: it is the light head.
     """
 
     def __init__(
@@ -125,6 +66,7 @@ class SeaFormerSegmenter(nn.Module):
         output: SegmentationOutput = "logits",
         attention: MakeAttention = SeaAttention,
         fusion: str = "sigmoid_multiply",
+        simple_width: int | None = None,
     ) -> None:
         super().__init__()
         check_classes(num_classes)
@@ -134,8 +76,11 @@ class SeaFormerSegmenter(nn.Module):
         self.backbone = Backbone(
             config, in_chans=in_chans, drop_path_rate=drop_path_rate, attention=attention
         )
-        self.decode_head = LightHead(
-            config.dims[1], config.attending_dims, config.fuse_dims, num_classes, fusion
+        detail, contexts = config.dims[1], config.attending_dims
+        self.decode_head: nn.Module = (
+            LightHead(detail, contexts, config.fuse_dims, num_classes, fusion)
+            if simple_width is None
+            else EmbeddingHead((detail, *contexts), simple_width, num_classes)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,6 +99,7 @@ def seaformer_tiny_seg(
     squeeze: str = "mean",
     position: str = "learnt",
     fusion: str = "sigmoid_multiply",
+    head: str = "light",
 ) -> SeaFormerSegmenter:
     """SeaFormer-Tiny, light head: 1.7 M parameters, 35.8 % mIoU on ADE20K (Table 2).
 
@@ -162,6 +108,7 @@ def seaformer_tiny_seg(
         squeeze: the tokens of rows and columns, "mean" or "max" (Table 7).
         position: "learnt" or "none" (Table 12).
         fusion: of the light head (Table 11).
+        head: "light" or "simple" (Table 13).
     """
     attention = partial(
         AblatedAttention, enhance=enhance, mode=mode, squeeze=squeeze, position=position
@@ -174,6 +121,7 @@ def seaformer_tiny_seg(
         output=output,
         attention=attention,
         fusion=fusion,
+        simple_width=SIMPLE_WIDTHS["tiny"] if head == "simple" else None,
     )
 
 
@@ -183,14 +131,20 @@ def seaformer_small_seg(
     in_chans: int = 3,
     drop_path_rate: float = 0.0,
     output: SegmentationOutput = "logits",
+    head: str = "light",
 ) -> SeaFormerSegmenter:
-    """SeaFormer-Small, light head: 4.0 M parameters, 39.4 % mIoU on ADE20K (Table 2)."""
+    """SeaFormer-Small, light head: 4.0 M parameters, 39.4 % mIoU on ADE20K (Table 2).
+
+    Args:
+        head: "light" or "simple" (Table 13).
+    """
     return SeaFormerSegmenter(
         SMALL,
         num_classes=num_classes,
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,
         output=output,
+        simple_width=SIMPLE_WIDTHS["small"] if head == "simple" else None,
     )
 
 
@@ -201,11 +155,13 @@ def seaformer_base_seg(
     drop_path_rate: float = 0.0,
     output: SegmentationOutput = "logits",
     fuse_dims: str = "128-160",
+    head: str = "light",
 ) -> SeaFormerSegmenter:
     """SeaFormer-Base, light head: 8.6 M parameters, 41.0 % mIoU on ADE20K (Table 2).
 
     Args:
         fuse_dims: channels of the two fusion blocks; Table 12 has others.
+        head: "light" or "simple" (Table 13).
     """
     return SeaFormerSegmenter(
         replace(BASE, fuse_dims=tuple(map(int, fuse_dims.split("-")))),
@@ -213,6 +169,7 @@ def seaformer_base_seg(
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,
         output=output,
+        simple_width=SIMPLE_WIDTHS["base"] if head == "simple" else None,
     )
 
 

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import check_classes
+from ..seaformer.fusion import LightHead
 from ..seaformer.network import ConvNorm, MobileBlock
-from ..seaformer.segmenter import Backbone, LightHead
+from ..seaformer.segmenter import Backbone
 from ..seaformer.variants import BASE, LARGE, SMALL, TINY, Block, SeaFormerConfig
 from ..segmentation import SegmentationOutput, check_output, finish
 from .network import AdaptiveSeaAttention

@@ -6,6 +6,9 @@ from ..entry import SEGMENTATION, ModelEntry, Published
 
 __all__ = ["ROWS"]
 
+_HEAD = (("head", ("simple", "light")),)
+"""The heads of SeaFormer++ (arXiv 2301.13156), Table 13."""
+
 
 def _segmenter(
     variant: str,
@@ -30,8 +33,8 @@ def _segmenter(
         size=(512, 512),
         num_classes=150,
         classes="ade20k150",
-        options=SEGMENTATION + option,
-        weight_options=tuple(key for key, _ in option),
+        options=SEGMENTATION + option + _HEAD,
+        weight_options=tuple(key for key, _ in option + _HEAD),
     )
 
 

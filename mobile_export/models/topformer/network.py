@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..heads.layers import resized
-from ..layers import ConvBNAct, check_classes, drop_rates
+from ..layers import check_classes, drop_rates
+from ..seaformer.fusion import ConvNorm as NamedConvNorm
+from ..seaformer.fusion import LightHead
 from ..seaformer.network import ConvNorm, MobileBlock, SeaLayer, SeaStage
-from ..seaformer.segmenter import ConvNorm as NamedConvNorm
+from ..seaformer.simple_head import SimpleHead
 from ..seaformer.variants import Block
 from ..segmentation import SegmentationOutput, check_output, finish
 
@@ -51,12 +52,14 @@ class TopFormerConfig:
         heads: of attention.
         width: channels of the injected maps and of the head.
         depthwise: whether the head's convolution is depthwise.
+        fuse_dims: channels of the light head's fusion blocks, SeaFormer's.
     """
 
     dims: tuple[int, int, int, int]
     last_depth: int
     heads: int
     width: int
+    fuse_dims: tuple[int, int]
     depthwise: bool = False
 
     @property
@@ -72,9 +75,11 @@ class TopFormerConfig:
         )
 
 
-TINY = TopFormerConfig((16, 32, 64, 96), last_depth=2, heads=4, width=128, depthwise=True)
-SMALL = TopFormerConfig((24, 48, 96, 128), last_depth=3, heads=6, width=192)
-BASE = TopFormerConfig((32, 64, 128, 160), last_depth=3, heads=8, width=256)
+TINY = TopFormerConfig(
+    (16, 32, 64, 96), last_depth=2, heads=4, width=128, fuse_dims=(64, 96), depthwise=True
+)
+SMALL = TopFormerConfig((24, 48, 96, 128), last_depth=3, heads=6, width=192, fuse_dims=(96, 128))
+BASE = TopFormerConfig((32, 64, 128, 160), last_depth=3, heads=8, width=256, fuse_dims=(128, 160))
 
 
 class TokenPyramid(nn.Module):
@@ -169,38 +174,26 @@ class Backbone(nn.Module):
         return [inject(x, context) for inject, x, context in triples[1:]]
 
 
-class SimpleHead(nn.Module):
-    """The sum of the maps, brought to the finest one's size, and a classifier per pixel."""
-
-    def __init__(self, width: int, classes: int, *, depthwise: bool) -> None:
-        super().__init__()
-        self.conv_seg = nn.Conv2d(width, classes, 1)
-        self.linear_fuse = ConvBNAct(width, width, 1, groups=width if depthwise else 1)
-        nn.init.normal_(self.conv_seg.weight, std=0.01)
-        nn.init.zeros_(cast(Tensor, self.conv_seg.bias))
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        first, *others = maps
-        for x in others:
-            first = first + resized(x, first.shape[2:])
-        logits: Tensor = self.conv_seg(self.linear_fuse(first))
-        return logits
-
-
 class TopFormerSegmenter(nn.Module):
     """TopFormer segmenter: normalised images (B, in_chans, H, W) -> one score map per class.
 
     Any H and W from 1 up work; the logits are at stride 8. ``output``: see `models.segmentation`.
+
+    Args:
+        head: "simple", or SeaFormer's "light" one. No text or code says how the latter stands on
+            TopFormer (Table 13 of arXiv 2301.13156): of the ways tried, on the injected maps and
+            with SeaFormer's channels it has the printed parameters and FLOPs of all variants.
     """
 
     def __init__(
         self,
         config: TopFormerConfig,
-        *,
         num_classes: int = 150,
+        *,
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
         output: SegmentationOutput = "logits",
+        head: str = "simple",
     ) -> None:
         super().__init__()
         check_classes(num_classes)
@@ -208,7 +201,14 @@ class TopFormerSegmenter(nn.Module):
         self.num_classes = num_classes
         self.output: SegmentationOutput = output
         self.backbone = Backbone(config, in_chans=in_chans, drop_path_rate=drop_path_rate)
-        self.decode_head = SimpleHead(config.width, num_classes, depthwise=config.depthwise)
+        width, depthwise = config.width, config.depthwise
+        self.decode_head: nn.Module = (
+            SimpleHead(width, num_classes, depthwise=depthwise)
+            if head == "simple"
+            else LightHead(
+                width, (width, width), config.fuse_dims, num_classes, depthwise=depthwise
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.decode_head(self.backbone(x))
@@ -221,22 +221,36 @@ def topformer_tiny_seg(
     in_chans: int = 3,
     output: SegmentationOutput = "logits",
     fuse: str = "depthwise",
+    head: str = "simple",
 ) -> TopFormerSegmenter:
     """TopFormer-Tiny: 1.4 M parameters, 34.6 % mIoU on ADE20K.
 
     Args:
         fuse: the head's convolution, "depthwise" or "dense"; FLOPs of SeaFormer++'s tables for
             Pascal Context and COCO-Stuff are those of the latter.
+        head: "simple" or "light".
     """
     config = replace(TINY, depthwise=fuse == "depthwise")
-    return TopFormerSegmenter(config, num_classes=num_classes, in_chans=in_chans, output=output)
+    return TopFormerSegmenter(
+        config, num_classes=num_classes, in_chans=in_chans, output=output, head=head
+    )
 
 
 def topformer_small_seg(
-    num_classes: int = 150, *, in_chans: int = 3, output: SegmentationOutput = "logits"
+    num_classes: int = 150,
+    *,
+    in_chans: int = 3,
+    output: SegmentationOutput = "logits",
+    head: str = "simple",
 ) -> TopFormerSegmenter:
-    """TopFormer-Small: 3.1 M parameters, 37.0 % mIoU on ADE20K."""
-    return TopFormerSegmenter(SMALL, num_classes=num_classes, in_chans=in_chans, output=output)
+    """TopFormer-Small: 3.1 M parameters, 37.0 % mIoU on ADE20K.
+
+    Args:
+        head: "simple" or "light".
+    """
+    return TopFormerSegmenter(
+        SMALL, num_classes=num_classes, in_chans=in_chans, output=output, head=head
+    )
 
 
 def topformer_base_seg(
@@ -245,12 +259,16 @@ def topformer_base_seg(
     in_chans: int = 3,
     output: SegmentationOutput = "logits",
     width: str = "256",
+    head: str = "simple",
 ) -> TopFormerSegmenter:
     """TopFormer-Base: 5.1 M parameters, 39.2 % mIoU on ADE20K.
 
     Args:
         width: channels of the injected maps and of the head: "256", or "128" as in the official
             configuration for Cityscapes (topformer_base_1024x512_80k_2x8city.py).
+        head: "simple" or "light".
     """
     config = replace(BASE, width=int(width))
-    return TopFormerSegmenter(config, num_classes=num_classes, in_chans=in_chans, output=output)
+    return TopFormerSegmenter(
+        config, num_classes=num_classes, in_chans=in_chans, output=output, head=head
+    )

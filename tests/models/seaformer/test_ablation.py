@@ -8,8 +8,8 @@ import torch
 from mobile_export.models import table
 from mobile_export.models.cost import measure_named
 from mobile_export.models.seaformer.ablation import AblatedAttention
+from mobile_export.models.seaformer.fusion import FusionBlock
 from mobile_export.models.seaformer.network import SeaAttention
-from mobile_export.models.seaformer.segmenter import FusionBlock
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 
 from mobile_export.errors import UsageError, WeightsError
 from mobile_export.models import table
-from mobile_export.models.cost import measure
+from mobile_export.models.cost import measure, measure_named
 from mobile_export.models.seaformer.segmenter import seaformer_tiny_seg
 from mobile_export.sources.weights import load_weights
 from tests.models.costs import cost_of
+from tests.models.official import build
 from tests.models.seaformer.goldens import GOLDEN, SHAPES, check_outputs, check_state_dict
 
 
@@ -141,3 +142,30 @@ def test_captures_as_one_static_graph() -> None:
     program = torch.export.export(module, (x,))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(x), module(x))
+
+
+@pytest.mark.parametrize(
+    ("variant", "params_m", "macs_m"),
+    [("tiny", 1.7, 600), ("small", 4.0, 1100), ("base", 8.7, 1840)],
+)
+def test_the_simple_head_has_the_printed_figures(
+    variant: str, params_m: float, macs_m: float
+) -> None:
+    """Table 13: all three to the printed digit, and FLOPs within 3 %."""
+    counted = measure_named(f"seaformer_{variant}_seg?head=simple", (512, 512), 150)
+    assert round(counted.parameters / 1e6, 1) == params_m
+    assert counted.macs / 1e6 == pytest.approx(macs_m, rel=0.03)
+
+
+def test_the_simple_head_adds_embedded_maps() -> None:
+    torch.manual_seed(0)
+    module = build("seaformer_tiny_seg?head=simple").eval()
+    image = torch.rand(1, 3, 64, 128)
+    with torch.no_grad():
+        found = module(image)
+        head = module.decode_head
+        total = torch.zeros(1, 128, 8, 16)
+        for embed, x in zip(head.embeddings, module.backbone(image), strict=True):
+            total += F.interpolate(embed(x), (8, 16), mode="bilinear")
+        expected = head.conv_seg(head.linear_fuse(total))
+    torch.testing.assert_close(found, expected)

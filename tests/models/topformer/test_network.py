@@ -8,7 +8,7 @@ import torch
 from mobile_export.models import table
 from mobile_export.models.cost import measure_named
 from tests.models.costs import cost_of
-from tests.models.official import Official, same_weights
+from tests.models.official import Official, build, same_weights
 
 OFFICIAL = Official("topformer")
 
@@ -60,3 +60,35 @@ def test_outputs_of_topformer() -> None:
     assert logits.shape == (1, 150, 8, 12)
     assert upsampled.shape == (1, 150, 64, 96)
     assert torch.equal(labels, upsampled.argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "params_m", "macs_m"),
+    [
+        ("topformer_tiny_seg?fuse=dense&head=light", 1.4, 640),
+        ("topformer_small_seg?head=light", 3.1, 1190),
+        ("topformer_base_seg?head=light", 5.1, 1850),
+    ],
+)
+def test_the_light_head_has_the_printed_figures(name: str, params_m: float, macs_m: float) -> None:
+    """Table 13 of SeaFormer++: all three to the printed digit, and FLOPs within 3 %."""
+    counted = measure_named(name, (512, 512), 150)
+    assert round(counted.parameters / 1e6, 1) == params_m
+    assert counted.macs / 1e6 == pytest.approx(macs_m, rel=0.03)
+
+
+def test_the_light_head_gates_the_injected_maps() -> None:
+    """Of SeaFormer's fusion blocks (its §3.1.3), by hand: each coarser map is a gate."""
+    torch.manual_seed(0)
+    module = build("topformer_small_seg?head=light").eval()
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        found = module(image)
+        detail, *contexts = module.backbone(image)
+        head = module.decode_head
+        for block, context in zip((head.fuse1, head.fuse2), contexts, strict=True):
+            gate = (block.global_act(context) + 3).clamp(0, 6) / 6
+            gate = torch.nn.functional.interpolate(gate, (8, 12), mode="bilinear")
+            detail = block.local_embedding(detail) * gate
+        expected = head.conv_seg(head.linear_fuse(detail).clamp(min=0))
+    torch.testing.assert_close(found, expected)
