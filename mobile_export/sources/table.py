@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from ..errors import UsageError
 from ..graph.source import Source
 from ..models.composition import is_composition
+from ..system.options import shortened
 from . import names
 from .request import ModelRequest, is_folder
 
@@ -52,8 +53,11 @@ class Kind:
         """The source that is asked for; its module is imported now.
 
         Raises:
-            UsageError: inputs are named of what has its own.
+            UsageError: inputs are named of what has its own, or what was asked stands behind the
+                name.
         """
+        if not self.own_code and isinstance(request.model, str):
+            _refuse_behind_the_name(request.model)
         if not self.own_code and (request.input is not None or request.example_inputs is not None):
             raise UsageError(
                 f"`input` is for your own models; {request.spec} says itself what it takes.",
@@ -92,6 +96,19 @@ SOURCES: tuple[Kind, ...] = (
     Kind("factory", lambda model: ":" in model, "factory", "load_factory", own_code=True),
     Kind("built-in", lambda model: True, "zoo", "load_zoo", "entry_of"),
 )
+
+
+def _refuse_behind_the_name(model: str) -> None:
+    """Raise UsageError where ``NAME?key=value`` asks for what a field of the request asks for."""
+    name, _, query = model.partition("?")
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key in {field.name for field in fields(ModelRequest)}:
+            raise UsageError(
+                f"{shortened(part)} stands behind the name {shortened(name)}, but is asked for by "
+                f"itself, with `{key}`.",
+                hint=f"Ask for {shortened(name)}, with `{key}={value[:40]}`.",
+            )
 
 
 def kind_of(model: str) -> str:

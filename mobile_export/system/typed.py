@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -24,11 +26,25 @@ class RunByDefault(TyperGroup):
     """``mobile-bench emo_2m`` is ``mobile-bench run emo_2m``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See the class."""
+        """See the class.
+
+        Raises:
+            UsageError: the first word is nearly a command, and no file begins with it.
+        """
         own = {name for option in self.get_params(ctx) for name in option.opts}
         if args and args[0] not in self.commands and args[0] not in own:
+            self._refuse_mistyped(ctx.command_path, args[0])
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_mistyped(self, program: str, word: str) -> None:
+        near = difflib.get_close_matches(word, self.commands, n=1)
+        if not near or any(path.name.startswith(word) for path in Path().iterdir()):
+            return
+        raise UsageError(
+            f"{program} has no command {word!r}, and no file here is called so.",
+            hint=f"The nearest command: {program} {near[0]}. All: {program} --help",
+        )
 
 
 def number(*flags: str, within: Range, help: str, **others: Any) -> Any:

@@ -650,6 +650,13 @@ def test_a_timm_model_without_a_classifier_returns_features() -> None:
         load_source("emo_1m", num_classes=0)
 
 
+@pytest.mark.parametrize("model", ["timm/resnet10t", "emo_1m", "emo_1m+fcn"])
+def test_an_option_of_the_program_behind_a_name_is_told_from_the_models(model: str) -> None:
+    with pytest.raises(UsageError, match="by itself, with `num_classes`") as error:
+        load_source(f"{model}?num_classes=3")
+    assert error.value.hint == f"Ask for {model}, with `num_classes=3`."
+
+
 @pytest.mark.parametrize("query", ["checkpoint_path=/etc/passwd", "out_indices=(1.5,)", "nothing"])
 def test_options_of_timm_models_are_few(query: str) -> None:
     pytest.importorskip("timm")

@@ -132,6 +132,36 @@ def test_what_is_no_command_line(
 
 
 @pytest.mark.parametrize(
+    ("program", "words", "meant"),
+    [
+        ("mobile-bench", ["tabel", "--as", "html"], "mobile-bench table"),
+        ("mobile-bench", ["compair", "a", "b"], "mobile-bench compare"),
+        ("mobile-export", ["sweep", "dif", "a", "b"], "mobile-export sweep diff"),
+    ],
+)
+def test_what_is_nearly_a_command_is_not_taken_for_a_file(
+    program: str, words: list[str], meant: str,
+    in_tmp: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    code, _, err = _typed(program, words, monkeypatch, capsys)
+    assert code == 2
+    first, second = err.splitlines()
+    assert "no command" in first
+    assert meant + "." in second
+
+
+def test_a_file_that_is_called_nearly_as_a_command(
+    in_tmp: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is measured, here refused for the lack of its manifest."""
+    (in_tmp / "tables.onnx").write_bytes(b"x")
+    code, _, err = _typed("mobile-bench", ["tables"], monkeypatch, capsys)
+    assert code == 2
+    assert "tables.onnx" in err
+    assert "no command" not in err
+
+
+@pytest.mark.parametrize(
     ("words", "said", "others"),
     [
         ("mobile-export ncnn emo_1m --input-dtype=uint8", "has no --input-dtype: a blob is of",

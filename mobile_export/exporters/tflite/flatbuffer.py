@@ -72,7 +72,7 @@ def operator_code(model: Any, word: str, version: int = 1, *, any_version: bool 
 def name_of(tensor: Any) -> str:
     """A tensor's name, which is bytes where it was read from a file."""
     name = tensor.name
-    return name.decode() if isinstance(name, bytes) else str(name)
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
 def pack(model: Any) -> bytes:

@@ -23,7 +23,7 @@ from ...system.litert_private import operations_of
 from ..processing import added_activation
 from .blocks import block_weights
 from .detector import POST_PROCESSING, TFLiteDetector, find_post_processing
-from .flatbuffer import LAYOUT, unpack
+from .flatbuffer import LAYOUT, name_of, unpack
 from .metadata import LABELS, has_metadata, labels_in, stands_beside
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class _LiteRTSession(Session):
                 data, kind = model.buffers[tensor.buffer].data, _FLOATS.get(tensor.type)
                 if kind is not None and data is not None and len(data):
                     array = np.asarray(data, np.uint8).view(kind)
-                    yield tensor.name.decode(errors="replace"), array.reshape(tensor.shape)
+                    yield _plain_name(tensor), array.reshape(tensor.shape)
 
     def stored_integers(self) -> Iterator[IntegerTensor]:
         interpreter = _open(self.path, preserve=True)
@@ -426,3 +426,11 @@ def _read_analysis(text: str) -> str:
     problems = dict.fromkeys(line for line in lines if "GPU COMPATIBILITY WARNING" in line)
     found = "; ".join(line.split("WARNING:")[-1].strip() for line in problems)
     return f"not compatible: {found}" if found else "unknown: the analyzer gave no verdict"
+
+
+def _plain_name(tensor: Any) -> str:
+    """A stored tensor's name without the module that this program wraps models in, which is all
+    that the converter has of many; then its shape."""
+    parts = name_of(tensor).split(";")
+    own = [part for part in parts if part.strip("0123456789") and not part.startswith(__package__)]
+    return ";".join(dict.fromkeys(own)) or f"a tensor of {'x'.join(map(str, tensor.shape)) or 1}"

@@ -14,9 +14,10 @@ import torch
 from mobile_export.api import export
 from mobile_export.exporters.tflite.options import TFLiteOptions
 from mobile_export.graph.capture import trace
+from mobile_export.graph.specs import OutputSpec
 from mobile_export.pipeline import ExportReport
 from mobile_export.sources.table import Source
-from tests.conftest import MultiOutput, make_source, write_file
+from tests.conftest import MultiOutput, load_file, make_source, write_file
 
 litert = pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("litert_torch")
@@ -50,6 +51,18 @@ def test_float16_weights_halve_the_file(exported: Callable[..., ExportReport]) -
     assert inspect(half.path)["precision"] == "fp16"
     assert inspect(full.path)["precision"] == "fp32"
     assert half.parity.max_rel > full.parity.max_rel  # the rounding is real
+
+
+def test_stored_tensors_are_not_called_as_our_modules(
+    exported: Callable[..., ExportReport],
+) -> None:
+    """Notes name them; litert-torch has the name of the module that it was given for most."""
+    path = exported("tflite").artifacts[0].path
+    assert path is not None
+    session = load_file("tflite", path, (OutputSpec("logits", (1, 10)),))
+    named = [name for name, _ in session.stored_weights()]
+    assert len(named) > 3
+    assert not [name for name in named if not name or "mobile_export" in name]
 
 
 def test_a_product_of_stacks_behind_a_layer_norm(tmp_path: Path) -> None:
