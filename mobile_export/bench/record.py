@@ -25,7 +25,7 @@ SCHEMA = 1
 """Of the records that this version writes; `Measurement.from_json` reads all older ones."""
 
 FLAGS: Mapping[str, str] = {
-    "contended": "other processes had the cores",
+    "contended": "its threads did not have a core each, all the time",
     "failed": "the runner or the device failed; what came before is kept",
     "interrupted": "ended by Ctrl-C, a signal or a kill; what it had finished is kept",
     "throttled": "the device lowered its clocks, or the runs became slower",

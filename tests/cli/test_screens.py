@@ -42,7 +42,7 @@ def test_what_all_lines_share_stands_above_and_differences_stay() -> None:
     above, *table = shown(SCREENS["bench"], 120).splitlines()
     assert above == "type: fp32, device: local, threads: 1, output: ok"
     assert "runs in" in table[0]  # two runtimes
-    assert "contended: other processes had the cores" in "\n".join(table)
+    assert "contended: its threads did not have a core each, all the time" in "\n".join(table)
 
 
 def test_a_column_without_room_is_named() -> None:
