@@ -45,12 +45,14 @@ class WriteJob:
         options: of the format, an instance of its row's ``options``.
         nms: end the file with non-maximum suppression; None leaves boxes and scores.
         verbose: let the vendor's own output through.
+        direct: switch off faster forms of layers that round more (`Format.faster_forms`).
     """
 
     precision: Precision
     options: Any
     nms: Thresholds | None = None
     verbose: bool = False
+    direct: bool = False
 
 
 Loader = Callable[[Path, "tuple[OutputSpec, ...]"], "Session"]

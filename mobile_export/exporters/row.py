@@ -247,6 +247,8 @@ class Format:
         open_axes: what its files can leave open, of "batch" and "size"; these are of `one_graph`.
         not_open: why the others cannot, where it has neither.
         suppresses: whether its files can end with non-maximum suppression.
+        faster_forms: what its runtime does to some layers on its own, faster and with more
+            rounding, and a file can forbid (`interface.WriteJob.direct`); "" for none.
         checked_by: what executes the file here, for ``doctor`` and the documentation.
         runners: of `bench.runners`, by name: what can time it.
         other_runtimes: what ``verify`` can execute a file with on request.
@@ -276,6 +278,7 @@ class Format:
     open_axes: tuple[str, ...] = ()
     not_open: str = ""
     suppresses: bool = False
+    faster_forms: str = ""
     runners: tuple[str, ...] = ()
     other_runtimes: tuple[OtherRuntime, ...] = ()
     apps: tuple[str, ...] = ()

@@ -171,6 +171,9 @@ class Run:
             first = self._attempt(row, path)
             if first.parity.status != "failed":
                 return first, (), ""
+            direct = self._directly(row, path, first) if row.faster_forms else None
+            if direct is not None:
+                return direct, (), ""
         except (ExportError, ExecutionError, PassError) as error:
             problem = error
         kept: list[Attempt] = []
@@ -193,7 +196,22 @@ class Run:
             assert problem is not None
             raise problem
         # What was tried since has replaced the file.
-        return self._attempt(row, path) if suspects else first, (), ""
+        tried = suspects or row.faster_forms
+        return self._attempt(row, path) if tried else first, (), ""
+
+    def _directly(self, row: Format, path: Path, first: Attempt) -> Attempt | None:
+        """Without the faster forms of layers that the runtime chooses; None where that fails, too.
+
+        What was wrong with them is said: the file is right, and slower.
+        """
+        self.progress(f"{row.title}: again without {row.faster_forms}")
+        attempt = self._attempt(row, path, direct=True)
+        if not attempt.parity.passed:
+            return None
+        error = f"{first.parity.max_rel:.1e} ({first.parity.tolerance:.1e} allowed)"
+        note = f"{row.faster_forms} is switched off in the file: with it, its error was {error}"
+        parity = replace(attempt.parity, notes=(*attempt.parity.notes, note))
+        return replace(attempt, parity=parity)
 
     def _suspects(self, row: Format) -> list[str]:
         """The passes that rewrote something; all where one of them failed.
@@ -209,9 +227,11 @@ class Run:
             names = [function.__name__ for function in select_passes(without, row.passes.add)]
         return [name for name in names if name not in ("normalize_ops", "operators")]
 
-    def _attempt(self, row: Format, path: Path, without: Sequence[str] = ()) -> Attempt:
+    def _attempt(
+        self, row: Format, path: Path, without: Sequence[str] = (), *, direct: bool = False
+    ) -> Attempt:
         """Write the file and execute it; what an earlier attempt left there is replaced."""
-        job = self.config.job(row, self.program.suppression)
+        job = replace(self.config.job(row, self.program.suppression), direct=direct)
         watch = Stopwatch()
         self.work.clear(file.name for file in row.files(path))
         left_out = (*self.config.no_passes, *without)

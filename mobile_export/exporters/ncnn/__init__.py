@@ -58,6 +58,7 @@ ROW = Format(
         },
         grouped="ncnn's integers of groups of several channels are wrong on x86 (20261020)",
     ),
+    faster_forms="Winograd's form of 3x3 convolutions",
     checked_by="ncnn",
     passes=PassChoice(add=("repeat_channels",), native=LAYERED),
     runners=("ncnn", "ncnn-native", "benchncnn", "arm-ncnn"),

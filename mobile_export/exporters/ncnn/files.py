@@ -30,6 +30,7 @@ __all__ = [
     "MAGIC",
     "NO_FLOAT16_ARITHMETIC",
     "NO_FLOAT16_STORAGE",
+    "NO_WINOGRAD",
     "NcnnLayer",
     "NcnnModel",
     "Param",
@@ -44,6 +45,7 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 FEATURE_MASK = 31
 NO_FLOAT16_ARITHMETIC = 1
 NO_FLOAT16_STORAGE = 2
+NO_WINOGRAD = 64
 _ARRAY_KEY = -23300
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 

@@ -61,6 +61,11 @@ class Layer:
         """The features that are switched off for this layer."""
         return self.number(31)
 
+    @property
+    def is_kept_in_float32(self) -> bool:
+        """Whether it computes in float32 where ncnn's options ask for float16."""
+        return bool(self.mask & 0b11)  # arithmetic, storage
+
 
 @dataclass(frozen=True)
 class IntegerLayer:

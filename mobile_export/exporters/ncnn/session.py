@@ -344,7 +344,7 @@ def _precision(layers: Sequence[Layer], weights: Mapping[str, int | None]) -> st
 def describe(path: Path) -> dict[str, Any]:
     """Inputs, outputs, op counts, parameters and precision of an ncnn model."""
     layers, weights = _read(path)
-    masked = sum(bool(layer.mask) for layer in layers)
+    masked = sum(layer.is_kept_in_float32 for layer in layers)
     return {
         "inputs": [
             {"name": layer.outputs[0], "shape": _shape(layer), "dtype": "float32"}

@@ -18,6 +18,7 @@ from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
 from .fp16 import float32_masks, with_conversions
 from .integers import with_handed_on
 from .rules import emit, reshape_to
+from .winograd import direct_masks
 
 if TYPE_CHECKING:
     from ...graph.program import Program
@@ -52,6 +53,9 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
         [tensor.numpy() for tensor in each.all_given(pixels=pixels)] for each in (noise, natural)
     ]
     masks = float32_masks(graph, given)
+    if job.direct:
+        for name, mask in direct_masks(graph).items():
+            masks[name] = masks.get(name, 0) | mask
     build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
 
 
