@@ -17,6 +17,7 @@ from mobile_export.models import table
 from mobile_export.models.cost import stored_cost
 from mobile_export.models.entry import ModelEntry
 from mobile_export.models.heads import HEADS
+from mobile_export.models.papers import paper_rows
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "models.md"
@@ -30,6 +31,9 @@ Every built-in model, from `mobile_export/models/table.py`; this page is written
 
 - Parameters and MACs (multiply-accumulates, normalisations included) of one input of the default
   size are our own count, in millions, with the source's figure in brackets; "-": it prints none.
+- Accuracy: in percent as printed by the source (of the official weights) or, with its place, by a
+  paper's table; of other data than the default's classes, with the number of classes. We have not
+  measured it: `mobile-export evaluate` does, on your data.
 - Formats: those whose file, made with random weights at the default size, was executed and agreed
   with the original model in float64 ("at 64": at that size only); in brackets what became of the
   others ("not measured" where nothing was run). Any format takes any name.
@@ -108,8 +112,9 @@ def _family(name: str, entries: list[ModelEntry], measured: Mapping[str, Mapping
     if code:
         lines += [f"Official code: <{code}>", ""]
     lines += [
-        "| name | task | parameters M | MACs M | size | formats that hold | options | source |",
-        "| --- | --- | ---: | ---: | ---: | --- | --- | --- |",
+        "| name | task | parameters M | MACs M | size | accuracy | formats that hold | options "
+        "| source |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- | --- | --- |",
     ]
     lines += [_row(entry, measured.get(entry.name, {})) for entry in entries]
     return "\n".join([*lines, ""])
@@ -128,11 +133,26 @@ def _row(entry: ModelEntry, statuses: Mapping[str, str]) -> str:
         f"{cost.parameters / 1e6:.3f} ({_printed(published.params_m)})",
         f"{cost.macs / 1e6:.0f} ({_printed(published.macs_m)})",
         f"{clip}{entry.size[0]}x{entry.size[1]}",
+        _accuracy(entry),
         _formats(statuses),
         options,
         published.source,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _accuracy(entry: ModelEntry) -> str:
+    """Every accuracy that is printed for a model, each once."""
+    of = entry.published
+    own = {"top-1": of.top1, "mIoU": of.miou, "box AP": of.box_ap}
+    found = {(metric, value): "" for metric, value in own.items() if value is not None}
+    for row in paper_rows():
+        if row.name == entry.name and row.value is not None:
+            classes = "" if row.classes is None else f", {row.classes} classes"
+            found.setdefault((row.metric, row.value), f" ({row.place}{classes})")
+    return (
+        "; ".join(f"{metric} {value:g}{place}" for (metric, value), place in found.items()) or "-"
+    )
 
 
 def _printed(value: float | None) -> str:

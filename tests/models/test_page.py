@@ -51,3 +51,15 @@ def test_formats_are_the_matrixs(script: ModuleType) -> None:
 
 def test_no_matrix_is_no_rows(script: ModuleType, tmp_path: Path) -> None:
     assert script.read_rows(tmp_path / "matrix.json") == []
+
+
+def test_accuracies_are_the_papers(script: ModuleType) -> None:
+    """SeaFormer++, Tables 2 (ADE20K), 4 (Pascal Context) and 5 (COCO-Stuff); EMO, Table 7."""
+    page = script.models_page([]).splitlines()
+    (tiny,) = [line for line in page if line.startswith("| `seaformerpp_tiny_seg` |")]
+    assert (
+        "| mIoU 36.8; mIoU 38.61 (SeaFormer++, Table 4, 60 classes); "
+        "mIoU 30.76 (SeaFormer++, Table 5, 171 classes) |"
+    ) in tiny
+    (emo,) = [line for line in page if line.startswith("| `emo_2m` |")]
+    assert "| top-1 75.1 |" in emo
