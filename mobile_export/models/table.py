@@ -17,6 +17,7 @@ from . import (
     carn_m,
     cas_vit,
     cat,
+    ccnn,
     coc,
     convmlp,
     crate,
@@ -34,6 +35,7 @@ from . import (
     hiformer,
     hornet,
     internimage,
+    kan,
     lightvit,
     linknet,
     lite_mono,
@@ -63,6 +65,7 @@ from . import (
     squeezetime,
     sret,
     stn,
+    swin,
     t2t_vit,
     teed,
     topformer,
@@ -74,6 +77,7 @@ from . import (
     unireplknet,
     vit_resnas,
     wavemix,
+    xnor_net,
 )
 from .entry import ModelEntry, Published
 
@@ -143,6 +147,10 @@ FAMILIES = (
     spd_conv.ROWS,
     stn.ROWS,
     teed.ROWS,
+    ccnn.ROWS,
+    kan.ROWS,
+    swin.ROWS,
+    xnor_net.ROWS,
 )
 """The rows of every family: one line a family."""
 
