@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .prepare import Prepared
 
-__all__ = ["beside", "colour_of", "draw", "png"]
+__all__ = ["beside", "colour_of", "draw", "ink_on", "png"]
 
 _LONGEST = 60
 """Letters of a name."""
@@ -84,6 +84,17 @@ def said(found: Found | Region) -> str:
     return found.name if len(found.name) <= _LONGEST else f"{found.name[:_LONGEST]}…"
 
 
+def ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white: what can be read better on a colour.
+
+    Source:
+        Relative luminance and contrast of the Web Content Accessibility Guidelines (WCAG 2.2).
+    """
+    linear = [((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return _BLACK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _WHITE
+
+
 def colour_of(index: int) -> tuple[int, int, int]:
     """A colour for a class, the same everywhere.
 
@@ -118,7 +129,7 @@ def _boxes(answer: Answer, prepared: Prepared) -> Image:
         text = f"{said(each)} {each.score:.0%}"
         left, top = each.box[0], each.box[1]
         pen.rectangle(pen.textbbox((left, top), text, font=font), fill=colour)
-        pen.text((left, top), text, fill=_BLACK, font=font)
+        pen.text((left, top), text, fill=ink_on(colour), font=font)
     return image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -163,15 +164,15 @@ def _places(out: Path | None, pictures: Sequence[Path], *, force: bool) -> list[
                 f"{out} is one file for {len(pictures)} pictures.", hint="Give -o FOLDER."
             )
         places = [out]
-    elif out.is_dir():
+    elif out.is_dir() or not (out.suffix or os.path.lexists(out)):  # `_write` makes the folder
         places = [out / f"{picture.stem}.answer.png" for picture in pictures]
     else:
         raise UsageError(
-            f"{out} is neither a .png file nor a folder.", hint="Make the folder first, or -o x.png"
+            f"{out} is neither a .png file nor a folder.", hint="Give -o x.png, or -o FOLDER."
         )
     if len(set(places)) < len(places):
         raise UsageError("Two of the pictures have one name.", hint="Draw them one by one.")
-    for place in places:
+    for place in places if out.exists() else [out]:
         require_free_file(place, force=force, error=UsageError)
     return places
 
@@ -197,6 +198,11 @@ def _write(drawn: Sequence[tuple[Path, bytes]], *, said: bool) -> None:
     from ..system.terminal import escape, stdout_console
 
     for place, content in drawn:
+        try:
+            place.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            said_why = f"Cannot make {place.parent}: {error.strerror}."
+            raise UsageError(said_why, hint="Draw into another folder.") from error
         write_whole(place, content, error=UsageError)
         if said:
             stdout_console().print(f"{escape(str(place))} written")

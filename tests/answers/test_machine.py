@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import mobile_export
+from mobile_export.answers.draw import ink_on
 from mobile_export.answers.machine import load_file, load_model
 from mobile_export.artifacts.names import manifest_path
 from mobile_export.cli.main import app
@@ -169,10 +170,24 @@ def test_a_model_without_a_file_is_as_its_authors_prepare_it(picture: Path) -> N
     assert {each["name"] for each in answer["classes"]} <= set(machine.labels)
 
 
-def test_drawings_of_several_pictures(classifier: Any, picture: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("colour", "white"),
+    [((255, 255, 0), False), ((128, 128, 128), False), ((90, 90, 90), True), ((0, 0, 200), True)],
+)
+def test_names_can_be_read_on_every_colour(colour: tuple[int, int, int], white: bool) -> None:
+    """White has the better contrast below a luminance of 0.179: a grey of 117 (WCAG)."""
+    assert ink_on(colour) == ((255, 255, 255) if white else (0, 0, 0))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_drawings_of_several_pictures(
+    there: bool, classifier: Any, picture: Path, tmp_path: Path
+) -> None:
+    """In a folder, which is made where it is not there."""
     other, out = tmp_path / "other.jpg", tmp_path / "out"
     Image.new("RGB", (50, 50), (200, 0, 0)).save(other)
-    out.mkdir()
+    if there:
+        out.mkdir()
     assert run(classifier[1], picture, other, "-o", out).exit_code == 0
     assert {path.name for path in out.iterdir()} == {"photo.answer.png", "other.answer.png"}
     with Image.open(out / "photo.answer.png") as image:
@@ -185,6 +200,7 @@ def test_drawings_of_several_pictures(classifier: Any, picture: Path, tmp_path: 
     [
         (["-o", "there.png"], "exists already"),
         (["-o", "no/such.png"], "folder does not exist"),
+        (["-o", "no/such"], "folder does not exist"),
         (["-o", "x.gif"], "neither a .png file nor a folder"),
         (["photo.png", "-o", "new.png"], "one file for 2 pictures"),
         (["broken.png"], r"no picture that can be read: (?!\w+Error)"),

@@ -102,7 +102,10 @@ def test_flags_and_facts_are_seen_without_scrolling_sideways(browser: str, tmp_p
         assert 0 <= seen["left"] < seen["right"] <= seen["frame"]
         assert seen["page"] <= seen["frame"]  # the page itself does not scroll sideways
         assert seen["flagged"] != seen["other"]
-        for text in ("its threads did not have a core each, all the time", "the warm-up never became stable"):
+        for text in (
+            "its threads did not have a core each, all the time",
+            "the warm-up never became stable",
+        ):
             assert text in seen["text"]
         for fact in (
             "Exynos",
