@@ -19,7 +19,7 @@ from ..artifacts.fields import Magnitude, Name, Number, explain
 from ..errors import UsageError
 from ..system.files import GIB, read_regular_file
 from ..system.install import missing_extra
-from .intervals import percentile_interval, resamples
+from .intervals import is_of_too_few, percentile_interval, resamples
 from .judge import MOST_ITEMS, Figure, Item, Judge, Kind, class_name, figure, stamp_of
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ class Boxes(Judge):
         whole = np.arange(len(items))
         ap, ap50 = _precision(judged, whole)
         drawn = np.asarray([_precision(judged, d) for d in resamples(len(items), _RESAMPLES)])
+        if is_of_too_few(ap, drawn[:, 0]) and _too_few(len(items)) not in self.notes:
+            self.notes.append(_too_few(len(items)))
         return (
             figure("box AP", "%", ap, percentile_interval(drawn[:, 0])),
             figure("AP50", "%", ap50, percentile_interval(drawn[:, 1])),
@@ -181,6 +183,14 @@ def find_boxes(folder: Path, annotations: Path | None, labels: tuple[str, ...] |
         for each in ordered
     )
     return Boxes(items, [f"The annotations are {file}."], truth=truth, labels=labels)
+
+
+def _too_few(count: int) -> str:
+    return (
+        f"Average precision depends on how many pictures there are, and {count} are few: of more "
+        "it would be another figure, mostly a lower one, and the interval does not cover that. "
+        "Compare files and models on these pictures, not with figures of other pictures."
+    )
 
 
 def _only_json(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["percentile_interval", "resamples", "wilson"]
+__all__ = ["is_of_too_few", "percentile_interval", "resamples", "wilson"]
 
 _Z = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -45,3 +45,14 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(finite, (0.025, 0.975))
     return float(low), float(high)
+
+
+def is_of_too_few(value: float, drawn: np.ndarray) -> bool:
+    """Whether a figure depends on how many pictures there are: on `resamples` it is, on average,
+    more than a quarter of its standard error away from ``value``.
+
+    Source:
+        B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), section 10.3.
+    """
+    error = float(drawn.std(ddof=1)) if drawn.size > 1 else 0.0
+    return bool(abs(float(drawn.mean()) - value) > 0.25 * error > 0)

@@ -64,6 +64,7 @@ def test_by_hand(tmp_path: Path) -> None:
     data = find_boxes(tmp_path, None, None)
     perfect, less = [0, 0.9, 0, 0, 10, 10], [0, 0.9, 0, 0, 10, 7]
     assert figures(data, [[perfect], []]) == pytest.approx({"box AP": 100, "AP50": 100})
+    assert not any("are few" in note for note in data.notes)
     assert figures(data, [[less], []]) == pytest.approx({"box AP": 50, "AP50": 100})
     assert figures(data, [[[1, *perfect[1:]]], []]) == {"box AP": 0.0, "AP50": 0.0}
     assert figures(data, [[], []]) == {"box AP": 0.0, "AP50": 0.0}
@@ -112,7 +113,9 @@ def test_random_objects_are_judged_as_pycocotools_alone_does(tmp_path: Path) -> 
         judged.evaluate()
         judged.accumulate()
         judged.summarize()
-    found = figures(find_boxes(tmp_path, None, None), said)
+    data = find_boxes(tmp_path, None, None)
+    found = figures(data, said)
+    assert sum("5 are few" in note for note in data.notes) == 1
     assert 5 < judged.stats[0] * 100 < 95
     wanted = {"box AP": 100 * judged.stats[0], "AP50": 100 * judged.stats[1]}
     assert found == pytest.approx(wanted, abs=1e-9)

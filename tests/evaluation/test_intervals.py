@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobile_export.evaluation.intervals import percentile_interval, resamples, wilson
+from mobile_export.evaluation.intervals import (
+    is_of_too_few,
+    percentile_interval,
+    resamples,
+    wilson,
+)
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -35,3 +40,12 @@ def test_draws_are_the_same_every_time() -> None:
 
 def test_no_interval_where_a_draw_has_no_figure() -> None:
     assert percentile_interval(np.asarray([1.0, np.nan])) is None
+
+
+def test_a_mean_does_not_depend_on_how_many_there_are_and_a_maximum_does() -> None:
+    values = np.random.Generator(np.random.PCG64(7)).random(60)
+    draws = [values[each] for each in resamples(60, 1000)]
+    assert not is_of_too_few(values.mean(), np.asarray([each.mean() for each in draws]))
+    assert is_of_too_few(values.max(), np.asarray([each.max() for each in draws]))
+    assert not is_of_too_few(1.0, np.ones(9))
+    assert not is_of_too_few(float("nan"), np.full(9, np.nan))
