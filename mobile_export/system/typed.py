@@ -38,7 +38,8 @@ class RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
     def _refuse_mistyped(self, program: str, word: str) -> None:
-        near = difflib.get_close_matches(word, self.commands, n=1)
+        option = word.startswith("-")  # of `run`, typed before what it is for
+        near = [] if option else difflib.get_close_matches(word, self.commands, n=1)
         if not near or any(path.name.startswith(word) for path in Path().iterdir()):
             return
         raise UsageError(

@@ -150,6 +150,15 @@ def test_what_is_nearly_a_command_is_not_taken_for_a_file(
     assert meant + "." in second
 
 
+def test_an_option_before_everything_is_one_of_run(
+    in_tmp: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--device`` is nearly the command ``devices``."""
+    code, _, err = _typed("mobile-bench", ["--device", "local", "nothing"], monkeypatch, capsys)
+    assert code == 2
+    assert "There is no file of nothing" in err
+
+
 def test_a_file_that_is_called_nearly_as_a_command(
     in_tmp: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
