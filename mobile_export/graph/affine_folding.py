@@ -28,7 +28,15 @@ from .editor import GraphEditor, shape_of, where
 from .layers import WeightedLayer, call_layer, layer_of
 from .ops import argument, is_call, source_of
 
-__all__ = ["Plan", "plan_after", "plan_before", "sums_to_one"]
+__all__ = [
+    "Plan",
+    "plan_after",
+    "plan_before",
+    "scale_inputs",
+    "scale_layer",
+    "scale_norm",
+    "sums_to_one",
+]
 
 aten = torch.ops.aten
 
@@ -66,9 +74,9 @@ def plan_before(graph: GraphEditor, node: Node, user: Node, affine: Affine) -> P
     if isinstance(layer, str):
         return f"{where(node)}: {layer}"
     if layer is not None:
-        return _scale_layer(graph, layer, affine)
+        return scale_layer(graph, layer, affine)
     if is_call(node, aten.batch_norm.default, aten.layer_norm.default):
-        return _scale_norm(graph, node, affine)
+        return scale_norm(graph, node, affine)
     if is_call(node, aten.add.Tensor, aten.sub.Tensor):
         return _scale_sum(graph, node, affine)
     if is_call(node, aten.matmul.default):
@@ -91,7 +99,8 @@ def _op(node: Node) -> str:
     return str(node.target).removeprefix("aten.") if node.op == "call_function" else node.op
 
 
-def _scale_layer(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
+def scale_layer(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
+    """``affine`` of what a layer gives, in its weights and bias."""
     scale = vector(affine.scale, layer.axis, layer.channels)
     shift = vector(affine.shift, layer.axis, layer.channels)
     if scale is None or shift is None:
@@ -118,7 +127,7 @@ def _times_outputs(layer: WeightedLayer, scale: Tensor) -> Tensor:
     return (grouped * factors).reshape(weight.shape)
 
 
-def _scale_norm(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
+def scale_norm(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
     """(n · w + b) · s + t = n · (w s) + (b s + t) for a norm n with weight w and bias b."""
     rank = len(shape_of(node))
     if is_call(node, aten.batch_norm.default):
@@ -230,7 +239,7 @@ def _plan_user(graph: GraphEditor, user: Node, node: Node, affine: Affine) -> Pl
     if layer is not None:
         if layer.source is not node:
             return f"{where(user)} uses it as a weight"
-        return _scale_inputs(graph, layer, affine)
+        return scale_inputs(graph, layer, affine)
     if is_call(user, aten.matmul.default):
         through = _through_product(user, node, affine)
         return through if isinstance(through, str) else plan_after(graph, user, through)
@@ -276,7 +285,8 @@ def sums_to_one(node: Node, axis: int) -> bool:
     return is_call(node, aten.softmax.int) and argument(node, "dim") % rank == axis
 
 
-def _scale_inputs(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
+def scale_inputs(graph: GraphEditor, layer: WeightedLayer, affine: Affine) -> Plan | str:
+    """``affine`` of what a layer reads, in its weights and bias."""
     name = where(layer.node)
     if layer.transposed:
         return f"{name} is transposed: its border sums fewer terms"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..graph.program import Program
     from ..parity.samples import Sample
 
-__all__ = ["float32_outputs", "measure"]
+__all__ = ["float32_outputs", "measure", "run_watched"]
 
 
 class _Counting(torch.fx.Interpreter):
@@ -96,6 +96,34 @@ def measure(
                     "a division in the model.",
                 ) from error
     return counting.found
+
+
+class _Watching(torch.fx.Interpreter):
+    def __init__(self, program: Program, watch: Callable[[str, torch.Tensor], None]) -> None:
+        graph = GraphEditor(program).fx
+        super().__init__(program.exported.graph_module, garbage_collect_values=True, graph=graph)
+        self.extra_traceback = False
+        self.watch = watch
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            self.watch(n.name, value)
+        return value
+
+
+def run_watched(
+    program: Program, samples: Iterable[Sample], watch: Callable[[str, torch.Tensor], None]
+) -> None:
+    """Run a program on samples in float32, and show every tensor by its name, as in a plan."""
+    stored, running = _bound(program), _Watching(program, watch)
+    for sample in samples:
+        given = iter(sample.all_given(pixels=program.input.pixels))
+        with torch.no_grad():
+            running.run(
+                *[_single(next(given)) if value is None else _single(value) for value in stored],
+                enable_io_processing=False,
+            )
 
 
 def float32_outputs(program: Program, sample: Sample) -> tuple[np.ndarray, ...]:

@@ -25,6 +25,7 @@ class QuantizationOptions:
         calibration: a folder of pictures and arrays, a ``.npz`` file, or "synthetic".
         calibration_samples: to calibrate on; None for at most 128.
         calibrator: how a range is chosen from what was seen.
+        equalize: bring the channels of activations nearer to one range, exactly (`equalize`).
         plan: a file that the plan is read from, or written to when it does not exist.
         sqnr: least signal-to-noise ratio against the float64 model, in dB; None for `LEAST_SQNR` on
             pictures. On synthetic images, by which nobody can tell, a file is judged where this or
@@ -44,6 +45,9 @@ class QuantizationOptions:
         "least-squares",
         help="How ranges are chosen: least-squares, min-max or percentile.",
         valid=CALIBRATORS,
+    )
+    equalize: bool = option(
+        False, help="Bring channels nearer to one range before scales are chosen; exact."
     )
     plan: Path | None = option(  # noqa: RUF009 (a field)
         None, help="File of the quantisation plan: read, or written where there is none."

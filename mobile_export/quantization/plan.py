@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PROJECTED",
     "Chosen",
+    "Equalized",
     "Floating",
     "Kind",
     "PlannedTensor",
@@ -128,6 +129,22 @@ class SampleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: _Hash
 
 
+class Equalized(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Channels that are divided by factors where they are made, and multiplied where read.
+
+    Attributes:
+        name: of the layer or norm whose output channels have these factors.
+        factors: one for each of its channels; none where they are left alone.
+        why: how they were chosen, or why there are none.
+        label: where the node is in the user's module.
+    """
+
+    name: _Text
+    factors: list[Annotated[float, Meta(gt=1e-9, lt=1e9)]]
+    why: _Text
+    label: _Text = ""
+
+
 class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who chose the scales.
 
@@ -153,6 +170,8 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         precision: the name that was asked for.
         tensors: by the order of the graph; all others are floating point.
         floating: operators that are not computed with integers.
+        equalized: what was done to channels before, in the order of the graph (`equalize`); the
+            hash is that of the program before that.
         sensitivity: of the layers, the worst first, where a gate made it necessary to ask.
     """
 
@@ -163,6 +182,7 @@ class QuantizationPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tensors: list[PlannedTensor]
     floating: list[Floating]
     sensitivity: list[Sensitivity] = []
+    equalized: list[Equalized] = []
     version: int = VERSION
 
     def by_name(self, kind: Kind) -> Mapping[str, PlannedTensor]:

@@ -6,13 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..errors import ArtifactError, UsageError
 from ..graph.changes import Change, PassReport, Refusal
 from ..passes.prove import float64_outputs, require_same
+from .equalize import choose_factors, equalized
 from .insert import insert
 from .make import make_plan
 from .options import QuantizationOptions
-from .plan import Chosen, PlannedTensor, QuantizationPlan, read_plan, require_plan_of
+from .plan import (
+    Chosen,
+    Equalized,
+    PlannedTensor,
+    QuantizationPlan,
+    program_hash,
+    read_plan,
+    require_plan_of,
+)
 from .samples import SYNTHETIC, CalibrationData, calibration_data, require_data
 from .schemes import SCHEMES
 from .sensitivity import left_out, with_layers_left
@@ -155,14 +166,43 @@ def quantize(
     if options.plan is not None and options.plan.exists():
         plan = read_plan(options.plan)
         require_plan_of(plan, exact, precision, options.plan)
+        exact = _equalized(exact, plan.equalized, sample, options.plan)
     else:
+        own, factors = exact, []
+        if options.equalize and SCHEMES[precision].activations is not None:
+            factors = choose_factors(exact, data.calibration)
+            exact = _equalized(exact, factors, sample)
         chosen = Chosen(options.calibrator, data.data, data.records, data.seed)
         if SCHEMES[precision].activations is None:
             chosen = Chosen(options.calibrator, "none")
         plan = make_plan(exact, precision, data.calibration, chosen)
+        plan = msgspec.structs.replace(plan, program=program_hash(own), equalized=factors)
         if options.gated and plan.by_name("activation"):
             plan = with_layers_left(exact, plan, data.calibration, options)
     return Quantized(exact, plan, insert(exact, plan), data)
+
+
+def _equalized(
+    exact: Program, factors: Sequence[Equalized], sample: Sample, file: Path | None = None
+) -> Program:
+    """``exact`` with factors of channels in its weights, proven in float64.
+
+    Raises:
+        UsageError: they do not fit it.
+    """
+    try:
+        made = equalized(exact, factors)
+    except ValueError as error:
+        raise UsageError(
+            f"The plan in {file} does not fit {exact.spec}: {error}.",
+            hint="Give another file as `plan`: it is written when it does not exist.",
+        ) from error
+    if made is exact:
+        return exact
+    given = sample.all_given(pixels=exact.input.pixels)
+    got, wanted = (float64_outputs(each, *given) for each in (made, exact))
+    require_same("The program with equalised channels", exact.spec, got, wanted)
+    return made.in_float32()
 
 
 def explained(plan: QuantizationPlan) -> PassReport:
@@ -186,7 +226,22 @@ def explained(plan: QuantizationPlan) -> PassReport:
         )
         for each in plan.floating
     )
-    return PassReport(f"plan of {plan.precision}", (*ranking, *changes), refusals)
+    factors = tuple(
+        Change(
+            each.label or each.name,
+            f"{len(each.factors)} channels divided by {min(each.factors):.3g} to "
+            f"{max(each.factors):.3g}, {each.why}",
+        )
+        for each in plan.equalized
+        if each.factors
+    )
+    left = tuple(
+        Refusal(each.label or each.name, f"channels {each.why}")
+        for each in plan.equalized
+        if not each.factors
+    )
+    changes = (*ranking, *factors, *changes)
+    return PassReport(f"plan of {plan.precision}", changes, (*left, *refusals))
 
 
 def _scales(planned: PlannedTensor) -> str:
