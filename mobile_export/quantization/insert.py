@@ -47,19 +47,7 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     graph = GraphEditor(program)
     found = assign(graph)
     _require_fits(graph, found, plan)
-    weights, biases = plan.by_name("weight"), plan.by_name("bias")
-    for node, layer in found.layers.items():
-        if node.name in weights and _is_lossless(weights[node.name]):
-            _store_values(graph, layer, weights[node.name])
-        elif node.name in weights:
-            _store(graph, layer, weights[node.name], biases.get(node.name))
-    results = plan.by_name("result")
-    _round_read(graph, found.layers.values(), plan.by_name("source"), results)
-    for node in [*found.roles]:
-        if node.name in results:
-            _round_trip(graph, node, results[node.name], node.next, node)
-    if SCHEMES[plan.precision].dynamic:
-        _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
+    _insert_layers(graph, found, plan)
     constants = plan.by_name("constant")
     for node in found.constants:
         if node.name in constants:
@@ -77,6 +65,23 @@ def insert(program: Program, plan: QuantizationPlan) -> Program:
     if result is program:
         raise PassError(f"{BUG}: the plan of {program.spec} names nothing in it.")
     return result
+
+
+def _insert_layers(graph: GraphEditor, found: Assignment, plan: QuantizationPlan) -> None:
+    """What layers store, and what a projection rounds in front of them and behind them."""
+    weights, biases = plan.by_name("weight"), plan.by_name("bias")
+    for node, layer in found.layers.items():
+        if node.name in weights and _is_lossless(weights[node.name]):
+            _store_values(graph, layer, weights[node.name])
+        elif node.name in weights:
+            _store(graph, layer, weights[node.name], biases.get(node.name))
+    results = plan.by_name("result")
+    _round_read(graph, found.layers.values(), plan.by_name("source"), results)
+    for node in [*found.roles]:
+        if node.name in results:
+            _round_trip(graph, node, results[node.name], node.next, node)
+    if SCHEMES[plan.precision].dynamic:
+        _round_sources(graph, [each for each in found.layers.values() if each.node.name in weights])
 
 
 def _require_fits(graph: GraphEditor, found: Assignment, plan: QuantizationPlan) -> None:
