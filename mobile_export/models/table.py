@@ -65,6 +65,7 @@ from . import (
     squeezetime,
     sret,
     stn,
+    svt,
     swin,
     t2t_vit,
     teed,
@@ -151,6 +152,7 @@ FAMILIES = (
     kan.ROWS,
     swin.ROWS,
     xnor_net.ROWS,
+    svt.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -12,6 +12,7 @@ Parameter names are those of the official code (github.com/david-knigge/ccnn).
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,15 @@ SPREAD = 1.667
 """How far the filters' centres spread, over the mask's width."""
 
 
+def pointwise(dim_in: int, dim: int) -> nn.Conv2d:
+    """A 1x1 convolution as these networks start it."""
+    conv = nn.Conv2d(dim_in, dim, 1)
+    nn.init.kaiming_normal_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
 class GaborFilter(nn.Module):
     """A sine wave in a Gaussian window for each channel: positions (1, 2, K, K) -> (1, dim, K, K).
 
@@ -48,10 +58,9 @@ class GaborFilter(nn.Module):
         spread = SPREAD * SIGMA
         self.mu = nn.Parameter(spread * (2 * torch.rand(dim, 2) - 1))
         self.gamma = nn.Parameter(torch.randn(draws, dim, 2).square().sum(0) / 2)
-        self.linear = nn.Conv2d(2, dim, 1)
+        self.linear = pointwise(2, dim)
         with torch.no_grad():
             self.linear.weight.mul_(2 * math.pi * OMEGA * self.gamma[:, :, None, None])
-        nn.init.zeros_(self.linear.bias)
 
     def forward(self, places: Tensor) -> Tensor:
         mu, gamma = self.mu[:, :, None, None], self.gamma[:, :, None, None]
@@ -66,14 +75,14 @@ class KernelNetwork(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.linears = nn.ModuleList([nn.Conv2d(HIDDEN, HIDDEN, 1) for _ in range(FILTERS - 1)])
-        self.output_linear = nn.Conv2d(HIDDEN, dim, 1)
+        self.output_linear = pointwise(HIDDEN, dim)
         self.filters = nn.ModuleList(
             [GaborFilter(HIDDEN, DRAWS // (index + 1)) for index in range(FILTERS)]
         )
+        for linear in self.linears:
+            nn.init.ones_(cast(Tensor, linear.bias))
         for linear in (*self.linears, self.output_linear):
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="linear")
-            nn.init.ones_(linear.bias)
-        nn.init.zeros_(self.output_linear.bias)
         with torch.no_grad():
             self.output_linear.weight.mul_(1 / KERNEL)
 
@@ -105,9 +114,7 @@ class ContinuousConv(nn.Module):
         places = torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
         self.register_buffer("places", places[None], persistent=False)
         self.Kernel = KernelNetwork(dim_in)
-        self.channel_mixer = nn.Conv2d(dim_in, dim, 1)
-        nn.init.kaiming_normal_(self.channel_mixer.weight)
-        nn.init.zeros_(self.channel_mixer.bias)
+        self.channel_mixer = pointwise(dim_in, dim)
 
     def mask(self) -> Tensor:
         """What the kernel is multiplied with: a Gaussian, and nothing where it is cut off."""
@@ -133,9 +140,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = ContinuousConv(dim, dim)
         self.norm1 = nn.BatchNorm2d(dim)
-        self.linear1 = nn.Conv2d(dim, dim, 1)
-        nn.init.kaiming_normal_(self.linear1.weight)
-        nn.init.zeros_(self.linear1.bias)
+        self.linear1 = pointwise(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear1(F.gelu(self.conv1(self.norm1(x))))
@@ -152,10 +157,8 @@ class CCNN(nn.Module):
         self.conv1 = ContinuousConv(in_chans, WIDTH)
         self.norm1 = nn.BatchNorm2d(WIDTH)
         self.blocks = nn.Sequential(*(Block(WIDTH) for _ in range(BLOCKS)))
-        self.out_layer = nn.Conv2d(WIDTH, num_classes, 1)
+        self.out_layer = pointwise(WIDTH, num_classes)
         self.out_norm = nn.BatchNorm2d(WIDTH)
-        nn.init.kaiming_normal_(self.out_layer.weight)
-        nn.init.zeros_(self.out_layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(F.gelu(self.norm1(self.conv1(x))))

@@ -170,11 +170,11 @@ class PatchEmbed(nn.Module):
 class ClassAttention(nn.Module):
     """What the class token gathers: (B, 1 + N, dim) -> (B, 1, dim)."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.kv = nn.Linear(dim, 2 * dim, bias=False)
-        self.q = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(dim, 2 * dim, bias=bias)
+        self.q = nn.Linear(dim, dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from ..layers import (
     to_map,
 )
 
-__all__ = ["EPS", "PVT", "Block", "PatchEmbed", "pvt_tiny"]
+__all__ = ["EPS", "PVT", "Block", "PatchEmbed", "ReducedAttention", "pvt_tiny"]
 
 EPS = 1e-6
 GRID = 224

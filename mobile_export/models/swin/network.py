@@ -151,6 +151,12 @@ class Swin(nn.Module):
     """Swin-T: normalised images (B, in_chans, H, W) -> logits; H and W multiples of 32."""
 
     classifier_parts = ("head",)
+    training_only = tuple(
+        f"layers.{stage}.blocks.{index}.attn_mask"
+        for stage, depth in enumerate(DEPTHS)
+        for index in range(1, depth, 2)
+    )
+    """Not even that: checkpoints hold the shifted windows' masks of 224 x 224 pixels."""
 
     def __init__(self, kind: str, *, num_classes: int, in_chans: int) -> None:
         super().__init__()

@@ -79,7 +79,8 @@ class WindowAttention(Attention):
         if masks is not None:
             apart = weights.reshape(-1, len(masks), self.heads, area, area)
             weights = (apart + masks[:, None]).reshape(weights.shape)
-        return (weights.softmax(-1) @ v).transpose(1, 2).flatten(2)
+        mixed: Tensor = (weights.softmax(-1) @ v).transpose(1, 2).flatten(2)
+        return mixed
 
     def attend(self, x: Tensor, masks: Tensor | None) -> Tensor:
         """Of the windows' tokens, with ``masks`` of `gather`."""
@@ -186,4 +187,5 @@ class ACmix(MapWindows):
         shares = qkv.reshape(batch, height * width, 3 * self.heads, -1).transpose(1, 2)
         shares = self.fc(shares).permute(0, 3, 1, 2).reshape(batch, -1, height, width)
         beside = self.dep_conv(shares).permute(0, 2, 3, 1)
-        return self.rate1 * merge(mixed, height, width) + self.rate2 * beside
+        y: Tensor = self.rate1 * merge(mixed, height, width) + self.rate2 * beside
+        return y

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mobile_export.models.cost import measure_named
+from mobile_export.models.swin.network import Swin
 from mobile_export.models.swin.windows import LocalAttention, MapWindows, MixingAttention
 from tests.models.official import Official, build
 
@@ -57,6 +58,16 @@ def test_swin_is_timms() -> None:
     image = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(module(image), official(image), rtol=0, atol=1e-5)
+
+
+def test_masks_of_official_checkpoints_are_left_out() -> None:
+    """microsoft/Swin-Transformer stores one for every shifted block but those of the last stage."""
+    stored = {f"layers.{stage}.blocks.1.attn_mask" for stage in range(3)}
+    stored |= {f"layers.2.blocks.{index}.attn_mask" for index in (3, 5)}
+    assert stored <= set(Swin.training_only)
+    with torch.device("meta"):
+        keys = build("swin_tiny").state_dict()
+    assert not [key for key in keys if key.startswith(Swin.training_only)]
 
 
 def _renamed(key: str) -> str:
