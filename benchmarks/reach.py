@@ -1,9 +1,9 @@
 """Models of other packages than timm, as their users have them, in every format; and the vendors.
 
-    python benchmarks/reach.py --results reach.jsonl                 run what has no result yet
-    python benchmarks/reach.py --results reach.jsonl --only yolo11n  these again
-    python benchmarks/reach.py --results reach.jsonl --ours          without the vendors
-    python benchmarks/reach.py --results reach.jsonl --write docs/reach-beyond.md
+    python benchmarks/reach.py                 run what has no result in benchmarks/reach.jsonl yet
+    python benchmarks/reach.py --only yolo11n  these again
+    python benchmarks/reach.py --ours          without the vendors
+    python benchmarks/reach.py --write docs/reach-beyond.md
 
 Weights are random (seed 0), sizes small. Every model runs in a process of its own, with a limit of
 time (``--seconds``) and of address space; its line is added to the results when it ends, so a run
@@ -47,6 +47,7 @@ import torch
 FORMATS = ("onnx", "coreml", "tflite", "ncnn", "tnn")
 VENDORS = {"onnx": "torch.onnx", "coreml": "coremltools", "tflite": "litert-torch"}
 KINDS = ("ours", "vendor")
+STORE = Path(__file__).with_name("reach.jsonl")
 CLOSE = 1e-3
 MEMORY = 24 * 2**30
 """Bytes of address space"""
@@ -467,7 +468,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--results", type=Path, default=Path("reach.jsonl"))
+    parser.add_argument("--results", type=Path, default=STORE)
     parser.add_argument("--only", help="names with commas between them: these again")
     parser.add_argument("--seconds", type=float, default=600.0, help="limit of one model")
     parser.add_argument("--write", type=Path, help="write this page, and run nothing")
