@@ -128,6 +128,17 @@ FAULTS: tuple[RuntimeFault, ...] = (
         "the Transpose reads the reshaped value, shaped back (`exporters/onnx/views.py`)",
         processors="wrong on Intel Xeon, right on another",
     ),
+    RuntimeFault(
+        "openvino_attention",
+        "openvino",
+        ("2026.4.1", "2026.4.1"),
+        "",
+        "MatMul, Softmax, MatMul of three axes, added to a computed value, the sum read twice "
+        "(attention of one head with its residual): the process dies (SIGSEGV)",
+        "",
+        "the products have a fourth axis of length 1 (`exporters/onnx/attention.py`)",
+        processors="seen on Intel Xeon",
+    ),
 )
 """Versions between `seen` and `mended` were not all run."""
 

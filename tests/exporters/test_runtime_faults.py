@@ -161,6 +161,16 @@ def openvino_views() -> float:
     return views.error(views.openvino_results(model, image), views.expected(model, image))
 
 
+def openvino_attention() -> float:
+    """Infinite where the process dies."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    from tests.exporters.onnx import test_attention as attention
+
+    results = attention.openvino_results(attention.attention_model())
+    return math.inf if results is None else attention.error(results)
+
+
 GRAPHS: dict[str, Callable[[], float]] = {
     graph.__name__: graph
     for graph in (
@@ -173,6 +183,7 @@ GRAPHS: dict[str, Callable[[], float]] = {
         litert_sort,
         coremltools_nearest,
         openvino_views,
+        openvino_attention,
     )
 }
 
