@@ -298,8 +298,8 @@ def test_the_layer_graph_is_proven(
 ) -> None:
     lower = preparation.lower
 
-    def wrong(program: Program) -> ir.LayerGraph:
-        graph = lower(program)
+    def wrong(program: Program, **options: Any) -> ir.LayerGraph:
+        graph = lower(program, **options)
         layers = [
             replace(layer, weight=layer.weight * 1.001) if hasattr(layer, "weight") else layer
             for layer in graph.layers

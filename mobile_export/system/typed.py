@@ -42,9 +42,10 @@ class RunByDefault(TyperGroup):
         near = [] if option else difflib.get_close_matches(word, self.commands, n=1)
         if not near or any(path.name.startswith(word) for path in Path().iterdir()):
             return
+        known = ", ".join(sorted(self.commands))
         raise UsageError(
             f"{program} has no command {word!r}, and no file here is called so.",
-            hint=f"The nearest command: {program} {near[0]}. All: {program} --help",
+            hint=f"The nearest command: {program} {near[0]}. All: {known}.",
         )
 
 

@@ -57,9 +57,8 @@ def _slots() -> Iterator[Slot]:
         yield Slot(
             EXPORT, name, "samples", ("pictures",), f"{name} {NET} --samples {{}} {where}", True
         )
-        if name != "tnn":  # which has no precision of integers
-            whole = f"{name} {NET} --precision int8 --calibration synthetic --plan {{}} {where}"
-            yield Slot(EXPORT, name, "plan", ("labels", "matrix"), whole, True)
+        whole = f"{name} {NET} --precision int8 --calibration synthetic --plan {{}} {where}"
+        yield Slot(EXPORT, name, "plan", ("labels", "matrix"), whole, True)
         rest = f"{NET} --size 32 --force --name x"
         yield Slot(EXPORT, name, "out_dir", ("models",), f"{name} {rest} -o {{}}", True)
     prepare = f"prepare {NET} --size 32"

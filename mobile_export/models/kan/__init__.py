@@ -18,6 +18,7 @@ ROWS = (
             code="https://github.com/IvanDrokin/torch-conv-kan",
         ),
         size=(32, 32),
+        min_size=5,
         num_classes=10,
     ),
 )
