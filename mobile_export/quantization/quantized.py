@@ -72,7 +72,7 @@ class Quantized:
     @property
     def on_synthetic(self) -> bool:
         """Whether the file is judged on synthetic images."""
-        return self.data.data == SYNTHETIC
+        return self.data.data == SYNTHETIC and not self.data.given
 
     @property
     def rounds(self) -> bool:
@@ -147,7 +147,7 @@ def quantize(
     Args:
         precision: of `SCHEMES`.
         sample: that the spelling is proven on.
-        pictures: the user's own samples, to judge by where no calibration data is given.
+        pictures: the user's own samples, to judge by where the calibration has not seen them.
 
     Raises:
         UsageError: calibration data or the plan cannot be taken.
@@ -162,7 +162,7 @@ def quantize(
     else:
         data = calibration_data(
             options.calibration or SYNTHETIC, program.inputs, options.calibration_samples
-        )
+        ).judged_by(pictures)
     if options.plan is not None and options.plan.exists():
         plan = read_plan(options.plan)
         require_plan_of(plan, exact, precision, options.plan)

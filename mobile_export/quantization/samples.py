@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,12 +44,21 @@ class CalibrationData:
         unseen: that the result is judged by.
         data: as `plan.Chosen.data`.
         records: of ``calibration``.
+        given: whether ``unseen`` are the user's own ``samples``.
     """
 
     calibration: tuple[Sample, ...]
     unseen: tuple[Sample, ...]
     data: Literal["folder", "arrays", "synthetic"]
     seed: int = 0
+    given: bool = False
+
+    def judged_by(self, pictures: Sequence[Sample]) -> CalibrationData:
+        """The same, judged by the pictures that were not calibrated on; by what was kept for that
+        where there is none."""
+        seen = {record.sha256 for record in self.records}
+        unseen = tuple(each for each in pictures if _hash(each) not in seen)
+        return replace(self, unseen=unseen, given=True) if unseen else self
 
     @property
     def records(self) -> list[SampleFile]:

@@ -30,6 +30,18 @@ def test_a_quarter_is_kept(tmp_path: Path) -> None:
     assert len({each.sha256 for each in found.records}) == 6
 
 
+def test_pictures_of_the_user_judge(tmp_path: Path) -> None:
+    found = calibration_data(write_pictures(tmp_path, 8), [SPEC], None)
+    other = calibration_data("synthetic", [SPEC], None).unseen[0]
+    assert not found.given
+    judged = found.judged_by([*found.calibration[:2], other])
+    assert judged.given
+    assert judged.unseen == (other,)
+    assert judged.calibration == found.calibration
+    assert found.judged_by(found.calibration) == found
+    assert found.judged_by(()) == found
+
+
 def test_a_folder_that_is_larger_is_read_evenly(tmp_path: Path) -> None:
     found = calibration_data(write_pictures(tmp_path, 300), [SPEC], 10)
     names = [int(each.name[:3]) for each in found.calibration]
