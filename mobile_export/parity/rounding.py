@@ -69,12 +69,14 @@ _UNIT = 2.0**-23
 """A unit in the last place of a float32 number, relative to it, at most (IEEE 754: 24 bits)."""
 
 
-class Float16Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode under which every floating result is rounded to float16; it stays float32.
+class _ChangedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode under which every result is changed in place; of a view, what it shows was.
 
-    An operator computes in float32 and is rounded once, as Core ML's evaluator does it. Equal
-    elements are ordered by their index (`ties_in_order`).
+    Equal elements are ordered by their index (`ties_in_order`).
     """
+
+    def _change(self, value: Any) -> Any:
+        raise NotImplementedError
 
     def __torch_dispatch__(
         self,
@@ -84,32 +86,30 @@ class Float16Results(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = ties_in_order(func)(*args, **(kwargs or {}))
-        return result if _is_view(func) else tree_map(_round, result)
+        return result if _is_view(func) else tree_map(self._change, result)
 
 
-class MovedResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Float16Results(_ChangedResults):  # type: ignore[no-untyped-call]
+    """Dispatch mode under which every floating result is rounded to float16; it stays float32.
+
+    An operator computes in float32 and is rounded once, as Core ML's evaluator does it.
+    """
+
+    def _change(self, value: Any) -> Any:
+        return _round(value)
+
+
+class MovedResults(_ChangedResults):  # type: ignore[no-untyped-call]
     """Dispatch mode under which every floating result is moved by up to a unit in its last place.
 
-    At random, by `seed`. Whole numbers stay: positions and counts are exact in every kernel. Equal
-    elements are ordered by their index, as in `Float16Results`.
+    At random, by `seed`. Whole numbers stay: positions and counts are exact in every kernel.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._generator = torch.Generator().manual_seed(seed)
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = ties_in_order(func)(*args, **(kwargs or {}))
-        return result if _is_view(func) else tree_map(self._move, result)
-
-    def _move(self, value: Any) -> Any:
-        """``value`` itself, moved in place."""
+    def _change(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             drawn = torch.rand(value.shape, generator=self._generator, dtype=torch.float64)
             moved = value.double() * (1 + (2 * drawn - 1) * _UNIT)
