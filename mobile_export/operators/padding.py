@@ -30,11 +30,20 @@ def constant_pad(graph: GraphEditor, node: Node) -> Node | None:
 
 
 def _cropped(graph: GraphEditor, node: Node, amounts: list[int]) -> Node:
-    """Padded first, since what is cut off may be all that there was."""
+    """Padded first, since what is cut off may be all that there was; but what a circular pad
+    repeats is cut first (ATen's ``_pad_circular_symint``)."""
     x, kwargs = source_of(node), dict(node.kwargs)
     added = [max(amount, 0) for amount in amounts]
+    circular = node.target is aten.pad.default and argument(node, "mode") == "circular"
+    if circular:
+        x = _cut(graph, node, x, amounts)
     if any(added):
         x = graph.call(node.target, x, added, *node.args[2:], like=node, kwargs=kwargs)
+    return x if circular else _cut(graph, node, x, amounts)
+
+
+def _cut(graph: GraphEditor, node: Node, x: Node, amounts: list[int]) -> Node:
+    """``x`` without what negative amounts take off."""
     for index in range(0, len(amounts), 2):
         axis = len(shape_of(x)) - 1 - index // 2
         before, after = (max(-amount, 0) for amount in amounts[index : index + 2])

@@ -92,7 +92,7 @@ def _largest(graph: GraphEditor, x: Node, axis: int, count: int, like: Node) -> 
     first, last = windows[0], windows[-1]
     step = windows[1][0]
     uniform = all(w == (i * step, i * step + first[1]) for i, w in enumerate(windows))
-    if uniform and len(shape_of(x)) == 4 and last[1] == size:
+    if uniform and len(shape_of(x)) == 4 and axis >= 2 and last[1] == size:
         behind = axis == 3
         kernel = [1, first[1]] if behind else [first[1], 1]
         stride = [1, step] if behind else [step, 1]

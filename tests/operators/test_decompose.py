@@ -56,6 +56,11 @@ def test_circular_pad(pad: tuple[int, ...]) -> None:
     written(lambda x: F.pad(x, pad, mode="circular"), shape, "pad")
 
 
+@pytest.mark.parametrize("pad", [(-1, 1, -2, 1), (1, -1), (-2, 2, 1, 0), (-1, -1)])
+def test_circular_pad_that_cuts(pad: tuple[int, ...]) -> None:
+    written(lambda x: F.pad(x, pad, mode="circular"), (2, 3, 5, 7)[: 2 + len(pad) // 2], "")
+
+
 def test_other_pads_stay() -> None:
     stays(lambda x: F.pad(x, (1, 2, 1, 0), mode="reflect"), (1, 2, 5, 5))
 
@@ -110,6 +115,14 @@ def test_adaptive_max_pool(size: Any, image: tuple[int, int]) -> None:
 
 def test_adaptive_max_pool_of_one_axis() -> None:
     written(lambda x: F.adaptive_max_pool1d(x, 4), (1, 3, 10), "adaptive_max_pool1d")
+
+
+@pytest.mark.parametrize("lead", [(), (1,)])
+def test_adaptive_max_pool_of_three_axes(lead: tuple[int, ...]) -> None:
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_max_pool3d(x.reshape(*lead, 3, 4, 4, 6), (2, 4, 3))
+
+    written(pooled, (1, 3, 4, 24), "adaptive_max_pool3d")
 
 
 @pytest.mark.parametrize("size", [(3, 2), (5, 7), (1, 1)])
