@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from .editor import GraphEditor
 
-__all__ = ["Pads", "free_clamps", "free_pads", "grid_of"]
+__all__ = ["CLAMPS", "Pads", "free_clamps", "free_pads", "grid_of", "limits_of"]
 
 aten: Any = torch.ops.aten
 
 Pads = tuple[tuple[int, int], ...]
 """(before, after) of each spatial axis, in the order of the axes."""
 
-_CLAMPS = (
+CLAMPS = (
     aten.relu.default,
     aten.hardtanh.default,
     aten.relu6.default,
@@ -95,7 +95,7 @@ def free_clamps(graph: GraphEditor) -> None:
     q(clamp(x, a, b)) = clamp(q(x), q(a), q(b)), since rounding keeps the order; where q(a) is the
     least integer and q(b) the largest, the clamp to the integers is all.
     """
-    for clamp in graph.find(*_CLAMPS):
+    for clamp in graph.find(*CLAMPS):
         rounding = graph.only_user(clamp)
         grid = grid_of(rounding) if rounding is not None else None
         if grid is None or not _is_limited(clamp, grid):
@@ -105,7 +105,7 @@ def free_clamps(graph: GraphEditor) -> None:
 
 def _is_limited(clamp: Node, grid: tuple[Any, ...]) -> bool:
     scale, zero, least, largest, _ = grid
-    low, high = _limits(clamp)
+    low, high = limits_of(clamp)
     below = low is None or _steps(low, scale, zero) <= least
     above = high is None or _steps(high, scale, zero) >= largest
     return below and above
@@ -116,7 +116,8 @@ def _steps(value: float, scale: float, zero: int) -> int:
     return round(value / scale) + zero
 
 
-def _limits(clamp: Node) -> tuple[float | None, float | None]:
+def limits_of(clamp: Node) -> tuple[float | None, float | None]:
+    """The least and the largest value of one of `CLAMPS`; None where it has none."""
     if clamp.target is aten.relu.default:
         return 0.0, None
     if clamp.target is aten.relu6.default:

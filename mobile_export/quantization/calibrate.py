@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["float32_outputs", "measure", "run_watched"]
 
 
-class _Counting(torch.fx.Interpreter):
-    """Runs a graph in float32, and counts what the nodes of some names compute.
+class _Running(torch.fx.Interpreter):
+    """Runs a graph in float32; its nodes have `GraphEditor`'s names, as in a plan."""
 
-    Names are those that `GraphEditor` gives, as in a plan.
-    """
-
-    def __init__(self, program: Program, names: Collection[str], means: InputMeans) -> None:
+    def __init__(self, program: Program) -> None:
         # The editor's copy: names that Python has, as ``input``, are others in it.
         graph = GraphEditor(program).fx
         super().__init__(program.exported.graph_module, garbage_collect_values=True, graph=graph)
         self.extra_traceback = False
+
+
+class _Counting(_Running):
+    """Counts what the nodes of some names compute."""
+
+    def __init__(self, program: Program, names: Collection[str], means: InputMeans) -> None:
+        super().__init__(program)
         self.found = {name: Histogram() for name in names}
         self.means = means
 
@@ -66,6 +70,12 @@ def _bound(program: Program) -> list[Any]:
     ]
 
 
+def _given(program: Program, sample: Sample, stored: Sequence[Any]) -> list[Any]:
+    """What the placeholders of a program take: what is stored, and a sample in float32."""
+    values = iter(sample.all_given(pixels=program.input.pixels))
+    return [_single(next(values)) if value is None else value for value in stored]
+
+
 def measure(
     program: Program, samples: Iterable[Sample], names: Collection[str], means: InputMeans
 ) -> dict[str, Histogram]:
@@ -81,13 +91,9 @@ def measure(
     stored = _bound(program)
     for sample in samples:
         means.start_sample()
-        given = iter(sample.all_given(pixels=program.input.pixels))
         with torch.no_grad():
             try:
-                counting.run(
-                    *[_single(next(given)) if value is None else value for value in stored],
-                    enable_io_processing=False,
-                )
+                counting.run(*_given(program, sample, stored), enable_io_processing=False)
             except _Unmeasurable as error:
                 raise UsageError(
                     f"{program.spec} computes {error.why} in {error.node} for the "
@@ -98,11 +104,9 @@ def measure(
     return counting.found
 
 
-class _Watching(torch.fx.Interpreter):
+class _Watching(_Running):
     def __init__(self, program: Program, watch: Callable[[str, torch.Tensor], None]) -> None:
-        graph = GraphEditor(program).fx
-        super().__init__(program.exported.graph_module, garbage_collect_values=True, graph=graph)
-        self.extra_traceback = False
+        super().__init__(program)
         self.watch = watch
 
     def run_node(self, n: Node) -> Any:
@@ -116,25 +120,19 @@ def run_watched(
     program: Program, samples: Iterable[Sample], watch: Callable[[str, torch.Tensor], None]
 ) -> None:
     """Run a program on samples in float32, and show every tensor by its name, as in a plan."""
-    stored, running = _bound(program), _Watching(program, watch)
+    running = _Watching(program, watch)
+    stored = [None if value is None else _single(value) for value in _bound(program)]
     for sample in samples:
-        given = iter(sample.all_given(pixels=program.input.pixels))
         with torch.no_grad():
-            running.run(
-                *[_single(next(given)) if value is None else _single(value) for value in stored],
-                enable_io_processing=False,
-            )
+            running.run(*_given(program, sample, stored), enable_io_processing=False)
 
 
 def float32_outputs(program: Program, sample: Sample) -> tuple[np.ndarray, ...]:
     """What a program computes for a sample in float32, with PyTorch's own quantised operators."""
-    given = iter(sample.all_given(pixels=program.input.pixels))
     running = torch.fx.Interpreter(program.exported.graph_module, garbage_collect_values=True)
     with torch.no_grad():
-        found = running.run(
-            *[_single(next(given)) if value is None else value for value in _bound(program)],
-            enable_io_processing=False,
-        )
+        given = _given(program, sample, _bound(program))
+        found = running.run(*given, enable_io_processing=False)
     return tuple(each.numpy() for each in found)
 
 

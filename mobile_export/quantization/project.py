@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..graph.editor import GraphEditor
-from ..graph.ops import argument
+from ..graph.roundings import CLAMPS, limits_of
 from .assign import assign, module_of, name_of
 from .plan import Floating, Kind, PlannedTensor, QuantizationPlan
 
@@ -131,10 +131,9 @@ _SAME_AS = {(0.0, math.inf): "relu", (0.0, 6.0): "relu6"}
 def _activation(node: Node) -> str:
     """``relu`` or ``relu6``, however it is spelled; else the name of the operator."""
     name = name_of(node)
-    limits = {"hardtanh": ("min_val", "max_val"), "clamp": ("min", "max"), "clamp_min": ("min",)}
-    if name not in limits:
+    if node.target not in CLAMPS:
         return name
-    low, high, *_ = (*(argument(node, each) for each in limits[name]), None)
+    low, high = limits_of(node)
     bounds = (-math.inf if low is None else low, math.inf if high is None else high)
     return _SAME_AS.get(bounds, name)
 

@@ -176,7 +176,9 @@ def quantize(
         if SCHEMES[precision].activations is None:
             chosen = Chosen(options.calibrator, "none")
         plan = make_plan(exact, precision, data.calibration, chosen)
-        plan = msgspec.structs.replace(plan, program=program_hash(own), equalized=factors)
+        if exact is not own:
+            plan = msgspec.structs.replace(plan, program=program_hash(own))
+        plan = msgspec.structs.replace(plan, equalized=factors)
         if options.gated and plan.by_name("activation"):
             plan = with_layers_left(exact, plan, data.calibration, options)
     return Quantized(exact, plan, insert(exact, plan), data)

@@ -56,6 +56,8 @@ class CalibrationData:
     def judged_by(self, pictures: Sequence[Sample]) -> CalibrationData:
         """The same, judged by the pictures that were not calibrated on; by what was kept for that
         where there is none."""
+        if not pictures:
+            return self
         seen = {record.sha256 for record in self.records}
         unseen = tuple(each for each in pictures if _hash(each) not in seen)
         return replace(self, unseen=unseen, given=True) if unseen else self

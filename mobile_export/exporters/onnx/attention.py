@@ -9,8 +9,10 @@ it computes the same in four axes, and the Add stays outside. To onnxruntime the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
+
+from .rewriter import GraphRewriter
+from .values import readers_of, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +24,6 @@ __all__ = ["attend_in_four_axes"]
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 """May stand between the first product and the softmax: a scale, a mask."""
 
-_AXIS = "attention_axis"
-
 
 def attend_in_four_axes(model: onnx.ModelProto) -> int:
     """Give such attention an axis of length 1 in front; return how many have it.
@@ -31,29 +31,26 @@ def attend_in_four_axes(model: onnx.ModelProto) -> int:
     The elements and their order are the same (ONNX operators Unsqueeze, MatMul, Softmax). Values
     whose number of axes is not known to the file stay as they are.
     """
-    import onnx
-
     graph = model.graph
     made = {name: node for node in graph.node for name in node.output}
-    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in graph.node:
-        for name in node.input:
-            readers[name].append(node)
+    readers = readers_of(graph)
     returned = {value.name for value in graph.output}
-    ranks = _ranks(onnx.shape_inference.infer_shapes(model))
     found = []
     for last in graph.node:
         inner = list(_up_to_first_product(last, made)) if last.op_type == "MatMul" else []
-        if not inner or [node.op_type for node in readers[last.output[0]]] != ["Add"]:
-            continue
         alone = all(
             len(readers[node.output[0]]) == 1 and node.output[0] not in returned for node in inner
         )
-        if alone and {ranks.get(node.output[0]) for node in (last, *inner)} == {3}:
-            found.append((inner, last))
-    for inner, last in found:
-        _widen(graph, inner, last)
-    return len(found)
+        added = [node.op_type for node in readers[last.output[0]]] == ["Add"]
+        if inner and alone and added:
+            found.append([*inner, last])
+    shapes = shapes_of(model) if found else {}
+    widened = [
+        nodes for nodes in found if {len(shapes.get(node.output[0], ())) for node in nodes} == {3}
+    ]
+    if widened:
+        _widen(model, widened)
+    return len(widened)
 
 
 def _up_to_first_product(
@@ -77,51 +74,40 @@ def _axis(softmax: onnx.NodeProto) -> int:
     return next((each.i for each in softmax.attribute if each.name == "axis"), -1)
 
 
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    return {
-        value.name: len(value.type.tensor_type.shape.dim)
-        for value in model.graph.value_info
-        if value.type.tensor_type.HasField("shape")
-    }
+def _widen(model: onnx.ModelProto, found: list[list[onnx.NodeProto]]) -> None:
+    """Let the products read and compute four axes, and their result have three.
 
-
-def _widen(graph: onnx.GraphProto, inner: list[onnx.NodeProto], last: onnx.NodeProto) -> None:
-    """Let the products read and compute four axes, and their result have three."""
+    Args:
+        found: of each attention the softmax first, then what is in front of it up to the first
+            product, and the second product.
+    """
     import numpy as np
     import onnx
 
-    softmax, first = inner[0], inner[-1]
-    if all(each.name != _AXIS for each in graph.initializer):
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), _AXIS))
-    del softmax.attribute[:]
-    softmax.attribute.append(onnx.helper.make_attribute("axis", -1))
-    for node, places in ((first, (0, 1)), (last, (1,))):
-        for place in places:
-            name = f"{last.output[0]}_{'of' if node is last else 'from'}_{place}"
-            _insert(graph, node, "Unsqueeze", node.input[place], name)
-            node.input[place] = name
-    result = last.output[0]
-    last.output[0] = f"{result}_wide"
-    _insert(graph, last, "Squeeze", last.output[0], result, behind=True)
-    stale = {name for node in (*inner, last) for name in node.output}
-    kept = [value for value in graph.value_info if value.name not in stale]
-    del graph.value_info[:]
-    graph.value_info.extend(kept)
+    firsts = {nodes[-2].output[0] for nodes in found}
+    lasts = {nodes[-1].output[0] for nodes in found}
+    wide = {name for nodes in found for node in nodes[:-1] for name in node.output}
+    for softmax, *_ in found:
+        del softmax.attribute[:]
+        softmax.attribute.append(onnx.helper.make_attribute("axis", -1))
+    graph = GraphRewriter(model)
+    axis = graph.store("attention_axis", np.array([0]))
 
+    def add(operator: str, given: str, made: str, like: onnx.NodeProto) -> None:
+        graph.add(operator, [given, axis], made, name=f"{like.name}_{made}")
+        graph.nodes[-1].metadata_props.extend(like.metadata_props)
 
-def _insert(
-    graph: onnx.GraphProto,
-    node: onnx.NodeProto,
-    kind: str,
-    source: str,
-    result: str,
-    *,
-    behind: bool = False,
-) -> None:
-    """A node of ``kind`` in front of ``node``, or behind it, that came from the same module."""
-    import onnx
-
-    new = onnx.helper.make_node(kind, [source, _AXIS], [result], name=f"{node.name}_{result}")
-    new.metadata_props.extend(node.metadata_props)
-    place = next(i for i, each in enumerate(graph.node) if each is node or each == node)
-    graph.node.insert(place + behind, new)
+    for node in list(graph.graph.node):
+        result = node.output[0] if node.output else ""
+        for place in (0, 1) if result in firsts else (1,) if result in lasts else ():
+            given = f"{result}_of_{place}"
+            add("Unsqueeze", node.input[place], given, node)
+            node.input[place] = given
+        graph.nodes.append(node)
+        if result in lasts:
+            node.output[0] = f"{result}_wide"
+            add("Squeeze", node.output[0], result, node)
+    kept = [value for value in graph.graph.value_info if value.name not in wide]
+    graph.finish()
+    del graph.graph.value_info[:]
+    graph.graph.value_info.extend(kept)

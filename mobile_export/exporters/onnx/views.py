@@ -11,10 +11,13 @@ a reshape moves nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from .values import readers_of, shapes_of
+
 if TYPE_CHECKING:
+    from collections import defaultdict
+
     import onnx
 
 __all__ = ["separate_views"]
@@ -26,31 +29,19 @@ def separate_views(model: onnx.ModelProto) -> int:
     It reads the reshaped value instead, shaped back. The elements and their order are the same
     (ONNX operator Reshape). Values whose shape is not known to the file stay as they are.
     """
-    import onnx
-
     graph = model.graph
-    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in graph.node:
-        for name in node.input:
-            readers[name].append(node)
-    shapes = _shapes(onnx.shape_inference.infer_shapes(model))
-    changed = 0
+    readers = readers_of(graph)
+    found = []
     for value, reading in list(readers.items()):
         views = [node for node in reading if node.op_type == "Reshape" and node.input[0] == value]
         turned = [node for node in reading if _feeds_convolution(node, readers)]
-        if views and turned and value in shapes:
-            _shape_back(graph, views[0], turned, shapes[value])
-            changed += len(turned)
-    return changed
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The value names whose sizes are all numbers above 0."""
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
-    }
-    return {name: shape for name, shape in shapes.items() if shape and all(shape)}
+        if views and turned:
+            found.append((value, views[0], turned))
+    shapes = shapes_of(model) if found else {}
+    known = [each for each in found if shapes.get(each[0]) and all(shapes[each[0]])]
+    for value, view, turned in known:
+        _shape_back(graph, view, turned, shapes[value])
+    return sum(len(turned) for _, _, turned in known)
 
 
 def _feeds_convolution(
