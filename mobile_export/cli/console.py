@@ -194,8 +194,8 @@ def _print_verdict(report: ParityReport, kept: str | None) -> None:
     fate = f"kept as {kept}" if kept else "not kept (--keep-failed keeps it)"
     if report.only_some:
         err.print(
-            f"[bold yellow]right in {escape(report.runtime)} only:[/] in {escape(parity.runtime)} "
-            f"it {parity.status} ({parity.max_rel:.1e} of the output range, allowed is "
+            f"[bold yellow]right in {escape(report.runtime)} only:[/] {parity.status} in "
+            f"{escape(parity.runtime)} ({parity.max_rel:.1e} of the output range, allowed is "
             f"{parity.tolerance:.1e}); the note above says what to set. The file was {fate}."
         )
         return

@@ -14,6 +14,7 @@ from ..graph.ops import argument, as_list, source_of
 __all__ = [
     "convolution",
     "is_odd",
+    "is_unusual",
     "padded_transposed_convolution",
     "same_convolution",
     "unbatched",
@@ -58,13 +59,76 @@ def unbatched(node: Node) -> bool:
     return len(shape_of(source_of(node))) < len(shape_of(weight))
 
 
-def convolution(graph: GraphEditor, node: Node) -> Node:
-    """One image without a batch: a batch of one."""
+def is_unusual(node: Node) -> bool:
+    """Whether the image has no batch axis, or the weight is computed."""
+    weight: Any = argument(node, "weight")
+    return unbatched(node) or weight.op == "call_function"
+
+
+def convolution(graph: GraphEditor, node: Node) -> Node | None:
+    """One image without a batch: a batch of one. A weight that is computed from the image (filters
+    of an expert mixture, of a kernel network, of a template that is searched for): products."""
+    if unbatched(node):
+        return _batch_of_one(graph, node)
+    return _products_of_windows(graph, node) if _is_computed(graph, node) else None
+
+
+def _batch_of_one(graph: GraphEditor, node: Node) -> Node:
     x = source_of(node)
     batch = graph.call(aten.reshape.default, x, [1, *shape_of(x)], like=node)
     kwargs = dict(node.kwargs)
     y = graph.call(node.target, batch, *node.args[1:], like=node, kwargs=kwargs)
     return graph.call(aten.reshape.default, y, list(shape_of(node)), like=node)
+
+
+def _is_computed(graph: GraphEditor, node: Node) -> bool:
+    """Whether the weight depends on what the program is given, and not on stored tensors alone."""
+    waiting: list[Any] = [argument(node, "weight")]
+    seen: set[Node] = set()
+    while waiting:
+        value = waiting.pop()
+        if value.op == "placeholder" and not graph.is_constant(value):
+            return True
+        waiting += [source for source in value.all_input_nodes if source not in seen]
+        seen.update(value.all_input_nodes)
+    return False
+
+
+# aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1,
+#     SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor
+def _products_of_windows(graph: GraphEditor, node: Node) -> Node | None:
+    """W · unfold(x), a product of matrices for each group: the definition of a convolution."""
+
+    def call(target: Any, *args: Any) -> Node:
+        return graph.call(target, *args, like=node)
+
+    weight: Any = argument(node, "weight")
+    channels, depth, *kernel = shape_of(weight)
+    rank = len(kernel)
+    if rank > 2:
+        return None
+    names = ("dilation", "padding", "stride")
+    numbers = [as_list(argument(node, name), rank) for name in names]
+    x, groups = source_of(node), argument(node, "groups")
+    if rank == 1:  # an image of height 1
+        batch, given, length = shape_of(x)
+        x = call(aten.reshape.default, x, [batch, given, 1, length])
+        kernel = [1, *kernel]
+        numbers = [[a, *b] for a, b in zip((1, 0, 1), numbers, strict=True)]
+    columns = call(aten.im2col.default, x, kernel, *numbers)
+    batch, _, places = shape_of(columns)
+    rows = depth * math.prod(kernel)
+    windows = call(aten.reshape.default, columns, [batch, groups, rows, places])
+    matrices = call(aten.reshape.default, weight, [1, groups, channels // groups, rows])
+    if batch > 1:
+        matrices = call(aten.expand.default, matrices, [batch, groups, channels // groups, rows])
+    y = call(aten.matmul.default, matrices, windows)
+    y = call(aten.reshape.default, y, list(shape_of(node)))
+    bias: Any = argument(node, "bias")
+    if bias is None:
+        return y
+    shift = call(aten.reshape.default, bias, [1, channels, *[1] * rank])
+    return call(aten.add.Tensor, y, shift)
 
 
 # aten::_convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding,
@@ -114,13 +178,13 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
     stride, padding, extra, dilation = (as_list(argument(node, name), rank) for name in names)
     given = shape_of(source_of(node))
     if len(given) != rank + 2:
-        return convolution(graph, node)
+        return _batch_of_one(graph, node)
     if rank == 1:
         return _as_image(graph, node, stride, padding, extra, dilation)
     if rank == 3:
         return _by_planes(graph, node, stride, padding, extra, dilation)
     if all(e < s and e <= p for e, s, p in zip(extra, stride, padding, strict=True)):
-        return None
+        return _products_into_windows(graph, node) if _is_computed(graph, node) else None
     zeros = [0] * rank
     numbers = (stride, zeros, zeros, argument(node, "groups"), dilation)
     y = graph.call(node.target, source_of(node), weight, None, *numbers, like=node)
@@ -137,6 +201,34 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
         return y
     shift = graph.call(aten.reshape.default, bias, [-1, *[1] * rank], like=node)
     return graph.call(aten.add.Tensor, y, shift, like=node)
+
+
+def _products_into_windows(graph: GraphEditor, node: Node) -> Node:
+    """A weight that is computed from the image: fold(Wᵀ · x), a product for each group."""
+
+    def call(target: Any, *args: Any) -> Node:
+        return graph.call(target, *args, like=node)
+
+    weight: Any = argument(node, "weight")
+    given, depth, *kernel = shape_of(weight)
+    names = ("dilation", "padding", "stride")
+    numbers = [as_list(argument(node, name), 2) for name in names]
+    x, groups = source_of(node), argument(node, "groups")
+    batch, _, *size = shape_of(x)
+    places, rows = math.prod(size), depth * math.prod(kernel)
+    matrices = call(aten.reshape.default, weight, [1, groups, given // groups, rows])
+    matrices = call(aten.transpose.int, matrices, 2, 3)
+    if batch > 1:
+        matrices = call(aten.expand.default, matrices, [batch, groups, rows, given // groups])
+    columns = call(aten.reshape.default, x, [batch, groups, given // groups, places])
+    y = call(aten.matmul.default, matrices, columns)
+    y = call(aten.reshape.default, y, [batch, groups * rows, places])
+    y = call(aten.col2im.default, y, list(shape_of(node)[2:]), kernel, *numbers)
+    bias: Any = argument(node, "bias")
+    if bias is None:
+        return y
+    shift = call(aten.reshape.default, bias, [1, groups * depth, 1, 1])
+    return call(aten.add.Tensor, y, shift)
 
 
 def _as_image(graph: GraphEditor, node: Node, *options: list[int]) -> Node:

@@ -101,9 +101,9 @@ CORE: dict[str, str] = {
     # products
     "addmm": "beta · x + alpha · a @ b",
     "conv1d": "cross-correlation along one axis, zeros around it",
-    "conv2d": "along two axes",
+    "conv2d": "along two axes; with computed filters, a product with `im2col` in ncnn, TNN",
     "conv3d": "along three axes",
-    "conv_transpose2d": "the transpose of conv2d",
+    "conv_transpose2d": "the transpose of conv2d; with computed filters, a product and `col2im`",
     "einsum": "sums of products by index letters",
     "linear": "x Wᵀ + b",
     "matmul": "products of matrices, batches broadcast",

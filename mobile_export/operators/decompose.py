@@ -347,7 +347,7 @@ def _is_for(node: Node) -> bool:
 
 
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
-    **dict.fromkeys(CONVS, convolution.unbatched),
+    **dict.fromkeys(CONVS, convolution.is_unusual),
     **dict.fromkeys(
         (target for target, rule in _GRAPH.items() if rule is choosing.choose),
         choosing.chooses_undefined,
@@ -381,6 +381,7 @@ def _projects(node: Node) -> bool:
 
 
 _TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {
+    **dict.fromkeys(CONVS, convolution.unbatched),
     aten.conv_transpose1d.default: convolution.is_odd,
     aten.conv_transpose3d.input: convolution.is_odd,
     aten.log_softmax.int: pointwise.in_float64,

@@ -86,7 +86,23 @@ class Turned(nn.Module):
         return power, torch.cdist(rows, rows[:, :5]), largest, products, turned
 
 
-NETWORKS = (Padded, Pooled, Widened, Turned)
+class Modulated(nn.Module):
+    """litert-torch 678: StyleGAN's convolution and its transpose, with computed weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 4, 1)
+        self.weight, self.style = nn.Parameter(torch.randn(6, 8, 3, 3) * 0.1), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.leaky_relu(self.stem(x), 0.2)
+        weight = self.weight * self.style(x.mean((2, 3))).view(1, 8, 1, 1)
+        weight = weight * torch.rsqrt(weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8)
+        x = F.conv2d(x, weight, padding=1)
+        return F.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=1)
+
+
+NETWORKS = (Padded, Pooled, Widened, Turned, Modulated)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -107,19 +123,17 @@ def test_every_format_takes_it(
     )
 
 
-class Modulated(nn.Module):
-    """litert-torch 678: StyleGAN's convolution, whose weights are computed from the image."""
+class OwnVolumeFilters(nn.Module):
+    """A convolution along three axes, whose weights are computed from the image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 4, 1)
-        self.weight, self.style = nn.Parameter(torch.randn(6, 8, 3, 3) * 0.1), nn.Linear(8, 8)
+        self.weight = nn.Parameter(torch.randn(2, 1, 2, 3, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.leaky_relu(self.stem(x), 0.2)
-        weight = self.weight * self.style(x.mean((2, 3))).view(1, 8, 1, 1)
-        weight = weight * torch.rsqrt(weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8)
-        return F.conv2d(x, weight, padding=1)
+        x = self.stem(x)
+        return F.conv3d(x[:, None], self.weight * x.mean(), padding=1)
 
 
 def test_what_is_refused_is_named_with_its_line(tmp_path: Path) -> None:
@@ -129,9 +143,9 @@ def test_what_is_refused_is_named_with_its_line(tmp_path: Path) -> None:
     ]
     if "onnx" not in wanted or len(wanted) < 2:
         pytest.skip("no format that takes it, or none that refuses")
-    report = api.export(Modulated().eval(), wanted, tmp_path, name="net", size=32)
+    report = api.export(OwnVolumeFilters().eval(), wanted, tmp_path, name="net", size=32)
     assert {each.format: each.parity.status for each in report.artifacts} == {"onnx": "passed"}
     for failure in report.failures:
-        assert "aten.conv2d" in failure.error.message
+        assert "aten.conv3d" in failure.error.message
         assert "test_reported_operators.py" in failure.error.message
         assert f"Written and right in this run: {TITLES['onnx']}." in str(failure.error.hint)

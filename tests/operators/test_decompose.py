@@ -103,6 +103,67 @@ def test_transposed_convolution(
     written(layer, (1, 4, 6, 7))
 
 
+class OwnFilters(nn.Module):
+    """A convolution of the image by filters that are computed from it."""
+
+    def __init__(self, weight: tuple[int, ...], function: Function, bias: int | None) -> None:
+        super().__init__()
+        self.shape, self.function = weight, function
+        self.filters = nn.Linear(4, math.prod(weight))
+        self.bias = None if bias is None else nn.Parameter(torch.randn(bias))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        middle = x.flatten(2).mean((0, 2))
+        return self.function(x, self.filters(middle).reshape(self.shape), self.bias)
+
+
+@pytest.mark.parametrize(
+    ("weight", "options"),
+    [
+        ((6, 4, 3, 2), {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}),
+        ((6, 2, 3, 3), {"groups": 2, "padding": 1}),
+        ((4, 1, 4, 4), {"groups": 4, "padding": 2}),  # SiamRPN++: each channel by its own template
+        ((5, 4, 1, 1), {}),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_convolution_by_computed_filters(
+    weight: tuple[int, ...], options: dict[str, Any], batch: int
+) -> None:
+    def function(x: torch.Tensor, *given: Any) -> torch.Tensor:
+        return F.conv2d(x, *given, **options)
+
+    written(OwnFilters(weight, function, weight[0]), (batch, 4, 9, 8), "conv2d")
+    if batch == 1:
+        written(OwnFilters(weight, function, None), (1, 4, 9, 8), "conv2d")
+
+
+def test_convolution_of_one_axis_by_computed_filters() -> None:
+    def function(x: torch.Tensor, *given: Any) -> torch.Tensor:
+        return F.conv1d(x, *given, stride=2, padding=3, dilation=2, groups=2)
+
+    written(OwnFilters((6, 2, 5), function, 6), (2, 4, 15), "conv1d")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1, "output_padding": 1}, {"dilation": 2, "padding": (1, 0)}],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolution_by_computed_filters(options: dict[str, Any], groups: int) -> None:
+    def function(x: torch.Tensor, *given: Any) -> torch.Tensor:
+        return F.conv_transpose2d(x, *given, groups=groups, **options)
+
+    written(OwnFilters((4, 3, 3, 2), function, 3 * groups), (2, 4, 5, 6), "conv_transpose2d")
+
+
+def test_filters_computed_from_stored_numbers_stay() -> None:
+    def scaled(x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, torch.ones(4, 4, 3, 3).cumsum(0) * 0.5)
+
+    stays(scaled, (1, 4, 6, 6))
+
+
 def test_usual_transposed_convolutions_stay() -> None:
     stays(nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1), (1, 4, 6, 7))
 

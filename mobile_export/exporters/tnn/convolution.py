@@ -177,7 +177,7 @@ def _unfold(layer: ir.Unfold, out: Emitter) -> Blob:
     channels, taps = layer.input.shape[0], len(parts)
     if taps == 1:
         return parts[0]
-    joined = out.emit("Concat", parts, (1, taps * channels, *size), 1)
+    joined = out.concat(parts, (1, taps * channels, *size), 1)
     by_tap = out.reshape(joined, (taps, channels, *size))
     by_channel = out.permute(by_tap, (1, 0, *_PLANE))
     return out.reshape(by_channel, (1, channels * taps, *size))

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...errors import ExportError
 from ...lowering import ir
-from .files import Field, TnnLayer, TnnModel, Weight
+from .files import LONGEST_LINE, Field, TnnLayer, TnnModel, Weight
 
 __all__ = [
     "RULES",
@@ -137,6 +137,14 @@ class Emitter:
         self.layers.append(TnnLayer(type_, name, blobs, (name,), params, fields))
         return Blob(name, tuple(dims))
 
+    def concat(self, blobs: Sequence[Blob], dims: Iterable[int], axis: int) -> Blob:
+        """``blobs`` behind each other along an axis, by several layers where the names of all
+        would not fit into a line (`LONGEST_LINE`)."""
+        blobs, dims = list(blobs), tuple(dims)
+        while 1 < len(parts := _that_fit(blobs)) < len(blobs):
+            blobs = [self.concat(part, _joined(part, axis), axis) for part in parts]
+        return self.emit("Concat", blobs, dims, axis)
+
     def of_scale(self, blob: Blob, scale: float) -> Blob:
         """A blob that layers of integers read or make, with what an integer of it counts.
 
@@ -217,6 +225,26 @@ class Emitter:
 def _clean(name: str) -> str:
     """``name`` without what separates words and lines in the text, and files in TNN's dumps."""
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
+
+
+def _that_fit(blobs: Sequence[Blob]) -> list[list[Blob]]:
+    """``blobs`` in parts whose names fit into a line, beside what else it holds."""
+    parts: list[list[Blob]] = [[]]
+    left = most = LONGEST_LINE // 2
+    for blob in blobs:
+        left -= len(blob.name) + 1
+        if left < 0:
+            parts.append([])
+            left = most - len(blob.name) - 1
+        parts[-1].append(blob)
+    return parts
+
+
+def _joined(blobs: Sequence[Blob], axis: int) -> Dims:
+    """Dimensions of ``blobs`` behind each other."""
+    dims = list(blobs[0].dims)
+    dims[axis] = sum(blob.dims[axis] for blob in blobs)
+    return tuple(dims)
 
 
 def emit_model(graph: ir.LayerGraph) -> TnnModel:

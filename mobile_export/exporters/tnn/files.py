@@ -29,7 +29,16 @@ import numpy as np
 
 from ...errors import ExportError
 
-__all__ = ["FLOAT", "MAGIC", "SCALE_SUFFIX", "TYPE_NUMBERS", "TnnLayer", "TnnModel", "Weight"]
+__all__ = [
+    "FLOAT",
+    "LONGEST_LINE",
+    "MAGIC",
+    "SCALE_SUFFIX",
+    "TYPE_NUMBERS",
+    "TnnLayer",
+    "TnnModel",
+    "Weight",
+]
 
 MAGIC = 0xFABC0004
 """Version 2: inputs carry their rank and type, arrays their dimensions."""
@@ -165,7 +174,7 @@ class TnnModel:
             raise ExportError(
                 f"A line of the .tnnproto file has {len(longest)} characters "
                 f"({longest[:60]} ...); TNN reads {LONGEST_LINE}.",
-                hint="Split the layer, for instance one concatenation into two.",
+                hint="Give the inputs, outputs or modules of that line shorter names.",
             )
         parts = [
             f"1 {len(blobs)} 1 {MAGIC}",

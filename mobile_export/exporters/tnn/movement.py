@@ -48,7 +48,7 @@ def _permute(layer: ir.Permute, out: Emitter) -> Blob:
 def _concat(layer: ir.Concat, out: Emitter) -> Blob:
     blobs = out.inputs(layer)
     axis = blobs[0].axis(layer.axis, len(layer.output.shape))
-    return out.emit("Concat", blobs, dims_of(layer.output.shape), axis)
+    return out.concat(blobs, dims_of(layer.output.shape), axis)
 
 
 @rule(ir.Slice)
@@ -91,7 +91,7 @@ def _repeat_edges(out: Emitter, x: Blob, pairs: ir.Pairs) -> Blob:
         if len(parts) > 1:
             dims = list(x.dims)
             dims[axis] += before + after
-            x = out.emit("Concat", parts, dims, axis)
+            x = out.concat(parts, dims, axis)
     return x
 
 

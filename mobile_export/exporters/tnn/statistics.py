@@ -99,7 +99,7 @@ def _product(out: Emitter, x: Blob, axes: list[int]) -> Blob:
             low, high = slice_axis(out, x, axis, 0, half), slice_axis(out, x, axis, half, 2 * half)
             x = pair(out, "Mul", low, high)
             if rest:
-                x = out.emit("Concat", [x, *rest], _replaced(x.dims, axis, half + 1), axis)
+                x = out.concat([x, *rest], _replaced(x.dims, axis, half + 1), axis)
             size = x.dims[axis]
     return x
 

@@ -195,6 +195,27 @@ def test_functions_that_jump_are_exact(op: ir.UnaryOp, tmp_path: Path) -> None:
     assert np.array_equal(got[0], exact(numbers.astype(np.float32)).astype(np.float32))
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_concatenation_of_more_blobs_than_a_line_names(axis: int, tmp_path: Path) -> None:
+    """As of the steps of a recurrence that a module writes out; TNN cuts a line of 4096."""
+    names = [f"a_name_of_one_step_of_many_{index}" for index in range(150)]
+    scaled = tuple(
+        ir.Binary(inputs=(X,), output=ir.Value(name, X.shape), op="mul", scalar=float(index))
+        for index, name in enumerate(names)
+    )
+    shape = tuple(150 * n if i == axis else n for i, n in enumerate(X.shape))
+    joined = ir.Concat(
+        inputs=tuple(layer.output for layer in scaled), output=ir.Value("y", shape), axis=axis
+    )
+    graph = ir.LayerGraph((X,), (joined.output,), (*scaled, joined), ("out",), ((1, *shape),))
+    network = written(graph, tmp_path)
+    image = np.random.default_rng(0).standard_normal(X.shape).astype(np.float32)
+    expected = np.concatenate([image * index for index in range(150)], axis)
+    assert np.array_equal(network.run({"image": image[None]})["out"][0], expected)
+    lines = (tmp_path / "net.tnnproto").read_text().splitlines()
+    assert max(len(line) for line in lines[4:]) < 4095 < sum(map(len, names))
+
+
 def test_a_line_longer_than_tnn_reads() -> None:
     names = tuple(f"a_rather_long_name_{index}" for index in range(250))
     model = TnnModel({"x": (1, 1)}, ("y",), (TnnLayer("Concat", "y", names, ("y",), (1,)),))
