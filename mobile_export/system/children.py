@@ -10,17 +10,29 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from .files import GIB, MIB
 from .memory import memory_here
 
-__all__ = ["Ended", "Limits", "answering", "limited_words", "run_module"]
+__all__ = [
+    "Asked",
+    "Ended",
+    "Gone",
+    "Limits",
+    "answering",
+    "limited_words",
+    "run_module",
+    "serve",
+]
 
 _BOOT = """
 import ctypes, json, os, runpy, sys
@@ -113,8 +125,7 @@ def run_module(
         text: its standard input.
     """
     limits = limits or Limits()
-    own = min(limits.memory, max(_LEAST, memory_here() or limits.memory))
-    words = _words(module, arguments, {**asdict(limits), "data": own})
+    words = _words(module, arguments, _own(limits))
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, \
             tempfile.TemporaryFile() as err:  # fmt: skip
         given.write(text.encode())
@@ -132,6 +143,125 @@ def run_module(
         lines = [line.strip() for line in _tail(err).splitlines() if line.strip()]
         out.seek(0)
         return Ended(code, out.read(limits.output), lines[-1][:300] if lines else "")
+
+
+class Gone(Exception):
+    """A child that was asked something ended, or did not answer in time; in words, why."""
+
+
+class Asked:
+    """A module in a child process that answers messages, one after the other (`serve`).
+
+    It lives until this object is closed or forgotten, or this process ends.
+    """
+
+    def __init__(
+        self, module: str, arguments: Sequence[str] = (), *, limits: Limits | None = None
+    ) -> None:
+        """Start it.
+
+        Args:
+            limits: of its whole life; of seconds, each answer may take as many. None takes those
+                of `Limits`.
+        """
+        limits = limits or Limits()
+        self._seconds = limits.seconds
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the child)
+        self._child = subprocess.Popen(
+            _words(module, arguments, _own(limits)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=os.name == "posix",
+        )
+        self.close = weakref.finalize(self, _leave, self._child, self._said)
+
+    def ask(self, message: bytes) -> bytes:
+        """What it answers.
+
+        Raises:
+            Gone: it ended, or it did not answer in time and was ended.
+        """
+        given, answered = self._child.stdin, self._child.stdout
+        assert given is not None
+        assert answered is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _end(self._child)
+
+        clock = threading.Timer(self._seconds, end)
+        clock.start()
+        try:
+            _send(given, message)
+            answer = _received(answered)
+        except OSError:
+            answer = None
+        finally:
+            clock.cancel()
+        if answer is None:
+            raise Gone(self._how(late=late.is_set()))
+        return answer
+
+    def _how(self, *, late: bool) -> str:
+        """In words, how the child ended."""
+        if not late:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_LEAVING)
+        code = None if late else self._child.poll()
+        lines = [line.strip() for line in _tail(self._said).splitlines() if line.strip()]
+        last = lines[-1][:300] if lines else ""
+        how = Ended(code, b"", last).crash or f"it ended with exit code {code}"
+        return f"{how}; last it said: {last}" if last else how
+
+
+_LEAVING = 10.0
+"""Seconds that a child is given to end by itself when its pipes are closed."""
+
+
+def serve(answer: Callable[[bytes], bytes]) -> None:
+    """Answer every message of whoever started this process (`Asked`), until there are no more.
+
+    What libraries print is no answer: it goes to standard error.
+    """
+    with os.fdopen(os.dup(0), "rb") as given, os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        while (message := _received(given)) is not None:
+            _send(answers, answer(message))
+
+
+_LENGTH = struct.Struct("<Q")
+"""In front of every message: how many bytes it has."""
+
+
+def _send(pipe: IO[bytes], message: bytes) -> None:
+    pipe.write(_LENGTH.pack(len(message)))
+    pipe.write(message)
+    pipe.flush()
+
+
+def _received(pipe: IO[bytes]) -> bytes | None:
+    """The next message; None when its sender is gone."""
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    message = pipe.read(length)
+    return message if len(message) == length else None
+
+
+def _leave(child: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    """Close what a child reads, at which it ends by itself, and end it where it does not."""
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # what was not sent yet, nobody reads
+            if pipe is not None:
+                pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(_LEAVING)
+    if child.poll() is None:
+        _end(child)
+    said.close()
 
 
 @contextlib.contextmanager
@@ -158,6 +288,12 @@ def limited_words(
     most = sys.maxsize
     limits = {"seconds": seconds, "memory": most, "output": most, "parent": os.getpid()}
     return _words(module, arguments, {**limits, "data": most if memory is None else memory})
+
+
+def _own(limits: Limits) -> dict[str, Any]:
+    """Limits of a child, with what it may write to."""
+    most = min(limits.memory, max(_LEAST, memory_here() or limits.memory))
+    return {**asdict(limits), "data": most}
 
 
 def _words(module: str, arguments: Sequence[str], limits: dict[str, Any]) -> list[str]:

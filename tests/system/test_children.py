@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.system import children
-from mobile_export.system.children import Limits, run_module
+from mobile_export.system.children import Asked, Gone, Limits, run_module
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
 
@@ -99,3 +99,61 @@ def test_the_current_folder_is_not_searched(
     ended = run_module("only_here", [])
     assert ended.code == 1
     assert b"executed" not in ended.output
+
+
+ANSWERS = """
+import os, signal, sys, time
+from mobile_export.system.children import serve
+
+def answer(message):
+    print("what a library prints is no answer", flush=True)
+    if message == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if message == b"leave":
+        os._exit(3)
+    if message == b"hang":
+        time.sleep(60)
+    return message[::-1] + b"%d" % os.getpid()
+
+serve(answer)
+"""
+
+
+@pytest.fixture
+def answers(tmp_path: Path, module: str) -> str:
+    (tmp_path / "some_answers.py").write_text(ANSWERS)
+    return "some_answers"
+
+
+def test_one_child_answers_every_message(answers: str) -> None:
+    child = Asked(answers)
+    large = os.urandom(3_000_000)
+    first, second = child.ask(b"abc"), child.ask(large)
+    pid = first.removeprefix(b"cba")
+    assert int(pid) != os.getpid()
+    assert second == large[::-1] + pid
+    child.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "how"),
+    [
+        (b"crash", r"it crashed \(SIGSEGV\); last it said: what a library prints is no answer"),
+        (b"leave", r"it ended with exit code 3; last it said: what a library prints"),
+        (b"hang", r"it did not end in time; last it said: what a library prints"),
+    ],
+)
+def test_a_child_that_does_not_answer(answers: str, message: bytes, how: str) -> None:
+    child = Asked(answers, limits=Limits(seconds=2.0))
+    assert child.ask(b"abc").startswith(b"cba")
+    for _ in range(2):
+        with pytest.raises(Gone, match=how if message != b"hang" else None):
+            child.ask(message)
+        how = r"it (crashed|ended)"  # and it does not come back
+
+
+def test_a_child_whose_module_is_not_there() -> None:
+    with pytest.raises(Gone, match=r"exit code 1; last it said: .*No module named"):
+        Asked("there_is_no_such_module").ask(b"")

@@ -1,17 +1,22 @@
-"""ONNX files, executed by OpenVINO on the CPU in float32: a second opinion beside onnxruntime."""
+"""ONNX files, executed by OpenVINO on the CPU in float32: a second opinion beside onnxruntime.
+
+OpenVINO lives in a child process (`openvino_child`): where it crashes, only its verdict is lost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import ArtifactError, ExecutionError, UsageError, summary
+from ...errors import ArtifactError, ExecutionError, UsageError
 from ...graph.specs import PIXELS
 from ...parity.session import IntegerTensor, Session, Tensor
+from ...system.children import Asked, Gone
 from ..processing import added_activation
+from .openvino_child import Refused, answer_of, packed, unpacked
 from .session import class_names_in, describe, integers_in
 
 if TYPE_CHECKING:
@@ -22,15 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
+_ELSEWHERE = "Verify it without `runtime`: onnxruntime may take it."
+_CHILD = f"{__package__}.openvino_child"
+
+
 class _OpenVinoSession(Session):
     shows_tensors = False
 
     def __init__(self, path: Path, outputs: tuple[OutputSpec, ...]) -> None:
-        import openvino
-
         self.path = path
-        self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"
-        self.compiled = _compile(path)
+        self.child = Asked(_CHILD, [str(path)])
+        self.runtime = f"OpenVINO {self._loaded()}"
         facts = describe(path)
         self.inputs = {each["name"]: each["dtype"] for each in facts["inputs"]}
         self.takes_pixels = PIXELS in self.inputs
@@ -46,15 +53,31 @@ class _OpenVinoSession(Session):
             )
         self.order = [names.index(name) for name in wanted]
 
-    def run(self, sample: Sample) -> list[np.ndarray]:
+    def _loaded(self) -> str:
+        """The version of OpenVINO, when it has loaded the file."""
         try:
-            given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
-            results = self.compiled(
-                [each.numpy().astype(self.inputs[name]) for name, each in given.items()]
-            )
-        except Exception as error:  # OpenVINO raises its own pybind types
-            raise ExecutionError(f"OpenVINO cannot run {self.path}: {summary(error)}") from error
-        return [np.array(results[index]) for index in self.order]
+            return answer_of(self.child.ask(b"")).decode()
+        except Refused as said:
+            raise ArtifactError(
+                f"OpenVINO cannot load {self.path}: {said}", hint=_ELSEWHERE
+            ) from said
+        except Gone as how:
+            raise ArtifactError(
+                f"OpenVINO cannot load {self.path}: {how}.", hint=_ELSEWHERE
+            ) from how
+
+    def run(self, sample: Sample) -> list[np.ndarray]:
+        given = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
+        arrays = [each.numpy().astype(self.inputs[name]) for name, each in given.items()]
+        try:
+            results = unpacked(answer_of(self.child.ask(packed(arrays))))
+        except Refused as said:
+            raise ExecutionError(f"OpenVINO cannot run {self.path}: {said}") from said
+        except Gone as how:
+            raise ExecutionError(
+                f"OpenVINO cannot run {self.path}: {how}.", hint=_ELSEWHERE
+            ) from how
+        return [results[index] for index in self.order]
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         return class_names_in(self.path)
@@ -77,19 +100,6 @@ def _not_shown() -> UsageError:
         "OpenVINO does not show what is computed inside a file.",
         hint="Leave out `layers`, or `runtime`.",
     )
-
-
-def _compile(path: Path) -> Any:
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    try:
-        return openvino.Core().compile_model(str(path), "CPU", settings)
-    except Exception as error:  # OpenVINO raises its own pybind types
-        raise ArtifactError(
-            f"OpenVINO cannot load {path}: {summary(error)}",
-            hint="Verify it without `runtime`: onnxruntime may take it.",
-        ) from error
 
 
 def load(path: Path, outputs: tuple[OutputSpec, ...]) -> _OpenVinoSession:

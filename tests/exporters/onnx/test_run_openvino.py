@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -10,9 +11,17 @@ import torch
 from torch import nn
 
 from mobile_export import api
-from mobile_export.errors import UsageError
+from mobile_export.errors import ArtifactError, ExecutionError, UsageError
+from mobile_export.exporters.interface import loader_of
+from mobile_export.exporters.onnx.attention import attend_in_four_axes
 from mobile_export.exporters.table import get_format
+from mobile_export.graph.specs import OutputSpec
+from mobile_export.parity.samples import Sample
+from mobile_export.parity.session import Session
 from mobile_export.quantization.options import QuantizationOptions
+
+onnx = pytest.importorskip("onnx")
+from tests.exporters.onnx import test_attention as attention  # noqa: E402
 
 
 def test_another_runtime_is_one_of_the_row() -> None:
@@ -86,3 +95,50 @@ def test_verify_with_openvino(tmp_path: Path) -> None:
     assert checked.parity.runtime.startswith("OpenVINO")
     with pytest.raises(UsageError, match="does not show what is computed inside"):
         api.verify(path, "emo_1m", runtime="openvino", size=64, layers=True)
+
+
+def a_file(tmp_path: Path) -> Path:
+    """Attention as this format writes it, which OpenVINO computes."""
+    model = attention.attention_model()
+    attend_in_four_axes(model)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def opened(path: Path) -> Session:
+    shape = (1, attention.TOKENS, attention.CHANNELS)
+    return loader_of(get_format("onnx"), "openvino")(path, (OutputSpec("y", shape),))
+
+
+def test_openvino_runs_in_another_process_which_may_die(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    session = opened(a_file(tmp_path))
+    x = torch.from_numpy(attention.sample())
+    sample = Sample("noise-0", x, x)
+    for _ in range(2):
+        (result,) = session.run(sample)
+        assert attention.error(result) < 1e-6
+    session.child._child.kill()  # type: ignore[attr-defined]
+    with pytest.raises(ExecutionError, match=r"cannot run .*model.onnx: it crashed \(SIGKILL\)"):
+        session.run(sample)
+
+
+def test_openvino_may_die_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with its name stands in for it, which ends the process as a segmentation fault."""
+    (tmp_path / "openvino.py").write_text("import os\n\nos.kill(os.getpid(), 11)\n")
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    with pytest.raises(ArtifactError, match=r"cannot load .*: it crashed \(SIGSEGV\)") as raised:
+        opened(a_file(tmp_path))
+    assert "without `runtime`" in str(raised.value.hint)
+
+
+def test_what_openvino_says_of_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    path = a_file(tmp_path)
+    model = onnx.load(str(path))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"cannot load .*: \w+: "):
+        opened(path)
