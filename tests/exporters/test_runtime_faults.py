@@ -167,8 +167,17 @@ def openvino_attention() -> float:
     pytest.importorskip("openvino")
     from tests.exporters.onnx import test_attention as attention
 
-    results = attention.openvino_results(attention.attention_model())
+    results = attention.openvino_results(attention.attention_model(), attention.sample())
     return math.inf if results is None else attention.error(results)
+
+
+def openvino_heads() -> float:
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    from tests.exporters.onnx import test_attention as attention
+
+    results = attention.openvino_results(attention.heads_model(), attention.heads_sample())
+    return math.inf if results is None else attention.error(results, attention.heads_expected())
 
 
 GRAPHS: dict[str, Callable[[], float]] = {
@@ -184,6 +193,7 @@ GRAPHS: dict[str, Callable[[], float]] = {
         coremltools_nearest,
         openvino_views,
         openvino_attention,
+        openvino_heads,
     )
 }
 

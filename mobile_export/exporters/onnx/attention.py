@@ -1,10 +1,16 @@
-"""Attention on values of three axes, whose result is added to something else.
+"""Attention that OpenVINO 2026.4.1 (CPU) gets wrong, with one more axis.
 
-OpenVINO 2026.4.1 (CPU) takes MatMul, Softmax, MatMul and the Add behind them for one kernel, and
-the process dies (SIGSEGV) where the values have three axes and the sum has two readers: attention
-of a single head and its residual, as in SegFormer's first stage. With an axis of length 1 in front
-it computes the same in four axes, and the Add stays outside. To onnxruntime the forms are one:
-``Unsqueeze`` and ``Squeeze`` move nothing.
+It takes MatMul, Softmax, MatMul and what stands around them for one kernel.
+
+- Where the values have three axes and the result is added to something whose sum has two readers
+  (attention of a single head and its residual, as in SegFormer's first stage), the process dies
+  (SIGSEGV).
+- Where the values have four axes, of as many heads as tokens, and only one of queries and result is
+  transposed (heads, tokens to tokens, heads), the kernel has that transpose in it and writes its
+  result over the queries, whose shape is the same, before it has read them all: EdgeViT at 64x64.
+
+With an axis of length 1 in front it computes the same with another one, which has neither the sum
+nor transposes in it. To onnxruntime the forms are one: ``Unsqueeze`` and ``Squeeze`` move nothing.
 """
 
 from __future__ import annotations
@@ -15,21 +21,21 @@ from .rewriter import GraphRewriter
 from .values import readers_of, shapes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import onnx
 
-__all__ = ["attend_in_four_axes"]
+__all__ = ["attend_in_another_axis"]
 
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 """May stand between the first product and the softmax: a scale, a mask."""
 
 
-def attend_in_four_axes(model: onnx.ModelProto) -> int:
+def attend_in_another_axis(model: onnx.ModelProto) -> int:
     """Give such attention an axis of length 1 in front; return how many have it.
 
     The elements and their order are the same (ONNX operators Unsqueeze, MatMul, Softmax). Values
-    whose number of axes is not known to the file stay as they are.
+    whose shapes are not known to the file stay as they are.
     """
     graph = model.graph
     made = {name: node for node in graph.node for name in node.output}
@@ -38,19 +44,31 @@ def attend_in_four_axes(model: onnx.ModelProto) -> int:
     found = []
     for last in graph.node:
         inner = list(_up_to_first_product(last, made)) if last.op_type == "MatMul" else []
-        alone = all(
+        if inner and all(
             len(readers[node.output[0]]) == 1 and node.output[0] not in returned for node in inner
-        )
-        added = [node.op_type for node in readers[last.output[0]]] == ["Add"]
-        if inner and alone and added:
+        ):
             found.append([*inner, last])
     shapes = shapes_of(model) if found else {}
-    widened = [
-        nodes for nodes in found if {len(shapes.get(node.output[0], ())) for node in nodes} == {3}
-    ]
-    if widened:
-        _widen(model, widened)
-    return len(widened)
+    chosen = [nodes for nodes in found if _is_chosen(nodes, readers, shapes)]
+    if chosen:
+        _widen(model, chosen)
+    return len(chosen)
+
+
+def _is_chosen(
+    nodes: list[onnx.NodeProto],
+    readers: Mapping[str, list[onnx.NodeProto]],
+    shapes: Mapping[str, list[int]],
+) -> bool:
+    """Whether attention, from its softmax on as in `_widen`, is one of those two."""
+    softmax, first, last = nodes[0], nodes[-2], nodes[-1]
+    ranks = {len(shapes.get(node.output[0], ())) for node in nodes}
+    if len(ranks) != 1 or _axis(softmax) not in (-1, max(ranks) - 1):
+        return False
+    if ranks == {3}:
+        return [node.op_type for node in readers[last.output[0]]] == ["Add"]
+    queries, result = shapes.get(first.input[0]), shapes.get(last.output[0])
+    return ranks == {4} and queries == result and result is not None and 1 < result[1] == result[2]
 
 
 def _up_to_first_product(
@@ -59,7 +77,7 @@ def _up_to_first_product(
     """The softmax in front of a product, what is in front of that, and the product there; nothing
     where there are not these."""
     softmax = made.get(last.input[0])
-    if softmax is None or softmax.op_type != "Softmax" or _axis(softmax) not in (-1, 2):
+    if softmax is None or softmax.op_type != "Softmax":
         return
     inner, node = [softmax], made.get(softmax.input[0])
     while node is not None and node.op_type in _ELEMENTWISE:
@@ -75,7 +93,7 @@ def _axis(softmax: onnx.NodeProto) -> int:
 
 
 def _widen(model: onnx.ModelProto, found: list[list[onnx.NodeProto]]) -> None:
-    """Let the products read and compute four axes, and their result have three.
+    """Let the products read and compute another axis, and their result have as many as before.
 
     Args:
         found: of each attention the softmax first, then what is in front of it up to the first

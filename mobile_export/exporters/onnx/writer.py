@@ -20,7 +20,7 @@ from ...graph.quantized import is_quantization
 from ...graph.stored_integers import as_floats, planned_weights
 from ...operators.core import conversion_error
 from ..interface import Adapted, Prepared, WriteJob
-from .attention import attend_in_four_axes
+from .attention import attend_in_another_axis
 from .blocks import store_blocks
 from .dynamic import round_while_running
 from .integers import fold_pads, keep_products_floating, separate_zero_points, with_kernels
@@ -96,7 +96,7 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     for node in model.graph.node:
         _tag(node, modules)
     separate_views(model)
-    attend_in_four_axes(model)
+    attend_in_another_axis(model)
     if job.nms is not None:
         append_suppression(model, job.nms)
     onnx.checker.check_model(model, full_check=True)

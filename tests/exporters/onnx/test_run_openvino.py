@@ -13,7 +13,7 @@ from torch import nn
 from mobile_export import api
 from mobile_export.errors import ArtifactError, ExecutionError, UsageError
 from mobile_export.exporters.interface import loader_of
-from mobile_export.exporters.onnx.attention import attend_in_four_axes
+from mobile_export.exporters.onnx.attention import attend_in_another_axis
 from mobile_export.exporters.table import get_format
 from mobile_export.graph.specs import OutputSpec
 from mobile_export.parity.samples import Sample
@@ -100,7 +100,7 @@ def test_verify_with_openvino(tmp_path: Path) -> None:
 def a_file(tmp_path: Path) -> Path:
     """Attention as this format writes it, which OpenVINO computes."""
     model = attention.attention_model()
-    attend_in_four_axes(model)
+    attend_in_another_axis(model)
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     return path
