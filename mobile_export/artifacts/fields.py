@@ -125,6 +125,7 @@ def explain(problem: Exception) -> str:
         return f"is not JSON: {what.removeprefix('JSON is malformed: ')}"
     for pattern, words in _PLAIN.items():
         what = what.replace(f"`str` matching regex {pattern!r}", words)
-    return (
-        f"is not valid at {field or 'its beginning'}: {what[:1].lower()}{what[1:].replace('`', '')}"
-    )
+    where = f" at {field}" if field else ""
+    if not field and what.startswith("Expected "):  # not of a check of ours, which names its fields
+        where = " at its beginning"
+    return f"is not valid{where}: {what[:1].lower()}{what[1:].replace('`', '')}"

@@ -25,6 +25,7 @@ __all__ = [
     "Preprocessing",
     "Task",
     "contradictions",
+    "contradictions_of",
 ]
 
 FreeShape = Annotated[tuple[Dim | None, ...], Meta(max_length=16)]
@@ -198,6 +199,26 @@ def contradictions(interface: Interface, inputs: Sequence[Any]) -> Iterator[str]
         found = file.normalization
         if found is not None and image.mean and (found.mean, found.std) != (image.mean, image.std):
             yield f"{where} has another mean or std than input"
+
+
+def contradictions_of(build: Build, inputs: Sequence[Any]) -> Iterator[str]:
+    """What was asked of the source that the model's inputs, as the manifest has them, are not.
+
+    Args:
+        inputs: of the manifest (`manifest.Input`).
+    """
+    image = inputs[0]
+    if image.role != "image" or build.input or len(image.shape) < 3:
+        return
+    axes = _letters(image.shape, image.channels_last)
+    size = None if build.size is None else list(build.size)
+    for name, asked, found in (
+        ("size", size, [axes.get("H"), axes.get("W")]),
+        ("channels", build.channels, axes["C"]),
+        ("batch", build.batch, axes["N"]),
+    ):
+        if asked is not None and asked != found:
+            yield f"build.{name} is {asked}, and input has the shape {list(image.shape)}"
 
 
 def _letters(shape: Sequence[int], channels_last: bool) -> dict[str, int]:

@@ -37,7 +37,7 @@ from .fields import (
     decode,
     element_count,
 )
-from .interface import Build, Interface, Preprocessing, Task, contradictions
+from .interface import Build, Interface, Preprocessing, Task, contradictions, contradictions_of
 from .names import manifest_path
 from .words import Role, class_count, is_one_picture
 
@@ -409,6 +409,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if given != [(output.name, output.shape) for output in self.expected.outputs]:
             raise ValueError("outputs and expected.outputs differ in their names or shapes")
         for said in () if self.interface is None else contradictions(self.interface, self.inputs):
+            raise ValueError(said)
+        for said in () if self.build is None else contradictions_of(self.build, self.inputs):
             raise ValueError(said)
 
     def to_dict(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def holds(new: Any, old: Any) -> bool:
         (("parity", "cosine"), 2, "parity.cosine: expected float <="),
         (("parity", "top1"), 1.5, "parity.top1: expected float <= 1"),
         (("parity", "worst_index"), [-1], "parity.worst_index[0]: expected int >= 0"),
-        (("precision",), "fp8", "its beginning: precision is 'fp8'; valid are fp32, int8"),
+        (("precision",), "fp8", "valid: precision is 'fp8'; valid are fp32, int8"),
         (("weights", "kind"), "magic", "weights.kind: invalid enum value 'magic'"),
         (("weights", "seed"), 2**64, "weights.seed: expected int <="),
         (("input", "channel_order"), "GBR", "input.channel_order: invalid enum value 'GBR'"),
@@ -148,12 +148,12 @@ def holds(new: Any, old: Any) -> bool:
         (("input", "mean"), [1, 2], "input: mean has 2 numbers; the image has 3 channels"),
         (("schema",), 0, "schema: expected int >= 1"),
         (("input", "role"), "mask", "input: mean and std are of images"),
-        (("input", "dtype"), "uint8", "its beginning: schema is 1, which has one image"),
+        (("input", "dtype"), "uint8", "valid: schema is 1, which has one image"),
         (("other_inputs",), [{"shape": [1]}], "other_inputs[0]: shape has 1 axes"),
         (
             ("other_inputs",),
             [{"shape": [1], "role": "values"}],
-            "its beginning: other_inputs and expected.others_sha256 differ",
+            "valid: other_inputs and expected.others_sha256 differ",
         ),
         (("source",), "x" * 5000, "source: expected str of length <= 4096"),
         (("tools",), [], "tools: expected object, got array"),
@@ -166,7 +166,7 @@ def test_the_message_names_file_field_and_what_is_valid(
     path = place(tmp_path, json.dumps(change(old(), keys, value)))
     with pytest.raises(ArtifactError) as caught:
         read_manifest(path)
-    assert "net.onnx.manifest.json is not valid at" in caught.value.message
+    assert "net.onnx.manifest.json is not valid" in caught.value.message
     assert said in caught.value.message
     assert caught.value.hint is not None
     assert "docs/manifest.md" in caught.value.hint

@@ -97,7 +97,7 @@ def test_another_file_than_the_manifest_names_is_named(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seed", -5), ("mean", [1e200] * 3), ("std", [1e-200] * 3), ("size", [0, 16])],
+    [("seed", -5), ("mean", [1e200] * 3), ("std", [1e-200] * 3)],
 )
 def test_what_no_model_can_have_is_the_manifests_fault(file: Path, name: str, value: Any) -> None:
     """The user typed no option, so none is named."""
@@ -167,6 +167,12 @@ def test_other_pixels_than_the_models_are_named(file: Path) -> None:
          r"interface.inputs[0] has the shape [1, 1, 16, 16], input [1, 1, 32, 16]"),
         ("input", {"mean": [0.5]}, "interface.inputs[0] has another mean or std than input"),
         ("input", {"std": [0.5]}, "interface.inputs[0] has another mean or std than input"),
+        ("build", {"size": [10**6, 10**6]},
+         "not valid: build.size is [1000000, 1000000], and input has the shape [1, 1, 16, 16]"),
+        ("build", {"size": [0, 16]}, "build.size is [0, 16], and input has the shape [1, 1, 16"),
+        ("build", {"size": [16, 17]}, "build.size is [16, 17], and input has the shape [1, 1, 16"),
+        ("build", {"channels": 3}, "build.channels is 3, and input has the shape [1, 1, 16, 16]"),
+        ("build", {"batch": 2}, "build.batch is 2, and input has the shape [1, 1, 16, 16]"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_contradicts_itself_is_refused(
