@@ -71,14 +71,22 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+_NARROW: dict[str, dict[str, Any]] = {
+    "regnet": {"embedding_size": 16, "hidden_sizes": [24, 32, 40, 48], "groups_width": 8},
+    "swin2sr": {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 2]},
+}
+"""Of configurations whose own widths take minutes: fewer channels, every kind of layer."""
+
+
 def _torchvision(names: str, **options: Any) -> tuple[Row, ...]:
     return tuple(Row(n, "torchvision", f"torchvision/{n}", {}, options) for n in names.split())
 
 
 def _transformers(**classes: str) -> tuple[Row, ...]:
     return tuple(
-        Row(f"hf {name}", "transformers", words.split()[0], {}, {"size": int(words.split()[1])})
+        Row(f"hf {name}", "transformers", words.split()[0], _NARROW.get(name, {}), {"size": size})
         for name, words in classes.items()
+        for size in [int(words.split()[1])]
     )
 
 
@@ -104,7 +112,7 @@ ROWS = (
         deit="DeiTForImageClassification 64",
         dinov2="Dinov2Model 56",
         beit="BeitForImageClassification 64",
-        swin="SwinForImageClassification 224",
+        swin="SwinForImageClassification 56",
         swinv2="Swinv2ForImageClassification 64",
         convnext="ConvNextForImageClassification 64",
         convnextv2="ConvNextV2ForImageClassification 64",
@@ -124,7 +132,7 @@ ROWS = (
         yolos="YolosForObjectDetection 64",
         cvt="CvtForImageClassification 64",
         focalnet="FocalNetForImageClassification 64",
-        swin2sr="Swin2SRForImageSuperResolution 32",
+        swin2sr="Swin2SRForImageSuperResolution 16",
         siglip_vision="SiglipVisionModel 64",
         clip_vision="CLIPVisionModel 64",
     ),
@@ -168,11 +176,13 @@ def built(row: Row) -> torch.nn.Module | str:
                 small[name] = [min(depth, most) for depth in depths]
         if "image_size" in small:
             small["image_size"] = row.options["size"]
-        model: torch.nn.Module = kind(kind.config_class(**small, **row.arguments))
+        model: torch.nn.Module = kind(kind.config_class(**{**small, **row.arguments}))
         return _settled(model, row.options["size"])
     if row.package == "ultralytics":
         yolo: Any = importlib.import_module("ultralytics").YOLO(row.source)
         head = yolo.model.model[-1]
+        if row.name.endswith("-cls"):  # else its answers hardly depend on the picture
+            _settled(yolo.model, row.options["size"])
         for branch in (*(getattr(head, "cv3", ())), *(getattr(head, "one2one_cv3", None) or ())):
             branch[-1].bias.data.fill_(-2.0)  # begins at scores of 1e-5, below onnxruntime's steps
         return yolo  # type: ignore[no-any-return]

@@ -91,11 +91,13 @@ def test_formats_with_several_sizes_write_one_file_and_the_others_say_so(
         "onnx": "passed",
         "coreml": "passed",
         "tflite": "passed",
+        "ncnn": "passed",
     }
     assert found["tflite"].sizes == ("32x32", "48x48")
     assert found["coreml"].sizes == ("32x32", "48x48")
     assert found["onnx"].sizes == ("32x32", "48x48", "32x48", "48x32", "64x64")
-    assert list(report.skipped) == ["ncnn", "tnn"]
+    assert found["ncnn"].sizes == found["onnx"].sizes
+    assert list(report.skipped) == ["tnn"]
 
 
 def test_onnx_takes_sizes_that_nobody_named(report: ExportReport, net: nn.Module) -> None:
@@ -109,6 +111,29 @@ def test_onnx_takes_sizes_that_nobody_named(report: ExportReport, net: nn.Module
     (got,) = session.run(None, {"image": image.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(got, net(image).numpy(), atol=1e-5)
+
+
+def test_ncnn_takes_sizes_that_nobody_named(report: ExportReport, net: nn.Module) -> None:
+    import ncnn
+
+    path = path_of(report, "ncnn")
+    loaded = ncnn.Net()
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+        setattr(loaded.opt, option, False)
+    assert not loaded.load_param(str(path))
+    assert not loaded.load_model(str(path.with_suffix(".bin")))
+    image = torch.randn(1, 3, 80, 36, generator=torch.Generator().manual_seed(0))
+    extractor = loaded.create_extractor()
+    extractor.input("image", ncnn.Mat(image[0].numpy()).clone())
+    status, got = extractor.extract("logits")
+    assert not status
+    with torch.no_grad():
+        np.testing.assert_allclose(np.array(got), net(image)[0].numpy(), atol=1e-5)
+    manifest = read_manifest(path)
+    assert [each.size for each in manifest.sizes] == list(SIZES)
+    assert manifest.interface is not None
+    assert manifest.interface.inputs[0].shape == (3, None, None)
+    assert verify(path, net).parity.passed
 
 
 def test_tflite_has_a_signature_for_each_size_and_weights_once(
@@ -201,7 +226,7 @@ def test_sizes_between_and_beside_those_that_were_named(sizes: Any, expected: An
         ({"size": ((32, 32), (0, 32))}, "`size` 0x32 is not a size"),
         ({"size": ((32, 32), (10**5, 10**5))}, "pixels"),
         ({"size": tuple((n, n) for n in range(1, 11))}, "names 10 sizes"),
-        ({"formats": "ncnn"}, "A ncnn file takes images of one size"),
+        ({"formats": "tnn"}, "A TNN file takes images of one size"),
     ],
 )
 def test_bad_sizes_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:

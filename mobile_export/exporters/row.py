@@ -244,8 +244,8 @@ class Format:
         one_graph: it does by one graph for all (`graph.free_axes`); otherwise its writer is given
             the model at every size (`interface.SizesWriter`).
         any_size: such a file takes sizes that were not named, too.
-        open_axes: what its files can leave open, of "batch" and "size"; these are of `one_graph`.
-        not_open: why the others cannot, where it has neither.
+        open_axes: what its files can leave open, of "batch" and "size".
+        not_open: why not the others.
         suppresses: whether its files can end with non-maximum suppression.
         faster_forms: what its runtime does to some layers on its own, faster and with more
             rounding, and a file can forbid (`interface.WriteJob.direct`); "" for none.

@@ -62,7 +62,7 @@ def _captured(
     progress: Progress,
 ) -> Captured:
     """`capture` for an export, with the notes of one in its programs."""
-    free = any(row.one_graph for row in formats)
+    free = any(row.one_graph or row.any_size for row in formats)
     label = f"loading {spec}"
     captured = capture(load, progress, label, config.samples, sizes, free=free, dynamic=dynamic)
     notes = notes_on(config.no_passes)

@@ -24,8 +24,11 @@ ROW = Format(
     companions=(".bin",),
     made_from="layers",
     integers_as_floats="all",
-    not_open="its layers are written with the numbers of one shape, and have no batch",
+    not_open="its layers have no batch",
     batches=False,
+    sizes="free height and width",
+    any_size=True,
+    open_axes=("size",),
     extra="ncnn",
     libraries=(Library("ncnn", "ncnn", ">=1.0.20250503,<1.1"),),
     precisions=(

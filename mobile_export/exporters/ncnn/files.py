@@ -49,7 +49,7 @@ NO_WINOGRAD = 64
 _ARRAY_KEY = -23300
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 
-Param = int | float | tuple[int, ...] | tuple[float, ...]
+Param = int | float | str | tuple[int, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class NcnnLayer:
     Attributes:
         type: of ncnn's layer registry, e.g. ``Convolution``.
         name: of the layer; ours say which module it came from: ``blocks.3.attn/softmax_2``.
-        params: by id; an int, a float, or a tuple of one kind.
+        params: by id; an int, a float, a tuple of one kind, or an expression of extents (`sizes`).
     """
 
     type: str
@@ -108,6 +108,8 @@ class NcnnLayer:
 def _param(key: int, value: Param) -> str:
     if isinstance(value, tuple):
         return f"{_ARRAY_KEY - key}={len(value)}," + ",".join(map(_number, value))
+    if isinstance(value, str):
+        return f'{key}="{value}"'
     return f"{key}={_number(value)}"
 
 

@@ -25,7 +25,10 @@ LIMIT = FLOAT16_MAX / 4
 
 
 def float32_masks(
-    graph: ir.LayerGraph, images: Sequence[np.ndarray | Sequence[np.ndarray]]
+    graph: ir.LayerGraph,
+    images: Sequence[np.ndarray | Sequence[np.ndarray]],
+    *,
+    widths_vary: bool = False,
 ) -> dict[str, int]:
     """Masks by name of the layer's output; layers that float16 can hold are not in it.
 
@@ -45,12 +48,12 @@ def float32_masks(
             masks[layer.name] = NO_FLOAT16_ARITHMETIC | NO_FLOAT16_STORAGE
             continue
         total = _terms(layer) * largest[layer.input.name if layer.inputs else layer.name]
-        if total > LIMIT or _wrong_in_float16(layer):
+        if total > LIMIT or _wrong_in_float16(layer, widths_vary):
             masks[layer.name] = NO_FLOAT16_ARITHMETIC
     return masks
 
 
-def _wrong_in_float16(layer: ir.Layer) -> bool:
+def _wrong_in_float16(layer: ir.Layer, widths_vary: bool) -> bool:
     """Whether ncnn's ARM kernel for it is wrong, whatever the numbers.
 
     ``convdw3x3s2_pack8_fp16sa`` (ncnn 20261020, run under qemu) is off by half of the largest
@@ -61,7 +64,7 @@ def _wrong_in_float16(layer: ir.Layer) -> bool:
         and layer.groups == layer.input.shape[0] == layer.output.shape[0]
         and layer.groups % 8 == 0
         and (layer.kernel, layer.stride, layer.dilation) == ((3, 3), (2, 2), (1, 1))
-        and layer.output.shape[-1] % 4 in (2, 3)
+        and (widths_vary or layer.output.shape[-1] % 4 in (2, 3))
     )
 
 

@@ -7,6 +7,7 @@ made before it is used, once, and used at most once, and that the weights fill t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ _MAGIC = "7767517"
 _FIRST_ARRAY = -23300
 _HINT = "Export it again; ncnn calls such a file damaged, or crashes."
 _LONGEST_NAME = 255
+_EXPRESSION = re.compile(r'"[-+*/(),0-9chwd]+"')
+"""Of the extents of a layer's inputs: ``"//(1h,2),1w"``."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ def _read_line(line: str) -> Layer:
             if int(length) != len([item for item in value.split(",") if item]):
                 raise ValueError(f"an array in the line of {name!r} has not the length it says")
         params[number] = value
+        if value[0] == '"':
+            if not _EXPRESSION.fullmatch(value):
+                raise ValueError(f"the line of {name!r} has an expression that is none")
+            continue
         for item in filter(None, value.split(",")):
             float(item)
     return Layer(kind, name, tuple(blobs[:inputs]), tuple(blobs[inputs:]), params, tuple(rest))

@@ -77,11 +77,15 @@ class _NcnnSession(Session):
             if self.emulated:
                 self.executed = _rounded_to_float16(layers)
         self._net: Any = None
+        self._tried: set[tuple[tuple[int, ...], ...]] = set()
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def interface(self) -> tuple[tuple[FileTensor, ...], tuple[FileTensor, ...]]:
         """As ``ncnn::Mat`` has them, without a batch; outputs have the shapes of the last run."""
-        inputs = (FileTensor(name, shape[1:]) for name, shape in self.inputs.items())
+        inputs = (
+            FileTensor(name, tuple(n or None for n in shape[1:]))
+            for name, shape in self.inputs.items()
+        )
         made = (FileTensor(name, self._shapes[name]) for name in _outputs(self.layers))
         return tuple(inputs), tuple(made)
 
@@ -104,18 +108,32 @@ class _NcnnSession(Session):
         fed = sample.by_name(list(self.inputs), pixels=self.takes_pixels)
         for name, tensor in fed.items():
             given, wanted = tuple(tensor.shape), self.inputs[name]
-            if given != wanted:  # ncnn may read beyond the image, or crash
+            if not _fits(given, wanted):  # ncnn may read beyond the image, or crash
                 raise ExecutionError(
-                    f"{self.path} takes an image of shape {wanted}; it was given {given}."
+                    f"{self.path} takes an image of shape {_words(wanted)}; it was given {given}."
                     if len(fed) == 1
                     else f"{self.path} takes {name} of shape {wanted}; it was given {given}.",
                     hint="Give the size that the file was exported for.",
                 )
+        self._try({name: tuple(tensor.shape) for name, tensor in fed.items()})
         extractor = self._open().create_extractor()
         for name, tensor in fed.items():
             array = np.ascontiguousarray(tensor[0].float().numpy())
             extractor.input(name, ncnn.Mat(array).clone())
         return extractor
+
+    def _try(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Run a file with a free height and width in a process of its own, once for each size."""
+        if self.free and tuple(shapes.values()) not in self._tried:
+            both = (self, *(each for each in self.variants if isinstance(each, _NcnnSession)))
+            _probe(shapes, *both)
+            for each in both:
+                each._tried.add(tuple(shapes.values()))
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes images of several sizes."""
+        return any(0 in shape for shape in self.inputs.values())
 
     def _extract(self, extractor: Any, blob: str) -> np.ndarray:
         status, mat = extractor.extract(blob)
@@ -130,7 +148,9 @@ class _NcnnSession(Session):
         if len(arrays) != len(self.specs):
             return arrays
         return [
-            array.reshape(spec.shape) if array.size == np.prod(spec.shape) else array
+            array.reshape(spec.shape)
+            if array.size == np.prod(spec.shape)
+            else array.reshape((1,) * (len(spec.shape) - array.ndim) + array.shape)
             for array, spec in zip(arrays, self.specs, strict=True)
         ]
 
@@ -274,7 +294,14 @@ def load(path: Path, outputs: tuple[OutputSpec, ...]) -> Session:
     session = _NcnnSession(path, layers, outputs, half=False)
     session.precision = _precision(layers, facts)
     default = _NcnnSession(path, layers, outputs, half=True)
-    _probe(session, default)
+    if not all(session.inputs.values()):
+        raise ArtifactError(
+            f"The line of Input in {path} does not say the size of the image.",
+            hint="ncnn may crash on such a file. Write the size behind the name of the blob: "
+            "0=width 1=height 2=channels; or 2=channels alone where it takes any.",
+        )
+    if not session.free:
+        _probe(session.inputs, session, default)
     session.variants = (default,)
     return session
 
@@ -295,21 +322,18 @@ def _read_both(path: Path) -> tuple[tuple[Layer, ...], dict[str, int | None]]:
     return layers, vars(read_weights(layers, weights))
 
 
-def _probe(*sessions: _NcnnSession) -> None:
+def _probe(shapes: Mapping[str, Sequence[int]], *sessions: _NcnnSession) -> None:
     """Run each session once in a process of its own, because a crash cannot be caught.
+
+    Args:
+        shapes: of its inputs, with a batch.
 
     Raises:
         ArtifactError: it crashed, or ncnn refused the file.
     """
     first = sessions[0]
-    if not all(first.inputs.values()):
-        raise ArtifactError(
-            f"The line of Input in {first.path} does not say the size of the image.",
-            hint="ncnn may crash on such a file. Write the size behind the name of the blob: "
-            "0=width 1=height 2=channels.",
-        )
     job = {
-        "inputs": {name: shape[1:] for name, shape in first.inputs.items()},
+        "inputs": {name: shape[1:] for name, shape in shapes.items()},
         "outputs": list(first.outputs),
         "runs": [{"param": param_text(s.executed), "options": s.options} for s in sessions],
     }
@@ -322,16 +346,35 @@ def _probe(*sessions: _NcnnSession) -> None:
         raise ArtifactError(f"ncnn cannot run {first.path}: {reason}.", hint="Export it again.")
 
 
+def _fits(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape is that of an input, whose extents of 0 are free."""
+    pairs = zip(given, wanted, strict=False)
+    return len(given) == len(wanted) and all(b in (0, a) for a, b in pairs)
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return str(shape) if all(shape) else str(shape).replace(" 0", " any")
+
+
 def _shape(layer: Layer) -> list[int]:
     """Shape of an ``Input`` layer, with a batch of 1, or nothing when the file does not say.
 
-    ncnn has one to four axes: width; height, width; channels, height, width; or with a depth.
+    ncnn has one to four axes: width; height, width; channels, height, width; or with a depth. With
+    channels alone, height and width are free, and 0 here.
     """
     channels, depth, height, width = (layer.number(key) for key in (2, 11, 1, 0))
+    if channels and not (depth or height or width):
+        return [1, channels, 0, 0]
     shape = [channels, depth, height, width] if depth else [channels, height, width]
     while len(shape) > 1 and not shape[0]:
         shape = shape[1:]
     return [1, *shape] if all(shape) else []
+
+
+def _extents(layer: Layer) -> list[int | str]:
+    """The shape of an ``Input`` for people: free extents by name, as ONNX has them."""
+    shape = _shape(layer)
+    return [*shape[:2], "height", "width"] if 0 in shape else [*shape]
 
 
 def _precision(layers: Sequence[Layer], weights: Mapping[str, int | None]) -> str:
@@ -347,7 +390,7 @@ def describe(path: Path) -> dict[str, Any]:
     masked = sum(layer.is_kept_in_float32 for layer in layers)
     return {
         "inputs": [
-            {"name": layer.outputs[0], "shape": _shape(layer), "dtype": "float32"}
+            {"name": layer.outputs[0], "shape": _extents(layer), "dtype": "float32"}
             for layer in layers
             if layer.type == "Input"
         ],

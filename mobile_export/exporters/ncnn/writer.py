@@ -18,12 +18,13 @@ from .files import FEATURE_MASK, NcnnLayer, NcnnModel, Param, with_splits
 from .fp16 import float32_masks, with_conversions
 from .integers import with_handed_on
 from .rules import emit, reshape_to
+from .sizes import for_all_sizes
 from .winograd import direct_masks
 
 if TYPE_CHECKING:
     from ...graph.program import Program
 
-__all__ = ["build", "adapt", "check", "write"]
+__all__ = ["build", "adapt", "check", "signature_of", "write", "write_sizes"]
 
 
 def check(program: Program, job: WriteJob) -> None:
@@ -41,6 +42,44 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     Raises:
         LoweringError: an op that the layer graph or ncnn does not have.
     """
+    graph, masks = _planned(prepared, job)
+    build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
+
+
+def write_sizes(prepared: Sequence[Prepared], path: Path, job: WriteJob) -> None:
+    """The same for one model at several sizes: one list of layers, which takes others, too.
+
+    Raises:
+        LoweringError: also where its layers depend on the size.
+    """
+    planned = [_planned(each, job, widths_vary=True) for each in prepared]
+    masks: dict[str, int] = {}
+    for _, found in planned:
+        for name, mask in found.items():
+            masks[name] = masks.get(name, 0) | mask
+    graphs = [graph for graph, _ in planned]
+    layers = for_all_sizes(
+        [_layers(graph, masks) for graph in graphs],
+        [{value.name: value.shape for value in _values(graph)} for graph in graphs],
+        ["x".join(map(str, each.program.input.size)) for each in prepared],
+    )
+    model = _wired(layers, graphs[0])
+    model.write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
+
+
+def signature_of(index: int, size: tuple[int, int]) -> str | None:
+    """None: one list of layers takes all sizes."""
+    return None
+
+
+def _values(graph: ir.LayerGraph) -> list[ir.Value]:
+    return [*graph.inputs, *(layer.output for layer in graph.layers)]
+
+
+def _planned(
+    prepared: Prepared, job: WriteJob, *, widths_vary: bool = False
+) -> tuple[ir.LayerGraph, dict[str, int]]:
+    """The layers that are written, and which of ncnn's features are off in them."""
     from ...lowering.simplify import fuse_activations, unfold_as_convolutions
     from ...parity.samples import parity_samples, pixel_samples
 
@@ -52,11 +91,11 @@ def write(prepared: Prepared, path: Path, job: WriteJob) -> None:
     given = [
         [tensor.numpy() for tensor in each.all_given(pixels=pixels)] for each in (noise, natural)
     ]
-    masks = float32_masks(graph, given)
+    masks = float32_masks(graph, given, widths_vary=widths_vary)
     if job.direct:
         for name, mask in direct_masks(graph).items():
             masks[name] = masks.get(name, 0) | mask
-    build(graph, masks).write(path, path.with_suffix(".bin"), half=job.precision.bits == 16)
+    return graph, masks
 
 
 def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnModel:
@@ -68,7 +107,15 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
     Raises:
         LoweringError: ncnn has no layer for one of the graph's.
     """
-    masks = masks or {}
+    return _wired(_layers(graph, masks or {}), graph)
+
+
+def _layers(graph: ir.LayerGraph, masks: Mapping[str, int]) -> list[NcnnLayer]:
+    """The layers of a graph in order; a blob may have any number of takers.
+
+    Raises:
+        LoweringError: ncnn has no layer for one of the graph's.
+    """
     layers = [_input(value) for value in graph.inputs]
     partitions = _partitions(graph)
     for layer in graph.layers:
@@ -78,6 +125,11 @@ def build(graph: ir.LayerGraph, masks: Mapping[str, int] | None = None) -> NcnnM
             made = [movement.slice_together(partitions[layer])] if partitions[layer] else []
         mask = masks.get(layer.name)
         layers += made if mask is None else [_masked(each, mask) for each in made]
+    return layers
+
+
+def _wired(layers: Sequence[NcnnLayer], graph: ir.LayerGraph) -> NcnnModel:
+    """The model of layers, whose outputs are those of ``graph``."""
     names = graph.output_names or tuple(value.name for value in graph.outputs)
     outputs = [(name, value.name) for name, value in zip(names, graph.outputs, strict=True)]
     layers = with_handed_on(layers, {blob for _, blob in outputs})
