@@ -21,7 +21,7 @@ Task = Literal[
     "features",
 ]
 """What a model is for; ``features`` are a backbone's. ``restoration``: the picture without rain,
-blur or noise."""
+blur or noise, or the frame between two."""
 
 Meaning = Literal[
     "logits",

@@ -30,6 +30,7 @@ __all__ = [
     "initialize_linear",
     "to_map",
     "values_at",
+    "values_beside",
 ]
 
 
@@ -135,6 +136,32 @@ def values_at(x: Tensor, places: Tensor) -> Tensor:
     # grid_sample's positions, of which pixel p of n is at (2 p + 1) / n - 1
     grid = (2 * places + 1) / extent - 1
     return F.grid_sample(x, grid, "bilinear", "zeros", align_corners=False)
+
+
+def values_beside(
+    x: Tensor, offsets: Tensor, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> Tensor:
+    """Values that a deformable 3x3 convolution takes, bilinear, zeros outside.
+
+    Args:
+        x: (B, C, H, W).
+        offsets: (B, groups·2·9, h, w): how far each point is from its place in the undeformed
+            kernel, along height and along width, in pixels; each group of channels has its own.
+
+    Returns:
+        (B, C, 9, h, w); the kernel's points go row by row.
+    """
+    batch, channels, *extent = x.shape
+    height, width = offsets.shape[2:]
+    moved = offsets.reshape(batch * groups, 9, 2, height, width)
+    point = torch.arange(9, device=x.device)[:, None, None]
+    rows = torch.arange(height, device=x.device)[:, None] * stride
+    columns = torch.arange(width, device=x.device) * stride
+    down = moved[:, :, 0] + (rows + (point // 3 - 1) * dilation)
+    across = moved[:, :, 1] + (columns + (point % 3 - 1) * dilation)
+    places = torch.stack([across, down], -1).reshape(batch * groups, -1, 1, 2)
+    values = values_at(x.reshape(batch * groups, channels // groups, *extent), places)
+    return values.reshape(batch, channels, 9, height, width)
 
 
 def initialize_linear(module: nn.Module) -> None:

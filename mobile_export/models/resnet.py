@@ -27,16 +27,24 @@ class Bottleneck(nn.Module):
     (B, dim_in, H, W) -> (B, dim, H/stride, W/stride)
 
     Args:
-        mix: the layer between the pointwise convolutions: maps of dim / 4 channels -> the same
+        mix: the layer between the pointwise convolutions: maps of ``middle`` channels -> the same
             number of channels, with the stride, unless the first convolution has it.
+        middle: None is dim / 4.
         early: whether the first convolution has the stride, as in the paper.
     """
 
     def __init__(
-        self, dim_in: int, dim: int, stride: int, mix: nn.Module, *, early: bool = False
+        self,
+        dim_in: int,
+        dim: int,
+        stride: int,
+        mix: nn.Module,
+        *,
+        early: bool = False,
+        middle: int | None = None,
     ) -> None:
         super().__init__()
-        middle = dim // EXPANSION
+        middle = middle or dim // EXPANSION
         self.conv1 = nn.Conv2d(dim_in, middle, 1, stride if early else 1, bias=False)
         self.bn1 = nn.BatchNorm2d(middle)
         self.conv2 = mix

@@ -11,14 +11,17 @@ from collections.abc import Iterable
 
 from ..errors import SourceError
 from . import (
+    aanet,
     agg_net,
     all_cnn,
+    amt,
     bts,
     carn_m,
     cas_vit,
     cat,
     ccnn,
     coc,
+    codenet,
     convmlp,
     crate,
     cswin,
@@ -60,6 +63,7 @@ from . import (
     seaformer,
     seaformerpp,
     smpconv,
+    sn_net,
     spanet,
     spd_conv,
     squeezetime,
@@ -153,6 +157,10 @@ FAMILIES = (
     swin.ROWS,
     xnor_net.ROWS,
     svt.ROWS,
+    sn_net.ROWS,
+    amt.ROWS,
+    aanet.ROWS,
+    codenet.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import values_at
+from ..layers import values_beside
 from ..resnet import EXPANSION, Bottleneck, ResNet
 
 __all__ = ["DeformableConv", "resnet50_dcnv2"]
@@ -37,23 +37,10 @@ class DeformableConv(nn.Module):
         self.conv_offset = offset
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
-    def places(self, offsets: Tensor) -> Tensor:
-        """(B, 2·9, h, w) of row and column of each point -> (B, 9·h·w, 1, 2) in pixels."""
-        batch, _, height, width = offsets.shape
-        moved = offsets.reshape(batch, POINTS, 2, height, width)
-        point = torch.arange(POINTS, device=offsets.device)[:, None, None]
-        rows = torch.arange(height, device=offsets.device)[:, None] * self.stride
-        columns = torch.arange(width, device=offsets.device) * self.stride
-        down = moved[:, :, 0] + (rows + point // KERNEL - KERNEL // 2)
-        across = moved[:, :, 1] + (columns + point % KERNEL - KERNEL // 2)
-        return torch.stack([across, down], -1).reshape(batch, -1, 1, 2)
-
     def forward(self, x: Tensor) -> Tensor:
         found = self.conv_offset(x)
-        batch, _, height, width = found.shape
-        values = values_at(x, self.places(found[:, : 2 * POINTS]))
-        shares = torch.sigmoid(found[:, 2 * POINTS :])
-        taken = values.reshape(batch, -1, POINTS, height, width) * shares[:, None]
+        values = values_beside(x, found[:, : 2 * POINTS], stride=self.stride)
+        taken = values * torch.sigmoid(found[:, 2 * POINTS :])[:, None]
         kernel = self.weight.reshape(self.weight.shape[0], -1, 1, 1)
         return F.conv2d(taken.flatten(1, 2), kernel)
 
