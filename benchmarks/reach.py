@@ -73,6 +73,7 @@ class Row:
 
 _NARROW: dict[str, dict[str, Any]] = {
     "regnet": {"embedding_size": 16, "hidden_sizes": [24, 32, 40, 48], "groups_width": 8},
+    "swin": {"window_size": 2},
     "swin2sr": {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 2]},
 }
 """Of configurations whose own widths take minutes: fewer channels, every kind of layer."""
@@ -112,7 +113,7 @@ ROWS = (
         deit="DeiTForImageClassification 64",
         dinov2="Dinov2Model 56",
         beit="BeitForImageClassification 64",
-        swin="SwinForImageClassification 56",
+        swin="SwinForImageClassification 64",
         swinv2="Swinv2ForImageClassification 64",
         convnext="ConvNextForImageClassification 64",
         convnextv2="ConvNextV2ForImageClassification 64",

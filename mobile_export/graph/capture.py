@@ -372,6 +372,9 @@ def _export(
                 "A phone file is one static graph. Replace the `if` or loop on tensor values by "
                 "torch.where or arithmetic, then try again."
             )
+            if "nms" in place_in_code(error):
+                reason = "it suppresses boxes: how many are left depends on the picture"
+                hint = _OF_SUPPRESSION
         elif ".numpy()" in reason:
             hint = "A file holds what PyTorch computes: write in torch what forward does in NumPy."
         return TraceError(
@@ -380,6 +383,13 @@ def _export(
 
     with guarded(refuse), torch.no_grad(), fresh_caches(source.module):
         return torch.export.export(target, inputs, strict=False)
+
+
+_OF_SUPPRESSION = (
+    "Return the boxes (1, N, 4) and the scores (1, N, classes) of all places, and give `nms`: it "
+    "ends the file with the suppression. A detector of torchvision does so where it is the module "
+    "that is exported itself."
+)
 
 
 def _depends_on_values(error: BaseException) -> bool:
@@ -397,7 +407,9 @@ def _refuse_dynamic(exported: torch.export.ExportedProgram, spec: str) -> None:
             raise TraceError(
                 f"The shape of a tensor in {spec} depends on the values of a tensor: "
                 f"{node.name}{where}.",
-                hint="A phone file has static shapes. Replace x[mask], nonzero and unique by "
+                hint=_OF_SUPPRESSION
+                if "nms" in str(node.target)
+                else "A phone file has static shapes. Replace x[mask], nonzero and unique by "
                 "torch.where or a product with the mask, and give sizes and indices as Python "
                 "numbers: tensor_split(x, (1, 3)).",
             )

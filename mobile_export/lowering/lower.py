@@ -25,6 +25,7 @@ from ..errors import LoweringError, MobileExportError, summary
 from ..graph.float64 import Float64Mode
 from ..graph.ops import argument, called_name
 from ..operators import expand
+from ..operators.core import way_out
 from ..passes.normalize_ops import REPLACED, SPELLINGS, normalize_ops
 from . import ir
 from .builder import Builder
@@ -206,7 +207,7 @@ def _lower_call(
     _refuse_wrapping(builder, node)
     rule = RULES.get(node.target)
     if rule is None:
-        raise builder.refuse("there is no rule for it")
+        raise builder.refuse("there is no rule for it", way_out(node))
     try:
         return rule(Call(builder, node, known, live))
     except MobileExportError:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, summary
-from ..graph.ops import operator_name
+from ..graph.ops import called_name, operator_name
 from ..graph.raised import call_at
 from ..system.torch_private import OpOverload
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..graph.program import Program
 
-__all__ = ["CORE", "SPELLINGS", "calls_of", "conversion_error", "is_core", "listed"]
+__all__ = ["CORE", "SPELLINGS", "calls_of", "conversion_error", "is_core", "listed", "way_out"]
 
 CORE: dict[str, str] = {
     # elements
@@ -191,9 +191,11 @@ def conversion_error(
     """
     text = said or str(error)
     found = _named(program, text)
-    calls = _few([call_at(node) for node in found]) if found else _outside(program)
+    found = found or _outside(program)
+    calls = listed(found)
     illegal = _ILLEGAL.search(text)
     hint = "Write it with other operators, or choose a format that takes it."
+    hint = next(filter(None, map(way_out, found)), hint)
     if calls:
         what = f"{converter} does not write {calls}, so there is no {title} file of {program.spec}."
     elif illegal is not None:
@@ -210,6 +212,18 @@ def conversion_error(
         what = f"{converter} cannot convert {program.spec}: {said or summary(error)}."
         hint = "Please report it with the model."
     return ExportError(what, hint=f"{hint} `verbose=True` shows the converter's own report.")
+
+
+_WAYS_OUT = {
+    "roi_align": "Give it a sampling_ratio above 0, such as 2: without one, it takes as many "
+    "samples as a box is large, and a file has static shapes."
+}
+"""What to do about a call that has no rule with some arguments, by operator."""
+
+
+def way_out(node: Node) -> str | None:
+    """A hint for a call that no rule takes as it is; None where there is none of its own."""
+    return _WAYS_OUT.get(called_name(node))
 
 
 _ILLEGAL = re.compile(
@@ -246,16 +260,15 @@ _CALLED = re.compile(
 """How converters call what they refuse: plain words are operators' names, too (`to`, `index`)."""
 
 
-def _outside(program: Program) -> str:
-    """The calls of a program that are not core, with their module and line."""
-    found = [
-        call_at(node)
+def _outside(program: Program) -> list[Node]:
+    """The calls of a program that are not core."""
+    return [
+        node
         for node in program.exported.graph.nodes
         if isinstance(node.target, OpOverload)
         and not (node.target.namespace == "aten" and is_core(node.target))
         and operator_name(node.target) not in SPELLINGS
     ]
-    return _few(found)
 
 
 def listed(nodes: Iterable[Node]) -> str:

@@ -287,6 +287,7 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
 
 _OTHERS: dict[str, Callable[..., Any]] = {
     "torchvision::deform_conv2d": sampling.deformable_convolution,
+    "torchvision::roi_align": sampling.roi_align,
 }
 """Of other libraries, by their names: their operators are there where they are imported."""
 
@@ -343,8 +344,12 @@ def _not_in_place(target: Any) -> Any:
 def _is_for(node: Node) -> bool:
     """Whether the rule of a call's operator, if it has one, is for this call."""
     seldom = _SELDOM.get(node.target)
+    if isinstance(node.target, OpOverload) and node.target.namespace != "aten":
+        seldom = _SELDOM_OF_OTHERS.get(node.target._schema.name)
     return seldom is None or seldom(node)
 
+
+_SELDOM_OF_OTHERS = {"torchvision::roi_align": sampling.samples_each_bin_alike}
 
 _SELDOM: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.is_unusual),

@@ -12,7 +12,13 @@ from torch.fx import Node
 from ..graph.editor import shape_of
 from ..graph.ops import argument
 
-__all__ = ["deformable_convolution", "grid_sample", "is_unusual"]
+__all__ = [
+    "deformable_convolution",
+    "grid_sample",
+    "is_unusual",
+    "roi_align",
+    "samples_each_bin_alike",
+]
 
 _LINEAR, _NEAREST, _CUBIC = range(3)
 _ZEROS, _BORDER, _MIRROR = range(3)
@@ -144,3 +150,56 @@ def deformable_convolution(
         taken = taken * mask.reshape(images, 1, kernel, rows * columns)
     values = taken.reshape(batch, channels * kernel, rows, columns)
     return torch.conv2d(values, weight.reshape(out_channels, -1, 1, 1), bias, groups=groups)
+
+
+def samples_each_bin_alike(node: Node) -> bool:
+    """Whether a call of `roi_align` takes a number of samples that is given.
+
+    Without, it takes as many as a box is large, which only its numbers say.
+    """
+    return int(argument(node, "sampling_ratio")) > 0  # type: ignore[call-overload]
+
+
+# torchvision::roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,
+#     SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor
+def roi_align(
+    x: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
+    sampling_ratio: int, aligned: bool,
+) -> Tensor:  # fmt: skip
+    """Means of values at places in boxes (He et al. 2017): `grid_sampler`, then a mean.
+
+    A row of ``rois`` is the image and the box: left, top, right, bottom. Each bin has
+    ``sampling_ratio`` places along each axis; those more than a pixel outside of the image are 0.
+    """
+    batch, channels, height, width = x.shape
+    count, each = rois.shape[0], sampling_ratio
+    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+
+    def along(low: Tensor, high: Tensor, bins: int, size: int) -> tuple[Tensor, Tensor]:
+        """(boxes, places): where they are in a grid, and 1 or 0."""
+        length = high - low if aligned else (high - low).clamp(min=1)
+        steps = (torch.arange(bins * each).to(x.dtype) + 0.5) / (bins * each)
+        place = low.unsqueeze(1) + length.unsqueeze(1) * steps
+        inside = (place >= -1) & (place <= size)
+        return (place * 2 + 1) / size - 1, inside.to(x.dtype)
+
+    left, top, right, bottom = corners.unbind(1)
+    across, seen_across = along(left, right, pooled_width, width)
+    down, seen_down = along(top, bottom, pooled_height, height)
+    rows, columns = pooled_height * each, pooled_width * each
+    grid = torch.stack(
+        [
+            across.unsqueeze(1).expand(count, rows, columns),
+            down.unsqueeze(2).expand(count, rows, columns),
+        ],
+        -1,
+    )
+    seen = seen_down.unsqueeze(2) * seen_across.unsqueeze(1)
+    if batch == 1:
+        grid, seen = grid.reshape(1, count * rows, columns, 2), seen.reshape(1, 1, -1, columns)
+    else:
+        x, seen = x.index_select(0, rois[:, 0].to(torch.int64)), seen.unsqueeze(1)
+    taken = torch.ops.aten.grid_sampler(x, grid, _LINEAR, _BORDER, False) * seen
+    if batch == 1:
+        taken = taken.reshape(channels, count, rows, columns).transpose(0, 1)
+    return torch.nn.functional.avg_pool2d(taken, each)

@@ -224,3 +224,18 @@ def test_indices_in_a_tensor_are_to_be_numbers() -> None:
     with pytest.raises(TraceError, match="depends on the values of a tensor") as error:
         trace(make_source(SplitsByATensor(), size=(4, 4)))
     assert "indices as Python numbers" in (error.value.hint or "")
+
+
+def test_suppression_inside_a_model_is_answered_with_the_option() -> None:
+    class Suppressing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = x.flatten(1)[:, :20].reshape(-1, 5)
+            boxes = torch.cat([rows[:, :2], rows[:, :2] + rows[:, 2:4].exp()], 1)
+            kept = torchvision.ops.nms(boxes, rows[:, 4], 0.5)
+            return boxes[kept]
+
+    torchvision = pytest.importorskip("torchvision")
+    with pytest.raises(TraceError) as caught:
+        trace(make_source(Suppressing().eval(), (8, 8)))
+    assert "`nms`" in str(caught.value.hint)
+    assert "(1, N, 4)" in str(caught.value.hint)

@@ -16,6 +16,7 @@ from torch import nn
 
 from mobile_export.graph.capture import trace
 from mobile_export.operators import decompose
+from mobile_export.operators.core import way_out
 from mobile_export.parity.reference import make_reference
 from mobile_export.parity.samples import parity_samples
 from mobile_export.passes import PassResult, run_passes
@@ -709,3 +710,35 @@ def test_deformable_convolution(
     torch.manual_seed(0)
     result = written(Deformed(), (1, 4, 9, 7), "deform_conv2d")
     assert ops(result.program)["grid_sampler"] == 1
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("images", [1, 2])
+def test_means_of_places_in_boxes(aligned: bool, images: int) -> None:
+    """Against torchvision's own kernel, of boxes inside, across and outside of the image."""
+    vision = pytest.importorskip("torchvision").ops
+    boxes = torch.tensor(
+        [[0, 0.0, 0, 8, 8], [images - 1, 2.3, 2, 9.5, 21], [0, -9, -7, 3, 0.2], [0, 30, 30, 40, 40]]
+    )
+    apply_ = vision.roi_align
+    result = written(
+        lambda x: apply_(x, boxes.to(x.dtype), (3, 2), 0.5, 2, aligned),
+        (images, 2, 9, 7),
+        "roi_align",
+    )
+    assert ops(result.program)["grid_sampler"] == 1
+
+
+def test_boxes_without_a_number_of_places_are_left_as_they_are() -> None:
+    vision = pytest.importorskip("torchvision").ops
+    boxes = torch.tensor([[0, 0.0, 0, 8, 8]])
+    function = vision.roi_align
+    stays(lambda x: function(x, boxes.to(x.dtype), (3, 2), 0.5), (1, 2, 9, 7))
+
+
+def test_the_way_out_of_a_call_without_a_rule() -> None:
+    boxes = torch.tensor([[0, 0.0, 0, 8, 8]])
+    function = pytest.importorskip("torchvision").ops.roi_align
+    net = Calls(lambda x: function(x, boxes.to(x.dtype), (3, 2), 0.5)).eval()
+    (call,) = [n for n in program_of(net, (1, 3, 9, 7)).exported.graph.nodes if "roi" in n.name]
+    assert "sampling_ratio above 0" in str(way_out(call))

@@ -64,6 +64,7 @@ ROW = Format(
             "log_softmax",
             "lstm",
             "masked_fill",
+            "roi_align",
             "softshrink",
             "sort",
             "topk",
