@@ -391,3 +391,11 @@ def test_a_tool_that_feeds_one_image_says_so(tmp_path: Path) -> None:
     asked = RunOptions(runners=("perf-test",))
     with pytest.raises(RunnerError, match=r"hidden \(1, 8\) .* these feed all: onnxruntime"):
         make_jobs(connect("local"), [path], asked)
+
+
+def test_only_pixels_as_floats_have_a_note_on_their_normalisation() -> None:
+    def notes(model: nn.Module, *inputs: str) -> str:
+        return " ".join(load_source(ModelRequest.of(model, input=inputs)).weights.notes)
+
+    assert "normalised" in notes(Siamese(), "first=1x3x8x8", "second=1x3x8x8")
+    assert "normalised" not in notes(Bytes(), "frame=1x8x8x3:uint8")

@@ -133,6 +133,8 @@ def _source_of(made: Any, spec: str, request: ModelRequest, example: Any) -> Sou
         bound = _bound(module, request, example, image)
         ignored: list[str] = []
         bound = without_ignored(bound, ignored)
+        if not any(each.role == "image" and each.dtype == "float32" for each in bound.inputs):
+            info = replace(info, notes=tuple(note for note in info.notes if note != _UNSAID))
         info = replace(info, notes=(*info.notes, *ignored))
         module, inputs, example = bound.module, bound.inputs, bound.example
     first, *others = inputs
@@ -340,6 +342,12 @@ def _check_signature(module: nn.Module, spec: str) -> None:
         )
 
 
+_UNSAID = (
+    "The module does not say how its input is normalised; pixels are taken as scaled to [0, 1] "
+    "(`mean` and `std` say otherwise)."
+)
+
+
 def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputSpec:
     if isinstance(module, DenseDetector):
         ways = module.ways
@@ -363,10 +371,7 @@ def _input(module: nn.Module, request: ModelRequest, notes: list[str]) -> InputS
         channels = value if isinstance(value, int) and value > 0 else channels
     mean, std = _numbers(config.get("mean")), _numbers(config.get("std"))
     if mean is None and request.mean is None and std is None and request.std is None:
-        notes.append(
-            "The module does not say how its input is normalised; pixels are taken as scaled to "
-            "[0, 1] (`mean` and `std` say otherwise)."
-        )
+        notes.append(_UNSAID)
     return request.input_spec(
         size=(stated[-2], stated[-1]) if stated else (224, 224),
         channels=channels,

@@ -88,7 +88,7 @@ def _of_several(
     ]
     names = file_names([name for name, _ in values])
     first, *others = (replace(each, name=name) for each, name in zip(specs, names, strict=True))
-    pictures = any(each.role == "image" for each in specs)
+    pictures = any(each.role == "image" and each.dtype == "float32" for each in specs)
     return Source(
         spec=request.spec,
         module=_Flat(_module(exported, request.spec), exported.call_spec.in_spec),
