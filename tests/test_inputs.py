@@ -313,8 +313,9 @@ def test_inputs_that_are_passed_through_or_in_containers_stay() -> None:
     [
         (torch.zeros(1, 3, 16, 16), torch.zeros(1, 8)),
         {"frame": torch.zeros(1, 3, 16, 16), "hidden": torch.zeros(1, 8)},
+        ((torch.zeros(1, 3, 16, 16),), {"hidden": torch.zeros(1, 8)}),
     ],
-    ids=["by position", "by name"],
+    ids=["by position", "by name", "both"],
 )
 def test_inputs_by_an_example(example: Any) -> None:
     source = load_source(ModelRequest.of(made(Recurrent), example_inputs=example))
@@ -399,3 +400,13 @@ def test_only_pixels_as_floats_have_a_note_on_their_normalisation() -> None:
 
     assert "normalised" in notes(Siamese(), "first=1x3x8x8", "second=1x3x8x8")
     assert "normalised" not in notes(Bytes(), "frame=1x8x8x3:uint8")
+
+
+def test_a_pair_of_a_row_and_a_dictionary_may_be_two_arguments() -> None:
+    class Pair(nn.Module):
+        def forward(self, images: Any, words: Any) -> torch.Tensor:
+            return images[0].mean() * words["ids"].mean()
+
+    example = ((torch.zeros(1, 3, 8, 8),), {"ids": torch.zeros(1, 8)})
+    source = load_source(ModelRequest.of(Pair(), example_inputs=example))
+    assert [each.name for each in source.inputs] == ["images_0", "words_ids"]

@@ -197,7 +197,7 @@ def bind_example(
     module: nn.Module, spec: str, example: Any, mean: Sequence[float], std: Sequence[float]
 ) -> Bound:
     """``module`` for inputs of which the user gave an example: a tensor, a tuple of what forward
-    takes by position, or a mapping of what it takes by name.
+    takes by position, a mapping of what it takes by name, or both in a pair, as for torch.export.
 
     Raises:
         SourceError: there is no tensor in it, or one that cannot be an input.
@@ -210,6 +210,8 @@ def bind_example(
     keywords = any(each.kind is each.VAR_KEYWORD for each in parameters)
     if isinstance(example, Mapping) and (keywords or set(example) <= set(names)):
         kwargs = dict(example)
+    elif _is_call(example, names):
+        args, kwargs = list(example[0]), dict(example[1])
     else:
         args = list(example) if isinstance(example, tuple) else [example]
     found: list[tuple[str, torch.Tensor]] = []
@@ -236,6 +238,21 @@ def bind_example(
     example_row = tuple(found[index][1].detach().cpu() for index, _ in order)
     made = Called(module, _mapped(by_place, moved), _mapped(by_name, moved))
     return Bound(made, _with_file_names([each for _, each in order]), example_row)
+
+
+def _is_call(example: Any, names: Sequence[str]) -> bool:
+    """Whether an example is a pair of positional arguments and keywords, and not two arguments.
+
+    The keywords are then names of parameters, of those behind the positional ones.
+    """
+    if not (isinstance(example, tuple) and len(example) == 2):
+        return False
+    args, kwargs = example
+    return (
+        isinstance(args, tuple)
+        and isinstance(kwargs, Mapping)
+        and set(kwargs) <= set(names[len(args) :])
+    )
 
 
 def _images_first(specs: Sequence[InputSpec]) -> list[tuple[int, InputSpec]]:
