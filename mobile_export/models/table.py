@@ -43,6 +43,7 @@ from . import (
     linknet,
     lite_mono,
     lvt,
+    maxim,
     medvit,
     mit,
     moat,
@@ -68,6 +69,7 @@ from . import (
     spd_conv,
     squeezetime,
     sret,
+    ssm_2d,
     stn,
     svt,
     swin,
@@ -161,6 +163,8 @@ FAMILIES = (
     amt.ROWS,
     aanet.ROWS,
     codenet.ROWS,
+    maxim.ROWS,
+    ssm_2d.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -46,12 +46,18 @@ def same_weights(name: str, *queries: str, size: tuple[int, int]) -> list[torch.
 
 
 class Official:
-    """What the official code of a family says, by what the user types."""
+    """What the official code of a family says, by what the user types.
 
-    def __init__(self, family: str) -> None:
-        self.golden: dict[str, Any] = json.loads((DATA / f"golden_{family}.json").read_text())
-        packed = (DATA / f"{family}.json.gz").read_bytes()
-        self.shapes: dict[str, dict[str, list[int]]] = json.loads(gzip.decompress(packed))
+    Args:
+        data: where its files are; code that is not PyTorch's has no names and shapes there.
+    """
+
+    def __init__(self, family: str, data: Path = DATA) -> None:
+        self.golden: dict[str, Any] = json.loads((data / f"golden_{family}.json").read_text())
+        self.shapes: dict[str, dict[str, list[int]]] = {}
+        if data == DATA:
+            packed = (DATA / f"{family}.json.gz").read_bytes()
+            self.shapes = json.loads(gzip.decompress(packed))
 
     def build(self, spec: str) -> torch.nn.Module:
         """The module, for images of the size of its official output if there is one."""

@@ -150,8 +150,8 @@ def _respell(module: torch.fx.GraphModule) -> None:
             if all(user.op != "output" for user in node.users):
                 node.replace_all_uses_with(node.args[0])
                 module.graph.erase_node(node)
-        elif _compares_types(node):
-            node.args = (node.args[0], float(node.args[1]))
+        elif _bounded_by_whole(node):
+            node.args = (node.args[0], *map(_real, node.args[1:]))
         elif node.target in _SCALED and node.kwargs.get("alpha", 1) != 1:
             _scale_first(node)
     module.recompile()
@@ -196,14 +196,25 @@ def _copy_inputs(exported: torch.export.ExportedProgram) -> None:
     exported.graph_module.recompile()
 
 
-def _compares_types(node: Any) -> bool:
-    """Whether a tensor is bounded by a whole number, which must be of the tensor's type."""
-    if node.target not in _BOUNDS or not isinstance(node.args[1], int):
+def _bounded_by_whole(node: Any) -> bool:
+    """Whether a tensor of real numbers is bounded or bent by a whole number, which must be of the
+    tensor's type."""
+    if node.target not in _BOUNDS or not any(type(each) is int for each in node.args[1:]):
         return False
     return bool(node.meta["val"].is_floating_point())
 
 
-_BOUNDS = (aten.clamp_min.default, aten.clamp_max.default)
+def _real(number: Any) -> Any:
+    return float(number) if type(number) is int else number
+
+
+_BOUNDS = (
+    aten.clamp_min.default,
+    aten.clamp_max.default,
+    aten.hardtanh.default,
+    aten.leaky_relu.default,
+    aten.elu.default,
+)
 
 
 def _pass_pipeline(precision: Precision) -> Any:

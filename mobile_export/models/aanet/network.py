@@ -134,13 +134,13 @@ class Pyramid(nn.Module):
 def compare(left: Tensor, right: Tensor, candidates: int) -> Tensor:
     """Mean products of the left pixel and the one so many pixels to the left in the right picture;
     0 where that is outside: (B, C, H, W) twice -> (B, candidates, H, W)."""
-    width = left.shape[3]
-    products: list[Tensor] = []
-    for disparity in range(candidates):
-        kept = right[..., : max(width - disparity, 0)]
-        moved = F.pad(kept, (min(disparity, width), 0))
-        products.append((left * moved).mean(1, keepdim=True))
-    return torch.cat(products, 1)
+    batch, channels, height, width = left.shape
+    pairs = left.permute(0, 2, 3, 1) @ right.permute(0, 2, 1, 3) / channels
+    # (…, left pixel, right pixel): rows one longer than they are shift each row by one more, so a
+    # column holds pixels of one disparity
+    wide = F.pad(pairs, (candidates - 1, 0)).flatten(2)
+    skewed = F.pad(wide, (0, width)).reshape(batch, height, width, width + candidates)
+    return skewed[..., :candidates].flip(3).permute(0, 3, 1, 2)
 
 
 def conv_norm(dim_in: int, dim: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

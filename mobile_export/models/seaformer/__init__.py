@@ -63,6 +63,9 @@ _ABLATIONS = (
 )
 """What SeaFormer++'s Tables 6, 7, 11 and 12 change in SeaFormer-T."""
 
+_ATTENTIONS = (("attention", ("sea", "conv", "local", "axial", "global", "acmix", "mixformer")),)
+"""What its Table 9 puts in the place of SEA attention."""
+
 _HEAD = (("head", ("light", "simple")),)
 """The heads of Table 13."""
 
@@ -71,7 +74,14 @@ ROWS = (
     _classifier("small", 4.1, 200, 73.3),
     _classifier("base", 8.7, 300, 76.0),
     _classifier("large", 14.0, 1200, 79.9),
-    _segmenter("tiny", 1.7, 600, 35.8, _ABLATIONS + _HEAD, ("enhance", "position", "head")),
+    _segmenter(
+        "tiny",
+        1.7,
+        600,
+        35.8,
+        _ABLATIONS + _HEAD + _ATTENTIONS,
+        ("enhance", "position", "head", "attention"),
+    ),
     _segmenter("small", 4.0, 1100, 39.4, _HEAD, ("head",)),
     _segmenter(
         "base",

@@ -23,6 +23,7 @@ from ..segmentation import SegmentationOutput, check_output, finish
 from .ablation import AblatedAttention
 from .fusion import LightHead
 from .network import MakeAttention, SeaAttention, SeaFormerBackbone
+from .others import CONVOLVED, OTHERS
 from .simple_head import EmbeddingHead
 from .variants import BASE, LARGE, SMALL, TINY, SeaFormerConfig
 
@@ -34,6 +35,9 @@ __all__ = [
     "seaformer_tiny_seg",
 ]
 
+
+SEA = {"enhance": "qkv", "mode": "multiply", "squeeze": "mean", "position": "learnt"}
+"""The options of SEA attention as the paper has it."""
 
 SIMPLE_WIDTHS = {"tiny": 128, "small": 192, "base": 256}
 """Channels of TopFormer's simple head, which Table 13 puts on SeaFormer, too."""
@@ -100,6 +104,7 @@ def seaformer_tiny_seg(
     position: str = "learnt",
     fusion: str = "sigmoid_multiply",
     head: str = "light",
+    attention: str = "sea",
 ) -> SeaFormerSegmenter:
     """SeaFormer-Tiny, light head: 1.7 M parameters, 35.8 % mIoU on ADE20K (Table 2).
 
@@ -109,17 +114,26 @@ def seaformer_tiny_seg(
         position: "learnt" or "none" (Table 12).
         fusion: of the light head (Table 11).
         head: "light" or "simple" (Table 13).
+        attention: "sea", or another in its place (Table 9), which takes none of the four options
+            of SEA attention.
+
+    Raises:
+        ValueError: another attention with one of these options.
     """
-    attention = partial(
+    ablated = {"enhance": enhance, "mode": mode, "squeeze": squeeze, "position": position}
+    changed = [key for key, value in ablated.items() if value != SEA[key]]
+    if attention != "sea" and changed:
+        raise ValueError(f"{changed[0]} is of SEA attention, and attention is {attention!r}")
+    make: MakeAttention = OTHERS.get(attention) or partial(
         AblatedAttention, enhance=enhance, mode=mode, squeeze=squeeze, position=position
     )
     return SeaFormerSegmenter(
-        TINY,
+        CONVOLVED if attention == "conv" else TINY,
         num_classes=num_classes,
         in_chans=in_chans,
         drop_path_rate=drop_path_rate,
         output=output,
-        attention=attention,
+        attention=make,
         fusion=fusion,
         simple_width=SIMPLE_WIDTHS["tiny"] if head == "simple" else None,
     )

@@ -22,7 +22,18 @@ ROWS = (
         options=(
             (
                 "attention",
-                ("window", "local", "axial", "global", "mixformer", "acmix", "seaformer"),
+                (
+                    "window",
+                    "local",
+                    "axial",
+                    "global",
+                    "mixformer",
+                    "acmix",
+                    "seaformer",
+                    "ccnet",
+                    "a2",
+                    "issa",
+                ),
             ),
         ),
         weight_options=("attention",),

@@ -7,7 +7,7 @@ heads of 32 channels. Any size that is a multiple of 32, padded to whole windows
 
 The other attentions are those of SeaFormer++ (arXiv 2301.13156), Table 8. It does not say how they
 are set up; each is what its own paper or code has, with Swin's heads, and has the parameters and
-FLOPs printed there (tests/models/swin).
+FLOPs printed there (tests/models/swin). With CCNet's and A2-Nets' there are twice as many blocks.
 
 Parameter names are those of the official checkpoints (github.com/microsoft/Swin-Transformer).
 """
@@ -20,12 +20,18 @@ from torch import Tensor, nn
 
 from ..layers import Attention, FeedForward, check_classes, initialize_linear
 from ..seaformer.network import SeaAttention
+from .crossed import CrissCrossAttention, DoubleAttention, InterlacedAttention
 from .windows import ACmix, LocalAttention, MapWindows, MixingAttention
 
 __all__ = ["Swin", "neighbours", "swin_tiny"]
 
 DIM, DEPTHS, HEADS = 96, (2, 2, 6, 2), (3, 6, 12, 24)
 PATCH, RATIO = 4, 4
+DOUBLED: dict[str, Callable[[int], nn.Module]] = {
+    "ccnet": CrissCrossAttention,
+    "a2": DoubleAttention,
+}
+"""Attentions with which every stage has twice as many blocks."""
 SEA_KEYS = 16
 """Channels of a head's keys in SEA attention, whose values have twice as many: Swin's 32."""
 
@@ -73,9 +79,12 @@ def attention(kind: str, dim: int, heads: int, *, shifted: bool) -> nn.Module:
         "local": LocalAttention,
         "global": GlobalAttention,
         "axial": AxialAttention,
+        "issa": InterlacedAttention,
     }
     if kind in whole:
         return whole[kind](dim, heads)
+    if kind in DOUBLED:
+        return DOUBLED[kind](dim)
     kinds = {"window": MapWindows, "mixformer": MixingAttention, "acmix": ACmix}
     return kinds[kind](dim, heads, shifted=shifted)
 
@@ -164,9 +173,10 @@ class Swin(nn.Module):
         self.num_classes = num_classes
         self.patch_embed = PatchEmbedding(in_chans)
         last = len(DEPTHS) - 1
+        depths = [2 * depth if kind in DOUBLED else depth for depth in DEPTHS]
         self.layers = nn.Sequential(
             *(
-                Stage(kind, DIM << index, HEADS[index], DEPTHS[index], last=index == last)
+                Stage(kind, DIM << index, HEADS[index], depths[index], last=index == last)
                 for index in range(len(DEPTHS))
             )
         )

@@ -191,6 +191,23 @@ def test_a_bound_is_of_the_type_of_the_tensor() -> None:
     ]  # fmt: skip
 
 
+class Bent(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.hardtanh(x, -7, 8) + nn.functional.leaky_relu(x, 2)
+
+
+def test_numbers_of_activations_are_of_the_type_of_the_tensor() -> None:
+    """coremltools 9.0 asserts it of hardtanh, too: CoDeNet's bounds are whole numbers."""
+    program = exporter.adapt(trace(make_source(Bent(), (8, 8))), job_of()).program
+    numbers = [
+        number
+        for node in program.exported.graph.nodes
+        if "hardtanh" in str(node.target) or "leaky_relu" in str(node.target)
+        for number in node.args[1:]
+    ]
+    assert [repr(number) for number in numbers] == ["-7.0", "8.0", "2.0"]
+
+
 def test_an_unknown_target() -> None:
     with pytest.raises(UsageError, match="ios14"):
         CoreMLOptions(target="ios14")
