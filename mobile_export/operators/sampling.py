@@ -157,7 +157,7 @@ def samples_each_bin_alike(node: Node) -> bool:
 
     Without, it takes as many as a box is large, which only its numbers say.
     """
-    return int(argument(node, "sampling_ratio")) > 0  # type: ignore[call-overload]
+    return int(argument(node, "sampling_ratio")) > 0
 
 
 # torchvision::roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height,

@@ -87,7 +87,7 @@ class StateSpace(nn.Module):
             found = state.reshape(height * width, systems, STATES).transpose(0, 1) @ by_system
             return found.permute(2, 0, 1).reshape(channels, height, width)
 
-        answers = (answer(along, self.C_1) + answer(down, self.C_2)) * STATES**-0.5
+        answers: Tensor = (answer(along, self.C_1) + answer(down, self.C_2)) * STATES**-0.5
         edge = torch.ones(height, width, dtype=answers.dtype, device=answers.device)
         edge[0], edge[:, 0] = 2, 2
         edge[0, 0] = 1
