@@ -26,6 +26,10 @@ _LARGEST_MAP = 2**27
 """Elements of scores that are upsampled; beyond it, each pixel of the map decides."""
 
 
+_MOST_VALUES = 4096
+"""Of an output, in JSON."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One output.
@@ -45,6 +49,15 @@ class Result:
         if not self.value.size or self.value.dtype.kind not in "biuf":
             return None
         return float(self.value.min()), float(self.value.max())
+
+    @property
+    def values(self) -> list[float | None] | None:
+        """The numbers in their order, where they are the answer, as of an embedding; None where
+        another part of the answer says what they mean, and of more than `_MOST_VALUES`."""
+        told = self.meaning not in (None, "embedding", "features")
+        if told or self.range is None or self.value.size > _MOST_VALUES:
+            return None
+        return [_finite(each) for each in self.value.ravel().tolist()]
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Answer:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; arrays by shape, least and greatest value."""
+        """JSON-ready; arrays by shape, least and greatest value, embeddings in full."""
         return {
             "classes": [vars(each) for each in self.classes],
             "objects": [{**vars(each), "box": _rounded(each.box)} for each in self.objects],
@@ -112,6 +125,7 @@ class Answer:
                     "shape": list(each.value.shape),
                     "min": None if each.range is None else _finite(each.range[0]),
                     "max": None if each.range is None else _finite(each.range[1]),
+                    "values": each.values,
                 }
                 for each in self.results
             ],

@@ -131,7 +131,8 @@ def test_what_nobody_named_is_numbers() -> None:
     found = answer(None, [[1.0, -2.0]])
     assert (found.classes, found.objects, found.regions) == ((), (), ())
     (facts,) = found.to_dict()["outputs"]
-    assert facts == {"name": "out", "meaning": None, "shape": [1, 2], "min": -2.0, "max": 1.0}
+    numbers = {"min": -2.0, "max": 1.0, "values": [1.0, -2.0]}
+    assert facts == {"name": "out", "meaning": None, "shape": [1, 2], **numbers}
     with pytest.raises(UsageError, match="nothing to draw"):
         draw(found, shown())
 
@@ -160,7 +161,17 @@ def test_boxes_and_scores_of_different_numbers_are_numbers() -> None:
 
 def test_numbers_that_are_not_finite_are_null_in_json() -> None:
     (facts,) = answer(None, [[np.inf, np.nan]]).to_dict()["outputs"]
-    assert (facts["min"], facts["max"]) == (None, None)
+    assert (facts["min"], facts["max"], facts["values"]) == (None, None, [None, None])
+
+
+def test_the_numbers_of_an_embedding_are_the_answer() -> None:
+    """Those of classes are names and probabilities; maps are files."""
+    numbers = np.linspace(-1, 1, 4096, dtype=np.float32)[None]
+    (facts,) = answer("embedding", numbers).to_dict()["outputs"]
+    assert facts["values"] == numbers[0].tolist()
+    for meaning, values in (("logits", np.ones((1, 3))), ("embedding", np.ones((1, 4097)))):
+        (facts,) = answer(meaning, values).to_dict()["outputs"]
+        assert facts["values"] is None
 
 
 @pytest.mark.parametrize(
