@@ -90,8 +90,11 @@ class Prepared:
 def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None) -> Prepared:
     """Resize, crop and normalise a picture.
 
+    Args:
+        name: what the picture is called.
+
     Raises:
-        UsageError: the model takes no picture.
+        UsageError: the model takes no picture, or not one of such a shape.
     """
     if spec.shape[1] not in (1, 3) or len(spec.shape) != 4:
         what = "clips" if len(spec.shape) == 5 else f"{spec.shape[1]} channels"
@@ -103,7 +106,7 @@ def prepare(image: Image, name: str, spec: InputSpec, rule: Preprocessing | None
     grey = "" if spec.shape[1] == 3 else ", in grey: the model takes one channel"
     plain = picture if spec.shape[1] == 3 else in_colours(image, "L")
     height, width = spec.size
-    resized, said = _resize(plain, spec.size, rule)
+    resized, said = _resize(plain, name, spec.size, rule)
     left, top = _offset(resized.width, width), _offset(resized.height, height)
     border = rule is not None and rule.crop_mode == "border"
     fill = tuple(round(255 * min(max(mean, 0.0), 1.0)) if border else 0 for mean in spec.mean)
@@ -119,7 +122,9 @@ def _offset(resized: int, size: int) -> int:
     return round((resized - size) / 2.0) if resized >= size else -((size - resized) // 2)
 
 
-def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> tuple[Image, str]:
+def _resize(
+    image: Image, name: str, size: tuple[int, int], rule: Preprocessing | None
+) -> tuple[Image, str]:
     """The picture before the crop, and what was done."""
     library = pillow()
     height, width = size
@@ -134,7 +139,7 @@ def _resize(image: Image, size: tuple[int, int], rule: Preprocessing | None) -> 
     wanted = _resized_to(image.size, (rule.resize[1], rule.resize[0]), rule.crop_mode)
     if math.prod(wanted) > _MOST_RESIZED or max(wanted) > LONGEST_SIDE:
         raise UsageError(
-            f"A picture of {image.width}x{image.height} would be resized to "
+            f"{name} is {image.width}x{image.height}, and would be resized to "
             f"{wanted[0]}x{wanted[1]}.",
             hint="Crop it: one side is far longer than the other.",
         )
