@@ -35,6 +35,9 @@ _LEAST_OF_ROW = 8
 _FEW = 2
 """So many distinct numbers a mask, a bias of zeros or a fill has, which converters make."""
 
+_FIRST = 256
+"""So many numbers are looked at before all are."""
+
 _EQUAL = 0.5
 """Share of equal numbers, without zeros in both, from which a constant is almost an array."""
 
@@ -236,7 +239,8 @@ def _rows_of(
 
 def _is_cut(array: np.ndarray, rows: dict[int, set[int]], numbers: set[int]) -> bool:
     """Whether it was cut from constants, or is constants joined."""
-    if set(_mixed(array).reshape(-1).tolist()) <= numbers:
+    first = _mixed(array.reshape(-1)[:_FIRST])  # a set of millions is built where these are in it
+    if set(first.tolist()) <= numbers and set(_mixed(array).reshape(-1).tolist()) <= numbers:
         return True
     return any(
         length >= _LEAST_OF_ROW and set(keys.tolist()) <= rows.get(length, set())
@@ -271,7 +275,7 @@ def _difference(array: np.ndarray, missing: Iterable[np.ndarray]) -> str | None:
                 return _ROUNDED
             if share >= _EQUAL:
                 return f"{1 - share:.2%} of its numbers differ from the model's"
-            factor = _factor(got.astype(np.float64), wanted.astype(np.float64))
+            factor = _factor(got, wanted)
             if factor is not None:
                 return f"{factor:.4g} times the model's"
     return None
@@ -291,9 +295,22 @@ def _turned(constant: np.ndarray) -> Iterator[np.ndarray]:
 
 def _factor(got: np.ndarray, wanted: np.ndarray) -> float | None:
     """The one positive number that makes one array the other, as far as rounding allows."""
-    large = np.abs(wanted) >= _LARGE * np.abs(wanted).max()
-    ratios = got[large] / wanted[large]
-    if ratios.size < _LEAST_OF_ROW or not np.isfinite(ratios).all() or (ratios <= 0).any():
+    least = _LARGE * np.abs(wanted).max()
+
+    def ratios_of(step: int) -> np.ndarray | None:
+        """Of every ``step``-th number that is large; None where they are not of one factor."""
+        some = wanted[::step].astype(np.float64)
+        large = np.abs(some) >= least
+        found: np.ndarray = got[::step].astype(np.float64)[large] / some[large]
+        if not np.isfinite(found).all() or (found <= 0).any():
+            return None
+        apart = found.size and found.max() / found.min() > (1 + _ONE_FACTOR) / (1 - _ONE_FACTOR)
+        return None if apart else found
+
+    if ratios_of(max(1, wanted.size // _FIRST)) is None:
+        return None
+    ratios = ratios_of(1)
+    if ratios is None or ratios.size < _LEAST_OF_ROW:
         return None
     factor = float(np.median(ratios))
     steady = float(np.abs(ratios / factor - 1).max()) <= _ONE_FACTOR
