@@ -9,7 +9,9 @@ asked for, or returns into float64, and complex numbers made of such into comple
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -122,7 +124,53 @@ def deep_copy(module: torch.nn.Module) -> torch.nn.Module:
     for name, child in made.named_modules():
         if name in modes:
             child.training = modes[name]
+        _rebind(vars(child), memo)
     return made
+
+
+def _rebind(held: Any, memo: Mapping[int, Any], depth: int = 0) -> None:
+    """Let functions that a copied module holds, such as its hooks, see the copies of what they
+    close over: ``deepcopy`` leaves functions as they are, and they would write to the original."""
+    if depth > _DEEPEST or not isinstance(held, dict | list):
+        return
+    for key, value in list(held.items() if isinstance(held, dict) else enumerate(held)):
+        if isinstance(value, FunctionType):
+            held[key] = _seeing_copies(value, memo)
+        elif type(value) in (dict, list, OrderedDict):
+            _rebind(value, memo, depth + 1)
+
+
+def _seeing_copies(function: FunctionType, memo: Mapping[int, Any], depth: int = 0) -> FunctionType:
+    def seen(value: Any) -> Any:
+        if isinstance(value, FunctionType) and depth < _DEEPEST:
+            return _seeing_copies(value, memo, depth + 1)
+        return memo.get(id(value), value)
+
+    cells = tuple(map(_content, function.__closure__ or ()))
+    defaults, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+    held = (*cells, *defaults, *named.values())
+    copied = tuple(map(seen, held))
+    if all(old is new for old, new in zip(held, copied, strict=True)):
+        return function
+    new_cells, rest = copied[: len(cells)], copied[len(cells) :]
+    new_defaults, new_named = rest[: len(defaults)], rest[len(defaults) :]
+    closure = tuple(CellType() if new is _EMPTY else CellType(new) for new in new_cells)
+    made = FunctionType(
+        function.__code__, function.__globals__, function.__name__, new_defaults or None, closure
+    )
+    made.__kwdefaults__ = dict(zip(named, new_named, strict=True)) or None
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+_EMPTY = object()
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # its variable has no value yet
+        return _EMPTY
 
 
 def _detach_into(memo: dict[int, Any], value: Any, depth: int = 0) -> None:

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
 from ..graph.changes import Change, PassResult
@@ -105,6 +106,7 @@ def normalize_ops(program: Program) -> PassResult:
     before: tuple[Change, ...] = ()
     if not _write_nowhere(graph):
         decomposed = program.exported.run_decompositions({})
+        _return_no_inputs(decomposed)
         program = dataclasses.replace(program, exported=decomposed)
         before = (Change("graph", "writes through views removed by run_decompositions"),)
         graph = GraphEditor(program)
@@ -122,6 +124,17 @@ def normalize_ops(program: Program) -> PassResult:
             graph.replace(node, new, f"{node.target} is {kept}")
     result = graph.result()
     return dataclasses.replace(result, changes=before + result.changes)
+
+
+def _return_no_inputs(exported: torch.export.ExportedProgram) -> None:
+    """Leave out what a program that was just made returns for its caller's tensors, into which the
+    model writes: a file gives what the model returns."""
+    specs, output = exported.graph_signature.output_specs, exported.graph.output_node()
+    kept = [spec.kind is not OutputKind.USER_INPUT_MUTATION for spec in specs]
+    results = zip(output.args[0], kept, strict=True)
+    output.args = (tuple(result for result, keep in results if keep),)
+    specs[:] = [spec for spec, keep in zip(specs, kept, strict=True) if keep]
+    exported.graph_module.recompile()
 
 
 # In place ---------------------------------------------------------------------------------------

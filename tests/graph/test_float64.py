@@ -150,3 +150,43 @@ def test_an_rms_norm_without_an_epsilon_has_that_of_float32() -> None:
         torch.testing.assert_close(run_float64(call, x), exact, rtol=1e-12, atol=0)
     given = run_float64(lambda y: torch.rms_norm(y, (4,), None, 1e-3), x)
     torch.testing.assert_close(given, x / (x.square().mean() + 1e-3).sqrt(), rtol=1e-12, atol=0)
+
+
+class Watched(nn.Module):
+    """Returns what hooks keep, which are closures: over the module, over a dictionary, by default
+    argument, and inside another function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.seen: dict[str, torch.Tensor] = {}
+        seen = self.seen
+
+        def keep(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, given: object, result: torch.Tensor) -> None:
+                seen[name] = result
+
+            return hook
+
+        self.first.register_forward_hook(keep("first"))
+        self.second.register_forward_hook(lambda *args, net=self: net.seen.update(second=args[2]))
+        self.first.register_forward_pre_hook(lambda _, given: (given[0] * self.second.bias[0],))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.second(self.first(x))
+        return self.seen["first"], self.seen["second"]
+
+
+def test_hooks_of_a_copy_see_the_copy() -> None:
+    torch.manual_seed(0)
+    module = Watched().eval()
+    x = torch.randn(1, 3)
+    wanted = module(x)
+    made = double_copy(module)
+    kept = {name: value.clone() for name, value in module.seen.items()}
+    for got, exact in zip(run_float64(made, x * 2), module(x * 2), strict=True):
+        torch.testing.assert_close(got.float(), exact)
+    module(x)
+    run_float64(made, x * 3)
+    assert all(torch.equal(module.seen[name], kept[name]) for name in kept)
+    assert torch.equal(wanted[0], kept["first"])

@@ -267,3 +267,18 @@ def test_every_format_has_max_pools_without_a_stride(tmp_path: Path) -> None:
     report = mobile_export.export(Net(forward), None, tmp_path, name="p", size=8, channels=4)
     assert not report.failures
     assert all(artifact.parity.passed for artifact in report.artifacts)
+
+
+def test_a_written_input_is_no_output() -> None:
+    """What `run_decompositions` returns for the caller's tensor, which Core ML's converter does not
+    take."""
+
+    class Writes(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = x.mul_(2).clamp_(-1, 1) * 3
+            y[:, 1:] += 1
+            return y, x
+
+    result = apply(normalize_ops, Writes().eval(), (1, 3, 4, 4), normalize=False)
+    kinds = [spec.kind.name for spec in result.program.exported.graph_signature.output_specs]
+    assert kinds == ["USER_OUTPUT", "USER_OUTPUT"]
