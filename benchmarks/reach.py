@@ -72,7 +72,12 @@ class Row:
 
 
 _NARROW: dict[str, dict[str, Any]] = {
-    "efficientnet": {"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640},
+    "efficientnet": {
+        "width_coefficient": 0.5,
+        "depth_coefficient": 0.5,
+        "hidden_dim": 640,
+        "initializer_range": 0.2,
+    },
     "regnet": {"embedding_size": 16, "hidden_sizes": [24, 32, 40, 48], "groups_width": 8},
     "swin": {"window_size": 2},
     "swin2sr": {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 2]},

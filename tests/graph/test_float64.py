@@ -190,3 +190,11 @@ def test_hooks_of_a_copy_see_the_copy() -> None:
     run_float64(made, x * 3)
     assert all(torch.equal(module.seen[name], kept[name]) for name in kept)
     assert torch.equal(wanted[0], kept["first"])
+
+
+def test_views_of_captured_graphs_do_not_depend_on_strides() -> None:
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.view.default(x.permute(0, 2, 1), [1, 6])
+
+    x = torch.arange(6.0, dtype=torch.float64).reshape(1, 2, 3)
+    assert run_float64(turned, x).tolist() == [[0, 3, 1, 4, 2, 5]]
