@@ -3,7 +3,8 @@
 Nothing:       reshape or expand to the own shape, permute in order, slice of everything, padding by
                zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, a split
                into one part, relu of relu.
-Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x).
+Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x), unless that is
+               dearer than the second one and others read the first one, too.
 Only ones:     a permute that moves nothing but axes of size 1 is a reshape.
 Duplicates:    two calls of one op with the same arguments are one.
 """
@@ -19,6 +20,7 @@ from torch.fx import Node
 
 from ..graph.editor import GraphEditor, shape_of
 from ..graph.ops import argument, as_list, is_call, source_of
+from ..graph.rearrange import GRAPH_PRICES
 from ..graph.rounds import settle
 from ..system.torch_private import OpOverload
 
@@ -101,13 +103,20 @@ def _permute(graph: GraphEditor, node: Node) -> Node | None:
     if is_call(source, aten.permute.default):
         first: list[int] = source.args[1]  # type: ignore[assignment]
         composed = [first[axis] for axis in order]
-        return graph.call(aten.permute.default, source.args[0], composed, like=node)
+        if len(source.users) == 1 or _price(composed) <= _price(order):
+            return graph.call(aten.permute.default, source.args[0], composed, like=node)
     shape = shape_of(source)
     if [axis for axis in order if shape[axis] != 1] == [
         axis for axis in range(len(shape)) if shape[axis] != 1
     ]:
         return graph.call(aten.reshape.default, source, list(shape_of(node)), like=node)
     return None
+
+
+def _price(order: list[int]) -> float:
+    """Of a permute: one of a permute that others read, too, may be cheaper than one for both, and
+    `move_less` writes it then."""
+    return 0 if order == sorted(order) else GRAPH_PRICES.of_permute(order)
 
 
 def _same_shape(graph: GraphEditor, node: Node) -> Node | None:

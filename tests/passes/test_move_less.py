@@ -190,6 +190,20 @@ def test_no_rank_above_4_where_two_read_the_same_windows() -> None:
     assert max(ranks) <= 4
 
 
+def test_a_permute_that_two_read_is_left_between() -> None:
+    """CCNet's columns and rows: the pass and its cleaning undid each other without end."""
+
+    def along_both(_: Net, x: torch.Tensor) -> torch.Tensor:
+        last = x.permute(0, 2, 3, 1)
+        rows = (last @ last.transpose(2, 3)).softmax(-1)
+        turned = last.transpose(1, 2)
+        return rows @ last + ((turned @ turned.transpose(2, 3)) @ turned).transpose(1, 2)
+
+    before = normalize_ops(program_of(Net(along_both), (1, 8, 4, 6))).program
+    result = apply(move_less, Net(along_both), (1, 8, 4, 6))
+    assert ops(result.program)["permute"] <= ops(before)["permute"]
+
+
 def test_several_results_of_a_product_are_left() -> None:
     """The QR decomposition of one was taken for attention's rows."""
     program = program_of(
