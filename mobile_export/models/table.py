@@ -32,6 +32,7 @@ from . import (
     edgevit,
     emo,
     espcn,
+    flexnet,
     freenet,
     gather_excite,
     glnet,
@@ -165,6 +166,7 @@ FAMILIES = (
     codenet.ROWS,
     maxim.ROWS,
     ssm_2d.ROWS,
+    flexnet.ROWS,
 )
 """The rows of every family: one line a family."""
 

@@ -73,7 +73,7 @@ of them is tested beside them."""
 
 UNMEASURED = {"All-CNN", "CRATE", "HiFormer", "MiT", "NiNformer", "U-Net", "ViT-ResNAS"}
 UNMEASURED |= {"DCGAN", "DCNv2", "Gather-Excite", "ParaTransCNN", "SPD-Conv"}
-UNMEASURED |= {"2-D SSM", "CCNN", "KAN convolutions", "SN-Netv2", "Spatial transformer"}
+UNMEASURED |= {"2-D SSM", "CCNN", "FlexNet", "KAN convolutions", "SN-Netv2", "Spatial transformer"}
 """Their accuracy is in no table that can be cited here, or of other data than the others'."""
 
 
