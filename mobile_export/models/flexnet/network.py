@@ -94,17 +94,26 @@ class FlexConv(nn.Module):
         """Elements that are left out at each end of a column and of a row."""
 
     def train(self, mode: bool = True) -> FlexConv:
-        """Entering evaluation, the size of the kernel is that of the weights."""
+        """Entering evaluation, the size of the kernel is that of the weights; without values, that
+        of the first ones."""
         super().train(mode)
-        if not mode and not self.mask_params.is_meta:
-            steepness = math.sqrt(-2 * math.log(float(self.mask_threshold)))
-            reaches = [
-                max(abs(mean - width * steepness), abs(mean + width * steepness))
-                for mean, width in self.mask_params.tolist()
-            ]
-            line = torch.linspace(-1, 1, LARGEST, dtype=torch.float64)
-            kept = [int((line > -reach).nonzero()[0]) if reach < 1 else 0 for reach in reaches]
-            self.cropped = (kept[0], kept[1])
+        self.cropped = (0, 0)
+        if mode:
+            return self
+        first = [[0.0, WIDTH], [0.0, WIDTH]]
+        threshold = THRESHOLD if self.mask_threshold.is_meta else float(self.mask_threshold)
+        steepness = math.sqrt(-2 * math.log(threshold))
+        reaches = [
+            max(abs(mean - width * steepness), abs(mean + width * steepness))
+            for mean, width in (first if self.mask_params.is_meta else self.mask_params.tolist())
+        ]
+        step = 2 / (LARGEST - 1)
+        line = [index * step - 1 for index in range(LARGEST // 2 + 1)]
+        kept = [
+            next(index for index, place in enumerate(line) if place > -reach) if reach < 1 else 0
+            for reach in reaches
+        ]
+        self.cropped = (kept[0], kept[1])
         return self
 
     def kernel(self) -> Tensor:
