@@ -59,10 +59,9 @@ class Float64Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         if func is torch.ops.aten._assert_tensor_metadata.default:
             return None  # torch.export recorded the float32 dtypes here
-        if (
-            func is torch.ops.aten.view.default
-        ):  # a graph that was decomposed has it for the strides
-            func = torch.ops.aten.reshape.default  # of float32, and those of a copy may be others
+        if func is torch.ops.aten.view.default:
+            # a decomposed graph has it for the strides of float32; those of a copy may be others
+            func = torch.ops.aten.reshape.default
         args, kwargs = tree_map(_raise_precision, (args, kwargs or {}))
         if (exact := exact_call(func)) is not None:
             return exact(*args, **kwargs)
