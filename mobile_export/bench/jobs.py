@@ -131,6 +131,8 @@ def _not_fed(artifact: BenchArtifact, row: RunnerRow, *, sized: bool) -> str | N
     if row.any_inputs or (artifact.manifest.takes_one_picture and not sized):
         return None
     able = ", ".join(each.name for each in RUNNERS if each.any_inputs)
+    if artifact.manifest.takes_one_picture:
+        return f"{row.name} runs the first size of a file only; these run any of them: {able}"
     return (
         f"it takes {artifact.manifest.taken}, and {row.name} is given one image here; "
         f"these feed all: {able}"

@@ -14,7 +14,7 @@ from .contexts import inline_contexts
 from .indices import highest_index
 from .kept_results import fresh_caches
 from .program import Program
-from .specs import InputSpec, OutputSpec, Task
+from .specs import CONVERTED, InputSpec, OutputSpec, Task
 from .user_code import described, guarded, place_in_code
 from .writes import memory_of, writes_to, written_buffers
 
@@ -348,6 +348,9 @@ def _call_once(
             )
             if source.input.shape[0] > 1:
                 hint = "Does its code take one image only? Try without `batch`. " + hint
+        converted = [note for note in source.weights.notes if note.startswith(CONVERTED)]
+        if converted:
+            hint = f"{converted[0]} Does its forward ask for another type (`.half()`, `.double()`)? " + hint
         return SourceError(
             f"{source.spec} fails on {shapes}: {described(error)}{place_in_code(error)}", hint=hint
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ..artifacts.words import Meaning, Role, Task
 
 __all__ = [
+    "CONVERTED",
     "DTYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -153,6 +154,10 @@ class Thresholds:
     score_threshold: float = 0.02
     max_detections: int = 200
     best_class_only: bool = False
+
+
+CONVERTED = "It was converted from"
+"""How the note of a model begins whose weights had another type than float32."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 A call whose tensor arguments are all stored is replaced by its result: gathers of position biases,
 aranges, interpolated embeddings, transposed weights, decomposed norms' 1/sqrt(var + eps). The
-result is computed in float64, whatever dtypes the call asks for, as the reference is.
+result is computed in float64, whatever dtypes the call asks for, as the reference is. A tensor
+without elements (``x[:, :0]``) does not depend on the image either, whatever it is taken from.
 
 Refused: random calls, and results with more than `LIMIT` elements that are `GROWTH` times larger
 than what they are computed from (an ``expand`` stays an ``expand``).
@@ -42,6 +43,8 @@ def fold_constants(program: Program) -> PassResult:
             sources = node.all_input_nodes
             if all(source in known for source in sources) and _is_worth_it(graph, node, sources):
                 known[node] = _compute(node, known)
+            elif (result := _empty(node)) is not None:
+                known[node] = result
     for node, value in known.items():
         if graph.is_constant(node) or not isinstance(value, torch.Tensor):
             continue
@@ -51,6 +54,15 @@ def fold_constants(program: Program) -> PassResult:
         stored.meta["val"] = node.meta["val"]
         graph.replace(node, stored, "does not depend on the image: stored")
     return graph.result()
+
+
+def _empty(node: Node) -> torch.Tensor | None:
+    """The result of a call that has no elements."""
+    result = node.meta["val"]
+    if not isinstance(result, torch.Tensor) or result.numel():
+        return None
+    dtype = torch.float64 if result.is_floating_point() else result.dtype
+    return torch.empty(result.shape, dtype=dtype)
 
 
 def _is_pure(node: Node) -> bool:

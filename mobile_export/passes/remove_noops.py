@@ -1,8 +1,8 @@
 """Remove ops that change nothing and shorten chains of ops that only rearrange.
 
 Nothing:       reshape or expand to the own shape, permute in order, slice of everything, padding by
-               zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, a split
-               into one part, relu of relu.
+               zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, what a cat
+               joins that has no elements, a split into one part, relu of relu.
 Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x), unless that is
                dearer than the second one and others read the first one, too.
 Only ones:     a permute that moves nothing but axes of size 1 is a reshape.
@@ -174,7 +174,12 @@ def _mean(graph: GraphEditor, node: Node) -> Node | None:
 
 def _cat(graph: GraphEditor, node: Node) -> Node | None:
     tensors: list[Node] = node.args[0]  # type: ignore[assignment]
-    return tensors[0] if len(tensors) == 1 else None
+    if len(tensors) == 1:
+        return tensors[0]
+    full = [each for each in tensors if each.meta["val"].numel()]
+    if not full or len(full) == len(tensors):
+        return None
+    return graph.call(node.target, full, *node.args[1:], like=node, kwargs=dict(node.kwargs))
 
 
 def _part(graph: GraphEditor, node: Node) -> Node | None:

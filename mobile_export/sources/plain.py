@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import SourceError
+from ..graph.specs import CONVERTED
 from ..system.torch_private import compiled_method, script_forward
 
 __all__ = ["ScriptCall", "bare", "plain_module", "with_script_calls"]
@@ -61,7 +62,7 @@ def plain_module(made: Any, spec: str, notes: list[str]) -> nn.Module:
     if kinds:
         named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         how = "with rounding" if torch.float64 in kinds else "exactly"
-        notes.append(f"It was converted from {named} to float32, {how}.")
+        notes.append(f"{CONVERTED} {named} to float32, {how}.")
         module = module.float()
     return module
 

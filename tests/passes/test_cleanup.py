@@ -42,6 +42,7 @@ CONSTANT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
     "interpolated embedding": _interpolated,
     "positions": _positions,
     "two steps": lambda m, x: x * (m.hidden * 2).exp(),
+    "no elements": lambda m, x: x + x[:, :0].narrow(2, 1, 0).exp().sum(),
     "a list": lambda m, x: x + torch.cat([m.hidden, m.hidden]).chunk(2)[1],
 }
 
@@ -50,6 +51,13 @@ CONSTANT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
 def test_constants_are_computed_at_export(name: str) -> None:
     found = ops(apply(fold_constants, Net(CONSTANT[name]), IMAGE).program)
     assert sum(found.values()) == 1
+
+
+def test_parts_without_elements_are_not_joined() -> None:
+    program = apply(
+        fold_constants, Net(lambda m, x: torch.cat([x.exp(), x[..., :0]], -1)), IMAGE
+    ).program
+    assert ops(remove_noops(program).program) == {"exp": 1}
 
 
 def test_large_results_are_not_stored() -> None:

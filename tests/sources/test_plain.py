@@ -218,3 +218,22 @@ def test_padding_makes_no_nested_tensors() -> None:
     with torch.no_grad():
         got = program.module()(ids)
     torch.testing.assert_close(got, exact, atol=1e-5, rtol=0)
+
+
+class _InDouble(nn.Module):
+    """A part in float64 whose input is cast for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3).double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x).double()).float()
+
+
+def test_a_forward_that_casts_to_a_type_of_the_weights_as_they_were() -> None:
+    source = load_source(ModelRequest(_InDouble().eval(), size=(16, 16)))
+    with pytest.raises(SourceError) as caught:
+        trace(source)
+    assert "converted from float64 to float32" in str(caught.value.hint)
+    assert ".double()" in str(caught.value.hint)
