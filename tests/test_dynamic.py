@@ -20,7 +20,7 @@ import mobile_export
 from mobile_export.artifacts.manifest import read_manifest
 from mobile_export.bench.devices import connect
 from mobile_export.bench.jobs import RunOptions, make_jobs
-from mobile_export.errors import RunnerError, UsageError
+from mobile_export.errors import ExportError, RunnerError, SourceError, UsageError
 from mobile_export.exporters.coreml.options import CoreMLOptions
 from mobile_export.pipeline import ExportReport
 
@@ -179,7 +179,7 @@ def test_bench_measures_at_a_size_and_checks_what_comes_out(report: Any) -> None
     with pytest.raises(UsageError, match="no expected outputs at 20x20") as error:
         make_jobs(connect("local"), [path], RunOptions(size=(20, 20)))
     assert "16x16, 32x48, 48x32, 64x16" in str(error.value.hint)
-    with pytest.raises(RunnerError, match="perf-test runs the first size .* any of them: onnx"):
+    with pytest.raises(RunnerError, match=r"perf-test runs the first size .* any of them: onnx"):
         make_jobs(connect("local"), [path], RunOptions(size=(48, 32), runners=("perf-test",)))
 
 

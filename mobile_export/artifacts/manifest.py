@@ -361,6 +361,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             input=msgspec.structs.replace(self.input, shape=shape),
             outputs=tuple(Output(each.name, each.shape) for each in found.expected.outputs),
             expected=found.expected,
+            build=self.build and msgspec.structs.replace(self.build, size=size),
         )
 
     @property

@@ -350,7 +350,10 @@ def _call_once(
                 hint = "Does its code take one image only? Try without `batch`. " + hint
         converted = [note for note in source.weights.notes if note.startswith(CONVERTED)]
         if converted:
-            hint = f"{converted[0]} Does its forward ask for another type (`.half()`, `.double()`)? " + hint
+            hint = (
+                f"{converted[0]} Does its forward ask for another type (`.half()`, `.double()`)? "
+                + hint
+            )
         return SourceError(
             f"{source.spec} fails on {shapes}: {described(error)}{place_in_code(error)}", hint=hint
         )
