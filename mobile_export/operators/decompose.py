@@ -387,6 +387,8 @@ def _projects(node: Node) -> bool:
 
 _TAKEN_BY_NONE: dict[Any, Callable[[Node], bool]] = {
     **dict.fromkeys(CONVS, convolution.unbatched),
+    aten.conv1d.padding: lambda _: True,
+    aten.conv2d.padding: lambda _: True,
     aten.conv_transpose1d.default: convolution.is_odd,
     aten.conv_transpose3d.input: convolution.is_odd,
     aten.log_softmax.int: pointwise.in_float64,
