@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,8 +52,15 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
+def _milliseconds(value: float | None) -> str:
+    """Two decimals, or as many as leave two digits of a time below 0.1 ms."""
+    if value is None or not 0 < value < 0.0995:
+        return _number(value)
+    return _number(value, 1 - math.floor(math.log10(value)))
+
+
 def _percentile(name: str) -> Callable[[Row], str]:
-    return lambda row: _number(row.to_dict()[name])
+    return lambda row: _milliseconds(row.to_dict()[name])
 
 
 def _backend(row: Row) -> str:
@@ -79,7 +87,7 @@ _CELLS = (
     _Cell("backend", _backend, shared=True),
     _Cell("threads", lambda row: str(row.measurement.runner["threads"]), True, shared=True),
     _Cell("M instructions", _instructions, True),
-    _Cell("median ms", lambda row: _number(row.median_ms), True),
+    _Cell("median ms", lambda row: _milliseconds(row.median_ms), True),
     _Cell("95 %", shown_width, True),
     _Cell("flags", shown_flags, words=_FLAGS),
     _Cell("output", lambda row: row.to_dict()["output"], shared=True),

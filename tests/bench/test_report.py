@@ -72,6 +72,22 @@ def test_instructions_are_never_milliseconds() -> None:
     assert "M instructions" in as_markdown([row])
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "shown"),
+    [
+        (0.00312, "0.0031"),
+        (0.0996, "0.10"),
+        (0.052, "0.052"),
+        (3.14159, "3.14"),
+        (1234.5, "1,234.50"),
+    ],
+)
+def test_short_times_keep_two_digits(milliseconds: float, shown: str) -> None:
+    summary = {"mean": milliseconds * 1e6, "count": 50}
+    rows = make_rows([measurement(samples=(), blocks=(), summary=summary)])[0]
+    assert f" {shown} " in as_markdown(rows).splitlines()[-1]
+
+
 ROWS = make_rows([measurement(), measurement(model="a&b_<c>", median_ms=1234.5)])[0]
 
 

@@ -43,6 +43,17 @@ class Segmenter(nn.Module):
         return 15 * self.conv(x)
 
 
+class Coarse(nn.Module):
+    """Logits of five classes for each block of 8x8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 15 * self.conv(x)
+
+
 class Embedder(nn.Module):
     """A row of 16 features."""
 
@@ -146,6 +157,28 @@ def test_segmenter(tmp_path: Path, photograph: np.ndarray) -> None:
     sure = best[-1] - best[-2] > 1e-4
     found = result.category_mask.numpy_view().squeeze()
     assert (found == wanted.argmax(0))[sure].all()
+
+
+def test_how_mediapipe_enlarges_a_small_map(tmp_path: Path, photograph: np.ndarray) -> None:
+    """As docs/mediapipe.md says: masks and best classes in different ways."""
+    source = source_of(Coarse, **SEGMENTER)
+    options = {"output_category_mask": True, "output_confidence_masks": True}
+    result = task(write(source, tmp_path), "ImageSegmenter", "segment", photograph, **options)
+    masks = np.stack([mask.numpy_view().squeeze() for mask in result.confidence_masks])
+    logits = eager(source, photograph)
+    assert logits.shape[-2:] == (SIZE // 8, SIZE // 8)
+
+    def enlarged(values: torch.Tensor, align: bool) -> np.ndarray:
+        made = nn.functional.interpolate(values, (SIZE, SIZE), mode="bilinear", align_corners=align)
+        return made[0].numpy()
+
+    np.testing.assert_allclose(masks, enlarged(logits.softmax(1), align=False), atol=1e-4)
+    aligned = enlarged(logits, align=True)
+    best = np.sort(aligned, 0)
+    sure = best[-1] - best[-2] > 1e-3
+    found = result.category_mask.numpy_view().squeeze()
+    assert sure.mean() > 0.9
+    assert (found == aligned.argmax(0))[sure].all()
 
 
 def test_detector(tmp_path: Path, photograph: np.ndarray) -> None:
