@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Placement", "Prepared", "prepare"]
 
-_STRETCHED = "stretched to the size of the input (no rule is known)"
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -129,7 +127,8 @@ def _resize(
     library = pillow()
     height, width = size
     if rule is None:
-        return image.resize((width, height), library.Resampling.BILINEAR), _STRETCHED
+        said = f"stretched to {width}x{height} (no rule is known)"
+        return image.resize((width, height), library.Resampling.BILINEAR), said
     if min(rule.resize) < 1:
         raise ArtifactError(
             f"The manifest says to resize pictures to {rule.resize[0]}x{rule.resize[1]}.",

@@ -126,6 +126,7 @@ def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
     from ..errors import UsageError
     from ..exporters.table import is_named_as_file
     from ..sources.again import request_again
+    from ..system.options import options_of
 
     target, given = values["target"], read_options(ModelRequest, values)
     path = Path(target)
@@ -137,11 +138,20 @@ def _machines(values: dict[str, Any], progress: Any) -> list[Machine]:
             )
         progress(f"building {target}")
         return [load_model(ModelRequest(target, **given))]
+    own = typed(ModelRequest, given)
+    if own and not values["compare"]:
+        flags = options_of(ModelRequest)
+        named = ", ".join(sorted(f"`{flags[each].flag}`" for each in own))
+        raise UsageError(
+            f"{path} is a file, which runs as it is; {named} would build a model.",
+            hint="Leave them out (of several sizes a file takes the one nearest to the picture's), "
+            "or add --compare, which builds the file's model beside it.",
+        )
     progress(f"reading {path.name}")
     found = [load_file(path)]
     if values["compare"]:
         manifest = read_manifest(path)
-        request = request_again(manifest, path, typed(ModelRequest, given))
+        request = request_again(manifest, path, own)
         progress(f"building {request.spec}")
         found.append(load_model(request, manifest))
     return found

@@ -88,6 +88,7 @@ def test_a_file_of_several_sizes_answers_at_the_nearest(name: str, tmp_path: Pat
         image = Image.fromarray(values.astype(np.uint8))
         ((answer, prepared),) = machine.answer_images([(image, "noise")])
         assert prepared.sample.image.shape == (1, 3, *nearest)
+        assert f"stretched to {nearest[1]}x{nearest[0]} " in prepared.rule
         with torch.no_grad():
             wanted = module(prepared.sample.image).numpy()
         (result,) = answer.results
@@ -117,7 +118,7 @@ def test_words_for_people(classifier: Any, picture: Path) -> None:
     done = run(classifier[1], picture)
     assert done.exit_code == 0
     assert "dog" in done.stdout
-    assert "stretched to the size of the input" in done.stdout
+    assert "stretched to 32x32 (no rule is known)" in done.stdout
     assert "onnxruntime" in done.stdout
 
 
@@ -258,6 +259,16 @@ def test_compare_never_runs_code_that_a_manifest_names(classifier: Any, picture:
         CliRunner().invoke(
             app, ["run", str(classifier[1]), str(picture), "--compare"], catch_exceptions=False
         )
+
+
+def test_options_of_a_model_are_refused_where_none_is_built(classifier: Any, picture: Path) -> None:
+    with pytest.raises(UsageError, match=r"`--num-classes`, `--size` would build") as caught:
+        CliRunner().invoke(
+            app,
+            ["run", str(classifier[1]), str(picture), "--num-classes", "7", "--size", "64"],
+            catch_exceptions=False,
+        )
+    assert "--compare" in str(caught.value.hint)
 
 
 def test_only_a_file_is_compared(picture: Path) -> None:
