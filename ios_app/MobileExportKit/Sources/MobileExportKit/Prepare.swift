@@ -63,7 +63,7 @@ extension ModelInput {
 
     private func resize(_ picture: Picture, _ rule: Preprocessing?) throws -> (Picture, String) {
         guard let rule else {
-            let said = "stretched to the size of the input (no rule is known)"
+            let said = "stretched to \(width)x\(height) (no rule is known)"
             return (try picture.resized(width: width, height: height, filter: .bilinear), said)
         }
         let (w, h) = rule.size(of: picture)
