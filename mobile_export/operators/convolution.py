@@ -94,6 +94,16 @@ def _is_computed(graph: GraphEditor, node: Node) -> bool:
     return False
 
 
+def _with_bias(graph: GraphEditor, node: Node, y: Node) -> Node:
+    """``y``, all that a convolution computes but its bias, with the bias if there is one."""
+    bias: Any = argument(node, "bias")
+    if bias is None:
+        return y
+    spatial = len(shape_of(node)) - 2
+    shift = graph.call(aten.reshape.default, bias, [-1, *[1] * spatial], like=node)
+    return graph.call(aten.add.Tensor, y, shift, like=node)
+
+
 # aten::conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1,
 #     SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor
 def _products_of_windows(graph: GraphEditor, node: Node) -> Node | None:
@@ -124,11 +134,7 @@ def _products_of_windows(graph: GraphEditor, node: Node) -> Node | None:
         matrices = call(aten.expand.default, matrices, [batch, groups, channels // groups, rows])
     y = call(aten.matmul.default, matrices, windows)
     y = call(aten.reshape.default, y, list(shape_of(node)))
-    bias: Any = argument(node, "bias")
-    if bias is None:
-        return y
-    shift = call(aten.reshape.default, bias, [1, channels, *[1] * rank])
-    return call(aten.add.Tensor, y, shift)
+    return _with_bias(graph, node, y)
 
 
 # aten::_convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] padding,
@@ -196,11 +202,7 @@ def padded_transposed_convolution(graph: GraphEditor, node: Node) -> Node | None
     for axis, (start, end) in enumerate(zip(padding, ends, strict=True), 2):
         if start or end < shape_of(y)[axis]:
             y = graph.call(aten.slice.Tensor, y, axis, start, end, like=node)
-    bias: Any = argument(node, "bias")
-    if bias is None:
-        return y
-    shift = graph.call(aten.reshape.default, bias, [-1, *[1] * rank], like=node)
-    return graph.call(aten.add.Tensor, y, shift, like=node)
+    return _with_bias(graph, node, y)
 
 
 def _products_into_windows(graph: GraphEditor, node: Node) -> Node:
@@ -224,11 +226,7 @@ def _products_into_windows(graph: GraphEditor, node: Node) -> Node:
     y = call(aten.matmul.default, matrices, columns)
     y = call(aten.reshape.default, y, [batch, groups * rows, places])
     y = call(aten.col2im.default, y, list(shape_of(node)[2:]), kernel, *numbers)
-    bias: Any = argument(node, "bias")
-    if bias is None:
-        return y
-    shift = call(aten.reshape.default, bias, [1, groups * depth, 1, 1])
-    return call(aten.add.Tensor, y, shift)
+    return _with_bias(graph, node, y)
 
 
 def _as_image(graph: GraphEditor, node: Node, *options: list[int]) -> Node:
@@ -279,7 +277,4 @@ def _by_planes(graph: GraphEditor, node: Node, *options: list[int]) -> Node:
     matrix = graph.add_constant(choice, f"planes.{node.name}")
     y = call(aten.matmul.default, matrix, y)
     y = call(aten.reshape.default, y, [n, out, planes, *sizes])
-    bias: Any = argument(node, "bias")
-    if bias is None:
-        return y
-    return call(aten.add.Tensor, y, call(aten.reshape.default, bias, [-1, 1, 1, 1]))
+    return _with_bias(graph, node, y)

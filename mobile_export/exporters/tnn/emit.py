@@ -142,7 +142,7 @@ class Emitter:
         would not fit into a line (`LONGEST_LINE`)."""
         blobs, dims = list(blobs), tuple(dims)
         while 1 < len(parts := _that_fit(blobs)) < len(blobs):
-            blobs = [self.concat(part, _joined(part, axis), axis) for part in parts]
+            blobs = [self.emit("Concat", part, _joined(part, axis), axis) for part in parts]
         return self.emit("Concat", blobs, dims, axis)
 
     def of_scale(self, blob: Blob, scale: float) -> Blob:
