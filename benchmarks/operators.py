@@ -47,7 +47,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +139,11 @@ def excluded(info: Any) -> str | None:
 
 
 KINDS = {
-    "linear systems and decompositions of matrices": (
-        "cholesky_inverse cholesky_solve geqrf linalg.cholesky linalg.cholesky_ex linalg.cond "
-        "linalg.det linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh "
-        "linalg.householder_product linalg.inv linalg.inv_ex linalg.ldl_factor "
-        "linalg.ldl_factor_ex linalg.ldl_solve linalg.lstsq linalg.lu linalg.lu_factor "
-        "linalg.lu_factor_ex linalg.lu_solve linalg.matrix_rank linalg.matrix_sqrth linalg.pinv "
-        "linalg.polar linalg.qr linalg.slogdet linalg.solve linalg.solve_ex "
-        "linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve "
-        "logdet lu lu_solve lu_unpack matrix_exp norm.nuc ormqr pca_lowrank pinverse svd "
-        "svd_lowrank triangular_solve"
+    "decompositions of matrices, but LU, QR and Cholesky's": (
+        "geqrf linalg.cond linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh "
+        "linalg.householder_product linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve "
+        "linalg.lstsq linalg.matrix_rank linalg.matrix_sqrth linalg.pinv linalg.polar linalg.svd "
+        "linalg.svdvals matrix_exp norm.nuc ormqr pca_lowrank pinverse svd svd_lowrank"
     ),
     "special functions": (
         "digamma erfinv i0 igamma igammac lgamma mvlgamma polygamma special.airy_ai "
@@ -210,6 +205,19 @@ MAPS = {
     "NaN or 1": lambda x: x.relu() / x.relu(),
 }
 
+POSITIVE = "x xᵀ + 1"
+REGULAR = "x + 4 beside the diagonal"
+MAPS_OF_MATRICES = {
+    POSITIVE: lambda x: x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype),
+    REGULAR: lambda x: x + 4 * torch.eye(*x.shape[-2:], dtype=x.dtype).roll(1, 0),
+}
+"""Images that are no singular matrix, also where they are 0; of which LU exchanges rows, or not."""
+_SYSTEMS = (
+    *("linalg.det", "linalg.inv", "linalg.inv_ex", "linalg.lu_factor", "linalg.lu_factor_ex"),
+    *("linalg.slogdet", "linalg.solve", "linalg.solve_ex", "linalg.tensorinv"),
+    *("linalg.tensorsolve", "logdet", "lu", "lu_solve"),
+)
+
 STORED = {"bucketize": 1, "searchsorted": 0}
 """Operators of which one tensor, by its place in the call, is in order: it is stored as it is."""
 
@@ -227,7 +235,8 @@ class OneOperator(nn.Module):
     ) -> None:
         super().__init__()
         self.function = info.op
-        self.shape, self.count, self.map = shape, count, MAPS[mapped]
+        self.shape, self.count = shape, count
+        self.map = {**MAPS, **MAPS_OF_MATRICES}[mapped]
         self.args = self._store(args)
         self.kept: list[int] | None = None
         self.training = False
@@ -401,6 +410,13 @@ def _run(double: nn.Module, image: torch.Tensor) -> list[np.ndarray]:
     return [output.detach().numpy() for output in outputs]
 
 
+def _maps_of(name: str) -> Iterable[str]:
+    """What is tried for an operator."""
+    if "cholesky" in name:
+        return (POSITIVE,)
+    return (REGULAR,) if name in _SYSTEMS else MAPS
+
+
 def _defined(
     info: Any, call: Any, shape: tuple[int, ...], count: int, size: tuple[int, ...]
 ) -> tuple[nn.Module, dict[str, Any]] | None:
@@ -410,7 +426,7 @@ def _defined(
     or another one each time.
     """
     fallback = None
-    for mapped in MAPS:
+    for mapped in _maps_of(info.name):
         if fallback is not None and " or " in mapped and fallback[1]["moves"]:
             break
         try:

@@ -32,6 +32,7 @@ __all__ = [
     "Plan",
     "plan_after",
     "plan_before",
+    "plans_of_layers",
     "scale_inputs",
     "scale_layer",
     "scale_norm",
@@ -230,6 +231,16 @@ def plan_after(graph: GraphEditor, node: Node, affine: Affine) -> Plan | str:
             return part
         plan = plan + part
     return plan
+
+
+def plans_of_layers(graph: GraphEditor, node: Node, affine: Affine) -> dict[Node, Plan]:
+    """Of the layers that use ``node`` directly, those that can take ``affine``, each with its plan.
+
+    What else uses ``node`` still needs it as it is.
+    """
+    layers = [user for user in node.users if isinstance(layer_of(graph, user), WeightedLayer)]
+    plans = {user: _plan_user(graph, user, node, affine) for user in layers}
+    return {user: plan for user, plan in plans.items() if isinstance(plan, Plan)}
 
 
 def _plan_user(graph: GraphEditor, user: Node, node: Node, affine: Affine) -> Plan | str:

@@ -21,6 +21,7 @@ from . import (
     elements,
     indexing,
     integers,
+    linear_systems,
     norms,
     ordering,
     padding,
@@ -283,6 +284,20 @@ _PLAIN: dict[Any, Callable[..., Any]] = {
     aten.var_mean.default: sums.moments,
     aten.var_mean.dim: sums.moments,
     aten.zero.default: elements.zero,
+    aten._linalg_det.default: linear_systems.det,
+    aten._linalg_slogdet.default: linear_systems.slogdet,
+    aten._linalg_solve_ex.default: linear_systems.solve_ex,
+    aten.cholesky_inverse.default: linear_systems.cholesky_inverse,
+    aten.cholesky_solve.default: linear_systems.cholesky_solve,
+    aten.linalg_cholesky_ex.default: linear_systems.cholesky_ex,
+    aten.linalg_inv_ex.default: linear_systems.inv_ex,
+    aten.linalg_lu.default: linear_systems.lu,
+    aten.linalg_lu_factor_ex.default: linear_systems.lu_factor_ex,
+    aten.linalg_lu_solve.default: linear_systems.lu_solve,
+    aten.linalg_qr.default: linear_systems.qr,
+    aten.linalg_solve_triangular.default: linear_systems.solve_triangular,
+    aten.lu_unpack.default: linear_systems.lu_unpack,
+    aten.triangular_solve.default: linear_systems.triangular_solve,
 }
 
 _OTHERS: dict[str, Callable[..., Any]] = {

@@ -8,6 +8,8 @@ products of attention, where s (q k) = (s q) k), or into every layer that uses y
 An offset in front of a convolution that pads with zeros stays, and the report says so: the padding
 is 0 where the offset would give t. The factor still goes: s x + t = s (x + t / s), so that mean and
 std of an image are one subtraction.
+
+Where something else uses y, too, it stays for that, and the layers that can take it read x.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import torch
 from torch.fx import Node
 
 from ..graph.affine import Affine, scale_of
-from ..graph.affine_folding import plan_after, plan_before
+from ..graph.affine_folding import plan_after, plan_before, plans_of_layers
 from ..graph.editor import GraphEditor
 from ..graph.rounds import in_turn, settle
 
@@ -68,11 +70,28 @@ def _fold(graph: GraphEditor, node: Node) -> None:
     if isinstance(plan, str):
         after = plan_after(graph, node, affine)
         if isinstance(after, str):
-            if not _factor_after(graph, node, source, affine):
+            done = _factor_after(graph, node, source, affine)
+            if not done and not _into_some(graph, node, source, affine):
                 graph.refuse(node, f"before: {plan}; after: {after}")
             return
         plan, side = after, "after"
     graph.replace(node, source, f"folded into {plan.run()} {side} it")
+
+
+def _into_some(graph: GraphEditor, node: Node, source: Node, affine: Affine) -> bool:
+    """Fold s x + t into those of its users that can take it; the others use it as before.
+
+    LiteRT's converter does so, too, unasked: what it stores can be compared with the program only
+    where that is done here.
+
+    Returns:
+        Whether there were any.
+    """
+    plans = plans_of_layers(graph, node, affine)
+    for user, plan in plans.items():
+        user.replace_input_with(node, source)
+        graph.changed(node, f"folded into {plan.run()} after it; what else uses it is left")
+    return bool(plans)
 
 
 def _factor_after(graph: GraphEditor, node: Node, source: Node, factor: Affine) -> bool:

@@ -4,7 +4,8 @@ Nothing:       reshape or expand to the own shape, permute in order, slice of ev
                zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, what a cat
                joins that has no elements, a split into one part, relu of relu.
 Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x), unless that is
-               dearer than the second one and others read the first one, too.
+               dearer than the second one and others read the first one, too; slice(slice(x)) along
+               one axis is one slice; a slice inside one piece of a cat is a slice of the piece.
 Only ones:     a permute that moves nothing but axes of size 1 is a reshape.
 Duplicates:    two calls of one op with the same arguments are one.
 """
@@ -148,7 +149,47 @@ def _broadcast(a: Node, b: Node) -> tuple[int, ...]:
 
 
 def _slice(graph: GraphEditor, node: Node) -> Node | None:
-    return _same_shape(graph, node) if argument(node, "step") == 1 else None
+    source = source_of(node)
+    if argument(node, "step") != 1:
+        return None
+    if shape_of(source) == shape_of(node):
+        return source
+    sizes = (*shape_of(source), *shape_of(node))
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    axis, start, end = _range(node)
+    if is_call(source, aten.slice.Tensor) and argument(source, "step") == 1:
+        inner, before, _ = _range(source)
+        if inner == axis:
+            args = (source_of(source), axis, before + start, before + end)
+            return graph.call(aten.slice.Tensor, *args, like=node)
+    if is_call(source, aten.cat.default) and argument(source, "dim") % len(shape_of(node)) == axis:
+        return _inside_piece(graph, node, axis, start, end)
+    return None
+
+
+def _range(node: Node) -> tuple[int, int, int]:
+    """Axis, start and end of a slice with a step of 1."""
+    shape = shape_of(source_of(node))
+    axis = argument(node, "dim") % len(shape)
+    start, end, _ = slice(argument(node, "start"), argument(node, "end")).indices(shape[axis])
+    return axis, start, max(start, end)
+
+
+def _inside_piece(graph: GraphEditor, node: Node, axis: int, start: int, end: int) -> Node | None:
+    """A slice of what was joined is one of the piece that it lies in. (coremltools 9.0 takes such
+    a slice of a stored piece for integers.)"""
+    before = 0
+    for piece in source_of(node).args[0]:  # type: ignore[union-attr]
+        assert isinstance(piece, Node)
+        if len(shape_of(piece)) <= axis:  # (0,), which a cat of any rank takes
+            return None
+        after = before + shape_of(piece)[axis]
+        if before <= start and end <= after:
+            args = (piece, axis, start - before, end - before)
+            return graph.call(aten.slice.Tensor, *args, like=node)
+        before = after
+    return None
 
 
 def _pad(graph: GraphEditor, node: Node) -> Node | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from mobile_export.lowering import ir
+from mobile_export.lowering.lower import lower
+from mobile_export.lowering.reference import run_graph
 from tests.lowering.core_set import CORE
-from tests.lowering.graphs import Calls, check
+from tests.lowering.graphs import Calls, check, prepared
 
 IMAGE = (1, 6, 8, 10)
 TOKENS = (1, 12, 8)
@@ -530,3 +533,20 @@ def test_a_long_row_of_large_values_is_sorted(size: int) -> None:
         return (x * 1e6).sort(2)[0]
 
     check(Calls(ordered), (1, 1, size, 1))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.where(x > 0.5, torch.nan, x),
+        lambda x: torch.where(x > 0.5, x, torch.tensor([1.0, torch.nan]).repeat(5)),
+        lambda x: x.masked_fill(x > 0.5, torch.nan),
+    ],
+)
+def test_no_number_where_it_is_chosen(function: Any) -> None:
+    """0 · NaN would be NaN everywhere."""
+    x = torch.randn(IMAGE, generator=torch.Generator().manual_seed(0)).double()
+    [found] = run_graph(lower(prepared(Calls(function), IMAGE)), x.numpy())
+    wanted = function(x).numpy()
+    assert 0 < np.isnan(wanted).sum() < wanted.size
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)

@@ -60,6 +60,26 @@ def test_parts_without_elements_are_not_joined() -> None:
     assert ops(remove_noops(program).program) == {"exp": 1}
 
 
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda m, x: x[:, 1:][:, :-1].exp(), {"slice": 1, "exp": 1}),
+        (lambda m, x: x[:, 1:, 2:].exp(), {"slice": 2, "exp": 1}),
+        (lambda m, x: torch.cat([x.exp(), x], 1)[:, :4], {"exp": 1}),
+        (lambda m, x: torch.cat([x.exp(), x], 1)[:, 1:3], {"exp": 1, "slice": 1}),
+        (lambda m, x: torch.cat([x, x.exp()], 1)[:, -3:], {"exp": 1, "slice": 1}),
+        (lambda m, x: torch.cat([x, x.exp()], 1)[:, 3:5], {"exp": 1, "slice": 1, "cat": 1}),
+        (lambda m, x: torch.cat([x, x.exp()], 1)[:, :, 3:5], {"exp": 1, "slice": 1, "cat": 1}),
+        (lambda m, x: torch.cat([x, x.exp()], 1)[:, ::2], {"exp": 1, "slice": 1, "cat": 1}),
+    ],
+)
+def test_slices(
+    function: Callable[[Net, torch.Tensor], torch.Tensor], left: dict[str, int]
+) -> None:
+    """Of slices, and of one piece of what was joined."""
+    assert ops(apply(remove_noops, Net(function), IMAGE).program) == left
+
+
 def test_large_results_are_not_stored() -> None:
     result = apply(fold_constants, Net(lambda m, x: x.sum() * m.hidden.expand(4, 200, 200)), IMAGE)
     assert "would store 160000 elements" in reasons(result)

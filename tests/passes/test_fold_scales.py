@@ -109,3 +109,18 @@ def test_normalisation_of_torchvision_inside_a_model() -> None:
     module = Net(lambda m, x: m.conv(normalize(x, mean, std)).exp())
     program = mobile_export.prepare(module, torch.zeros(IMAGE))
     assert ops(program) == {"sub": 1, "conv2d": 1, "exp": 1}
+
+
+def _used_twice(m: Net, x: torch.Tensor) -> torch.Tensor:
+    y = x.relu() * m.gamma + 0.5
+    return m.point(y) + y + m.conv(y)
+
+
+def test_layers_beside_other_users() -> None:
+    """The pointwise convolution takes it; the sum and the padded convolution use it as it was."""
+    result = apply(fold_scales, Net(_used_twice), IMAGE)
+    found = {node.name: node for node in result.program.exported.graph.nodes}
+    read = {name: node.args[0].name for name, node in found.items() if name.startswith("conv2d")}
+    assert read == {"conv2d": "relu", "conv2d_1": "add"}
+    assert any("what else uses it is left" in change.what for change in result.changes)
+    assert any("is not linear" in refusal.reason for refusal in result.refusals)

@@ -10,7 +10,7 @@ import torch
 from ..table import Call, Operand, lowers
 from ..view import View
 from .comparing import negated
-from .elementwise import binary
+from .elementwise import binary, unary
 from .linear import linear
 from .moving import concat, expand, narrow, reshape
 
@@ -73,7 +73,7 @@ def _masked_fill(call: Call) -> View:
 
 
 def _chosen(call: Call, mask: Operand, yes: Any, no: Any) -> View:
-    """``yes`` mask + ``no`` (1 - mask), with infinities bounded."""
+    """``yes`` mask + ``no`` (1 - mask), with infinities bounded; a stored NaN is √-mask there."""
     if isinstance(mask, View):
         weights: tuple[Operand, Operand] = mask, negated(call.builder, mask)
     else:
@@ -91,6 +91,14 @@ def _weighted(call: Call, value: Any, weight: Operand) -> Operand:
         if isinstance(weight, np.ndarray):
             product: np.ndarray = np.where(weight == 0, 0.0, value * weight)  # though it is NaN
             return product
+        undefined = np.isnan(value)
+        if undefined.any():
+            rest = np.where(undefined, 0.0, value)
+            here = binary(call.builder, "mul", weight, -undefined.astype(np.float64), call.shape)
+            root = unary(call.builder, "sqrt", here)
+            if not rest.any():
+                return root
+            return binary(call.builder, "add", root, _weighted(call, rest, weight), call.shape)
     elif isinstance(weight, np.ndarray) and not weight.any():
         return np.zeros(call.shape)
     return binary(call.builder, "mul", value, weight, call.shape)
