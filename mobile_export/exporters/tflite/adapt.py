@@ -23,7 +23,9 @@ Products of batches of matrices: litert-torch joins the batch dimensions, and un
 product, though TFLite's BATCH_MATMUL takes several. `_product` is an op that is lowered to that.
 
 Linear layers of one pixel: of (1, C, 1, 1) with its channels moved last litert-torch makes products
-whose ranks do not fit ("found invalid output rank"). Over (1, C) there is none.
+whose ranks do not fit ("found invalid output rank"). Over (1, C) there is none. So it does of
+convolutions of a row (1, C, 1, N) of which a product of matrices is the input: they are ones of a
+column (1, C, N, 1).
 
 Sorting: litert-torch writes STABLEHLO_SORT, which LiteRT does not have, for all but the largest
 elements along the last axis with their indices, which are TOPK_V2. So sorting is that, of negated
@@ -41,7 +43,7 @@ import torch
 from torch.fx import Node
 
 from ...graph.editor import GraphEditor, shape_of
-from ...graph.ops import argument, as_list
+from ...graph.ops import argument, as_list, is_call, source_of
 from ...passes.join_axes import join_axes
 from ...system.litert_private import lower_as_product
 
@@ -70,6 +72,8 @@ def avoid_gaps(program: Program) -> Program:
         _norm_in_parts(graph, node)
     for node in graph.find(_ATEN.linear.default):
         _flatten_one_row(graph, node)
+    for node in graph.find(_ATEN.conv1d.default, _ATEN.conv2d.default):
+        _stand_up(graph, node)
     for node in graph.find(_ATEN.matmul.default):
         _multiply_stacks(graph, node)
     for node in [*graph.find(_ATEN.sort.default), *graph.find(_ATEN.sort.stable)]:
@@ -187,6 +191,37 @@ def _flatten_one_row(graph: GraphEditor, node: Node) -> None:
         result = call(_ATEN.linear.default, row, weight, bias)
         result = call(_ATEN.reshape.default, result, list(shape_of(node)))
         graph.replace(node, result, "one row")
+
+
+def _stand_up(graph: GraphEditor, node: Node) -> None:
+    """conv1d, or conv2d of a row, of a product of matrices -> conv2d of a column."""
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    x, weight, bias, *numbers, groups = (argument(node, name) for name in names)
+    shape, kernel = list(shape_of(x)), list(shape_of(weight))
+    if len(shape) == 4 and (shape[2] != 1 or kernel[2] != 1 or _pair(numbers[1])[0]):
+        return
+    if len(shape) < 3 or not _is_product(x):
+        return
+    call = functools.partial(graph.call, like=node)
+    stored = graph.constant(weight)
+    column = [*kernel[:2], kernel[-1], 1]
+    if stored is None:
+        turned = call(_ATEN.reshape.default, weight, column)
+    else:
+        turned = graph.derived(weight, stored.reshape(column), f"{node.name}.weight")
+    stride, padding, dilation = (as_list(value, 1)[-1] for value in numbers)
+    standing = call(_ATEN.reshape.default, x, [*shape[:2], shape[-1], 1])
+    ends = ([stride, 1], [padding, 0], [dilation, 1], groups)
+    result = call(_ATEN.conv2d.default, standing, turned, bias, *ends)
+    result = call(_ATEN.reshape.default, result, list(shape_of(node)))
+    graph.replace(node, result, "of a column")
+
+
+def _is_product(node: Any) -> bool:
+    """Whether a value is a product of matrices, perhaps reshaped."""
+    while is_call(node, _ATEN.reshape.default):
+        node = source_of(node)
+    return is_call(node, _ATEN.matmul.default)
 
 
 def _multiply_stacks(graph: GraphEditor, node: Node) -> None:

@@ -98,6 +98,29 @@ def test_a_linear_layer_of_a_map_of_one_pixel(tmp_path: Path) -> None:
     assert report.artifacts[0].parity.passed
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_convolutions_of_a_product(tmp_path: Path, rank: int) -> None:
+    """litert-torch by itself refuses them ("found invalid output rank"): timm's EfficientViM."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 1)
+            self.row = torch.nn.Conv1d(3, 6, 3, padding=2, dilation=2, groups=3)
+            self.rows = torch.nn.Conv2d(3, 6, (1, 3), padding=(0, 2), dilation=2, groups=3)
+            self.last = torch.nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.first(x).flatten(2)
+            state = x.flatten(2) @ tokens.transpose(1, 2)
+            state = self.row(state) if rank == 1 else self.rows(state[:, :, None]).squeeze(2)
+            return self.last((state @ tokens).reshape(1, 6, 16, 16))
+
+    torch.manual_seed(0)
+    report = export(Net().eval(), ("tflite",), tmp_path, name="net", size=16, channels=3)
+    assert report.artifacts[0].parity.passed
+
+
 @pytest.mark.parametrize(("padding", "output_padding"), [(1, 0), (1, 1), ((2, 1), (1, 0))])
 def test_transposed_convolutions_with_padding(
     tmp_path: Path, padding: Any, output_padding: Any
