@@ -3,6 +3,8 @@
 Nothing:       reshape or expand to the own shape, permute in order, slice of everything, padding by
                zero, pooling by 1, mean over axes of size 1 that are kept, a cat of one, what a cat
                joins that has no elements, a split into one part, relu of relu.
+One place:     a softmax over an axis of size 1 is 1 whatever it reads (attention at one position),
+               and a product with a stored matrix of ones that sums one number repeats the other.
 Chains:        reshape(reshape(x)) = reshape(x); permute(permute(x)) = permute(x), unless that is
                dearer than the second one and others read the first one, too; slice(slice(x)) along
                one axis is one slice; a slice inside one piece of a cat is a slice of the piece.
@@ -239,6 +241,32 @@ def _relu(graph: GraphEditor, node: Node) -> Node | None:
     return source if is_call(source, aten.relu.default, aten.relu6.default) else None
 
 
+def _softmax(graph: GraphEditor, node: Node) -> Node | None:
+    """Ones, where the axis has one place."""
+    shape = shape_of(node)
+    if shape[node.args[1]] != 1:  # type: ignore[index]
+        return None
+    dtype = node.meta["val"].dtype
+    return graph.add_constant(torch.ones(shape, dtype=dtype), f"{node.name}.ones")
+
+
+def _product_with_ones(graph: GraphEditor, node: Node) -> Node | None:
+    """The other operand, repeated, where the product has one addend, with the factor 1."""
+    first, second = node.args[:2]
+    shape = shape_of(node)
+    for ones, other, summed in ((first, second, -2), (second, first, -1)):
+        stored = graph.constant(ones)
+        if stored is None or stored.ndim < 2 or not torch.all(stored == 1):
+            continue
+        given = shape_of(other)  # type: ignore[arg-type]
+        if len(given) < 2 or given[summed] != 1:
+            continue
+        if given == shape:
+            return other  # type: ignore[return-value]
+        return graph.call(aten.expand.default, other, list(shape), like=node)
+    return None
+
+
 _RULES: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
     aten.reshape.default: _reshape,
     aten.permute.default: _permute,
@@ -251,5 +279,7 @@ _RULES: dict[Any, Callable[[GraphEditor, Node], Node | None]] = {
     aten.mean.dim: _mean,
     aten.cat.default: _cat,
     aten.relu.default: _relu,
+    aten.softmax.int: _softmax,
+    aten.matmul.default: _product_with_ones,
     operator.getitem: _part,
 }

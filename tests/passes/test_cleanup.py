@@ -114,6 +114,18 @@ NOOPS: dict[str, tuple[Callable[[Net, torch.Tensor], torch.Tensor], dict[str, in
     ),
     "relu twice": (lambda m, x: x.relu().relu(), {"relu": 1}),
     "the same twice": (lambda m, x: x.exp() * x.exp(), {"exp": 1, "mul": 1}),
+    "attention at one place": (
+        lambda m, x: torch.softmax(x[:, :, :1, :1] @ x[:, :, :1, :1].exp(), -1) @ x[:, :, :1],
+        {"slice": 1},
+    ),
+    "ones that repeat": (
+        lambda m, x: torch.softmax(x[..., :1], -1) @ x[:, :, :1].exp(),
+        {"slice": 1, "exp": 1, "expand": 1},
+    ),
+    "ones that sum several": (
+        lambda m, x: torch.softmax(x[..., :1], -1).expand(1, 4, 6, 6) @ x,
+        {"expand": 1, "matmul": 1},
+    ),
     "moving a one": (lambda m, x: x.permute(1, 0, 2, 3).exp(), {"reshape": 1, "exp": 1}),
 }
 
@@ -131,6 +143,7 @@ def _grown(m: Net, x: torch.Tensor) -> torch.Tensor:
 
 KEPT: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
     "random": lambda m, x: torch.bernoulli(x * 0) + torch.bernoulli(x * 0),
+    "a softmax of several": lambda m, x: x.softmax(-1) @ x[..., :1],
     "every second": lambda m, x: x[:, :, ::2].exp(),
     "strided pool of one": lambda m, x: F.avg_pool2d(x, 1, 2),
     "expand that counts": _grown,

@@ -9,7 +9,9 @@ weights. In the file the mark is taken out, and the sign is changed back: what i
 DEQUANTIZE, the layer in float32, QUANTIZE.
 
 So it is with operators that the converter takes between integers of 16 bits and then refuses, as
-its dialect has them of 8 bits only; or computes with other numbers (TANH, two steps off).
+its dialect has them of 8 bits only; or computes with other numbers (SOFTMAX and TANH, two steps
+off). It refuses clamps that stand alone, and puts ReLU6 into the end of the mark before it: in the
+file that end becomes the clamp.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from ...graph.layers import WeightedLayer, layer_of
 from ...graph.ops import called_name
 from ...graph.quantized import is_quantization
 from ...graph.roundings import grid_of
-from .flatbuffer import add_buffer, pack, unpack
+from .flatbuffer import add_buffer, operator_code, pack, unpack
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -56,14 +58,15 @@ def mark_float_layers(program: Program) -> Program:
             roundings = []
         else:
             sources = _of_16_bits(node)
-            roundings = [user for user in node.users if sources and is_quantization(user)]
+            last = _with_clamp(graph, node)
+            roundings = [user for user in last.users if sources and is_quantization(user)]
         for source in sources:
             if source not in marks:
                 marks[source] = _mark(graph, source, node)
             node.replace_input_with(source, marks[source])
             graph.changed(node, "a mark: it is computed in float32")
         for user in roundings:
-            user.replace_input_with(node, _mark(graph, node, user))
+            user.replace_input_with(last, _mark(graph, last, user))
     return graph.result().program
 
 
@@ -74,11 +77,12 @@ def _mark(graph: GraphEditor, value: Node, user: Node) -> Node:
     return call(aten.neg.default, bounded)
 
 
+_CLAMPS = ("clamp", "clamp_max", "clamp_min", "hardtanh", "relu6")
 _WITHOUT_16_BITS = (
-    *("cat", "elu", "gelu", "hardswish", "index", "index_select", "stack", "tanh"),
-    "upsample_bilinear2d",
+    *("cat", "elu", "gelu", "hardswish", "index", "index_select", "softmax", "stack", "tanh"),
+    *("upsample_bilinear2d", *_CLAMPS),
 )
-"""Operators, without overload, whose kernels the converter's dialect has of 8 bits only."""
+"""Operators, without overload, that the converter has of 8 bits only, or computes otherwise."""
 
 
 def _of_16_bits(node: Node) -> list[Node]:
@@ -97,6 +101,12 @@ def _repeats_operands(node: Node) -> bool:
         return False
     shapes = [tuple(each.meta["val"].shape) for each in node.all_input_nodes]
     return any(shape != tuple(node.meta["val"].shape) for shape in shapes)
+
+
+def _with_clamp(graph: GraphEditor, node: Node) -> Node:
+    """``node``, or the clamp that alone reads it: what it gives is rounded behind that."""
+    user = graph.only_user(node)
+    return user if user is not None and called_name(user) in ("relu", *_CLAMPS) else node
 
 
 _LARGEST_16 = 2**15 - 1
@@ -149,13 +159,35 @@ def _take_out(model: Any, graph: Any) -> int:
         folded = [each for each in users if each not in last]
         if source < 0 or not all(_negate_weights(model, graph, each, schema) for each in folded):
             continue
-        ends |= {value: source} | {int(each.outputs[0]): source for each in last}
-        gone |= {id(each) for each in (first, middle, *last)}
+        clamps = [each for each in last if _stand_alone(model, each, source, schema)]
+        plain = [each for each in last if each not in clamps]
+        ends |= {value: source} | {int(each.outputs[0]): source for each in plain}
+        gone |= {id(each) for each in (first, middle, *plain)}
         count += 1
     for operator in graph.operators:
-        operator.inputs = [ends.get(int(i), int(i)) for i in operator.inputs]
+        operator.inputs = [_end(ends, int(i)) for i in operator.inputs]
     graph.operators = [operator for operator in graph.operators if id(operator) not in gone]
     return count
+
+
+def _stand_alone(model: Any, last: Any, source: int, schema: Any) -> bool:
+    """Make the clamp that the converter has put into the end of a mark, if it has, an operator of
+    its own that reads what the mark reads; say whether it has."""
+    names = {v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)}
+    clamp = names[getattr(last.builtinOptions, "fusedActivationFunction", 0)]
+    if clamp == "NONE":
+        return False
+    last.opcodeIndex = operator_code(model, clamp, version=1, any_version=True)
+    last.inputs = [source]
+    last.builtinOptions, last.builtinOptionsType = None, schema.BuiltinOptions.NONE
+    return True
+
+
+def _end(ends: dict[int, int], index: int) -> int:
+    """What is read in the place of a tensor: behind one mark may stand another."""
+    while index in ends:
+        index = ends[index]
+    return index
 
 
 def _negate_weights(model: Any, graph: Any, layer: Any, schema: Any) -> bool:

@@ -75,3 +75,49 @@ def test_layers_that_are_left_compute_in_float32(left: str, tmp_path: Path) -> N
     modules = dict(source.module.named_modules())
     expected = [np.sort(modules[n].weight.detach().numpy().reshape(-1)) for n in left.split()]
     assert sorted(map(bytes, found)) == sorted(map(bytes, expected))
+
+
+class Clamps(nn.Module):
+    """Clamps that nothing computes with the operator before them."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.one, self.other = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.last = nn.Conv2d(16, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, other = self.one(x), self.other(x)
+        if self.kind == "read twice":
+            values = torch.cat([nn.functional.relu6(one), one * 0.5], 1)
+        elif self.kind == "hard sigmoid":
+            values = torch.cat([one * (nn.functional.relu6(one + 3) / 6), other], 1)
+        elif self.kind == "relu6":
+            values = nn.functional.relu6(torch.cat([one, other], 1) * torch.cat([one, one], 1))
+            values = nn.functional.relu6(torch.cat([values[:, :8], other], 1))
+        elif self.kind == "softmax":
+            values = torch.cat([one.softmax(-1), other], 1)
+        else:
+            values = torch.cat([one, other], 1).clamp(-0.25, 0.5)
+        result: torch.Tensor = self.last(values)
+        return result
+
+
+@pytest.mark.parametrize("kind", ["read twice", "hard sigmoid", "relu6", "other bounds", "softmax"])
+def test_clamps_and_softmax_of_16_bits_are_computed_in_float32(kind: str, tmp_path: Path) -> None:
+    """LiteRT's converter refuses clamps that stand alone between integers, and puts ReLU6 into the
+    end of a mark; its softmax of 16 bits is two steps off."""
+    need("tflite")
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+    torch.manual_seed(0)
+    source = make_source(Clamps(kind).eval(), size=(16, 16))
+    config = ExportConfig(out_dir=tmp_path, precision="int16", quantization=OPTIONS)
+    report = export_program(lambda: source, "clamps", [get_format("tflite")], config)
+    (made,) = report.artifacts
+    assert made.parity.status == "passed", made.parity.notes
+    interpreter = interpreters.Interpreter(str(made.path))
+    interpreter.allocate_tensors()
+    types = {each["index"]: each["dtype"] for each in interpreter.get_tensor_details()}
+    for operation in operations_of(interpreter):
+        if operation["op_name"] in ("SOFTMAX", "RELU6"):
+            assert types[int(operation["inputs"][0])] is np.float32
