@@ -7,6 +7,10 @@ file that passed runs again, on noise of `STRENGTH` times the range, on bright a
 black and white pixels, few of them black or few of them white, where it takes pixels). It is judged
 by the size of its error alone on each, and apart from the other inputs, whose changes they would
 hide.
+
+Such an input judges nobody where the model amplifies rounding on it: one float32 run of PyTorch's
+may be near float64 by luck, so before a file is called wrong the runs with moved results are asked
+as well (`parity.rounding`).
 """
 
 from __future__ import annotations
@@ -132,7 +136,9 @@ def with_strong_input(
 
     A file that computes in float16 may overflow with such values, which says nothing: one that
     returns infinity, or whose model has values on the way the squares of which are beyond float16,
-    is not judged. Labels jump more often with them, and are not looked at.
+    is not judged. Nor is any where PyTorch's own float32 is more than `ILL_CONDITIONED` off as soon
+    as results are moved by a unit in their last place: a note says so. Labels jump more often with
+    such values, and are not looked at.
 
     Args:
         arithmetic: of the file, ``fp16`` or ``fp32``.
@@ -153,6 +159,9 @@ def with_strong_input(
     if found.faithful is not False:
         return report
     (sample,) = reference.samples
+    moved = 0.0 if reference.moved_error is None else reference.moved_error()
+    if not moved <= ILL_CONDITIONED:
+        return replace(report, notes=(*report.notes, _note_on_amplified(sample.name, moved)))
     if sample.name.startswith("strong"):
         note = (
             f"right on the other inputs, and wrong on one of {STRENGTH:g} times their range (black "
@@ -176,4 +185,11 @@ def with_strong_input(
         worst=found.worst,
         worst_index=found.worst_index,
         notes=(*report.notes, note),
+    )
+
+
+def _note_on_amplified(name: str, moved: float) -> str:
+    return (
+        f"not judged by {name}: the model amplifies rounding there, PyTorch's own float32 run is "
+        f"{moved:.1e} off where every operator's result is moved by up to a unit in its last place"
     )

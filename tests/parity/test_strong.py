@@ -16,6 +16,7 @@ from torch import nn
 from mobile_export.exporters.table import precision_named
 from mobile_export.graph.capture import trace
 from mobile_export.graph.specs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from mobile_export.parity.reference import ILL_CONDITIONED
 from mobile_export.parity.report import ParityReport
 from mobile_export.parity.samples import Sample, parity_samples, pixel_samples
 from mobile_export.parity.session import Session
@@ -179,6 +180,50 @@ def test_values_that_prove_nothing_are_left_out(how: str) -> None:
         for each in strong_references(Refusing(how), (SPEC,), pixels=False)
     ]
     assert "strong-noise" not in names
+
+
+class Amplifying(nn.Module):
+    """On dark images it multiplies by 4096 what rounding did to its input, and is lucky itself:
+    64ths are exact in float32 as in float64, as long as no other kernel moves them."""
+
+    def __init__(self, moved: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.features, self.moved = nn.Conv2d(3, 3, 3, 1, 1), moved
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dark = (-x.mean((1, 2, 3), keepdim=True) - 1.5).relu()
+        exact = (x * 64).round() / 64 * (1 + self.moved)
+        return self.features(x).relu() + dark * (exact * 4096).sin()
+
+
+def test_where_a_model_amplifies_rounding_a_lucky_run_judges_nobody() -> None:
+    original, file = Amplifying(), Amplifying(moved=2.0**-22)
+    strong = strong_references(original, (SPEC,), pixels=False)
+    dark = next(each.reference for each in strong if each.reference.samples[0].name == "dark-noise")
+    assert dark.float32_error < 1e-6
+    assert dark.moved_error is not None
+    assert dark.moved_error() > ILL_CONDITIONED
+    off = np.abs(Played(file).run(dark.samples[0])[0] - dark.outputs[0][0]).max()
+    assert off > 1e-4 * np.abs(dark.outputs[0][0]).max()
+    report = checked(original, Played(file))
+    assert (report.status, report.faithful) == ("passed", True)
+    assert report.notes[-1].startswith("not judged by dark-noise: the model amplifies rounding")
+    assert not any("not judged" in note for note in checked(original, Played(original)).notes)
+
+
+def test_a_damaged_file_of_a_model_that_amplifies_rounding_fails() -> None:
+    """On the ordinary inputs; and on a strong one where the model does not amplify."""
+    original, damaged, clipped = Amplifying(), Amplifying(), Amplifying()
+    with torch.no_grad():
+        damaged.features.weight[0, 0, 0, 0] += 0.01
+    report = checked(original, Played(damaged))
+    assert (report.status, report.faithful) == ("failed", False)
+    features = clipped.features
+    clipped.features = nn.Sequential(features, nn.Hardtanh(max_val=6.0))  # type: ignore[assignment]
+    assert max(Played(original).run(each)[0].max() for each in parity_samples(SPEC)) < 6
+    report = checked(original, Played(clipped))
+    assert (report.status, report.worst) == ("failed", "strong-noise:logits")
 
 
 def test_inputs_of_whole_numbers_have_no_strong_one() -> None:
