@@ -13,7 +13,6 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,20 @@ from ..artifacts.names import artifact_stem
 from ..errors import UsageError
 from ..models.cost import Cost, stored_cost
 from ..models.papers import PAPERS, paper_rows
-from ..models.table import entries
 from ..system.files import MIB, read_regular_file
 from ..system.terminal import printable
 from .layout import Column, Grid
 from .published import rows as published_rows
 from .record import FLAGS
-from .tables import Row, shown_flags, shown_type, shown_width
+from .tables import (
+    Row,
+    is_official,
+    official_classes,
+    shown_flags,
+    shown_type,
+    shown_width,
+    size_of,
+)
 
 __all__ = [
     "Own",
@@ -39,8 +45,6 @@ __all__ = [
     "read_own",
 ]
 
-_CLASSES = 1000
-"""That timm's models tell apart, unless asked otherwise."""
 _MOST_BYTES = MIB
 
 
@@ -102,7 +106,7 @@ class PaperLine:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the input in pixels."""
-        return _size(self.row)
+        return size_of(self.row)
 
     @property
     def other_size(self) -> bool:
@@ -178,24 +182,13 @@ def _first(**found: float | None) -> _Sourced:
     )
 
 
-def _size(row: Row) -> tuple[int, int]:
-    height, width = (1, 1, *row.measurement.artifact["input_shape"])[-2:]
-    return height, width
-
-
-@cache
-def _official_classes() -> Mapping[str, int | None]:
-    """By the name of every built-in model."""
-    return {entry.name: entry.num_classes for entry in entries()}
-
-
 def _cost(row: Row) -> Cost | None:
     """What we counted of a built-in model."""
     m = row.measurement
-    if m.model not in _official_classes():
+    if m.model not in official_classes():
         return None
     return stored_cost(
-        m.model, _size(row), m.artifact.get("classes") or _official_classes()[m.model]
+        m.model, size_of(row), m.artifact.get("classes") or official_classes()[m.model]
     )
 
 
@@ -218,16 +211,10 @@ def paper_lines(
         m = row.measurement
         known = own or {}
         mine = known.get(m.model) or known.get(artifact_stem(m.model)) or Own()
-        beside = printed.get(artifact_stem(m.model), ()) if _official(row) else ()
+        beside = printed.get(artifact_stem(m.model), ()) if is_official(row) else ()
         of_row = [PaperLine(row, mine, one) for one in beside or [Printed()]]
         lines += sorted(of_row, key=lambda line: line.other_size)
     return lines
-
-
-def _official(row: Row) -> bool:
-    """The file tells as many classes apart as the network that the papers print."""
-    m = row.measurement
-    return m.artifact.get("classes") in (None, _official_classes().get(m.model, _CLASSES))
 
 
 def _printed(papers: set[str]) -> dict[str, list[Printed]]:

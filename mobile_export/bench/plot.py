@@ -24,7 +24,7 @@ from ..system.terminal import printable
 from .layout import latex_escaped
 from .published import PublishedLatency
 from .published import rows as published_rows
-from .tables import Row, shown_flags
+from .tables import Row, is_official, shown_flags, size_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,7 @@ __all__ = [
     "family_of",
     "make_figure",
     "make_series",
+    "require_metric",
     "save_plot",
     "svg_plot",
     "unmeasured_note",
@@ -97,8 +98,9 @@ def make_series(
 ) -> list[Series]:
     """The measured series, and the published ones of phones, boards and CPUs.
 
-    The accuracy of a measured point is the published one of the same network: a file with random
-    weights has the latency of a trained one and no accuracy of its own.
+    The accuracy of a measured point is the published one of the same network, of images of the same
+    size and as many classes: a file with random weights has the latency of a trained one and no
+    accuracy of its own.
 
     Args:
         metric: of the published rows, as they spell it.
@@ -111,20 +113,37 @@ def make_series(
         for row in published_rows()
         if row.metric == metric and row.accuracy and (wanted is None or row.paper in wanted)
     ]
-    accuracy: dict[str, dict[str, float]] = {}
-    for row in printed:
-        if row.name and row.accuracy:
-            accuracy.setdefault(artifact_stem(row.name), {})[row.paper] = row.accuracy
-    accuracy |= {artifact_stem(name): {"own": value} for name, value in (own or {}).items()}
-    return [*_measured(rows, accuracy), *_published(printed)]
+    mine = {artifact_stem(name): value for name, value in (own or {}).items()}
+    return [*_measured(rows, printed, mine), *_published(printed)]
 
 
-def _measured(rows: Sequence[Row], accuracy: dict[str, dict[str, float]]) -> list[Series]:
+def _accuracies(
+    row: Row, printed: Sequence[PublishedLatency], own: Mapping[str, float]
+) -> dict[str, float]:
+    """The user's own, or by its paper what is published of the network, on images as large and of
+    as many classes as were measured."""
+    stem = artifact_stem(row.measurement.model)
+    if stem in own:
+        return {"own": own[stem]}
+    if not is_official(row):
+        return {}
+    return {
+        one.paper: one.accuracy
+        for one in printed
+        if one.name and artifact_stem(one.name) == stem and one.accuracy
+        and one.size in (None, size_of(row))
+    }  # fmt: skip
+
+
+def _measured(
+    rows: Sequence[Row], printed: Sequence[PublishedLatency], own: Mapping[str, float]
+) -> list[Series]:
     groups: dict[str, list[Point]] = {}
     for row in rows:
         m = row.measurement
         stem = artifact_stem(m.model)
-        if row.median_ms is None or stem not in accuracy:
+        accuracy = _accuracies(row, printed, own)
+        if row.median_ms is None or not accuracy:
             continue
         threads = m.runner["threads"]
         plural = "thread" if threads == 1 else "threads"
@@ -132,8 +151,8 @@ def _measured(rows: Sequence[Row], accuracy: dict[str, dict[str, float]]) -> lis
         title = f"{where}, {printable(m.runner['version'])[:_TITLE]}, {threads} {plural}"
         low, high = (None, None) if row.interval is None else (x / 1e6 for x in row.interval)
         points = groups.setdefault(title, [])
-        differ = len(set(accuracy[stem].values())) > 1
-        for paper, value in accuracy[stem].items() if differ else [*accuracy[stem].items()][:1]:
+        differ = len(set(accuracy.values())) > 1
+        for paper, value in accuracy.items() if differ else [*accuracy.items()][:1]:
             name = f"{stem} ({paper})" if differ else stem
             flags = "" if m.trusted else shown_flags(row)
             points.append(Point(name, row.median_ms, value, low, high, family_of(stem), flags))
@@ -165,11 +184,30 @@ def family_of(name: str) -> str:
     return known.get(name) or (found[0].lower() if found else name)
 
 
+def require_metric(metric: str, own: Iterable[str]) -> None:
+    """Check that there is an accuracy of this name.
+
+    Args:
+        own: what the user's own figures are of.
+
+    Raises:
+        UsageError: nobody prints it with a latency, and the user has none.
+    """
+    known = dict.fromkeys([*_metrics(), *own])
+    if metric not in known:
+        raise UsageError(
+            f"No latency is published with the accuracy {metric!r}.",
+            hint=f"Valid: --metric {', '.join(map(printable, known))}, or what the column metric "
+            "of --accuracy FILE.csv has.",
+        )
+
+
 def unmeasured_note(series: Sequence[Series], rows: Sequence[Row], metric: str) -> list[str]:
     """Why a plot shows no measured point, though something was measured; else nothing."""
     if not rows or any(one.points for one in series if one.measured):
         return []
-    names = ", ".join(dict.fromkeys(printable(row.measurement.model) for row in rows))
+    sized = ((printable(row.measurement.model), "x".join(map(str, size_of(row)))) for row in rows)
+    names = ", ".join(dict.fromkeys(f"{name} at {size}" for name, size in sized))
     return [
         f"the plot has no measured point: no accuracy ({metric}) is published of {names}. Give "
         "yours: --accuracy FILE.csv, with the columns model and accuracy"

@@ -16,18 +16,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError, StoreError
+from ..errors import DeviceError, StoreError, UsageError
 from ..system.locks import lock
 from .devices import connect
 from .devices.device import State
+from .jobs import parse_cores
 from .measure import wait_until_cool
 from .record import Measurement
 
-__all__ = ["Patience", "Queue", "Task", "claim", "is_done"]
+__all__ = ["Asked", "Patience", "Queue", "Task", "claim", "is_done"]
 
 Event = dict[str, Any]
 
@@ -39,27 +40,78 @@ class Task:
     Attributes:
         sha256: of the file.
         backend: None leaves it to the runner.
+        shape: of the input; None for any that the file has.
     """
 
     file: Path
     sha256: str
     device: str
     backend: str | None = None
+    shape: tuple[int, ...] | None = None
 
     def to_dict(self) -> Event:
         """JSON-ready."""
-        return asdict(self) | {"file": str(self.file)}
+        facts = {"sha256": self.sha256, "device": self.device, "backend": self.backend}
+        return {"file": str(self.file), **facts}
 
 
-def is_done(task: Task, measurements: Iterable[Measurement], label: str | None) -> bool:
-    """The store has it: the same file on the same device and backend, whole, under the label."""
-    return any(
-        made.artifact["sha256"] == task.sha256
+@dataclass(frozen=True)
+class Asked:
+    """What the options of ``mobile-bench run`` ask for that a record tells.
+
+    Attributes:
+        runners: by name; empty leaves it to the format.
+        cores: as typed; None leaves them to the device.
+        precision: None is that of the file.
+        operators: their times are wanted, too.
+    """
+
+    runners: tuple[str, ...] = ()
+    threads: int = 1
+    cores: str | None = None
+    precision: str | None = None
+    operators: bool = False
+
+    def met_by(self, made: Measurement, runner: str | None) -> bool:
+        """Whether ``made`` was measured so, by ``runner``, or by any where that is None."""
+        done = made.runner
+        lower = done["precision"] == "fp16" and made.artifact["precision"] == "fp32"
+        same_type = not lower if self.precision is None else done["precision"] == self.precision
+        return (
+            runner in (None, done["name"])
+            and done["threads"] == self.threads
+            and same_type
+            and (not self.operators or bool(made.extra.get("operators")))
+            and self._same_cores(made)
+        )
+
+    def _same_cores(self, made: Measurement) -> bool:
+        if self.cores is None:
+            return True
+        try:
+            asked = parse_cores(self.cores, made.device)
+        except UsageError:
+            return False
+        return asked is not None and list(asked) == made.runner["cores"]
+
+
+def is_done(
+    task: Task, measurements: Iterable[Measurement], label: str | None, asked: Asked = Asked()
+) -> bool:
+    """The store has it: the same file on the same device and backend, whole, under the label, and
+    measured as asked, by each of the runners that were."""
+    found = [
+        made
+        for made in measurements
+        if made.artifact["sha256"] == task.sha256
         and made.device.spec == task.device
         and task.backend in (None, made.runner["backend"])
+        and task.shape in (None, tuple(made.artifact["input_shape"]))
         and made.label == label
         and not {"failed", "interrupted"} & set(made.flags)
-        for made in measurements
+    ]
+    return all(
+        any(asked.met_by(made, runner) for made in found) for runner in asked.runners or (None,)
     )
 
 
@@ -234,6 +286,8 @@ class Queue:
         )
         with self._lock:
             self._children.add(child)
+            if self._stop.is_set():  # stopped while it began: nobody has told it yet
+                child.terminate()
         stdout, stderr = child.communicate()
         with self._lock:
             self._children.discard(child)

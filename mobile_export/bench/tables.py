@@ -6,14 +6,29 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+from ..models.table import entries
 from ..system.terminal import printable
 from .record import EXCLUDING_FLAGS, Measurement
 from .stats import Summary, mean_interval, summarise
 
-__all__ = ["Row", "key_of", "make_rows", "shown_flags", "shown_type", "shown_width", "why_empty"]
+__all__ = [
+    "Row",
+    "is_official",
+    "key_of",
+    "make_rows",
+    "official_classes",
+    "shown_flags",
+    "shown_type",
+    "shown_width",
+    "size_of",
+    "why_empty",
+]
+
+_CLASSES = 1000
+"""That timm's models tell apart, unless asked otherwise."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,24 @@ class Row:
 def shown_width(row: Row) -> str:
     """Half of the interval, relative: ``±1.2%``."""
     return f"±{row.half_width:.1%}" if math.isfinite(row.half_width) else ""
+
+
+def size_of(row: Row) -> tuple[int, int]:
+    """(height, width) of the input in pixels."""
+    height, width = (1, 1, *row.measurement.artifact["input_shape"])[-2:]
+    return height, width
+
+
+@cache
+def official_classes() -> Mapping[str, int | None]:
+    """By the name of every built-in model."""
+    return {entry.name: entry.num_classes for entry in entries()}
+
+
+def is_official(row: Row) -> bool:
+    """The file tells as many classes apart as the network that the papers print."""
+    m = row.measurement
+    return m.artifact.get("classes") in (None, official_classes().get(m.model, _CLASSES))
 
 
 def shown_type(row: Row) -> str:

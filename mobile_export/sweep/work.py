@@ -26,7 +26,7 @@ from .processes import Done, Processes
 
 __all__ = ["here", "run_job", "versions_here"]
 
-_BENCH = "mobile_export.bench.cli"
+_BENCH = "mobile_export.bench"
 _MOST_TOLD = 1000
 """Characters of what a step says that it was executed by."""
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "disk is full")

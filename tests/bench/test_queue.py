@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mobile_export.bench.devices.device import State
-from mobile_export.bench.queue import Patience, Queue, Task, claim, is_done, read_child
+from mobile_export.bench.queue import Asked, Patience, Queue, Task, claim, is_done, read_child
 from mobile_export.errors import DeviceError
 from tests.bench.examples import measurement
 
@@ -183,3 +183,42 @@ def test_what_the_store_has_is_not_measured_again() -> None:
     assert not is_done(Task(again.file, "1" * 64, "local"), [made], None)
     assert not is_done(Task(again.file, "0" * 64, "adb:1"), [made], None)
     assert not is_done(Task(again.file, "0" * 64, "local", "gpu"), [made], None)
+    assert is_done(Task(again.file, "0" * 64, "local", None, (1, 3, 224, 224)), [made], None)
+    assert not is_done(Task(again.file, "0" * 64, "local", None, (1, 3, 192, 192)), [made], None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "done"),
+    [
+        (Asked(), True),
+        (Asked(runners=("onnxruntime",)), True),
+        (Asked(runners=("onnxruntime", "perf-test")), False),
+        (Asked(threads=4), False),
+        (Asked(cores="4-7"), False),
+        (Asked(precision="fp32"), True),
+        (Asked(precision="fp16"), False),
+        (Asked(operators=True), False),
+    ],
+)
+def test_what_was_measured_otherwise_is_measured(asked: Asked, done: bool) -> None:
+    """A figure of one thread does not answer for four."""
+    task = Task(Path("emo_2m.onnx"), "0" * 64, "local")
+    assert is_done(task, [measurement()], None, asked) is done
+
+
+def test_a_file_in_float16_arithmetic_is_not_the_file_as_it_is() -> None:
+    made = measurement()
+    made = measurement(runner=made.runner | {"precision": "fp16"})
+    task = Task(Path("emo_2m.onnx"), "0" * 64, "local")
+    assert not is_done(task, [made], None)
+    assert is_done(task, [made], None, Asked(precision="fp16"))
+
+
+def test_a_child_that_began_while_the_queue_was_stopped_is_told() -> None:
+    """Ctrl-C between the start of a process and its entry in the list of those to end."""
+    waiting = [sys.executable, "-c", "import time; time.sleep(60)"]
+    queue = Queue([task("x")], lambda _: waiting, lambda event: None, QUICK, lambda *_: State())
+    queue._stop.set()
+    began = time.monotonic()
+    assert queue._child(task("x"))["event"] == "failed"
+    assert time.monotonic() - began < 30

@@ -87,7 +87,7 @@ def on_a_terminal(module: str, words: list[str], here: Path) -> tuple[int, bytes
     return child.wait(), seen
 
 
-EXPORT, BENCH = "mobile_export", "mobile_export.bench.cli"
+EXPORT, BENCH = "mobile_export", "mobile_export.bench"
 SHOWN = rb"\\x1b]0;owned\\x07"
 COMMANDS = [
     (EXPORT, ["inspect", f"{EVIL}.onnx"], 0, SHOWN),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,24 +55,34 @@ def queue(
     as_json: AsJson = False,
 ) -> None:
     """Measure many files on many devices, one after the other and side by side; resumes."""
+    from ...sources.request import parse_size
     from ..devices import full_spec
     from ..journal import read_all, recover
-    from ..queue import Patience, Queue, Task, claim, is_done
+    from ..queue import Asked, Patience, Queue, Task, claim, is_done
     from ..store import require_store
     from .run import signals_interrupt
 
     require_store(store)
+    chosen = _chosen(option or [])
+    asked = Asked(
+        runners=tuple(chosen["runner"] or ()),
+        threads=chosen["threads"],
+        cores=chosen["cores"],
+        precision=chosen["precision"],
+        operators=chosen["operators"],
+    )
+    size = None if chosen["size"] is None else parse_size(chosen["size"])
     backends = words_of(backend) or (None,)
     devices = dict.fromkeys(full_spec(spec) for spec in device or ["local"])
     tasks = [
-        Task(path, sha256, one, each)
-        for path, sha256 in _found(files)
+        Task(path, sha256, one, each, None if size is None else (*shape[:-2], *size))
+        for path, sha256, shape in _found(files)
         for one in devices
         for each in backends
     ]
 
     def command(task: Task) -> list[str]:
-        words = [sys.executable, "-m", "mobile_export.bench.cli", "run", "--json"]
+        words = [sys.executable, "-m", "mobile_export.bench", "run", "--json"]
         words += [f"--device={task.device}", f"--store={store}"]
         words += [] if label is None else [f"--label={label}"]
         words += [] if task.backend is None else [f"--backend={task.backend}"]
@@ -90,7 +100,7 @@ def queue(
     with signals_interrupt(), claim(store, waits) as held:
         recover(store)
         kept = read_all(store).measurements
-        todo = [task for task in tasks if not is_done(task, kept, label)]
+        todo = [task for task in tasks if not is_done(task, kept, label, asked)]
         if not as_json and len(todo) < len(tasks):
             typer.echo(
                 f"{len(tasks) - len(todo)} of {len(tasks)} are in {store} already.", err=True
@@ -101,8 +111,40 @@ def queue(
         raise typer.Exit(2)
 
 
-def _found(files: list[Path]) -> list[tuple[Path, str]]:
-    """Every exported file with its hash.
+_QUEUES_OWN = {"models": "FILE", "device": "--device", "backend": "--backend",
+               "label": "--label", "store": "--store", "as_json": "--json"}  # fmt: skip
+"""What `run` takes and the queue itself gives it."""
+
+
+def _chosen(words: list[str]) -> dict[str, Any]:
+    """What ``words``, options of `run`, say, before anything is waited for.
+
+    Raises:
+        UsageError: `run` has no such option or value, or the queue has it itself.
+    """
+    from ...errors import UsageError
+    from .run import run
+
+    app = typer.Typer()
+    app.command()(run)
+    command = typer.main.get_command(app)
+    typed = [*words, "--", "FILE"]
+    hint = "Valid: options of mobile-bench run, as --option=--threads=4."
+    try:
+        context = command.make_context("mobile-bench run", typed, help_option_names=[])
+    except typer.TyperException as error:
+        raise UsageError(f"--option: {error.format_message()}", hint=hint) from None
+    values: dict[str, Any] = context.params
+    for name, own in _QUEUES_OWN.items():
+        source = context.get_parameter_source(name)
+        given = values[name] != ["FILE"] if name == "models" else source.name == "COMMANDLINE"
+        if given:
+            raise UsageError(f"--option gives {own}.", hint=f"Give {own} to the queue itself.")
+    return values
+
+
+def _found(files: list[Path]) -> list[tuple[Path, str, tuple[int, ...]]]:
+    """Every exported file with its hash and the shape of its input.
 
     Raises:
         UsageError: a folder has none.
@@ -123,7 +165,8 @@ def _found(files: list[Path]) -> list[tuple[Path, str]]:
             paths += [one.with_name(one.name.removesuffix(".manifest.json")) for one in inside]
         else:
             paths.append(file)
-    return [(path, read_artifact(path).manifest.sha256) for path in dict.fromkeys(paths)]
+    read = [(path, read_artifact(path)) for path in dict.fromkeys(paths)]
+    return [(path, each.manifest.sha256, each.input_shape) for path, each in read]
 
 
 def _sentence(event: Event) -> str:

@@ -135,7 +135,7 @@ def run(
     """Measure files: check their output, warm up, run them interleaved, keep every sample."""
     from ...sources.request import parse_size
     from ...system.terminal import progress_line
-    from ..devices import kind_of
+    from ..devices import require_spec
     from ..jobs import RunOptions
     from ..journal import recover
     from ..measure import Limits
@@ -145,7 +145,7 @@ def run(
     limits = Limits(interval=interval, seconds=time_limit, starts=starts)
     devices = list(dict.fromkeys(device or ["local"]))
     for one in devices:
-        kind_of(one)
+        require_spec(one)
     require_store(store)
     options = RunOptions(
         runners=tuple(runner or ()),

@@ -92,7 +92,7 @@ def table(
     from ...errors import UsageError
     from ..journal import read_all
     from ..paper import accuracies_of, paper_lines, read_own
-    from ..plot import make_series
+    from ..plot import make_series, require_metric
     from ..report import FORMATS
     from ..tables import make_rows, why_empty
     from .console import print_notes, print_rows
@@ -102,6 +102,7 @@ def table(
     require_free([out, plot], force=force)
     papers = chosen_papers([name for name in paper or () if name != ALL_PAPERS], seed)
     own = read_own(accuracy) if accuracy is not None else {}
+    require_metric(metric, [one.metric for one in own.values()])
     contents = read_all(store)
     if not contents.measurements:
         raise UsageError(

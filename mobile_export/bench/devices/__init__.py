@@ -12,15 +12,25 @@ from ...errors import UsageError
 if TYPE_CHECKING:
     from .device import Device
 
-__all__ = ["DEVICES", "DeviceRow", "Found", "connect", "found_devices", "full_spec", "kind_of"]
+__all__ = [
+    "DEVICES",
+    "DeviceRow",
+    "Found",
+    "connect",
+    "found_devices",
+    "full_spec",
+    "kind_of",
+    "require_spec",
+]
 
 
 @dataclass(frozen=True)
 class DeviceRow:
     """One kind of device.
 
-    A module of ``bench.devices`` has ``connect(spec) -> Device`` and ``find() -> list[Found]``,
-    and imports no vendor library before one of them is called.
+    A module of ``bench.devices`` has ``connect(spec) -> Device``, ``find() -> list[Found]`` and
+    ``require_spec(spec)``, which raises UsageError where ``spec`` can name no device, whatever is
+    connected. It imports no vendor library before one of the first two is called.
 
     Attributes:
         kind: the part of a device's spec before ``:``.
@@ -75,14 +85,25 @@ def kind_of(spec: str) -> DeviceRow:
     raise UsageError(f"There is no device {spec!r}.", hint=f"Valid devices: {specs}.")
 
 
+def require_spec(spec: str) -> None:
+    """Check, before anything is connected or waited for, that ``spec`` can name a device.
+
+    Raises:
+        UsageError: it never can, or there is no such kind.
+    """
+    kind_of(spec).module().require_spec(spec)
+
+
 def connect(spec: str) -> Device:
     """The device that ``spec`` names, connected.
 
     Raises:
-        UsageError: there is no such kind.
+        UsageError: ``spec`` can name no device.
         DeviceError: it is not there, or there are several and ``spec`` does not say which.
     """
-    return cast("Device", kind_of(spec).module().connect(spec))
+    module = kind_of(spec).module()
+    module.require_spec(spec)
+    return cast("Device", module.connect(spec))
 
 
 def full_spec(spec: str) -> str:
@@ -91,8 +112,9 @@ def full_spec(spec: str) -> str:
     It stays as it is where that cannot be told now: nothing is connected, or several are.
 
     Raises:
-        UsageError: there is no such kind.
+        UsageError: ``spec`` can name no device.
     """
+    require_spec(spec)
     row = kind_of(spec)
     found = row.module().find() if spec == row.kind else []
     return cast("str", found[0].spec) if len(found) == 1 else spec

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...artifacts.content import files_of, sha256_of
-from ...errors import DeviceError, MobileExportError
+from ...errors import DeviceError, MobileExportError, UsageError
 from ..lines import LineReader, Tail
 from . import Found
 from .adb_client import AdbClient, Listed, failure
 from .android_facts import DESCRIBE, STATE, parse_description, parse_state
 from .device import Completed, DeviceInfo, State, asked_once
 
-__all__ = ["AdbConversation", "AdbDevice", "connect", "find"]
+__all__ = ["AdbConversation", "AdbDevice", "connect", "find", "require_spec"]
 
 _BASE = "/data/local/tmp"
 _PREFIX = "mobile-bench-"
@@ -45,6 +45,12 @@ def find() -> list[Found]:
     return [Found(f"adb:{device.serial}", device.problem) for device in listed]
 
 
+def require_spec(spec: str) -> None:
+    """Raise UsageError where what follows ``adb:`` would be an option of adb."""
+    if spec.partition(":")[2].startswith("-"):
+        raise UsageError(f"{spec!r} names no device.", hint="Valid: adb:SERIAL; see adb devices")
+
+
 def connect(spec: str) -> AdbDevice:
     """The device of ``adb`` (the only one) or ``adb:SERIAL`` or ``adb:HOST:PORT``.
 
@@ -53,8 +59,6 @@ def connect(spec: str) -> AdbDevice:
             ``adb`` and there are several.
     """
     serial = spec.partition(":")[2]
-    if serial.startswith("-"):
-        raise DeviceError(f"{spec!r} names no device.", hint="Valid: adb:SERIAL; see adb devices")
     client = AdbClient()
     listed = client.listed()
     if re.fullmatch(r".+:\d+", serial) and Listed(serial, "device") not in listed:

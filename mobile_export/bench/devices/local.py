@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ...errors import DeviceError
+from ...errors import DeviceError, UsageError
 from . import Found
 from .device import Completed, DeviceInfo, State, asked_once
 from .linux import (
@@ -24,7 +24,7 @@ from .linux import (
     state_of,
 )
 
-__all__ = ["LocalDevice", "connect", "find"]
+__all__ = ["LocalDevice", "connect", "find", "require_spec"]
 
 
 class LocalDevice:
@@ -108,16 +108,16 @@ def start_process(argv: Sequence[str]) -> subprocess.Popen[bytes]:
         raise DeviceError(f"Cannot run {argv[0]}: {error.strerror or error}.") from error
 
 
-def connect(spec: str) -> LocalDevice:
-    """This machine.
-
-    Raises:
-        DeviceError: something follows ``local``.
-    """
+def require_spec(spec: str) -> None:
+    """Raise UsageError where something follows ``local``."""
     if spec != LocalDevice.spec:
-        raise DeviceError(
+        raise UsageError(
             f"{spec!r} is no device.", hint="This machine is --device local, with nothing behind."
         )
+
+
+def connect(spec: str) -> LocalDevice:
+    """This machine."""
     return LocalDevice()
 
 

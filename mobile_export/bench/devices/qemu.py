@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ...errors import DeviceError
+from ...errors import DeviceError, UsageError
 from ..arm import marking
 from ..arm.prepare import Prepared, default_folder
 from ..arm.prepare import find as find_prepared
@@ -20,7 +20,7 @@ from . import Found
 from .device import Cluster, Completed, DeviceInfo, State, asked_once
 from .local import LocalDevice
 
-__all__ = ["CPU", "QemuDevice", "connect", "find"]
+__all__ = ["CPU", "QemuDevice", "connect", "find", "require_spec"]
 
 CPU = "cortex-a76"
 """What qemu emulates: ARMv8.2 with half precision and dot products, as in phones since 2019."""
@@ -112,6 +112,12 @@ class QemuDevice(LocalDevice):
         self._scratch.cleanup()
 
 
+def require_spec(spec: str) -> None:
+    """Raise UsageError where qemu would take part of the folder for an option of the plugin."""
+    if "," in spec:
+        raise UsageError(f"{spec!r} names a folder with a comma.", hint="Use another folder.")
+
+
 def connect(spec: str) -> QemuDevice:
     """The prepared machine.
 
@@ -119,8 +125,6 @@ def connect(spec: str) -> QemuDevice:
         DeviceError: it is not prepared; says with which command it is.
     """
     _, _, folder = spec.partition(":")
-    if "," in folder:  # qemu would take what follows for an option of the plugin
-        raise DeviceError(f"{spec!r} names a folder with a comma.", hint="Use another folder.")
     return QemuDevice(spec, find_prepared(Path(folder).absolute() if folder else None))
 
 

@@ -21,7 +21,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from ...artifacts.content import sha256_of
-from ...errors import DeviceError
+from ...errors import DeviceError, UsageError
 from ..files import plain_name
 from . import Found
 from .device import Completed, DeviceInfo, State, asked_once
@@ -39,7 +39,7 @@ from .linux import (
 )
 from .local import start_process
 
-__all__ = ["SshDevice", "connect", "find"]
+__all__ = ["SshDevice", "connect", "find", "require_spec"]
 
 _SPEC = "ssh://USER@HOST[:PORT][/path/to/python]"
 _PLAIN = re.compile(r"[\w.:][\w.:%@+-]*")
@@ -64,15 +64,9 @@ class SshDevice:
     here = False
 
     def __init__(self, spec: str) -> None:
+        require_spec(spec)
         parts = urlsplit(spec)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        host, user = parts.hostname or "", parts.username or ""
-        plain = _PLAIN.fullmatch(host) and (not user or _PLAIN.fullmatch(user))
-        if parts.scheme != self.kind or port == -1 or not plain:
-            raise DeviceError(f"{spec!r} names no host.", hint=f"Valid: {_SPEC}")
+        host, user, port = parts.hostname, parts.username, parts.port
         if shutil.which("ssh") is None:
             raise DeviceError("There is no ssh on this machine.", hint="Install OpenSSH's client.")
         self.spec = spec
@@ -243,6 +237,19 @@ class SshDevice:
                 f"Cannot copy {local} to {self.spec}: {_last_line(done.stderr)}",
                 hint="Is there room in its temporary folder (df -h /tmp)?",
             )
+
+
+def require_spec(spec: str) -> None:
+    """Raise UsageError where ``spec`` names no host, or one that ssh or a shell would misread."""
+    try:
+        parts = urlsplit(spec)
+        names, _ = (parts.hostname, parts.username), parts.port
+    except ValueError:  # of a port that is no number, or of brackets
+        names, parts = (None, None), None
+    host, user = (name or "" for name in names)
+    plain = _PLAIN.fullmatch(host) and (not user or _PLAIN.fullmatch(user))
+    if parts is None or parts.scheme != SshDevice.kind or not plain:
+        raise UsageError(f"{spec!r} names no host.", hint=f"Valid: {_SPEC}")
 
 
 def connect(spec: str) -> SshDevice:

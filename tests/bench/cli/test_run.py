@@ -367,7 +367,7 @@ def test_a_table_that_cannot_be_printed(in_tmp: Path) -> None:
     append(Path("s.jsonl"), measurement())
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "mobile_export.bench.cli", "table", "--store", "s.jsonl"],
+            [sys.executable, "-m", "mobile_export.bench", "table", "--store", "s.jsonl"],
             stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 2
@@ -434,6 +434,33 @@ def test_a_queue_goes_on_where_it_was(
     code, out, err = run("queue", ".", "--device", "local", *quick)
     assert (code, out) == (0, "")
     assert "2 of 2 are in mobile-bench.jsonl already" in err
+    code, out, err = run("queue", ".", "--json", *quick, "--option=--threads=2")
+    assert (code, out.count('"done"')) == (0, 2), err
+    threads = [made.runner["threads"] for made in read(Path("mobile-bench.jsonl")).measurements]
+    assert threads == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--device", "ssh://-oProxyCommand=x"], "names no host"),
+        (["--device", "local", "--device", "adb:-x"], "names no device"),
+        (["--device", "toaster"], "There is no device 'toaster'"),
+        (["--option=--threds=4"], "No such option"),
+        (["--option=--threads=0"], "--threads is 0"),
+        (["--option=--store=x"], "Give --store to the queue itself"),
+        (["--option=other.onnx"], "Give FILE to the queue itself"),
+        (["--option=--help"], "No such option"),
+        (["--option=--size=big"], "size"),
+    ],
+)
+def test_a_queue_refuses_at_once_what_can_never_be_measured(
+    words: list[str], said: str, files: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    """It waits half an hour for a device that is away, so not for one that cannot be."""
+    code, out, err = run("queue", "tiny.onnx", *words)
+    assert (code, out) == (2, "")
+    assert said in err
 
 
 def test_a_table_for_a_paper(in_tmp: Path, run: Callable[..., tuple[int, str, str]]) -> None:

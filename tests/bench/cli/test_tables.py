@@ -62,9 +62,24 @@ def test_a_plot_without_measured_points_says_why(table: Table) -> None:
     pytest.importorskip("matplotlib")
     _, err = table("--plot", "p.svg", store=[measurement(model="mynet:build")])
     assert "p.svg written" in err
-    assert "no accuracy (top-1) is published of mynet:build" in " ".join(err.split())
+    assert "no accuracy (top-1) is published of mynet:build at 224x224" in " ".join(err.split())
     _, err = table("--plot", "q.svg", store=[measurement()])
     assert "no measured point" not in err
+
+
+def test_a_metric_that_nobody_has_is_refused(
+    table: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a plot, too; the user's own may have any name."""
+    Path("own.csv").write_text("model,accuracy,metric\nemo_2m,40,box AP\n")
+    table("--metric", "box AP", "--accuracy", "own.csv", store=[measurement()])
+    for metric in ("banana", "box AP"):
+        monkeypatch.setattr(sys, "argv", ["mobile-bench", "table", "--metric", metric])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr().err
+        assert (stop.value.code, f"the accuracy {metric!r}" in said) == (2, True)
+        assert "Valid: --metric mIoU, top-1" in said
 
 
 def test_the_page_has_date_machine_versions_and_parity(table: Table) -> None:

@@ -100,22 +100,22 @@ def test_problems_of_devices_are_read_whole(said: Callable[[], list[list[str]]])
 
 @pytest.mark.parametrize("spec", ["adb:-x", "adb:-H:5555"])
 def test_a_serial_is_never_an_option(spec: str, said: Callable[[], list[list[str]]]) -> None:
-    with pytest.raises(DeviceError, match="names no device"):
+    with pytest.raises(UsageError, match="names no device"):
         connect(spec)
 
 
 @pytest.mark.parametrize(
     "spec",
     ["ssh://-oProxyCommand=x", "ssh://-oProxyCommand=x@host", "ssh://a b", "ssh://$(x)", "ssh://`x`",
-     "ssh://h;x", "ssh://u|x@h", "ssh://h:port", "ssh://", "ssh://u'x@h"],
+     "ssh://h;x", "ssh://u|x@h", "ssh://h:port", "ssh://", "ssh://u'x@h", "ssh://[", "ssh://h:99999"],
 )  # fmt: skip
 def test_a_host_is_a_name(spec: str) -> None:
-    with pytest.raises(DeviceError, match="names no host"):
+    with pytest.raises(UsageError, match="names no host"):
         connect(spec)
 
 
 def test_a_folder_of_qemu_adds_no_option() -> None:
-    with pytest.raises(DeviceError, match="comma"):
+    with pytest.raises(UsageError, match="comma"):
         connect("qemu:x,out=/tmp/y")
 
 

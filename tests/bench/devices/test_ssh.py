@@ -10,7 +10,7 @@ import pytest
 
 from mobile_export.bench.devices import connect
 from mobile_export.bench.devices.ssh import SshDevice
-from mobile_export.errors import DeviceError
+from mobile_export.errors import DeviceError, UsageError
 from tests.bench.sshd import SSHD, running_sshd
 
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="needs Debian's openssh-server")
@@ -36,7 +36,7 @@ def host(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     "spec", ["ssh://-oProxyCommand=touch%20x", "ssh://-oProxyCommand=x/", "ssh://-l@host"]
 )
 def test_a_host_is_never_an_option_of_ssh(spec: str) -> None:
-    with pytest.raises(DeviceError, match="names no host"):
+    with pytest.raises(UsageError, match="names no host"):
         connect(spec)
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_named(host: SshDevice, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["ssh://", "ssh:host", "ssh://host:port"])
 def test_what_is_no_host(spec: str) -> None:
-    with pytest.raises(DeviceError, match="names no host"):
+    with pytest.raises(UsageError, match="names no host"):
         connect(spec)
 
 
