@@ -136,8 +136,8 @@ def _chosen(words: list[str]) -> dict[str, Any]:
         raise UsageError(f"--option: {error.format_message()}", hint=hint) from None
     values: dict[str, Any] = context.params
     for name, own in _QUEUES_OWN.items():
-        source = context.get_parameter_source(name)
-        given = values[name] != ["FILE"] if name == "models" else source.name == "COMMANDLINE"
+        typed_it = getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        given = values[name] != ["FILE"] if name == "models" else typed_it
         if given:
             raise UsageError(f"--option gives {own}.", hint=f"Give {own} to the queue itself.")
     return values

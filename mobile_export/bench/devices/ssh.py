@@ -64,13 +64,11 @@ class SshDevice:
     here = False
 
     def __init__(self, spec: str) -> None:
-        require_spec(spec)
-        parts = urlsplit(spec)
-        host, user, port = parts.hostname, parts.username, parts.port
+        user, host, port, python = _split(spec)
         if shutil.which("ssh") is None:
             raise DeviceError("There is no ssh on this machine.", hint="Install OpenSSH's client.")
         self.spec = spec
-        self.python = parts.path if len(parts.path) > 1 else "python3"
+        self.python = python
         self._host = f"{user}@{host}" if user else host
         self._port = () if port is None else ("-p", str(port))
         self._sockets = tempfile.mkdtemp(prefix="mbench-")  # a socket's path must be short
@@ -241,15 +239,25 @@ class SshDevice:
 
 def require_spec(spec: str) -> None:
     """Raise UsageError where ``spec`` names no host, or one that ssh or a shell would misread."""
+    _split(spec)
+
+
+def _split(spec: str) -> tuple[str, str, int | None, str]:
+    """User, host, port and Python of ``ssh://USER@HOST:PORT/path/to/python``.
+
+    Raises:
+        UsageError: it names no host, or one that ssh or a shell would misread.
+    """
     try:
         parts = urlsplit(spec)
-        names, _ = (parts.hostname, parts.username), parts.port
-    except ValueError:  # of a port that is no number, or of brackets
-        names, parts = (None, None), None
-    host, user = (name or "" for name in names)
+        port = parts.port
+    except ValueError:  # brackets that are left open, a port that is no number
+        parts, port = urlsplit(""), None
+    host, user = parts.hostname or "", parts.username or ""
     plain = _PLAIN.fullmatch(host) and (not user or _PLAIN.fullmatch(user))
-    if parts is None or parts.scheme != SshDevice.kind or not plain:
+    if parts.scheme != SshDevice.kind or not plain:
         raise UsageError(f"{spec!r} names no host.", hint=f"Valid: {_SPEC}")
+    return user, host, port, parts.path if len(parts.path) > 1 else "python3"
 
 
 def connect(spec: str) -> SshDevice:
