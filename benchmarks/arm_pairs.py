@@ -25,6 +25,7 @@ from mobile_export.bench.devices.qemu import QemuDevice, connect
 from mobile_export.bench.files import BenchArtifact
 from mobile_export.bench.runners import runners_for
 from mobile_export.bench.runners.runner import Job
+from mobile_export.errors import SourceError
 
 __all__ = ["count_pairs", "markdown", "read_pairs", "summary"]
 
@@ -65,7 +66,7 @@ def count_pairs(
                 continue
             try:
                 pair = _count_pair(machine, kind, *write(model, kind))
-            except ImportError as error:  # of this machine, not of the pair
+            except (ImportError, SourceError) as error:  # of this machine or a name, not the pair
                 print(f"{model:28} {kind:7} not counted: {error}", flush=True)
                 continue
             except Exception as error:  # noqa: BLE001 (a sweep goes on; the line says what failed)

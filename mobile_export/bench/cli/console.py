@@ -126,11 +126,17 @@ def print_pairs(pairs: Sequence[Pair], threshold: float) -> None:
             escape(pair.candidate.runner["name"]),
             f"{r.ratio:.3f}",
             interval,
-            "" if r.p_value is None else f"{r.p_value:.3f}",
+            _probability(r.p_value),
             "interleaved" if r.paired else "separate",
             _answer(pair, threshold),
         )
     stdout_console().print(table)
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _answer(pair: Pair, threshold: float) -> str:

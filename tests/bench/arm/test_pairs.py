@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mobile_export.bench.arm.counts import COUNTERS
+from mobile_export.errors import SourceError
 from tests.conftest import load_script
 
 SOURCE = Path(__file__).parents[3] / "benchmarks" / "arm_pairs.py"
@@ -65,3 +66,18 @@ def test_what_was_counted_is_not_counted_again(
         pairs.count_pairs([("a", "onnx"), ("a", "ncnn")], write, file)
     assert asked == [("a", "ncnn")]
     assert "the converter failed" in pairs.read_pairs(file)[-1]["error"]
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'pnnx'"), SourceError("no model")])
+def test_what_this_machine_or_a_mistyped_name_stops_is_no_result(
+    pairs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    class Machine:
+        def close(self) -> None: ...
+
+    def write(model: str, kind: str) -> tuple[Path, Path, tuple[int, ...]]:
+        raise error
+
+    monkeypatch.setattr(pairs, "connect", lambda spec: Machine())
+    pairs.count_pairs([("a", "ncnn")], write, tmp_path / "arm.jsonl")
+    assert pairs.read_pairs(tmp_path / "arm.jsonl") == []
