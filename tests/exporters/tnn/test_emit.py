@@ -75,6 +75,17 @@ def test_half_precision_rounds_weights_once(name: str, tmp_path: Path) -> None:
     assert relative_error(graph, network, inputs_of(name))["out"] < 1e-6
 
 
+def test_rows_are_not_made_an_image_each() -> None:
+    """TNN f0cb0812, net_optimizer_convert_matmul_to_conv.cc: on ARM, a MatMul and an Add whose
+    array has one axis become reshape, permute, 1x1 convolution of {0, -1, K, 1}, permute and
+    reshape, an image for every row; other numbers of axes stay what they are."""
+    layers = {layer.type: layer for layer in emit_model(graph_of("linear_rows")).layers}
+    assert layers["Add"].inputs == layers["MatMul"].outputs
+    (bias,) = layers["Add"].fields
+    assert isinstance(bias, Weight)
+    assert bias.dims == (1, bias.value.size)
+
+
 def activation(name: ir.NonlinearityName, source: ir.Value, target: str) -> ir.Activation:
     value = ir.Value(target, source.shape)
     return ir.Activation(inputs=(source,), output=value, function=ir.Nonlinearity(name))
