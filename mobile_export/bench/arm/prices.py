@@ -35,7 +35,6 @@ from .stored import RUNTIMES, StoredCount, stored_counts
 __all__ = [
     "SOCS",
     "TERMS",
-    "TNN_TERMS",
     "Calibration",
     "CostModel",
     "Point",
@@ -47,10 +46,8 @@ __all__ = [
 
 TERMS = ("fma", "l3_misses")
 """The counters that have a price: arithmetic, and lines that come from memory. docs/arm-cost.md
-shows what others were tried."""
-
-TNN_TERMS = ("instructions",)
-"""Of TNN's own counts, where the paper timed TNN: one price, with nothing chosen."""
+shows what others were tried. They were chosen on onnxruntime's counts; of TNN's, which the papers
+timed, the same are priced, with nothing chosen again."""
 
 _FAMILY = re.compile(r"Mobile-Former|[A-Za-z]+?(?=[Vv]\d|[-+\d]|$)")
 _RESAMPLES = 2000
@@ -278,8 +275,7 @@ def calibrate_runtime(runtime: str, soc: str | None = None) -> list[Calibration]
                 f"Not every model of the table of {one.title} was counted in {runtime}.",
                 hint=f"Valid: --soc {', '.join(each.name for each in whole)}.",
             )
-    terms = TNN_TERMS if runtime == "TNN" else TERMS
-    return [calibrate(one, terms, counts) for one in asked]
+    return [calibrate(one, TERMS, counts) for one in asked]
 
 
 def _fit(points: Sequence[Point], terms: Sequence[str]) -> CostModel:

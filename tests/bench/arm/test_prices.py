@@ -12,6 +12,7 @@ import pytest
 from mobile_export.bench.arm.counts import ArmCount
 from mobile_export.bench.arm.prices import (
     SOCS,
+    TERMS,
     Soc,
     calibrate,
     calibrate_runtime,
@@ -142,19 +143,35 @@ def test_the_error_by_family_is_what_the_page_says(
     assert calibration.rank_correlation == pytest.approx(rank, abs=0.0006)
 
 
-def test_the_error_of_one_price_of_what_tnn_itself_executes_is_what_the_page_says() -> None:
-    (calibration,) = calibrate_runtime("TNN")
-    assert calibration.soc.name == "snapdragon-865"
-    assert list(calibration.model.prices) == ["instructions"]
-    assert len(calibration.points) == 31
-    assert calibration.median_error == pytest.approx(0.2140, abs=0.0006)
-    assert calibration.median_error_interval == pytest.approx((0.181, 0.381), abs=0.006)
-    assert calibration.rank_correlation == pytest.approx(0.875, abs=0.0006)
+@pytest.mark.parametrize(
+    ("soc", "models", "median", "interval", "rank"),
+    [
+        ("snapdragon-865", 31, 0.137, (0.089, 0.465), 0.883),
+        ("snapdragon-8cx-gen-3", 28, 0.142, (0.094, 0.281), 0.950),
+    ],
+)
+def test_the_error_of_what_tnn_itself_executes_is_what_the_page_says(
+    soc: str, models: int, median: float, interval: tuple[float, float], rank: float
+) -> None:
+    (calibration,) = calibrate_runtime("TNN", soc)
+    assert tuple(calibration.model.prices) == TERMS
+    assert len(calibration.points) == models
+    assert calibration.median_error == pytest.approx(median, abs=0.0006)
+    assert calibration.median_error_interval == pytest.approx(interval, abs=0.006)
+    assert calibration.rank_correlation == pytest.approx(rank, abs=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("soc", "median"), [("snapdragon-865", 0.110), ("snapdragon-8cx-gen-3", 0.219)]
+)
+def test_the_error_of_one_price_of_what_tnn_itself_executes(soc: str, median: float) -> None:
+    calibration = calibrate(get_soc(soc), ("instructions",), stored_counts("TNN"))
+    assert calibration.median_error == pytest.approx(median, abs=0.0006)
 
 
 def test_a_price_of_one_counter_is_a_weighted_median_of_ratios() -> None:
     """The least sum of w |x p / t - 1| over p: the weighted median of t / x, weights w x / t."""
-    (calibration,) = calibrate_runtime("TNN")
+    calibration = calibrate(get_soc("snapdragon-865"), ("instructions",), stored_counts("TNN"))
     members = Counter(point.family for point in calibration.points)
     ratios = sorted(
         (p.milliseconds / p.count.count.instructions, p.family) for p in calibration.points
@@ -165,7 +182,9 @@ def test_a_price_of_one_counter_is_a_weighted_median_of_ratios() -> None:
     assert price == pytest.approx(ratios[middle][0], rel=1e-9)
 
 
-def test_a_soc_whose_models_were_not_counted_is_refused() -> None:
+def test_a_soc_whose_models_were_not_counted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = tuple(each for each in stored_counts("TNN") if each.model != "freenet_s4")
+    monkeypatch.setattr("mobile_export.bench.arm.prices.stored_counts", lambda runtime: some)
     with pytest.raises(UsageError, match="Snapdragon 8cx") as caught:
         calibrate_runtime("TNN", "snapdragon-8cx-gen-3")
     assert "--soc snapdragon-865" in str(caught.value)
