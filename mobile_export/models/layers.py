@@ -21,6 +21,7 @@ __all__ = [
     "PoolFormerFrame",
     "Projection",
     "Scale",
+    "TransformerBlock",
     "attend",
     "attend_channels",
     "check_classes",
@@ -173,15 +174,20 @@ def initialize_linear(module: nn.Module) -> None:
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, linear over the last axis: (…, dim) -> (…, dim); named as in timm."""
+    """Linear, GELU, linear over the last axis: (…, dim) -> (…, dim); named as in timm.
 
-    def __init__(self, dim: int, middle: int) -> None:
+    Args:
+        approximate: "tanh" for GELU's approximation, as JAX has it; "none" for GELU itself.
+    """
+
+    def __init__(self, dim: int, middle: int, *, approximate: str = "none") -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, middle)
         self.fc2 = nn.Linear(middle, dim)
+        self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
         return y
 
 
@@ -227,6 +233,40 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.proj(self.mix(x))
+        return y
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward of tokens, each after a norm and with a residual, named as in
+    timm: (B, N, dim) -> (B, N, dim).
+
+    Args:
+        bias: as that of `Attention`.
+        eps: of the norms.
+        approximate: as that of `FeedForward`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: int,
+        drop_path: float,
+        *,
+        bias: bool = True,
+        eps: float = 1e-6,
+        approximate: str = "none",
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, heads, bias=bias)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = FeedForward(dim, mlp_ratio * dim, approximate=approximate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return y
 
 

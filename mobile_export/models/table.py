@@ -56,6 +56,7 @@ from . import (
     paratranscnn,
     parcnetv2,
     patchconvnet,
+    plain_vit,
     pp_mobileseg,
     pvt,
     recnext,
@@ -67,6 +68,7 @@ from . import (
     smpconv,
     sn_net,
     spanet,
+    sparsenet,
     spd_conv,
     squeezetime,
     sret,
@@ -167,6 +169,8 @@ FAMILIES = (
     maxim.ROWS,
     ssm_2d.ROWS,
     flexnet.ROWS,
+    plain_vit.ROWS,
+    sparsenet.ROWS,
 )
 """The rows of every family: one line a family."""
 

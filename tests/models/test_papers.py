@@ -102,7 +102,7 @@ def test_related_papers_have_what_timm_has() -> None:
     ours |= {"Spatial transformer", "Monodepth", "Gather-Excite", "DeepMAD", "DCNv2", "InternImage"}
     ours |= {"TEED", "AGG-Net", "DCGAN", "GLNet", "KAN convolutions", "XNOR-Net"}
     ours |= {"CCNN", "SVT", "SN-Netv2", "AMT", "AANet", "CoDeNet"}
-    ours |= {"MAXIM", "2-D SSM", "FlexNet"}
+    ours |= {"MAXIM", "2-D SSM", "FlexNet", "Pixel Transformer", "SparseNet", "UViT"}
     zoo = {table.get(row.name).family for row in rows if row.name in table.names()}
     assert zoo == ours
     stems = {name.split("_")[0] for name in timm.list_models()} - {"pvt"}  # its second version

@@ -67,12 +67,13 @@ MEASURES = {
 }
 """What a paper measures of each task's accuracy; the tasks without a row have none of these."""
 
-FOREIGN = {"Gather-Excite", "MAXIM", "MOAT", "Monodepth", "XNOR-Net"}
+FOREIGN = {"Gather-Excite", "MAXIM", "MOAT", "Monodepth", "UViT", "XNOR-Net"}
 """Their official code is of Caffe, JAX, TensorFlow or Torch 7 and has no state dict; what it says
 of them is tested beside them."""
 
 UNMEASURED = {"All-CNN", "CRATE", "HiFormer", "MiT", "NiNformer", "U-Net", "ViT-ResNAS"}
 UNMEASURED |= {"DCGAN", "DCNv2", "Gather-Excite", "ParaTransCNN", "SPD-Conv"}
+UNMEASURED |= {"Pixel Transformer", "SparseNet", "UViT"}
 UNMEASURED |= {"2-D SSM", "CCNN", "FlexNet", "KAN convolutions", "SN-Netv2", "Spatial transformer"}
 """Their accuracy is in no table that can be cited here, or of other data than the others'."""
 

@@ -51,6 +51,8 @@ class EMOConfig:
         activations: "silu" or "gelu" after the value projection.
         kernels: of the depthwise convolution.
         attention: whether the blocks of stride 1 attend.
+        convolves: whether those have their depthwise convolution; without it, only the blocks that
+            halve the resolution convolve (Table 5).
         stem_dim: channels after the stem.
         window: side of an attention window in pixels.
     """
@@ -63,6 +65,7 @@ class EMOConfig:
     activations: tuple[str, ...] = ("silu", "silu", "gelu", "gelu")
     kernels: tuple[int, ...] = (3, 3, 5, 5)
     attention: tuple[bool, ...] = (False, False, True, True)
+    convolves: bool = True
     stem_dim: int = 24
     window: int = 7
 
@@ -197,6 +200,7 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
 
 class InvertedResidualMobileBlock(nn.Module):
     """iRMB (§2.3): x + proj(y + dw(y)) with y = v(attention(norm(x))), one residual around all.
+    Without ``convolves``, a block of stride 1 has proj(y) in it alone (Table 5).
 
     Attention mixes the pixels of a window with weights softmax(q·k / √d), q and k projected from
     the normalised input. What is mixed is that input itself: the value projection v and its
@@ -223,6 +227,7 @@ class InvertedResidualMobileBlock(nn.Module):
         head_dim: int | None = None,
         window: int = 7,
         drop_path: float = 0.0,
+        convolves: bool = True,
     ) -> None:
         super().__init__()
         middle = int(dim_in * expansion)
@@ -237,9 +242,17 @@ class InvertedResidualMobileBlock(nn.Module):
         self.v: nn.Module = nn.Identity()
         if project_value:
             self.v = ConvNormAct(dim_in, middle, bias=True, activation=activation)
-        self.conv_local = ConvNormAct(
-            middle, middle, kernel, stride=stride, groups=middle, norm="batch", activation="silu"
-        )
+        self.convolves = convolves or stride > 1
+        if self.convolves:
+            self.conv_local = ConvNormAct(
+                middle,
+                middle,
+                kernel,
+                stride=stride,
+                groups=middle,
+                norm="batch",
+                activation="silu",
+            )
         self.se = SqueezeExcite(middle) if squeeze_excite else nn.Identity()
         self.proj = ConvNormAct(middle, dim_out)
         self.drop_path = DropPath(drop_path)
@@ -247,12 +260,13 @@ class InvertedResidualMobileBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x)
         y = self.v(y) if self.head_dim is None else self.attend(y, self.head_dim)
-        local = self.se(self.conv_local(y))
-        if not self.skip:
-            projected: Tensor = self.proj(local)
-            return projected
-        output: Tensor = x + self.drop_path(self.proj(y + local))
-        return output
+        if self.convolves:
+            local = self.se(self.conv_local(y))
+            y = y + local if self.skip else local
+        else:
+            y = self.se(y)
+        projected: Tensor = self.proj(y)
+        return x + self.drop_path(projected) if self.skip else projected
 
     def attend(self, x: Tensor, head_dim: int) -> Tensor:
         """Window attention and value projection: (B, C, H, W) -> (B, middle, H, W)."""
@@ -294,6 +308,7 @@ class EMOBackbone(nn.Module):
                 skip=False,
                 project_value=False,
                 squeeze_excite=True,
+                convolves=config.convolves,
             ),
         )
         drops = iter(drop_rates(drop_path_rate, sum(config.depths)))
@@ -314,6 +329,7 @@ class EMOBackbone(nn.Module):
                         head_dim=config.head_dims[stage] if attends else None,
                         window=config.window,
                         drop_path=next(drops),
+                        convolves=config.convolves,
                     )
                 )
                 dim = config.dims[stage]
@@ -386,6 +402,7 @@ def emo_5m(
     drop_path_rate: float = 0.0,
     depths: str = "3-3-9-3",
     attention: str = "34",
+    dw_conv: str = "all",
 ) -> EMO:
     """EMO-5M: 5.1 M parameters, 78.4 % top-1 (Tables 4 and 7).
 
@@ -393,11 +410,14 @@ def emo_5m(
         depths: number of blocks of each stage; Table 12 has others.
         attention: the stages that attend, "none" without EW-MHSA (Table 5; the table of MHSA in
             different stages).
+        dw_conv: the blocks that have a depthwise convolution, "downsampling" for those of stride 2
+            alone (Table 5 without DW-Conv: §2.3 keeps "several DW-Conv for down-sampling").
     """
     config = replace(
         EMO_5M,
         depths=tuple(map(int, depths.split("-"))),
         attention=tuple(stage in attention for stage in "1234"),
+        convolves=dw_conv == "all",
     )
     return EMO(config, num_classes=num_classes, in_chans=in_chans, drop_path_rate=drop_path_rate)
 

@@ -18,9 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import (
-    Attention,
-    DropPath,
-    FeedForward,
+    TransformerBlock,
     check_classes,
     drop_rates,
     initialize_linear,
@@ -86,23 +84,6 @@ class TokensToToken(nn.Module):
         return tokens
 
 
-class Block(nn.Module):
-    """Attention and feed-forward, each after a norm and with a residual."""
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn = Attention(dim, heads, bias=False)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = FeedForward(dim, mlp_ratio * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return y
-
-
 def sinusoids(positions: int, dim: int) -> Tensor:
     """Sines (even channels) and cosines (odd) of falling frequency: (1, positions, dim)."""
     steps = torch.arange(positions, dtype=torch.float64)[:, None]
@@ -137,7 +118,8 @@ class T2TViT(nn.Module):
         self.pos_embed = nn.Parameter(sinusoids(tokens + 1, dim), requires_grad=False)
         self.tokens_to_token = TokensToToken(in_chans, dim)
         self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio, drop) for drop in drop_rates(drop_path_rate, depth)
+            TransformerBlock(dim, heads, mlp_ratio, drop, bias=False, eps=1e-5)
+            for drop in drop_rates(drop_path_rate, depth)
         )
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, num_classes)
