@@ -100,7 +100,7 @@ def test_a_linear_layer_of_a_map_of_one_pixel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_convolutions_of_a_product(tmp_path: Path, rank: int) -> None:
-    """litert-torch by itself refuses them ("found invalid output rank"): timm's EfficientViM."""
+    """litert-torch by itself refuses them ("found invalid output rank")."""
 
     class Net(torch.nn.Module):
         def __init__(self) -> None:
