@@ -114,14 +114,22 @@ def make_series(
         if row.metric == metric and row.accuracy and (wanted is None or row.paper in wanted)
     ]
     mine = {artifact_stem(name): value for name, value in (own or {}).items()}
-    return [*_measured(rows, printed, mine), *_published(printed)]
+    by_stem: dict[str, list[PublishedLatency]] = {}
+    for one in printed:
+        if one.name:
+            by_stem.setdefault(artifact_stem(one.name), []).append(one)
+    return [*_measured(rows, by_stem, mine), *_published(printed)]
 
 
 def _accuracies(
-    row: Row, printed: Sequence[PublishedLatency], own: Mapping[str, float]
+    row: Row, printed: Mapping[str, Sequence[PublishedLatency]], own: Mapping[str, float]
 ) -> dict[str, float]:
     """The user's own, or by its paper what is published of the network, on images as large and of
-    as many classes as were measured."""
+    as many classes as were measured.
+
+    Args:
+        printed: by the stem of the network.
+    """
     stem = artifact_stem(row.measurement.model)
     if stem in own:
         return {"own": own[stem]}
@@ -129,14 +137,15 @@ def _accuracies(
         return {}
     return {
         one.paper: one.accuracy
-        for one in printed
-        if one.name and artifact_stem(one.name) == stem and one.accuracy
-        and one.size in (None, size_of(row))
-    }  # fmt: skip
+        for one in printed.get(stem, ())
+        if one.accuracy and one.size in (None, size_of(row))
+    }
 
 
 def _measured(
-    rows: Sequence[Row], printed: Sequence[PublishedLatency], own: Mapping[str, float]
+    rows: Sequence[Row],
+    printed: Mapping[str, Sequence[PublishedLatency]],
+    own: Mapping[str, float],
 ) -> list[Series]:
     groups: dict[str, list[Point]] = {}
     for row in rows:

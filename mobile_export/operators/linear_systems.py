@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .indexing import diagonal
+from .sums import prod_along
+
 __all__ = [
     "LARGEST",
     "cholesky_ex",
@@ -146,20 +149,6 @@ def _solved(packed: Tensor, b: Tensor) -> Tensor:
     return _substituted(packed, lower, upper=True, unit=False)
 
 
-def _diagonal(x: Tensor) -> Tensor:
-    return torch.where(
-        torch.eye(*x.shape[-2:], dtype=torch.float32) > 0.5, x, torch.zeros_like(x)
-    ).sum(-1)
-
-
-def _product(x: Tensor) -> Tensor:
-    """Of the last axis."""
-    result = x.narrow(-1, 0, 1)
-    for i in range(1, x.shape[-1]):
-        result = result * x.narrow(-1, i, 1)
-    return result.squeeze(-1)
-
-
 def _sign_of(chosen: list[Tensor], like: Tensor) -> Tensor:
     """-1 for an odd number of exchanges; of the shape of a determinant."""
     sign = torch.ones(like.shape[:-2], dtype=like.dtype)
@@ -224,7 +213,7 @@ def det(a: Tensor) -> Any:
     if _is_left(a):
         return NotImplemented
     packed, chosen = _factored(a)
-    result = _product(_diagonal(packed)) * _sign_of(chosen, a)
+    result = prod_along(diagonal(packed, 0, -2, -1), -1) * _sign_of(chosen, a)
     return result, packed, _pivots_of(chosen)
 
 
@@ -233,9 +222,9 @@ def slogdet(a: Tensor) -> Any:
     if _is_left(a):
         return NotImplemented
     packed, chosen = _factored(a)
-    diagonal = _diagonal(packed)
-    sign = _product(torch.sign(diagonal)) * _sign_of(chosen, a)
-    return sign, torch.log(diagonal.abs()).sum(-1), packed, _pivots_of(chosen)
+    pivots = diagonal(packed, 0, -2, -1)
+    sign = prod_along(torch.sign(pivots), -1) * _sign_of(chosen, a)
+    return sign, torch.log(pivots.abs()).sum(-1), packed, _pivots_of(chosen)
 
 
 def lu_factor_ex(a: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layers import TransformerBlock, check_classes, drop_rates, initialize_linear
+from ..layers import TransformerBlock, check_classes, drop_rates, from_map, initialize_linear
 
 __all__ = ["PlainViT", "pixel_transformer_tiny", "uvit_tiny"]
 
@@ -58,8 +58,7 @@ class Patches(nn.Module):
         self.proj = nn.Conv2d(dim_in, dim, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.proj(x).flatten(2).transpose(1, 2)
-        return tokens
+        return from_map(self.proj(x))
 
 
 class PlainViT(nn.Module):
